@@ -4,14 +4,16 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::process::Command as Process;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Command as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lanes::{Answer, Command, LaneQuery, ResponseStatus, Store, StoreOptions, Task};
 
-/// How long a claim holds unless it is renewed, in seconds.
-const LEASE: f64 = 60.0;
+/// How long a claim holds unless it is renewed.
+const LEASE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -20,27 +22,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let store = Store::open_existing(root.as_ref(), StoreOptions::default())?;
     while let Some(task) = store.claim_next(&LaneQuery::lane(lane), "worker", LEASE)? {
-        let answer = work(&store, &task, command.clone())?;
+        let answer = work(&store, &task, command)?;
         store.apply(&task.id, &Command::Respond(answer))?;
     }
     Ok(())
 }
 
-fn work(store: &Store, task: &Task, command: String) -> Result<Answer, Box<dyn Error>> {
+fn work(store: &Store, task: &Task, command: &str) -> Result<Answer, Box<dyn Error>> {
     let token = task.status.claim().map(|claim| claim.token.clone()).ok_or("the task is not claimed")?;
-    let request = File::open(&task.request_path)?;
-    let run = thread::spawn(move || Process::new("sh").args(["-c", &command]).stdin(request).output());
+    let mut shell = Process::new("sh");
+    shell.args(["-c", command]).stdin(File::open(&task.request_path)?).stdout(Stdio::piped());
+    // Its own process group, so that whatever it starts can be killed with it.
+    let mut run = shell.process_group(0).spawn()?;
+    let mut stdout = run.stdout.take().ok_or("the output is not captured")?;
+    let mut output = Vec::new();
+    let reader = thread::spawn(move || stdout.read_to_end(&mut output).map(|_| output));
     let mut renewed = Instant::now();
-    while !run.is_finished() {
+    let status = loop {
+        if let (true, Some(status)) = (reader.is_finished(), run.try_wait()?) {
+            break status;
+        }
         thread::sleep(Duration::from_millis(20));
-        if renewed.elapsed().as_secs_f64() > LEASE / 3.0 {
-            // An error ends this worker. If the claim is lost (`Error::refusal`), another one may have the task.
-            store.apply(&task.id, &Command::Renew { token: token.clone(), lease_seconds: None })?;
+        if renewed.elapsed() > LEASE / 3 {
+            let renew = Command::Renew { token: token.clone(), lease: None };
+            // If the claim is lost (`Error::refusal`), another worker may have the task.
+            if let Err(error) = store.apply(&task.id, &renew) {
+                Process::new("kill").args(["-KILL", "--", &format!("-{}", run.id())]).status()?;
+                run.wait()?;
+                return Err(error.into());
+            }
             renewed = Instant::now();
         }
-    }
-    let output = run.join().map_err(|_| "the thread that ran the command panicked")??;
-    let status = if output.status.success() { ResponseStatus::Completed } else { ResponseStatus::Failed };
-    let body = String::from_utf8_lossy(&output.stdout).into_owned();
+    };
+    let output = reader.join().map_err(|_| "the thread that read the output panicked")??;
+    let status = if status.success() { ResponseStatus::Completed } else { ResponseStatus::Failed };
+    let body = String::from_utf8_lossy(&output).into_owned();
     Ok(Answer { token: Some(token), status, ..Answer::completed("worker", body) })
 }

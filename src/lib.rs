@@ -5,6 +5,8 @@
 //! lease by one worker at a time, and answered once.
 //!
 //! ```
+//! use std::time::Duration;
+//!
 //! use lanes::{Answer, Command, LaneQuery, NewTask, Store, StoreOptions};
 //!
 //! # let dir = tempfile::tempdir()?;
@@ -13,7 +15,7 @@
 //! let id = store.submit(NewTask::prompt("review", "Is this right?"))?.task.id;
 //!
 //! // A worker, usually in another process. The lease holds for 60 seconds unless it is renewed.
-//! let task = store.claim_next(&LaneQuery::lane("review"), "worker-1", 60.0)?.expect("a task is waiting");
+//! let task = store.claim_next(&LaneQuery::lane("review"), "worker-1", Duration::from_secs(60))?.expect("a task is waiting");
 //! let token = task.status.claim().map(|claim| claim.token.clone());
 //! let answer = Answer { token, ..Answer::completed("worker-1", "Yes.") };
 //! store.apply(&task.id, &Command::Respond(answer))?;
@@ -23,7 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Lengths of leases are in seconds. [`Store::watch_lanes`] and [`Store::watch_tasks`] wait for changes without polling.
+//! [`Store::watch_lanes`] and [`Store::watch_tasks`] wait for changes without polling.
 //! `examples/worker.rs` is a worker that renews its claims.
 //!
 //! # Invariants
@@ -83,7 +85,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use model::json::Object;
 pub use model::{
     Answer, Claim, ClaimState, ClaimToken, Command, Effect, Event, FailureClass, Filter, NewRequest, NewTask,
-    Refusal, RequestFault, Response, ResponseStatus, Status, SupportingPath, Task, TaskEnd, TaskId, TaskSpec,
-    Time, Verdict,
+    Refusal, RequestFault, Response, ResponseStatus, Status, StoredDuration, SupportingPath, Task, TaskEnd,
+    TaskId, TaskSpec, Time, Verdict,
 };
 pub use store::{Clock, Entropy, FeedCursor, FeedEntry, LaneQuery, Store, StoreOptions, Submitted, Watch};

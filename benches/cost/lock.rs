@@ -31,17 +31,19 @@ fn measure(scene: &Scene) -> Vec<(&'static str, Vec<Duration>)> {
     let mut ids: Vec<TaskId> = Vec::new();
     let submit =
         each(|_| ids.push(store.submit(wish(store.root())).expect("a task can be submitted").task.id));
-    let claim = each(|n| drop(store.claim(&ids[n], "bench", 3600.0).expect("it can be claimed")));
+    let claim =
+        each(|n| drop(store.claim(&ids[n], "bench", Duration::from_secs(3600)).expect("it can be claimed")));
     let renew = each(|n| {
         let token = token(&store, &ids[n]);
-        store.apply(&ids[n], &Command::Renew { token, lease_seconds: None }).expect("it can be renewed");
+        store.apply(&ids[n], &Command::Renew { token, lease: None }).expect("it can be renewed");
     });
     let release = each(|n| {
         let token = token(&store, &ids[n]);
-        let release = Command::Release { token, reason: None, delay_seconds: None, spent: None };
+        let release = Command::Release { token, reason: None, delay: None, spent: None };
         store.apply(&ids[n], &release).expect("it can be released");
     });
-    let again = each(|n| drop(store.claim(&ids[n], "bench", 3600.0).expect("it can be claimed")));
+    let again =
+        each(|n| drop(store.claim(&ids[n], "bench", Duration::from_secs(3600)).expect("it can be claimed")));
     drop(again);
     let respond = each(|n| {
         let token = token(&store, &ids[n]);

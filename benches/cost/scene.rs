@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use lanes::internals::digest::sha256_file;
 use lanes::internals::model::NewRequest;
@@ -116,7 +117,7 @@ impl Measured {
         if self.found == Found::Queued {
             return (id.to_string(), String::new());
         }
-        let task = store.claim(&id, "bench", 3600.0).expect("it can be claimed");
+        let task = store.claim(&id, "bench", Duration::from_secs(3600)).expect("it can be claimed");
         let token = task.status.claim().expect("it is claimed").token.clone();
         if self.found == Found::Answered {
             store.apply(&id, &answer(token.clone())).expect("it can be answered");
@@ -194,7 +195,7 @@ pub fn cycle(store: &Store, request: &Path) -> TaskId {
     };
     let wish = NewTask { request, ..wish(store.root()) };
     let id = store.submit(wish).expect("a task can be submitted").task.id;
-    let task = store.claim(&id, "bench", 3600.0).expect("it can be claimed");
+    let task = store.claim(&id, "bench", Duration::from_secs(3600)).expect("it can be claimed");
     let token = task.status.claim().expect("it is claimed").token.clone();
     store.apply(&id, &answer(token)).expect("it can be answered");
     id

@@ -25,7 +25,7 @@ pub fn run() {
     let (mut told, mut ended) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let id = store.submit(wish(store.root())).expect("a task can be submitted").task.id;
-        let task = store.claim(&id, "bench", 3600.0).expect("it can be claimed");
+        let task = store.claim(&id, "bench", Duration::from_secs(3600)).expect("it can be claimed");
         let token = task.status.claim().expect("it is claimed").token.clone();
         let mut wait = park(&scene, &["wait", id.as_str(), "--quiet"]);
         store.apply(&id, &answer(token)).expect("it can be answered");
@@ -155,7 +155,9 @@ fn submits(scene: &Scene) -> Duration {
 /// Claims everything that is still queued.
 fn drain(store: &Store) {
     let want = LaneQuery { lanes: vec![LANE.into()], filter: Filter::default() };
-    while store.claim_next(&want, "bench", 3600.0).expect("the lane can be read").is_some() {}
+    while store.claim_next(&want, "bench", Duration::from_secs(3600)).expect("the lane can be read").is_some()
+    {
+    }
 }
 
 /// Returns the user and system time of a running process, as counted by the scheduler.

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use lanes::internals::model::{Answer, Command, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json};
 use lanes::internals::store::{Clock, Store, StoreOptions};
@@ -77,7 +78,7 @@ const LANE: &str = "zqlaneqz";
 
 /// Start time of the model tasks; everything that happens to one happens within this second.
 const BASE: i64 = 1_700_000_000_000_000;
-const LEASE: f64 = 10.0 * 86_400.0;
+const LEASE: Duration = Duration::from_secs(10 * 86_400);
 const DELAY: f64 = 30.0 * 86_400.0;
 
 /// Period over which the store seems to have been filled, up to an hour ago.
@@ -168,8 +169,7 @@ impl Model {
             pass();
             let token = task.status.claim().map(|claim| claim.token.clone());
             if kind != Kind::Claimed {
-                let renew =
-                    Command::Renew { token: token.clone().expect("it is claimed"), lease_seconds: None };
+                let renew = Command::Renew { token: token.clone().expect("it is claimed"), lease: None };
                 store.apply(&id, &renew).expect("it can be renewed");
                 pass();
                 let status =
@@ -214,7 +214,7 @@ impl Model {
         let later =
             |seconds: f64| [Time::from_micros(BASE), created].map(|time| date(time.plus_seconds(seconds)));
         let [old, new] = later(0.0);
-        let [old_lease, new_lease] = later(LEASE);
+        let [old_lease, new_lease] = later(LEASE.as_secs_f64());
         let [old_delay, new_delay] = later(DELAY);
         let adapt = |text: &str| {
             text.replace(&self.id, id.as_str())

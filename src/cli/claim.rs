@@ -1,6 +1,6 @@
 //! `lanes claim`: claims a task under a lease.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args};
 use serde_json::Value;
@@ -12,8 +12,7 @@ use super::idle::print_idle;
 use super::waiting::wait_for_task;
 use crate::error::{Error, Result};
 use crate::model::task::object;
-use crate::model::transition::check_lease;
-use crate::model::{Command, Task, json};
+use crate::model::{Command, Task, json, limits};
 use crate::store::{Store, WorkerInfo};
 
 /// Claim a task under a lease: the one named, or the next one of a lane.
@@ -52,14 +51,14 @@ pub(super) struct ClaimCommand {
 
 impl ClaimCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        check_lease(self.lease_seconds)?;
+        let lease = limits::lease_from_seconds(self.lease_seconds)?;
         if self.owner.trim().is_empty() {
             return Err(Error::invalid("--owner must not be empty"));
         }
         let store = if self.wait { context.store_or_new()? } else { context.store()? };
         let claimed = match &self.id {
-            Some(id) => Some(store.claim(&store.resolve(id)?, &self.owner, self.lease_seconds)?),
-            None => self.claim_next(context, &store)?,
+            Some(id) => Some(store.claim(&store.resolve(id)?, &self.owner, lease)?),
+            None => self.claim_next(context, &store, lease)?,
         };
         match claimed {
             Some(task) => {
@@ -78,9 +77,9 @@ impl ClaimCommand {
         }
     }
 
-    fn claim_next(&self, context: &CommandContext, store: &Store) -> Result<Option<Task>> {
+    fn claim_next(&self, context: &CommandContext, store: &Store, lease: Duration) -> Result<Option<Task>> {
         let want = self.want.query()?;
-        let attempt = || store.claim_next(&want, &self.owner, self.lease_seconds);
+        let attempt = || store.claim_next(&want, &self.owner, lease);
         if !self.wait {
             return attempt();
         }
@@ -132,7 +131,7 @@ fn release_unprinted(store: &Store, task: &Task) {
         let release = Command::Release {
             token: claim.token.clone(),
             reason: Some("the claim could not be printed".to_string()),
-            delay_seconds: None,
+            delay: None,
             spent: None,
         };
         // The lease ends by itself if even this fails.

@@ -30,9 +30,9 @@ use crate::dispatch::dispatcher::ShutdownHandle;
 use crate::dispatch::dry_run::{Preview, preview};
 use crate::dispatch::event::DispatchEvent;
 use crate::error::{Error, Result, printable};
-use crate::model::Time;
 use crate::model::duration::{self, Limit};
 use crate::model::task::object;
+use crate::model::{Time, limits};
 use crate::signals::not_ignored;
 use crate::store::Store;
 use crate::workspace::{Config, check_lane};
@@ -141,7 +141,7 @@ impl DispatchCommand {
             },
             max_concurrent: self.max_concurrent,
             owner: self.owner.clone(),
-            lease_seconds: self.lease_seconds,
+            lease: self.lease_seconds.map(limits::lease_from_seconds).transpose()?,
             timeout: self.timeout,
             silence_timeout: self.silence_timeout,
             max_retries: self.max_retries,

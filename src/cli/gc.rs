@@ -1,6 +1,7 @@
 //! `lanes gc`: removes tasks that ended long ago.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use serde_json::Value;
@@ -51,8 +52,9 @@ impl GcCommand {
                 .with_hint("name a directory; every archive is a new file in it"));
         }
         let store = context.store()?;
+        let older_than = self.older_than.map(age).transpose()?.unwrap_or_default();
         let report = store.gc(&GcPlan {
-            older_than_seconds: self.older_than.unwrap_or(0.0),
+            older_than,
             all_ended: self.all_ended,
             lane: self.lane.clone(),
             dry_run: self.dry_run,
@@ -90,5 +92,14 @@ impl GcCommand {
             context.out.line(&printable(&archive))?;
         }
         Ok(CommandExit::Done)
+    }
+}
+
+/// Converts an age in seconds. One that is too large for a [`Duration`] is older than every task.
+fn age(seconds: f64) -> Result<Duration> {
+    if seconds.is_finite() && seconds >= 0.0 {
+        Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    } else {
+        Err(Error::invalid(format!("an age of {seconds} seconds makes no sense")))
     }
 }

@@ -8,7 +8,7 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
 use crate::model::task::object;
-use crate::model::{ClaimToken, Command, FailureClass};
+use crate::model::{ClaimToken, Command, FailureClass, limits};
 
 /// Give a claimed task back unfinished.
 #[derive(Args, Debug)]
@@ -36,13 +36,14 @@ pub(super) struct ReleaseCommand {
 impl ReleaseCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
+        let id = store.resolve(&self.id)?;
         let release = Command::Release {
             token: ClaimToken::from_text(&self.claim_token),
             reason: self.reason.clone(),
-            delay_seconds: self.delay,
+            delay: self.delay.map(limits::delay_from_seconds).transpose()?,
             spent: self.spent.then_some(FailureClass::Error),
         };
-        let (task, _) = store.apply(&store.resolve(&self.id)?, &release)?;
+        let (task, _) = store.apply(&id, &release)?;
         if context.out.json {
             context.out.object(&object([
                 ("status", "released".into()),

@@ -8,7 +8,7 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
 use crate::model::task::object;
-use crate::model::{ClaimToken, Command};
+use crate::model::{ClaimToken, Command, limits};
 
 /// Extend the lease of a claimed task.
 ///
@@ -32,8 +32,9 @@ impl RenewCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let token = ClaimToken::from_text(&self.claim_token);
-        let renew = Command::Renew { token, lease_seconds: self.lease_seconds };
-        let (task, _) = store.apply(&store.resolve(&self.id)?, &renew)?;
+        let id = store.resolve(&self.id)?;
+        let lease = self.lease_seconds.map(limits::lease_from_seconds).transpose()?;
+        let (task, _) = store.apply(&id, &Command::Renew { token, lease })?;
         if context.out.json {
             context.out.object(&object([
                 ("status", "renewed".into()),

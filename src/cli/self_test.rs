@@ -79,8 +79,9 @@ fn round(place: &Path, options: &StoreOptions) -> Result<TaskId> {
 fn work(root: &Path, options: &StoreOptions) -> Result<()> {
     let store = Store::open(root, options.clone())?;
     let want = LaneQuery { lanes: vec![LANE.to_string()], filter: Filter::default() };
-    let task =
-        store.claim_next(&want, "self-test", 60.0)?.ok_or_else(|| failed("the task could not be claimed"))?;
+    let task = store
+        .claim_next(&want, "self-test", Duration::from_secs(60))?
+        .ok_or_else(|| failed("the task could not be claimed"))?;
     let answer = Answer {
         token: task.status.claim().map(|claim| claim.token.clone()),
         ..Answer::completed("self-test", ANSWER)

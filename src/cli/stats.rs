@@ -67,16 +67,13 @@ fn add_rows(table: &mut Table, what: &str, groups: &BTreeMap<String, UsageTotals
 }
 
 fn row(name: &str, group: &UsageTotals) -> Vec<String> {
-    let length = |seconds: Option<f64>| {
-        let length = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        length.map_or_else(|| "-".to_string(), duration::words)
-    };
+    let length = |length: Option<Duration>| length.map_or_else(|| "-".to_string(), duration::words);
     vec![
         name.to_string(),
         group.runs.to_string(),
         format!("{} ({}%)", group.completed, group.completed * 100 / group.runs.max(1)),
-        length(group.median_seconds),
-        length(group.p90_seconds),
+        length(group.median),
+        length(group.p90),
         figure_text(group.known_cost().map(|(cost, is_least)| (format!("${cost:.2}"), is_least))),
         figure_text(group.known_tokens().map(|(tokens, is_least)| (tokens.total().to_string(), is_least))),
     ]

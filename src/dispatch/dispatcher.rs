@@ -136,7 +136,7 @@ impl<'a> Dispatcher<'a> {
         store.remove_stale_conversation_locks()?;
         let prefix = TokenPrefix::from_random(store.random());
         let registration = DispatcherRegistration::register(store, &plan, &prefix)?;
-        let lease_renewer = LeaseRenewer::new(plan.lease_seconds);
+        let lease_renewer = LeaseRenewer::new(plan.lease);
         let versions = VersionCache::default();
         let lane_watcher = LaneWatcher::new(plan.lanes());
         observe(DispatchEvent::Ready { owner: plan.owner.clone(), lanes: plan.lanes() });
@@ -403,7 +403,7 @@ impl<'env> EventLoop<'env> {
             let query = LaneQuery { lanes: vec![lane.clone()], filter: served.filter.clone() };
             let request = ClaimRequest {
                 owner: &plan.owner,
-                lease_seconds: plan.lease_seconds,
+                lease: plan.lease,
                 token: Some(self.prefix.token(store.random())),
                 accepts: &|task| self.is_conversation_free(current, task) && admit(task),
             };

@@ -21,7 +21,7 @@ const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct LeaseRenewer {
     claims: Mutex<Vec<RenewedClaim>>,
-    lease_seconds: f64,
+    lease: Duration,
     ended: AtomicBool,
 }
 
@@ -34,9 +34,9 @@ struct RenewedClaim {
 }
 
 impl LeaseRenewer {
-    /// Creates a renewer without claims, for leases of `lease_seconds` seconds.
-    pub(crate) fn new(lease_seconds: f64) -> Self {
-        Self { claims: Mutex::default(), lease_seconds, ended: AtomicBool::new(false) }
+    /// Creates a renewer without claims, for leases of the length `lease`.
+    pub(crate) fn new(lease: Duration) -> Self {
+        Self { claims: Mutex::default(), lease, ended: AtomicBool::new(false) }
     }
 
     /// Adds a claim to renew; `stop` ends its run when the claim is over.
@@ -105,7 +105,7 @@ impl LeaseRenewer {
 
     /// Renews a lease. Returns the state of the claim, also if the renewal was refused.
     fn renew(&self, store: &Store, claim: &RenewedClaim) -> Result<ClaimState, Error> {
-        let command = Command::Renew { token: claim.token.clone(), lease_seconds: Some(self.lease_seconds) };
+        let command = Command::Renew { token: claim.token.clone(), lease: Some(self.lease) };
         match store.apply(&claim.id, &command) {
             Ok(_) => Ok(ClaimState::Held),
             Err(error) => error.refusal().and_then(Refusal::claim_state).ok_or(error),
@@ -127,7 +127,7 @@ impl LeaseRenewer {
 
     /// Returns the time between two renewals of a lease: a third of it.
     fn renewal_interval(&self) -> Duration {
-        Duration::from_secs_f64(self.lease_seconds / 3.0)
+        self.lease / 3
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<RenewedClaim>> {

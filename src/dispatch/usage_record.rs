@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::output::{ModelUsage, RunReport, Tokens, Usage};
 use super::stored_time;
-use crate::model::Time;
+use crate::model::{StoredDuration, Time};
 
 /// A line of the usage log: one run. Unknown fields, which later versions may add, are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,8 +30,9 @@ pub(crate) struct UsageRecord {
     pub vendor: String,
     /// `completed`, a failure class, or `withheld`.
     pub outcome: String,
-    /// Duration of the run, in seconds.
-    pub seconds: f64,
+    /// Duration of the run.
+    #[serde(rename = "seconds")]
+    pub duration: StoredDuration,
     /// Model that did the work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn lines_come_back_and_broken_ones_are_skipped() {
-        let mut record = UsageRecord { seconds: 1.5, ..UsageRecord::default() };
+        let mut record = UsageRecord { duration: StoredDuration::stored(1.5), ..UsageRecord::default() };
         record.cost_usd = Some(0.25);
         record.tokens = Some(Tokens { input: 3, ..Tokens::default() });
         let line = record.to_line();
@@ -190,12 +191,12 @@ mod tests {
 
     #[test]
     fn a_time_that_cannot_be_read_costs_the_time_and_not_the_line() {
-        let line = UsageRecord { seconds: 1.5, ..UsageRecord::default() }.to_line();
+        let line = UsageRecord { duration: StoredDuration::stored(1.5), ..UsageRecord::default() }.to_line();
         assert!(line.starts_with(r#"{"started_at":"","ended_at":"","#), "{line}");
         let read = |text: &str| UsageRecord::from_line(&line.replacen(r#""started_at":"""#, text, 1));
         for text in [r#""started_at":"""#, r#""started_at":"yesterday""#] {
             let record = read(text).expect("a record");
-            assert_eq!((record.started_at, record.seconds), (None, 1.5), "{text}");
+            assert_eq!((record.started_at, record.duration.as_secs_f64()), (None, 1.5), "{text}");
         }
         let offset = read(r#""started_at":"2026-11-28T21:35:07+01:00""#).expect("a record");
         assert_eq!(offset.started_at, Time::parse("2026-11-28T20:35:07Z").ok());

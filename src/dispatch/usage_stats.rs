@@ -1,12 +1,13 @@
 //! Statistics over the usage log: number, duration, cost and tokens of runs, by lane, vendor and model.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::output::{Tokens, plus_cost};
 use super::usage_record::{UsageRecord, by_model};
-use crate::model::Time;
+use crate::model::{Time, duration};
 
 /// The period that statistics cover.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,10 +49,12 @@ pub(crate) struct UsageTotals {
     pub completed: u64,
     /// Number of runs by outcome.
     pub outcomes: BTreeMap<String, u64>,
-    /// Median duration of the runs that answered their task, in seconds.
-    pub median_seconds: Option<f64>,
-    /// 90th percentile of the durations of the runs that answered their task, in seconds.
-    pub p90_seconds: Option<f64>,
+    /// Median duration of the runs that answered their task.
+    #[serde(rename = "median_seconds", serialize_with = "write_seconds")]
+    pub median: Option<Duration>,
+    /// 90th percentile of the durations of the runs that answered their task.
+    #[serde(rename = "p90_seconds", serialize_with = "write_seconds")]
+    pub p90: Option<Duration>,
     /// Total cost of the runs whose cost is known, in US dollars.
     pub cost_usd: Option<f64>,
     /// Number of runs whose cost is known.
@@ -70,7 +73,7 @@ pub(crate) struct UsageTotals {
     /// Number of runs that reported their tokens but no cost.
     pub runs_unpriced: u64,
     #[serde(skip)]
-    durations: Vec<f64>,
+    durations: Vec<Duration>,
 }
 
 impl UsageTotals {
@@ -79,9 +82,7 @@ impl UsageTotals {
         *self.outcomes.entry(record.outcome.clone()).or_default() += 1;
         if record.outcome == "completed" {
             self.completed += 1;
-            if record.seconds.is_finite() && record.seconds >= 0.0 {
-                self.durations.push(record.seconds);
-            }
+            self.durations.extend(record.duration.duration());
         }
         let (exact, least) = (record.tokens, record.at_least_tokens);
         self.spent(record.cost_usd, exact, record.at_least_cost_usd, least);
@@ -135,15 +136,19 @@ impl UsageTotals {
     }
 
     fn finish(&mut self) {
-        self.durations.sort_by(f64::total_cmp);
-        self.median_seconds = percentile(&self.durations, 50);
-        self.p90_seconds = percentile(&self.durations, 90);
+        self.durations.sort_unstable();
+        self.median = percentile(&self.durations, 50);
+        self.p90 = percentile(&self.durations, 90);
         self.durations = Vec::new();
     }
 }
 
+fn write_seconds<S: Serializer>(length: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
+    length.map(duration::seconds).serialize(out)
+}
+
 /// Returns the smallest of the sorted values that at least `percent` percent of them do not exceed.
-fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
+fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
 }
@@ -173,6 +178,7 @@ pub(crate) fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Peri
 mod tests {
     use super::*;
     use crate::dispatch::output::Usage;
+    use crate::model::StoredDuration;
 
     fn record(seconds: f64, outcome: &str) -> UsageRecord {
         UsageRecord {
@@ -180,7 +186,7 @@ mod tests {
             lane: "review".to_string(),
             vendor: "claude".to_string(),
             outcome: outcome.to_string(),
-            seconds,
+            duration: StoredDuration::stored(seconds),
             ..UsageRecord::default()
         }
     }
@@ -193,8 +199,8 @@ mod tests {
         assert_eq!(stats.all.runs, 11);
         assert_eq!(stats.all.completed, 10);
         assert_eq!(stats.all.outcomes["timeout"], 1);
-        assert_eq!(stats.all.median_seconds, Some(5.0));
-        assert_eq!(stats.all.p90_seconds, Some(9.0));
+        assert_eq!(stats.all.median, Some(Duration::from_secs(5)));
+        assert_eq!(stats.all.p90, Some(Duration::from_secs(9)));
         assert_eq!(stats.lanes["review"].runs, 11);
     }
 
@@ -202,7 +208,7 @@ mod tests {
     fn unknown_figures_stay_unknown() {
         let stats = stats([record(1.0, "error")], Period::default());
         assert_eq!(stats.all.cost_usd, None);
-        assert_eq!(stats.all.median_seconds, None);
+        assert_eq!(stats.all.median, None);
         assert!(stats.models.is_empty());
     }
 

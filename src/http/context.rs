@@ -237,18 +237,18 @@ impl Call<'_> {
         self.request.method == "HEAD"
     }
 
-    /// Responds once `wait` has a response: immediately if it has one already, and after `seconds` at the latest.
+    /// Responds once `wait` has a response: immediately if it has one already, and after `longest` at the latest.
     ///
     /// # Errors
     /// The response to an error of the store, or when too many requests wait.
-    pub(crate) fn wait(&self, wait: WaitFor, seconds: f64) -> HandlerResult {
+    pub(crate) fn wait(&self, wait: WaitFor, longest: Duration) -> HandlerResult {
         if let Some(response) = wait.look(&self.app.store, self.app, self.ticket)? {
             return Ok(response.into());
         }
-        if seconds <= 0.0 || self.is_head() || self.app.is_stopping() {
+        if longest.is_zero() || self.is_head() || self.app.is_stopping() {
             return Ok(wait.response_without_result(self.app.is_stopping()).into());
         }
-        let until = Instant::now().checked_add(Duration::from_secs_f64(seconds));
+        let until = Instant::now().checked_add(longest);
         self.add_long_poll(wait, until)
     }
 

@@ -1,5 +1,7 @@
 //! What a long poll or a stream waits for, and the response when it is available.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::api::views::{claimed, public_task};
@@ -22,8 +24,8 @@ pub(crate) enum WaitFor {
         query: LaneQuery,
         /// The owner of the claim.
         owner: String,
-        /// The length of the lease, in seconds.
-        lease_seconds: f64,
+        /// The length of the lease.
+        lease: Duration,
     },
     /// The responses to tasks.
     Responses {
@@ -68,8 +70,8 @@ impl WaitFor {
                 let task = store.peek_next(query)?;
                 Ok(task.map(|task| ok([("task", public_task(&task))])))
             }
-            Self::Claim { query, owner, lease_seconds } => {
-                claim_for_client(store, responder, ticket, query, owner, *lease_seconds)
+            Self::Claim { query, owner, lease } => {
+                claim_for_client(store, responder, ticket, query, owner, *lease)
             }
             Self::Responses { ids, all, is_single } => responses_to(store, ids, *all, *is_single),
             Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_) => Ok(None),
@@ -111,18 +113,18 @@ fn claim_for_client(
     ticket: Ticket,
     query: &LaneQuery,
     owner: &str,
-    lease_seconds: f64,
+    lease: Duration,
 ) -> Result<Option<HttpResponse>> {
     if !responder.is_connected(ticket) {
         return Ok(None);
     }
-    let Some(task) = store.claim_next(query, owner, lease_seconds)? else { return Ok(None) };
+    let Some(task) = store.claim_next(query, owner, lease)? else { return Ok(None) };
     match task.status.claim() {
         Some(claim) if !responder.is_connected(ticket) => {
             let release = Command::Release {
                 token: claim.token.clone(),
                 reason: Some("the client had hung up".to_string()),
-                delay_seconds: None,
+                delay: None,
                 spent: None,
             };
             store.apply(&task.id, &release)?;

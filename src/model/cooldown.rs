@@ -180,7 +180,7 @@ impl Cooldown {
     }
 }
 
-/// Returns the end of a pause of `seconds`, or until `until`; without either, one that only a person ends.
+/// Returns the end of a pause of a number of seconds, or until `until`; without either, one that only a person ends.
 ///
 /// # Errors
 /// `Invalid` when the end is not in the future.
@@ -189,7 +189,7 @@ pub(crate) fn pause_end(now: Time, seconds: Option<f64>, until: Option<Time>) ->
         let length = duration::from_seconds(seconds).filter(|length| !length.is_zero());
         length.ok_or_else(|| Error::invalid("a pause lasts more than 0 seconds and at most ten years"))
     });
-    let until = length.transpose()?.map(|length| now.plus_seconds(length.as_secs_f64())).or(until);
+    let until = length.transpose()?.map(|length| now + length).or(until);
     match until {
         Some(until) if until <= now => {
             Err(Error::invalid(format!("a pause cannot end in the past: {until}")))

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest accepted duration, ten years: anything above is a typing error. The limit also keeps sums
 /// of times far from overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -20,6 +22,47 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 /// Converts a number of seconds, if it is finite, not negative and at most [`LONGEST`].
 pub(crate) fn from_seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= LONGEST)
+}
+
+/// Returns a duration in seconds, for files and messages: the number nearest to its decimal notation, so that a
+/// number with at most nine decimals is written as it was given.
+pub(crate) fn seconds(length: Duration) -> f64 {
+    /// Up to here, 2^53, every number of nanoseconds is exact, so that the division alone rounds.
+    const EXACT: u128 = 1 << 53;
+    match length.as_nanos() {
+        nanos if nanos <= EXACT => nanos as f64 / 1e9,
+        _ => length.as_secs_f64(),
+    }
+}
+
+/// A length of time in a file of the queue: a [`Duration`], or whatever other number of seconds another
+/// implementation has written, which is kept as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoredDuration(f64);
+
+impl StoredDuration {
+    /// Wraps a number of seconds from a file; any finite number.
+    pub(crate) const fn stored(seconds: f64) -> Self {
+        Self(seconds)
+    }
+
+    /// Returns the duration, rounded to nanoseconds; `None` if the file has a negative number or one that is too
+    /// large.
+    pub fn duration(self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.0).ok()
+    }
+
+    /// Returns the number of seconds in the file.
+    pub const fn as_secs_f64(self) -> f64 {
+        self.0
+    }
+}
+
+impl From<Duration> for StoredDuration {
+    fn from(length: Duration) -> Self {
+        Self(seconds(length))
+    }
 }
 
 /// A limit on a duration; `None` means no limit.
@@ -109,21 +152,21 @@ fn one_term(text: &str) -> Option<(Duration, &str)> {
 mod tests {
     use super::*;
 
-    fn seconds(text: &str) -> Option<f64> {
-        parse(text).map(|length| length.as_secs_f64())
+    fn read(text: &str) -> Option<f64> {
+        parse(text).map(seconds)
     }
 
     #[test]
     fn reads_seconds_and_units() {
-        assert_eq!(seconds("900"), Some(900.0));
-        assert_eq!(seconds("0.5"), Some(0.5));
-        assert_eq!(seconds("15m"), Some(900.0));
-        assert_eq!(seconds("1h30m"), Some(5400.0));
-        assert_eq!(seconds("2 hours 5 minutes"), Some(7500.0));
-        assert_eq!(seconds("1 day, 2 hours and 3 mins"), Some(93_780.0));
-        assert_eq!(seconds("250ms"), Some(0.25));
-        assert_eq!(seconds(" 2w "), Some(1_209_600.0));
-        assert_eq!(seconds("3650d"), Some(LONGEST.as_secs_f64()));
+        assert_eq!(read("900"), Some(900.0));
+        assert_eq!(read("0.5"), Some(0.5));
+        assert_eq!(read("15m"), Some(900.0));
+        assert_eq!(read("1h30m"), Some(5400.0));
+        assert_eq!(read("2 hours 5 minutes"), Some(7500.0));
+        assert_eq!(read("1 day, 2 hours and 3 mins"), Some(93_780.0));
+        assert_eq!(read("250ms"), Some(0.25));
+        assert_eq!(read(" 2w "), Some(1_209_600.0));
+        assert_eq!(read("3650d"), Some(seconds(LONGEST)));
     }
 
     #[test]
@@ -146,7 +189,20 @@ mod tests {
             "1..2",
             "é",
         ] {
-            assert_eq!(seconds(text), None, "{text:?}");
+            assert_eq!(read(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_stored_number_stays_what_it_was() {
+        for number in [0.0, 0.1, 1e-7, 0.29, 12.616088414, 1800.0, 2_591_999.999999999, 1e15] {
+            let stored = StoredDuration::stored(number);
+            let length = stored.duration().expect("a duration");
+            assert_eq!((seconds(length), StoredDuration::from(length)), (number, stored));
+        }
+        for number in [-5.0, 1e300] {
+            let stored = StoredDuration::stored(number);
+            assert_eq!((stored.duration(), stored.as_secs_f64()), (None, number));
         }
     }
 

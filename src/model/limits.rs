@@ -1,7 +1,10 @@
-//! The limits on what a submit may request. They apply to an import too.
+//! The limits on what a submit or another command may request. They apply to an import too.
+
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::duration::{self, LONGEST};
 use super::json::Object;
 use super::names;
 use crate::error::{Error, Result};
@@ -9,8 +12,12 @@ use crate::model::task::MAX_PRIORITY;
 
 /// The largest number of attempts that a task may be allowed.
 pub(crate) const MAX_ATTEMPTS: u32 = 1000;
-/// The longest run, in seconds: 30 days.
-pub(crate) const MAX_TIMEOUT_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
+/// The longest run: 30 days.
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest lease: 30 days.
+pub(crate) const MAX_LEASE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest delay of a task: ten years.
+pub(crate) const MAX_DELAY: Duration = LONGEST;
 /// The longest idempotency key and the longest name, in bytes.
 pub(crate) const MAX_KEY: usize = 200;
 /// The longest label, in bytes.
@@ -49,17 +56,69 @@ pub(crate) fn max_attempts(wanted: i64) -> Result<u32> {
     })
 }
 
-/// Checks the length of a run, in seconds.
+/// Converts the time limit of a run from seconds.
 ///
 /// # Errors
-/// `Invalid` unless it is more than 0 and at most [`MAX_TIMEOUT_SECONDS`].
-pub(crate) fn timeout(seconds: f64) -> Result<f64> {
-    if seconds > 0.0 && seconds <= MAX_TIMEOUT_SECONDS {
-        return Ok(seconds);
-    }
-    Err(Error::invalid(format!(
-        "timeout of {seconds} seconds is out of range; give more than 0 and at most {MAX_TIMEOUT_SECONDS} (30 days)"
-    )))
+/// `Invalid` unless it is more than 0 and at most [`MAX_TIMEOUT`].
+pub(crate) fn timeout_from_seconds(seconds: f64) -> Result<Duration> {
+    let length = duration::from_seconds(seconds).filter(|length| is_within(*length, MAX_TIMEOUT));
+    length.ok_or_else(|| {
+        Error::invalid(format!(
+            "timeout of {seconds} seconds is out of range; give more than 0 and at most {} (30 days)",
+            MAX_TIMEOUT.as_secs()
+        ))
+    })
+}
+
+/// Converts the length of a lease from seconds.
+///
+/// # Errors
+/// As [`lease`].
+pub(crate) fn lease_from_seconds(seconds: f64) -> Result<Duration> {
+    let length = duration::from_seconds(seconds).filter(|length| is_within(*length, MAX_LEASE));
+    length.ok_or_else(|| lease_out_of_range(seconds))
+}
+
+/// Checks the length of a lease.
+///
+/// # Errors
+/// `Invalid` unless it is more than 0 and at most [`MAX_LEASE`].
+pub(crate) fn lease(length: Duration) -> Result<Duration> {
+    if is_within(length, MAX_LEASE) { Ok(length) } else { Err(lease_out_of_range(duration::seconds(length))) }
+}
+
+fn lease_out_of_range(seconds: f64) -> Error {
+    Error::invalid(format!(
+        "lease of {seconds} seconds is out of range; give more than 0 and at most {} (30 days)",
+        MAX_LEASE.as_secs()
+    ))
+}
+
+/// Converts a delay from seconds.
+///
+/// # Errors
+/// As [`delay`].
+pub(crate) fn delay_from_seconds(seconds: f64) -> Result<Duration> {
+    duration::from_seconds(seconds)
+        .filter(|length| *length <= MAX_DELAY)
+        .ok_or_else(|| delay_out_of_range(seconds))
+}
+
+/// Checks a delay.
+///
+/// # Errors
+/// `Invalid` if it is more than [`MAX_DELAY`].
+pub(crate) fn delay(length: Duration) -> Result<Duration> {
+    if length <= MAX_DELAY { Ok(length) } else { Err(delay_out_of_range(duration::seconds(length))) }
+}
+
+fn delay_out_of_range(seconds: f64) -> Error {
+    Error::invalid(format!("delay of {seconds} seconds is out of range; give 0 to {}", MAX_DELAY.as_secs()))
+}
+
+/// Returns whether a duration is more than 0 and at most `most`.
+fn is_within(length: Duration, most: Duration) -> bool {
+    !length.is_zero() && length <= most
 }
 
 /// Checks an idempotency key.
@@ -167,17 +226,27 @@ mod tests {
         assert_eq!(priority(1000).unwrap(), 1000);
         assert_eq!(max_attempts(1).unwrap(), 1);
         assert_eq!(max_attempts(1000).unwrap(), 1000);
-        assert_eq!(timeout(0.001).unwrap(), 0.001);
-        assert_eq!(timeout(MAX_TIMEOUT_SECONDS).unwrap(), MAX_TIMEOUT_SECONDS);
+        assert_eq!(timeout_from_seconds(0.001).unwrap(), Duration::from_millis(1));
+        assert_eq!(timeout_from_seconds(2_592_000.0).unwrap(), MAX_TIMEOUT);
+        assert_eq!(lease_from_seconds(2_592_000.0).and_then(lease).unwrap(), MAX_LEASE);
+        assert_eq!(delay_from_seconds(315_360_000.0).and_then(delay).unwrap(), MAX_DELAY);
+        assert_eq!(delay_from_seconds(-0.0).unwrap(), Duration::ZERO);
         for bad in [-1001, 1001, i64::MIN, i64::MAX] {
             assert!(priority(bad).is_err(), "{bad}");
         }
         for bad in [0, -1, 1001, i64::MIN, i64::MAX] {
             assert!(max_attempts(bad).is_err(), "{bad}");
         }
-        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, MAX_TIMEOUT_SECONDS + 1.0] {
-            assert!(timeout(bad).is_err(), "{bad}");
+        for bad in [0.0, 1e-10, -1.0, f64::NAN, f64::INFINITY, 2_592_001.0, 1e300] {
+            assert!(timeout_from_seconds(bad).is_err(), "{bad}");
+            assert!(lease_from_seconds(bad).is_err(), "{bad}");
         }
+        for bad in [-1.0, f64::NAN, f64::INFINITY, 315_360_001.0, 1e300] {
+            assert!(delay_from_seconds(bad).is_err(), "{bad}");
+        }
+        let moment = Duration::from_nanos(1);
+        assert!(lease(Duration::ZERO).is_err() && lease(MAX_LEASE + moment).is_err());
+        assert!(delay(MAX_DELAY + moment).is_err());
     }
 
     #[test]

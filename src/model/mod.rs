@@ -24,6 +24,7 @@ pub(crate) mod transition;
 
 pub use claim_state::ClaimState;
 pub(crate) use cooldown::{Certainty, Cooldown, CooldownCause, Cooldowns};
+pub use duration::StoredDuration;
 pub use event::Event;
 pub use filter::Filter;
 pub use id::{ClaimToken, TaskId};

@@ -292,6 +292,8 @@ impl fmt::Display for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::transition::TransitionContext;
     use crate::model::{Answer, Command, Now, RequestCheck, ResponseStatus, json};
@@ -336,12 +338,12 @@ mod tests {
         let claim = |token: &str| Command::Claim {
             owner: "ann".to_string(),
             token: ClaimToken::from_text(token),
-            lease_seconds: 60.0,
+            lease: Duration::from_secs(60),
         };
         let release = |token: &str| Command::Release {
             token: ClaimToken::from_text(token),
             reason: None,
-            delay_seconds: None,
+            delay: None,
             spent: None,
         };
         let cancel = Command::Cancel { reason: None, by: "eve".to_string() };
@@ -361,7 +363,7 @@ mod tests {
             }
             for token in ["mine", "wrong"] {
                 let (text, token) = (token, ClaimToken::from_text(token));
-                let renew = Command::Renew { token: token.clone(), lease_seconds: None };
+                let renew = Command::Renew { token: token.clone(), lease: None };
                 for command in [renew, release(text), answer(text, ResponseStatus::Failed)] {
                     let Err(error) = apply(&mut task.clone(), &command) else { continue };
                     let refusal = error.refusal().expect("a refusal by the rules");

@@ -7,6 +7,7 @@ pub(super) mod reader;
 
 use serde_json::Value;
 
+use super::duration::StoredDuration;
 use super::json::Object;
 use super::json::raw::{Raw, RawString};
 
@@ -55,8 +56,8 @@ pub struct TaskSpec {
     pub name: Option<String>,
     /// Free labels for people and boards.
     pub labels: Vec<String>,
-    /// The time limit of one run, in seconds.
-    pub timeout_seconds: Option<f64>,
+    /// The time limit of one run.
+    pub timeout: Option<StoredDuration>,
     /// The id of the failed task that this one retries.
     pub retry_of: Option<String>,
 }
@@ -172,7 +173,7 @@ pub struct SpecText<'a> {
     metadata: Option<Raw<'a>>,
     max_attempts: Option<u32>,
     labels: Option<Raw<'a>>,
-    timeout_seconds: Option<f64>,
+    timeout: Option<StoredDuration>,
     retry_of: Option<RawString<'a>>,
 }
 
@@ -201,7 +202,7 @@ impl<'a> SpecText<'a> {
             max_attempts: fields.number(key!("max_attempts"), Raw::integer),
             key: fields.optional_text(key!("idempotency_key")),
             name: fields.optional_text(key!("name")),
-            timeout_seconds: fields.number(key!("timeout_seconds"), Raw::float),
+            timeout: fields.duration(key!("timeout_seconds")),
             retry_of: fields.optional_text(key!("retry_of")),
         }
     }
@@ -235,7 +236,7 @@ impl<'a> SpecText<'a> {
             key: optional(self.key),
             name: optional(self.name),
             labels,
-            timeout_seconds: self.timeout_seconds,
+            timeout: self.timeout,
             retry_of: optional(self.retry_of),
         }
     }
@@ -265,7 +266,7 @@ impl TaskSpec {
         put("idempotency_key", self.key.clone().into());
         put("name", self.name.clone().into());
         put("labels", self.labels.clone().into());
-        put("timeout_seconds", self.timeout_seconds.into());
+        put("timeout_seconds", self.timeout.map(StoredDuration::as_secs_f64).into());
         put("retry_of", self.retry_of.clone().into());
     }
 }
@@ -329,7 +330,7 @@ mod tests {
             key: Some("k".to_string()),
             name: Some("n".to_string()),
             labels: vec!["a".to_string()],
-            timeout_seconds: Some(4.5),
+            timeout: Some(StoredDuration::stored(4.5)),
             retry_of: Some("r".to_string()),
         };
         let text = r#"{"id": "t-1", "workspace_id": "", "correlation_id": "", "lane": "", "workspace_root": "",

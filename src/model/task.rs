@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::duration::StoredDuration;
 use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::Object;
@@ -101,8 +102,8 @@ pub struct Claim {
     pub claimed_at: Time,
     /// The wall-clock time at which the lease ends unless it is renewed.
     pub lease_expires_at: Time,
-    /// The requested length of the lease, in seconds; `None` for a claim by another implementation.
-    pub lease_seconds: Option<f64>,
+    /// The requested length of the lease; `None` for a claim by another implementation.
+    pub lease: Option<StoredDuration>,
 }
 
 /// The state of a task; each state has the data that exists only in it.
@@ -271,8 +272,8 @@ impl Task {
         {
             return now.uptime < lease.until;
         }
-        let begun = match (own, claim.lease_seconds) {
-            (Some(_), Some(length)) => claim.lease_expires_at.plus_seconds(-length),
+        let begun = match (own, claim.lease) {
+            (Some(_), Some(length)) => claim.lease_expires_at.plus_seconds(-length.as_secs_f64()),
             _ => claim.claimed_at,
         };
         now.wall < claim.lease_expires_at && begun.seconds_since(now.wall) <= CLOCK_SLACK_SECONDS

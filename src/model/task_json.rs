@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::duration::StoredDuration;
 use super::json::Object;
 use super::spec::reader::BOOKKEEPING_KEY;
 use super::task::{Bookkeeping, Status, Task};
@@ -45,7 +46,7 @@ fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
     put("claim_token", claim.map(|claim| claim.token.as_str().to_string()).into());
     put("claimed_at", claim.map(|claim| claim.claimed_at.to_string()).into());
     put("lease_expires_at", claim.map(|claim| claim.lease_expires_at.to_string()).into());
-    put("lease_seconds", claim.and_then(|claim| claim.lease_seconds).into());
+    put("lease_seconds", claim.and_then(|claim| claim.lease).map(StoredDuration::as_secs_f64).into());
     let (mut completed_at, mut failed_at, mut reason, mut class, mut not_before) =
         (None, None, None, None, None);
     match status {
@@ -134,6 +135,28 @@ mod tests {
         assert_eq!(task.spec.supporting_paths.len(), 2);
         let after = task.to_object()["supporting_paths"].clone();
         assert_eq!(after, serde_json::from_str::<Value>(files).unwrap());
+    }
+
+    #[test]
+    fn stored_numbers_of_seconds_are_written_as_they_were() {
+        for (number, expected) in [
+            ("0.1", "0.1"),
+            ("1e-7", "1e-7"),
+            ("1800.0", "1800.0"),
+            ("1800", "1800.0"),
+            ("0.12345678912345", "0.12345678912345"),
+            ("1e15", "1000000000000000.0"),
+            ("-5.0", "-5.0"),
+            ("1e300", "1e+300"),
+        ] {
+            let seconds = format!("\"lease_seconds\": {number}, \"timeout_seconds\": {number}, \"theirs\"");
+            let text = OLD.replace("\"theirs\"", &seconds);
+            let task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
+            let text = json::to_text(&task.to_object());
+            for key in ["lease_seconds", "timeout_seconds"] {
+                assert!(text.contains(&format!("\"{key}\": {expected}")), "{number}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::duration::StoredDuration;
 use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::raw::{Raw, RawString, members};
@@ -58,7 +59,7 @@ struct StateFields<'a> {
     token: Option<RawString<'a>>,
     claimed_at: Option<Time>,
     lease_expires_at: Option<Time>,
-    lease_seconds: Option<f64>,
+    lease: Option<StoredDuration>,
     completed_at: Option<Time>,
     failed_at: Option<Time>,
     reason: Option<RawString<'a>>,
@@ -93,7 +94,7 @@ impl<'a> StateFields<'a> {
             token: fields.optional_text(key!("claim_token")),
             claimed_at: fields.optional_time(key!("claimed_at")),
             lease_expires_at: fields.optional_time(key!("lease_expires_at")),
-            lease_seconds: fields.number(key!("lease_seconds"), Raw::float),
+            lease: fields.duration(key!("lease_seconds")),
             completed_at: fields.optional_time(key!("completed_at")),
             failed_at: fields.optional_time(key!("failed_at")),
             reason: fields.optional_text(key!("failure_reason")),
@@ -112,7 +113,7 @@ impl<'a> StateFields<'a> {
             claimed_at: self.claimed_at?,
             lease_expires_at: self.lease_expires_at?,
             owner: text(self.owner),
-            lease_seconds: self.lease_seconds,
+            lease: self.lease,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Timestamps as the queue writes them, and the two clocks a decision may need.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Add, Range, Sub};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -128,6 +129,29 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     let day = day - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
     (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
+/// Adds a duration, in whole microseconds, clamped as in [`Time::from_micros`].
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, length: Duration) -> Self {
+        Self::from_micros(self.0.saturating_add(micros(length)))
+    }
+}
+
+/// Subtracts a duration, in whole microseconds, clamped as in [`Time::from_micros`].
+impl Sub<Duration> for Time {
+    type Output = Self;
+
+    fn sub(self, length: Duration) -> Self {
+        Self::from_micros(self.0.saturating_sub(micros(length)))
+    }
+}
+
+/// Returns a duration in whole microseconds, at most `i64::MAX`.
+pub(crate) fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl fmt::Display for Time {

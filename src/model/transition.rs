@@ -8,6 +8,8 @@ mod edit;
 mod end;
 mod respond;
 
+use std::time::Duration;
+
 use super::id::ClaimToken;
 use super::json::Object;
 use super::refusal::{Refusal, RequestFault};
@@ -16,13 +18,7 @@ use super::task::{Claim, FailureClass, Status, Task};
 use super::time::Now;
 pub(crate) use end::{check_redrive, check_retry};
 
-use crate::error::{Error, Result};
-
-/// The longest lease, in seconds: 30 days.
-pub(crate) const MAX_LEASE_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
-
-/// The longest delay of a task, in seconds: ten years.
-pub(crate) const MAX_DELAY_SECONDS: f64 = 10.0 * 365.0 * 24.0 * 3600.0;
+use crate::error::Result;
 
 /// The state of the request file at the time of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,15 +101,15 @@ pub enum Command {
         owner: String,
         /// The token of the new claim.
         token: ClaimToken,
-        /// The length of the lease, in seconds.
-        lease_seconds: f64,
+        /// The length of the lease.
+        lease: Duration,
     },
     /// Extend the lease.
     Renew {
         /// The token of the claim.
         token: ClaimToken,
-        /// The length of the lease from now, in seconds; `None` keeps the length of the claim.
-        lease_seconds: Option<f64>,
+        /// The length of the lease from now; `None` keeps the length of the claim.
+        lease: Option<Duration>,
     },
     /// Return the task to the queue unfinished.
     Release {
@@ -121,8 +117,8 @@ pub enum Command {
         token: ClaimToken,
         /// The reason, for people.
         reason: Option<String>,
-        /// The delay before the next claim, in seconds.
-        delay_seconds: Option<f64>,
+        /// The delay before the next claim; `None` for none.
+        delay: Option<Duration>,
         /// If set, the attempt counts, as a failure of this class.
         spent: Option<FailureClass>,
     },
@@ -192,12 +188,10 @@ impl Command {
     /// task may be half changed then and must be discarded.
     pub fn apply(&self, task: &mut Task, context: &TransitionContext<'_>) -> Result<Effect> {
         let effect = match self {
-            Self::Claim { owner, token, lease_seconds } => {
-                claim::claim(task, context, owner, token, *lease_seconds)
-            }
-            Self::Renew { token, lease_seconds } => claim::renew(task, context, token, *lease_seconds),
-            Self::Release { token, reason, delay_seconds, spent } => {
-                claim::release(task, context, token, reason.as_deref(), *delay_seconds, spent.as_ref())
+            Self::Claim { owner, token, lease } => claim::claim(task, context, owner, token, *lease),
+            Self::Renew { token, lease } => claim::renew(task, context, token, *lease),
+            Self::Release { token, reason, delay, spent } => {
+                claim::release(task, context, token, reason.as_deref(), *delay, spent.as_ref())
             }
             Self::Respond(answer) => respond::respond(task, context, answer),
             Self::Note { kind, message, data, token } => {
@@ -221,34 +215,6 @@ impl Command {
             task.updated_at = context.now.wall;
         }
         Ok(effect)
-    }
-}
-
-/// Checks the length of a lease in seconds: positive, finite, at most [`MAX_LEASE_SECONDS`].
-///
-/// # Errors
-/// `Invalid` if it is out of range.
-pub(crate) fn check_lease(seconds: f64) -> Result<f64> {
-    if seconds.is_finite() && seconds > 0.0 && seconds <= MAX_LEASE_SECONDS {
-        Ok(seconds)
-    } else {
-        Err(Error::invalid(format!(
-            "lease of {seconds} seconds is out of range; give more than 0 and at most {MAX_LEASE_SECONDS} (30 days)"
-        )))
-    }
-}
-
-/// Checks a delay in seconds: zero or more, finite, at most [`MAX_DELAY_SECONDS`].
-///
-/// # Errors
-/// `Invalid` if it is out of range.
-pub(crate) fn check_delay(seconds: f64) -> Result<f64> {
-    if seconds.is_finite() && (0.0..=MAX_DELAY_SECONDS).contains(&seconds) {
-        Ok(seconds)
-    } else {
-        Err(Error::invalid(format!(
-            "delay of {seconds} seconds is out of range; give 0 to {MAX_DELAY_SECONDS}"
-        )))
     }
 }
 

@@ -11,7 +11,9 @@ use super::{Store, bounded_file, cannot_write, task_files};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::TransitionContext;
-use crate::model::{ClaimToken, Command, Effect, Filter, Refusal, RequestCheck, Status, Task, TaskId, json};
+use crate::model::{
+    ClaimToken, Command, Effect, Filter, Refusal, RequestCheck, Status, Task, TaskId, json, limits,
+};
 
 /// Which tasks a worker is ready to take.
 #[derive(Clone, Debug)]
@@ -33,8 +35,8 @@ impl LaneQuery {
 pub struct ClaimRequest<'a> {
     /// The name of the worker that claims it.
     pub owner: &'a str,
-    /// The length of the lease, in seconds.
-    pub lease_seconds: f64,
+    /// The length of the lease.
+    pub lease: Duration,
     /// The token to use; `None` for a random one.
     pub token: Option<ClaimToken>,
     /// A final check of the task; `false` skips it.
@@ -68,8 +70,8 @@ impl Store {
     ///
     /// # Errors
     /// `Invalid` for a lease out of range; `Config` for a store of a newer version; `Io`, `Locked`.
-    pub fn claim_next(&self, query: &LaneQuery, owner: &str, lease_seconds: f64) -> Result<Option<Task>> {
-        self.claim_next_as(query, &ClaimRequest { owner, lease_seconds, token: None, accepts: &|_| true })
+    pub fn claim_next(&self, query: &LaneQuery, owner: &str, lease: Duration) -> Result<Option<Task>> {
+        self.claim_next_as(query, &ClaimRequest { owner, lease, token: None, accepts: &|_| true })
     }
 
     /// Claims the first matching task that the request accepts, as [`Store::claim_next`] does.
@@ -78,7 +80,7 @@ impl Store {
     /// As [`Store::claim_next`].
     pub fn claim_next_as(&self, query: &LaneQuery, request: &ClaimRequest<'_>) -> Result<Option<Task>> {
         self.check_writable()?;
-        crate::model::transition::check_lease(request.lease_seconds)?;
+        limits::lease(request.lease)?;
         self.find_claimable(query, true, &|id, entry, lane| self.try_claim(query, id, entry, lane, request))
     }
 
@@ -400,7 +402,7 @@ impl Store {
             CandidateOutcome::Found(_) => {}
             outcome => return Ok(outcome),
         }
-        let mut command = self.claim_command(request.owner, request.lease_seconds);
+        let mut command = self.claim_command(request.owner, request.lease);
         if let (Command::Claim { token, .. }, Some(own)) = (&mut command, &request.token) {
             token.clone_from(own);
         }

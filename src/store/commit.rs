@@ -1,5 +1,7 @@
 //! Applies a command to a task and commits the result.
 
+use std::time::Duration;
+
 use super::atomic::{self, Staged};
 use super::dir::Dir;
 use super::index::Index;
@@ -15,24 +17,24 @@ use crate::model::{Command, Effect, Refusal, RequestCheck, Response, Status, Tas
 const INLINE_BODY: usize = 16 * 1024;
 
 impl Store {
-    /// Claims the task `id` for `owner` with a lease of `lease_seconds` seconds.
+    /// Claims the task `id` for `owner` with a lease of the length `lease`.
     ///
     /// # Errors
     /// `Refused` when it cannot be claimed now (ended, claimed, scheduled, request changed, lane paused);
     /// `Invalid` for a lease out of range; `NotFound`.
-    pub fn claim(&self, id: &TaskId, owner: &str, lease_seconds: f64) -> Result<Task> {
+    pub fn claim(&self, id: &TaskId, owner: &str, lease: Duration) -> Result<Task> {
         let task = self.task(id)?;
         if let Some(pause) = self.paused()?.get(&task.spec.lane) {
             let (id, lane) = (id.clone(), task.spec.lane.clone());
             return Err(Refusal::LanePaused { id, lane, since: pause.since }.into());
         }
-        let command = self.claim_command(owner, lease_seconds);
+        let command = self.claim_command(owner, lease);
         self.apply(id, &command).map(|(task, _)| task)
     }
 
-    pub(super) fn claim_command(&self, owner: &str, lease_seconds: f64) -> Command {
+    pub(super) fn claim_command(&self, owner: &str, lease: Duration) -> Command {
         let token = crate::model::ClaimToken::from_random(self.options.entropy.draw(self.now().wall));
-        Command::Claim { owner: owner.to_string(), token, lease_seconds }
+        Command::Claim { owner: owner.to_string(), token, lease }
     }
 
     /// Applies `command` to the task `id`. Once this returns success, the change survives a power cut.
@@ -219,10 +221,10 @@ pub(super) fn catch_up_with_others(dir: &Dir, task: &mut Task) -> Result<()> {
     task.attempt = task.attempt.max(u32::try_from(spent).unwrap_or(u32::MAX));
     // The length of our claim does not apply to a later claim of theirs.
     if let Status::Claimed(claim) = &mut task.status
-        && let (Some(lease), Some(length)) = (&task.bookkeeping.lease, claim.lease_seconds)
-        && claim.claimed_at > lease.expires_at.plus_seconds(-length)
+        && let (Some(lease), Some(length)) = (&task.bookkeeping.lease, claim.lease)
+        && claim.claimed_at > lease.expires_at.plus_seconds(-length.as_secs_f64())
     {
-        claim.lease_seconds = None;
+        claim.lease = None;
     }
     // Another writer's task.json overrides the response that we recorded.
     if !task.status.is_terminal() {

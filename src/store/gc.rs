@@ -13,6 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use serde_json::Value;
@@ -35,8 +36,8 @@ const GROUP_SIZE: usize = 32;
 /// What to remove.
 #[derive(Clone, Debug, Default)]
 pub struct GcPlan {
-    /// How long ago a task must have ended, in seconds.
-    pub older_than_seconds: f64,
+    /// How long ago a task must have ended.
+    pub older_than: Duration,
     /// Whether an age of 0 is intended: every ended task.
     pub all_ended: bool,
     /// Only tasks of this lane.
@@ -95,11 +96,7 @@ impl Store {
     /// `Invalid` for an age of 0 without `all_ended`; `Io`, `Locked`, `Config`. Tasks removed before an error
     /// stay removed.
     pub fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
-        let age = plan.older_than_seconds;
-        if !age.is_finite() || age < 0.0 {
-            return Err(Error::invalid(format!("an age of {age} seconds makes no sense")));
-        }
-        if age == 0.0 && !plan.all_ended {
+        if plan.older_than.is_zero() && !plan.all_ended {
             return Err(Error::invalid("an age of 0 removes every task that has ended")
                 .with_hint("give --all-ended if that is meant"));
         }
@@ -114,7 +111,7 @@ impl Store {
         if !plan.dry_run {
             self.check_writable()?;
         }
-        let cutoff = self.now().wall.plus_seconds(-age);
+        let cutoff = self.now().wall - plan.older_than;
         let mut report = GcReport::default();
         let (mut candidates, successors) = self.candidates(plan, cutoff, &mut report)?;
         if plan.dry_run {

@@ -12,7 +12,6 @@ use super::yaml::{MappingReader, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
-use crate::model::transition::check_delay;
 use crate::model::{NewRequest, NewTask, SupportingPath, TaskSpec, Time, check_lane, json};
 
 /// The longest prompt, in bytes, that is copied to task.json when the prompt is the whole request.
@@ -171,7 +170,7 @@ fn check(
         key: asked.key.map(limits::key).transpose()?,
         name: asked.name.map(limits::name).transpose()?,
         labels: limits::labels(asked.labels)?,
-        timeout_seconds: asked.timeout_seconds.map(limits::timeout).transpose()?,
+        timeout: asked.timeout_seconds.map(limits::timeout_from_seconds).transpose()?.map(Into::into),
         retry_of: None,
     };
     let not_before = start(*now, asked.not_before, asked.delay_seconds)?;
@@ -231,8 +230,8 @@ fn start(now: Time, not_before: Option<Time>, delay_seconds: Option<f64>) -> Res
         }
         (time, None) => Ok(time),
         (None, Some(seconds)) => {
-            let seconds = check_delay(seconds)?;
-            Ok((seconds > 0.0).then(|| now.plus_seconds(seconds)))
+            let delay = limits::delay_from_seconds(seconds)?;
+            Ok((!delay.is_zero()).then(|| now + delay))
         }
     }
 }

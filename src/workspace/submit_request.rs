@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::base_dir::BaseDir;
 use super::paths::show;
@@ -12,9 +13,8 @@ use super::text_file::TextFile;
 use super::yaml::MappingReader;
 use crate::error::{ErrorKind, Result};
 use crate::model::json::Object;
-use crate::model::limits::{MAX_ATTEMPTS, MAX_KEY, MAX_PROMPT_ONLY, MAX_SHORT_TEXT, MAX_TIMEOUT_SECONDS};
+use crate::model::limits::{MAX_ATTEMPTS, MAX_DELAY, MAX_KEY, MAX_PROMPT_ONLY, MAX_SHORT_TEXT, MAX_TIMEOUT};
 use crate::model::task::MAX_PRIORITY;
-use crate::model::transition::MAX_DELAY_SECONDS;
 use crate::model::{MAX_LANE, Time};
 
 const TASK_FILE: TextFile = TextFile {
@@ -57,7 +57,7 @@ pub struct SubmitRequest {
     pub key: Option<String>,
     /// Higher goes first.
     pub priority: Option<i64>,
-    /// The delay before the first claim, in seconds; excludes `not_before`.
+    /// The delay before the first claim, in seconds as given; excludes `not_before`.
     pub delay_seconds: Option<f64>,
     /// The first time at which the task can be claimed.
     pub not_before: Option<Time>,
@@ -67,7 +67,7 @@ pub struct SubmitRequest {
     pub name: Option<String>,
     /// Free labels for people.
     pub labels: Vec<String>,
-    /// The time limit of one run, in seconds.
+    /// The time limit of one run, in seconds as given.
     pub timeout_seconds: Option<f64>,
 }
 
@@ -87,8 +87,8 @@ pub(crate) enum SubmitValue {
     Texts(Slot<Vec<String>>),
     /// An integer, with its range.
     Integer(i64, i64, Slot<Option<i64>>),
-    /// A duration in seconds, with its largest value.
-    Seconds(f64, Slot<Option<f64>>),
+    /// A number of seconds that is still to be checked, with the largest duration.
+    Seconds(Duration, Slot<Option<f64>>),
     /// A time.
     Time(Slot<Option<Time>>),
     /// A mapping.
@@ -261,7 +261,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
         field(
             "delay",
             "SPAN",
-            Seconds(MAX_DELAY_SECONDS, |task| &mut task.delay_seconds),
+            Seconds(MAX_DELAY, |task| &mut task.delay_seconds),
             Absent,
             "Not to be claimed for this long",
         )
@@ -289,7 +289,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
         field(
             "timeout",
             "SPAN",
-            Seconds(MAX_TIMEOUT_SECONDS, |task| &mut task.timeout_seconds),
+            Seconds(MAX_TIMEOUT, |task| &mut task.timeout_seconds),
             Absent,
             "How long one run may take",
         )

@@ -2,6 +2,7 @@
 //! library below them, which costs a fraction. Each call opens the store anew, as a process does.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lanes::internals::model::{ClaimToken, Command, Filter, TaskId};
 use lanes::internals::store::{LaneQuery, Store, StoreOptions};
@@ -106,7 +107,7 @@ impl User<'_> {
             return Some((text("id"), text("claim_token")));
         }
         let want = LaneQuery { lanes: LANES.map(str::to_string).into(), filter: Filter::default() };
-        let task = self.done("claim", self.store().claim_next(&want, "me", 3600.0))?;
+        let task = self.done("claim", self.store().claim_next(&want, "me", Duration::from_secs(3600)))?;
         let token = task.status.claim().unwrap().token.as_str().to_string();
         Some((task.id.to_string(), token))
     }

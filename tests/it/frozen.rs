@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::{answer, new_task, note};
@@ -73,7 +74,7 @@ fn want(lane: &str) -> LaneQuery {
 }
 
 fn drain(store: &Store, lane: &str) -> Vec<Task> {
-    std::iter::from_fn(|| store.claim_next(&want(lane), "me", 600.0).unwrap()).collect()
+    std::iter::from_fn(|| store.claim_next(&want(lane), "me", Duration::from_secs(600)).unwrap()).collect()
 }
 
 fn respond(store: &Store, task: &Task, body: &str) -> lanes::Result<Effect> {
@@ -241,8 +242,8 @@ fn format_1_is_read_and_its_tasks_go_on() {
     }
     let titled = &all["Look at this: ä, 😀"];
     assert_eq!(
-        (titled.spec.priority, titled.spec.key.as_deref(), titled.spec.timeout_seconds),
-        (2, Some("k1"), Some(90.0))
+        (titled.spec.priority, titled.spec.key.as_deref(), titled.spec.timeout),
+        (2, Some("k1"), Some(Duration::from_secs(90).into()))
     );
     assert_eq!((titled.spec.name.as_deref(), titled.spec.labels.len()), (Some("A title"), 2));
     assert_eq!(store.response(&all["answered at length"]).unwrap().unwrap().body, "x".repeat(20_000));
@@ -261,10 +262,10 @@ fn format_1_is_read_and_its_tasks_go_on() {
     assert_eq!(ids(drain(&store, "third")), [all["moved"].id.clone(), all["with a long history"].id.clone()]);
     assert_eq!(store.task(&all["with a long history"].id).unwrap().fence, 2);
     let held = all["held"].status.claim().unwrap();
-    let renew = Command::Renew { token: held.token.clone(), lease_seconds: None };
+    let renew = Command::Renew { token: held.token.clone(), lease: None };
     assert_eq!(
-        store.apply(&all["held"].id, &renew).unwrap().0.status.claim().unwrap().lease_seconds,
-        Some(3600.0)
+        store.apply(&all["held"].id, &renew).unwrap().0.status.claim().unwrap().lease,
+        Some(Duration::from_secs(3600).into())
     );
     frozen.clock.pass(2 * 3_600_000_000);
     assert_eq!(drain(&store, "review").len(), 4, "all leases are over and the delay too");
@@ -302,8 +303,8 @@ fn a_newer_format_is_read_and_left_alone() {
     let _ = (store.peek_next(&want("review")), store.queue_depth("review"));
     let refused = [
         store.submit(new_task("review", Path::new("/"))).map(drop),
-        store.claim_next(&want("review"), "me", 60.0).map(drop),
-        store.claim(&task.id, "me", 60.0).map(drop),
+        store.claim_next(&want("review"), "me", Duration::from_secs(60)).map(drop),
+        store.claim(&task.id, "me", Duration::from_secs(60)).map(drop),
         store.apply(&task.id, &note("read")).map(drop),
         store.pause("review", None).map(drop),
     ];

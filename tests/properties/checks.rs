@@ -1,6 +1,7 @@
 //! What must hold after every step, read from the outside.
 
 use std::path::Path;
+use std::time::Duration;
 
 use lanes::internals::model::{Claim, ClaimToken, Command, FailureClass, ResponseStatus, Status, Task, json};
 
@@ -35,7 +36,11 @@ impl World {
             (State::Later(until), Status::Scheduled { until: found }) if found.micros() == *until => {}
             (State::Held(hold), Status::Claimed(claim)) => {
                 assert_eq!(claim.token.as_str(), hold.token, "{place}");
-                assert_eq!(claim.lease_seconds, Some((hold.length / 1_000_000) as f64), "{place}");
+                assert_eq!(
+                    claim.lease,
+                    Some(Duration::from_micros(hold.length.unsigned_abs()).into()),
+                    "{place}"
+                );
                 assert_eq!(task.lease_is_live(&self.store.now()), hold.ends > self.model.uptime, "{place}");
             }
             (State::Failed(class), Status::Failed { class: found, .. }) if found.as_str() == *class => {}
@@ -97,7 +102,10 @@ impl World {
             let id = |at: usize| self.model.tasks[at].id.clone();
             let seen = store.peek_next(&theirs).unwrap().map(|task| task.id.to_string());
             assert_eq!(seen, model.peek(&ours).map(id));
-            let given = store.claim_next(&theirs, "worker", 9000.0).unwrap().map(|task| task.id.to_string());
+            let given = store
+                .claim_next(&theirs, "worker", Duration::from_secs(9000))
+                .unwrap()
+                .map(|task| task.id.to_string());
             assert_eq!(given, model.next(&ours, 9_000_000_000).map(id));
             if given.is_none() {
                 break;
@@ -133,10 +141,10 @@ impl World {
         let release = Command::Release {
             token: token.clone(),
             reason: None,
-            delay_seconds: None,
+            delay: None,
             spent: Some(FailureClass::Error),
         };
-        let renew = Command::Renew { token: token.clone(), lease_seconds: Some(1.0) };
+        let renew = Command::Renew { token: token.clone(), lease: Some(Duration::from_secs(1)) };
         let respond = Command::Respond(answer(Some(token), true, "too late".to_string()));
         for command in [renew, release, respond] {
             let error = self.store.apply(&id, &command).unwrap_err();

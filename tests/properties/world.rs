@@ -1,6 +1,7 @@
 //! A real store and the model side by side.
 
 use std::path::Path;
+use std::time::Duration;
 
 use lanes::internals::model::{
     Answer, ClaimToken, Command, Effect, FailureClass, Filter, ResponseStatus, Status, Task, TaskId, json,
@@ -181,7 +182,10 @@ impl World {
             Step::Submit { .. } => self.submit(step),
             Step::Next { lanes, vendor, length } => {
                 let (ours, theirs) = want(*lanes, *vendor);
-                let given = self.store.claim_next(&theirs, "worker", *length as f64).unwrap();
+                let given = self
+                    .store
+                    .claim_next(&theirs, "worker", Duration::from_secs(length.unsigned_abs()))
+                    .unwrap();
                 let expected = self.model.next(&ours, seconds(*length));
                 self.compare_given(expected, given.as_ref(), step);
                 if let (Some(at), Some(task)) = (expected, given) {
@@ -294,7 +298,7 @@ impl World {
                 return self.compare_submitted(self.store.retry(&id, "me"), outcome, new, step);
             }
             Step::Claim { length, .. } => {
-                let real = self.store.claim(&id, "worker", *length as f64);
+                let real = self.store.claim(&id, "worker", Duration::from_secs(length.unsigned_abs()));
                 let expected = self.model.claim(at, seconds(*length));
                 if let Ok(task) = &real {
                     self.note_token(at, task);
@@ -331,14 +335,20 @@ impl World {
             Step::Renew { proof, length, .. } => {
                 let token = token(proof);
                 let outcome = self.model.renew(at, token.as_str(), length.map(seconds));
-                (Command::Renew { token, lease_seconds: length.map(|length| length as f64) }, outcome)
+                (
+                    Command::Renew {
+                        token,
+                        lease: length.map(|length| Duration::from_secs(length.unsigned_abs())),
+                    },
+                    outcome,
+                )
             }
             Step::Release { proof, delay, spent, .. } => {
                 let token = token(proof);
                 let outcome = self.model.release(at, token.as_str(), seconds(*delay), *spent);
                 let spent = spent.then_some(FailureClass::Lost);
-                let delay_seconds = (*delay > 0).then_some(*delay as f64);
-                (Command::Release { token, reason: None, delay_seconds, spent }, outcome)
+                let delay = (*delay > 0).then_some(Duration::from_secs(delay.unsigned_abs()));
+                (Command::Release { token, reason: None, delay, spent }, outcome)
             }
             Step::Respond { proof, success, body, .. } => {
                 let (token, body) = (proof.as_ref().map(token), ["one", "two"][*body].to_string());

@@ -1,6 +1,7 @@
 //! A store under a clock that the test moves, and tasks and answers for it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lanes::internals::model::{
     Answer, ClaimToken, Command, Effect, Filter, NewTask, ResponseStatus, Task, TaskId, json,
@@ -48,7 +49,7 @@ impl Fixture {
     }
 
     pub fn claim(&self, store: &Store, lane: &str) -> Task {
-        store.claim_next(&in_lane(lane), "me", 60.0).unwrap().unwrap()
+        store.claim_next(&in_lane(lane), "me", Duration::from_secs(60)).unwrap().unwrap()
     }
 
     pub fn respond(&self, store: &Store, task: &Task, body: &str) -> Effect {
@@ -63,7 +64,7 @@ impl Fixture {
     /// A task that was submitted, claimed and answered just now.
     pub fn ended(&self, store: &Store, change: impl FnOnce(&mut NewTask)) -> Task {
         let task = self.submit(store, change);
-        let claimed = store.claim(&task.id, "me", 60.0).unwrap();
+        let claimed = store.claim(&task.id, "me", Duration::from_secs(60)).unwrap();
         self.respond(store, &claimed, "done");
         store.task(&task.id).unwrap()
     }

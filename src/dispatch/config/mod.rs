@@ -79,8 +79,8 @@ pub struct DispatchConfig {
     pub max_concurrent: u32,
     /// Maximum depth of dispatched agents that dispatch further agents.
     pub max_depth: u32,
-    /// Duration of a lease, in seconds.
-    pub lease_seconds: Option<f64>,
+    /// Duration of a lease.
+    pub lease: Option<Duration>,
     /// Owner name in claims.
     pub owner: Option<String>,
     /// Lanes to serve if the command line does not name any; empty for all lanes in the file.
@@ -147,8 +147,8 @@ impl DispatchConfig {
         }
         // Stable: equal priorities keep the order of the file.
         routes.sort_by_key(|route| route.priority);
-        let lease_seconds = section.duration("lease_seconds")?.value().map(|length| length.as_secs_f64());
-        if lease_seconds.is_some_and(|seconds| seconds < 10.0) {
+        let lease = section.duration("lease_seconds")?.value();
+        if lease.is_some_and(|lease| lease < Duration::from_secs(10)) {
             return Err(
                 section.error("lease_seconds", "must be at least 10 seconds, or renewing cannot keep up")
             );
@@ -164,7 +164,7 @@ impl DispatchConfig {
         Ok(Self {
             max_concurrent,
             max_depth: section.count("max_depth")?.or(3),
-            lease_seconds,
+            lease,
             owner: section.text("owner")?.value(),
             lanes,
             drain: section.duration("drain")?.value(),

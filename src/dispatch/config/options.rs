@@ -20,8 +20,8 @@ pub(crate) struct DispatchOptions {
     pub max_concurrent: Option<u32>,
     /// The owner name in claims.
     pub owner: Option<String>,
-    /// The length of a lease, in seconds.
-    pub lease_seconds: Option<f64>,
+    /// The length of a lease.
+    pub lease: Option<Duration>,
     /// The maximum duration of a run.
     pub timeout: Option<Limit>,
     /// The maximum time without output.

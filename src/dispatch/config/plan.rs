@@ -16,12 +16,13 @@ use super::served_lane::{ServedLane, SettingSources};
 use super::vendor_match::{self, RunnerChoice};
 use crate::error::printable;
 use crate::model::duration::Limit;
+use crate::model::limits;
 use crate::store::Store;
 use crate::workspace::{Config, absolute};
 use crate::{Error, Result};
 
-/// Default length of a lease, in seconds.
-const LEASE_SECONDS: f64 = 900.0;
+/// Default length of a lease.
+const DEFAULT_LEASE: Duration = Duration::from_secs(900);
 /// The lane that is served when none is named.
 const DEFAULT_LANE: &str = "default";
 /// The environment variable with the nesting depth of dispatchers.
@@ -34,8 +35,8 @@ pub(crate) struct Plan {
     pub served_lanes: Vec<Arc<ServedLane>>,
     /// The owner name in claims.
     pub owner: String,
-    /// The length of a lease, in seconds.
-    pub lease_seconds: f64,
+    /// The length of a lease.
+    pub lease: Duration,
     /// Maximum number of concurrent agents.
     pub max_concurrent: u32,
     /// The time between SIGTERM and SIGKILL.
@@ -144,8 +145,7 @@ impl Plan {
         if max_concurrent == 0 {
             return Err(Error::invalid("--max-concurrent must be at least 1"));
         }
-        let lease_seconds = options.lease_seconds.or(config.lease_seconds).unwrap_or(LEASE_SECONDS);
-        crate::model::transition::check_lease(lease_seconds)?;
+        let lease = limits::lease(options.lease.or(config.lease).unwrap_or(DEFAULT_LEASE))?;
         let user = process.variable("USER").unwrap_or("worker");
         let owner = options
             .owner
@@ -154,7 +154,7 @@ impl Plan {
         Ok(Self {
             served_lanes,
             owner,
-            lease_seconds,
+            lease,
             max_concurrent,
             grace: options.grace.unwrap_or(config.grace),
             linger: config.linger,

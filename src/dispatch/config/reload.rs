@@ -46,7 +46,7 @@ impl PlanReloader {
         self.seen = seen;
         Some(self.read(store).map(|plan| Plan {
             owner: present.owner.clone(),
-            lease_seconds: present.lease_seconds,
+            lease: present.lease,
             drain: present.drain,
             ..plan
         }))

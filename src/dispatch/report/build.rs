@@ -1,5 +1,7 @@
 //! Maps the outcome of a run to its report and its event.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{FollowUp, Report, ReportAction};
@@ -14,10 +16,10 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, FailureClass, Status, Task, Time};
 
-/// Delay of a task whose conversation is in use by another run, in seconds.
-const BUSY_DELAY_SECONDS: f64 = 5.0;
-/// Delay of a task whose agent could not be started because of an error of the store, in seconds.
-const TROUBLE_DELAY_SECONDS: f64 = 10.0;
+/// Delay of a task whose conversation is in use by another run.
+const BUSY_DELAY: Duration = Duration::from_secs(5);
+/// Delay of a task whose agent could not be started because of an error of the store.
+const TROUBLE_DELAY: Duration = Duration::from_secs(10);
 
 /// The run to report, and everything the report depends on.
 pub(crate) struct ReportInput<'a> {
@@ -59,19 +61,19 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
         }
         RunOutcome::Failed(failure) => failed(run, id, failure),
         RunOutcome::LaneNotReady(missing) => (
-            release(missing, 0.0, None),
+            release(missing, Duration::ZERO, None),
             DispatchEvent::Returned { task_id: id, message: missing.clone() },
             "withheld",
         ),
         RunOutcome::NotStarted(trouble) => {
             let message = format!("its agent was not started: {trouble}");
             let event = DispatchEvent::Returned { task_id: id, message: message.clone() };
-            (release(&message, TROUBLE_DELAY_SECONDS, None), event, "withheld")
+            (release(&message, TROUBLE_DELAY, None), event, "withheld")
         }
         RunOutcome::Stopped(StopReason::Shutdown) => {
             let reason = DISPATCHER_STOPPED;
             (
-                release(reason, 0.0, None),
+                release(reason, Duration::ZERO, None),
                 DispatchEvent::Returned { task_id: id, message: reason.to_string() },
                 "withheld",
             )
@@ -79,7 +81,7 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
         RunOutcome::Stopped(StopReason::Busy) => {
             let reason = "its conversation is being continued by another run";
             let event = DispatchEvent::Returned { task_id: id, message: reason.to_string() };
-            (release(reason, BUSY_DELAY_SECONDS, None), event, "withheld")
+            (release(reason, BUSY_DELAY, None), event, "withheld")
         }
         RunOutcome::Stopped(_) => return None,
     };
@@ -124,7 +126,7 @@ pub(crate) fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingSt
 /// Builds the run's record for the usage log.
 pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
     let report = &run.result.report;
-    let started = run.now.plus_seconds(-run.result.duration.as_secs_f64());
+    let started = run.now - run.result.duration;
     UsageRecord {
         started_at: Some(started),
         ended_at: Some(run.now),
@@ -134,7 +136,7 @@ pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
         lane: run.task.spec.lane.clone(),
         vendor: run.vendor.to_string(),
         outcome: outcome.to_string(),
-        seconds: run.result.duration.as_secs_f64(),
+        duration: run.result.duration.into(),
         cli_version: version(run),
         session_id: report.session_id.clone(),
         not_started: !run.result.is_started,
@@ -157,8 +159,8 @@ fn follow_up(lane: Option<&String>, after_success: bool) -> Option<FollowUp> {
     Some(FollowUp { lane: lane?.clone(), after_success })
 }
 
-fn release(reason: &str, delay_seconds: f64, spent: Option<FailureClass>) -> ReportAction {
-    ReportAction::Release { reason: reason.to_string(), delay_seconds, spent }
+fn release(reason: &str, delay: Duration, spent: Option<FailureClass>) -> ReportAction {
+    ReportAction::Release { reason: reason.to_string(), delay, spent }
 }
 
 fn respond(run: &ReportInput<'_>, answer: &RunAnswer) -> ReportAction {
@@ -198,14 +200,11 @@ fn failed(
     let (action, event) =
         match after_failure(failure, run.result.past, run.is_to_blame, run.task, run.route, run.random) {
             RetryDecision::ReturnUnspent(delay) => {
-                (release(&message, delay.as_secs_f64(), None), DispatchEvent::Returned { task_id, message })
+                (release(&message, delay, None), DispatchEvent::Returned { task_id, message })
             }
             RetryDecision::Retry(delay) => {
                 let spent = Some(failure.class.clone());
-                (
-                    release(&message, delay.as_secs_f64(), spent),
-                    DispatchEvent::Retry { task_id, message, delay },
-                )
+                (release(&message, delay, spent), DispatchEvent::Retry { task_id, message, delay })
             }
             RetryDecision::GiveUp(class) => {
                 let body = match run.result.past.failures {
@@ -370,7 +369,7 @@ mod tests {
         assert_eq!(report.record.outcome, "overloaded");
         let (report, _) = report_of(RunOutcome::NotStarted("locked".to_string()), &route).expect("a report");
         assert!(
-            matches!(report.action, ReportAction::Release { spent: None, delay_seconds: 10.0, .. }),
+            matches!(report.action, ReportAction::Release { spent: None, delay: TROUBLE_DELAY, .. }),
             "{:?}",
             report.action
         );

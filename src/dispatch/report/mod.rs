@@ -9,12 +9,15 @@ pub(crate) mod build;
 pub(crate) mod deliver;
 pub(crate) mod recover;
 
+use std::time::Duration;
+
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::usage_record::UsageRecord;
 use crate::error::ErrorKind;
+use crate::model::duration;
 use crate::model::json::Object;
 use crate::model::{
     Answer, ClaimState, ClaimToken, Command, FailureClass, NewTask, Refusal, ResponseStatus, Status, Task,
@@ -70,9 +73,13 @@ pub(crate) enum ReportAction {
     Release {
         /// Reason, for the task's history.
         reason: String,
-        /// Time until it can be claimed again, in seconds.
-        #[serde(deserialize_with = "read_seconds")]
-        delay_seconds: f64,
+        /// Time until it can be claimed again.
+        #[serde(
+            rename = "delay_seconds",
+            serialize_with = "write_seconds",
+            deserialize_with = "read_seconds"
+        )]
+        delay: Duration,
         /// Class of the failure, if the attempt counts.
         spent: Option<FailureClass>,
     },
@@ -93,10 +100,16 @@ fn read_verdict<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Opti
     Ok(Option::<String>::deserialize(value)?.as_deref().and_then(Verdict::parse))
 }
 
-/// Reads a number of seconds. Inside an enum with a tag, `f64` itself cannot be read while serde_json keeps
-/// numbers as they are written.
-fn read_seconds<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<f64, D::Error> {
-    Value::deserialize(value)?.as_f64().ok_or_else(|| D::Error::custom("not a number of seconds"))
+fn write_seconds<S: Serializer>(length: &Duration, out: S) -> std::result::Result<S::Ok, S::Error> {
+    out.serialize_f64(duration::seconds(*length))
+}
+
+/// Reads a number of seconds; a negative one is 0, and one that is too large is the longest duration. Inside an enum
+/// with a tag, `f64` itself cannot be read while serde_json keeps numbers as they are written.
+fn read_seconds<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Duration, D::Error> {
+    let seconds = Value::deserialize(value)?.as_f64();
+    let seconds = seconds.ok_or_else(|| D::Error::custom("not a number of seconds"))?;
+    Ok(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
 /// A task that is submitted when another one has ended.
@@ -226,10 +239,10 @@ impl Report {
                     ..Answer::completed(&self.owner, body)
                 }))
             }
-            ReportAction::Release { reason, delay_seconds, spent } => Some(Command::Release {
+            ReportAction::Release { reason, delay, spent } => Some(Command::Release {
                 token: token.clone(),
                 reason: Some(reason.clone()),
-                delay_seconds: (*delay_seconds > 0.0).then_some(*delay_seconds),
+                delay: (!delay.is_zero()).then_some(*delay),
                 spent: spent.clone(),
             }),
             ReportAction::Nothing => None,

@@ -27,7 +27,7 @@ use crate::dispatch::run::session_baseline::baseline;
 use crate::dispatch::usage_record::UsageRecord;
 use crate::dispatch::vendor::Notices;
 use crate::error::ErrorKind;
-use crate::model::{Command, FailureClass, Task, TaskId, Time};
+use crate::model::{Command, FailureClass, StoredDuration, Task, TaskId, Time};
 use crate::store::{AbandonedWorker, AttemptDir, DISPATCHER, Store};
 use crate::{Error, Result};
 
@@ -153,7 +153,7 @@ fn lost_record(
         lane: task.spec.lane.clone(),
         vendor: run_file.vendor.clone(),
         outcome: FailureClass::Lost.as_str().to_string(),
-        seconds: ended.seconds_since(started),
+        duration: StoredDuration::stored(ended.seconds_since(started)),
         cli_version: report.as_ref().and_then(|report| report.cli_version.clone()),
         session_id: reported_session.or(run_file.resume_id.clone()).or(run_file.session_id.clone()),
         ..UsageRecord::default()
@@ -203,12 +203,8 @@ fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Di
         // Claimed, and no agent was started: the attempt does not count.
         _ => None,
     };
-    let command = Command::Release {
-        token: claim.token.clone(),
-        reason: Some(reason.to_string()),
-        delay_seconds: None,
-        spent,
-    };
+    let command =
+        Command::Release { token: claim.token.clone(), reason: Some(reason.to_string()), delay: None, spent };
     match store.apply(&task.id, &command) {
         Ok(_) => notify("its dispatcher died; back in its lane"),
         // It was claimed by another worker or cancelled meanwhile.

@@ -20,7 +20,7 @@ use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
 use crate::dispatch::task_metadata::{self, depth};
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
-use crate::model::{ClaimToken, Event, FailureClass, Task, Time};
+use crate::model::{ClaimToken, Event, FailureClass, StoredDuration, Task, Time};
 use crate::store::{AttemptDir, Store};
 use crate::{Error, ErrorKind};
 
@@ -286,7 +286,7 @@ impl RunContext<'_> {
 
 /// Returns the timeout that the task itself sets, if any.
 pub(crate) fn own_timeout(task: &Task) -> Option<Duration> {
-    task.spec.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    task.spec.timeout.and_then(StoredDuration::duration)
 }
 
 /// Formats random bits as a UUID (version 4).

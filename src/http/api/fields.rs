@@ -3,6 +3,7 @@
 use super::params::{
     Field, Kind, MAX_MESSAGE, MAX_NAME, MAX_PATH, MAX_SHORT_TEXT, MAX_TEXT, optional, required,
 };
+use crate::model::{duration, limits};
 use crate::workspace::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 
 pub(crate) const NAME_TEXT: Kind = Kind::Text(MAX_NAME);
@@ -10,9 +11,9 @@ pub(crate) const SHORT_TEXT: Kind = Kind::Text(MAX_SHORT_TEXT);
 pub(crate) const MESSAGE_TEXT: Kind = Kind::Text(MAX_MESSAGE);
 pub(crate) const PATH_TEXT: Kind = Kind::Text(MAX_PATH);
 pub(crate) const NO_QUERY: &[Field] = &[];
-pub(crate) const WAIT: Kind = Kind::Seconds(315_360_000.0);
-pub(crate) const LEASE: Kind = Kind::Seconds(2_592_000.0);
-pub(crate) const DELAY: Kind = Kind::Seconds(315_360_000.0);
+pub(crate) const WAIT: Kind = Kind::Seconds(duration::LONGEST);
+pub(crate) const LEASE: Kind = Kind::Seconds(limits::MAX_LEASE);
+pub(crate) const DELAY: Kind = Kind::Seconds(limits::MAX_DELAY);
 pub(crate) const CLASSES: Kind = Kind::OneOf(&["error", "timeout", "lost", "usage_limit", "permanent"]);
 pub(crate) const LANE_NAME: Kind = NAME_TEXT;
 

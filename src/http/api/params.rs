@@ -4,13 +4,15 @@
 //! Fields of a body that are not listed are ignored, and a submit warns of them; a query with an unknown field is
 //! refused, since a client that asks for a selection must not get everything.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::strict_json;
 use crate::error::{Error, Result, brief_list, printable};
 use crate::http::transport::request::MAX_BODY;
 use crate::model::json::Object;
-use crate::model::{ClaimToken, Time};
+use crate::model::{ClaimToken, Time, duration};
 
 /// The maximum length of a name, in characters. These limits are not lower than those of the queue, which are in
 /// bytes.
@@ -43,8 +45,8 @@ pub(crate) enum Kind {
     Time,
     /// A whole number within these bounds.
     Whole(i64, i64),
-    /// Seconds, from 0 to this.
-    Seconds(f64),
+    /// A number of seconds, from 0 to this duration.
+    Seconds(Duration),
     /// True or false.
     Flag,
     /// A list of texts; in a query, a field that may be repeated.
@@ -88,7 +90,7 @@ impl Kind {
             Self::OneOf(words) => format!("one of {}", words.join(", ")),
             Self::Time => "an RFC 3339 time".to_string(),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
-            Self::Seconds(most) => format!("a number of seconds from 0 to {most}"),
+            Self::Seconds(most) => format!("a number of seconds from 0 to {}", most.as_secs()),
             Self::Flag => "true or false".to_string(),
             Self::Texts => format!("a list of at most {MAX_TEXTS} texts"),
             Self::SomeOf(words) => format!("some of {}", words.join(", ")),
@@ -103,7 +105,7 @@ impl Kind {
             Self::OneOf(words) => value.as_str().is_some_and(|text| words.contains(&text)),
             Self::Time => value.as_str().is_some_and(|text| Time::parse(text).is_ok()),
             Self::Whole(least, most) => value.as_i64().is_some_and(|n| (least..=most).contains(&n)),
-            Self::Seconds(most) => value.as_f64().is_some_and(|n| (0.0..=most).contains(&n)),
+            Self::Seconds(most) => value.as_f64().is_some_and(|n| (0.0..=most.as_secs_f64()).contains(&n)),
             Self::Flag => value.is_boolean(),
             Self::Texts => value.as_array().is_some_and(|items| {
                 let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, MAX_PATH));
@@ -144,7 +146,7 @@ impl Kind {
             Self::OneOf(words) => json!({"type": "string", "enum": words}),
             Self::Time => json!({"type": "string", "format": "date-time"}),
             Self::Whole(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
-            Self::Seconds(most) => json!({"type": "number", "minimum": 0, "maximum": most}),
+            Self::Seconds(most) => json!({"type": "number", "minimum": 0, "maximum": most.as_secs_f64()}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Texts => {
                 json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": MAX_PATH}})
@@ -311,6 +313,11 @@ impl Params {
         self.object.get(name)?.as_f64()
     }
 
+    /// Returns a duration, whose field is a number of seconds.
+    pub(crate) fn duration(&self, name: &str) -> Option<Duration> {
+        self.seconds(name).and_then(duration::from_seconds)
+    }
+
     /// Returns a flag; false when it is absent.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.object.get(name).and_then(Value::as_bool).unwrap_or(false)
@@ -386,7 +393,7 @@ mod tests {
 
     const FIELDS: &[Field] = &[
         required("lane", Kind::Text(MAX_NAME), ""),
-        optional("wait", Kind::Seconds(10.0), ""),
+        optional("wait", Kind::Seconds(Duration::from_secs(10)), ""),
         optional("n", Kind::Whole(0, 9), ""),
         optional("id", Kind::Texts, ""),
     ];

@@ -1,6 +1,7 @@
 //! Requests that wait for a task: none sleeps while there is a task that it could have, and each is answered once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
@@ -80,7 +81,7 @@ impl Responder for Server {
 
 fn claim() -> WaitFor {
     let query = LaneQuery { lanes: vec!["l".to_string()], filter: Filter::default() };
-    WaitFor::Claim { query, owner: "o".to_string(), lease_seconds: 60.0 }
+    WaitFor::Claim { query, owner: "o".to_string(), lease: Duration::from_secs(60) }
 }
 
 impl Server {

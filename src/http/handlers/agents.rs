@@ -7,7 +7,7 @@ use crate::http::context::{App, Call, HandlerResult};
 use crate::http::log_follower::{LogFollower, STREAMS};
 use crate::http::transport::response::{members, ok};
 use crate::model::json::Object;
-use crate::model::{Status, Task, TaskId, Time};
+use crate::model::{Status, StoredDuration, Task, TaskId, Time};
 use crate::store::{DISPATCHER, WorkerInfo};
 
 /// The number of bytes of an agent's output that are shown.
@@ -123,6 +123,6 @@ fn timeout(entry: &Object, task: &Task) -> Value {
     let time = |key: &str| Time::parse(entry.get(key)?.as_str()?).ok();
     match (time("started_at"), time("deadline")) {
         (Some(start), Some(end)) => end.seconds_since(start).into(),
-        _ => task.spec.timeout_seconds.into(),
+        _ => task.spec.timeout.map(StoredDuration::as_secs_f64).into(),
     }
 }

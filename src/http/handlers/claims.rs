@@ -1,5 +1,7 @@
 //! Claims: next, claim, renew, release.
 
+use std::time::Duration;
+
 use crate::error::{Error, Result};
 use crate::http::api::params::missing;
 use crate::http::api::views::{claimed, public_task};
@@ -10,10 +12,10 @@ use crate::model::{Command, FailureClass, Filter};
 use crate::store::LaneQuery;
 use crate::workspace::check_lane;
 
-/// How long a request waits by default, in seconds.
-pub(crate) const DEFAULT_WAIT: f64 = 21_600.0;
-/// The default length of a lease, in seconds.
-const DEFAULT_LEASE: f64 = 7200.0;
+/// How long a request waits by default.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(21_600);
+/// The default length of a lease.
+const DEFAULT_LEASE: Duration = Duration::from_secs(7200);
 
 /// `GET /tasks/next`
 pub(crate) fn next(call: &Call<'_>) -> HandlerResult {
@@ -21,7 +23,7 @@ pub(crate) fn next(call: &Call<'_>) -> HandlerResult {
     let lanes = lanes.ok_or_else(|| missing("lane"))?;
     let filter = Filter::parse(&call.query.texts("match").unwrap_or_default())?;
     let wait = WaitFor::ClaimableTask(query(lanes, filter)?);
-    call.wait(wait, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
+    call.wait(wait, call.query.duration("wait_seconds").unwrap_or(DEFAULT_WAIT))
 }
 
 /// `POST /tasks/claim`
@@ -35,9 +37,9 @@ pub(crate) fn claim_next(call: &Call<'_>) -> HandlerResult {
     let wait = WaitFor::Claim {
         query: query(lanes, filter)?,
         owner: owner(call)?,
-        lease_seconds: call.body.seconds("lease_seconds").unwrap_or(DEFAULT_LEASE),
+        lease: call.body.duration("lease_seconds").unwrap_or(DEFAULT_LEASE),
     };
-    call.wait(wait, call.body.seconds("wait_seconds").unwrap_or(0.0))
+    call.wait(wait, call.body.duration("wait_seconds").unwrap_or_default())
 }
 
 fn query(lanes: Vec<String>, filter: Filter) -> Result<LaneQuery> {
@@ -55,14 +57,14 @@ fn owner(call: &Call<'_>) -> Result<String> {
 
 /// `POST /tasks/{id}/claim`
 pub(crate) fn claim(call: &Call<'_>) -> HandlerResult {
-    let seconds = call.body.seconds("lease_seconds").unwrap_or(DEFAULT_LEASE);
-    Ok(claimed(&call.app.store.claim(&call.id()?, &owner(call)?, seconds)?).into())
+    let lease = call.body.duration("lease_seconds").unwrap_or(DEFAULT_LEASE);
+    Ok(claimed(&call.app.store.claim(&call.id()?, &owner(call)?, lease)?).into())
 }
 
 /// `POST /tasks/{id}/renew`
 pub(crate) fn renew(call: &Call<'_>) -> HandlerResult {
     let token = call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
-    let renew = Command::Renew { token, lease_seconds: call.body.seconds("lease_seconds") };
+    let renew = Command::Renew { token, lease: call.body.duration("lease_seconds") };
     let (task, _) = call.app.store.apply(&call.id()?, &renew)?;
     Ok(claimed(&task).into())
 }
@@ -72,7 +74,7 @@ pub(crate) fn release(call: &Call<'_>) -> HandlerResult {
     let release = Command::Release {
         token: call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?,
         reason: call.body.text("reason"),
-        delay_seconds: call.body.seconds("delay_seconds"),
+        delay: call.body.duration("delay_seconds"),
         spent: call.body.text("failure_class").map(|word| FailureClass::parse(&word)),
     };
     let (task, _) = call.app.store.apply(&call.id()?, &release)?;

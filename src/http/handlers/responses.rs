@@ -40,7 +40,7 @@ pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
 /// `GET /tasks/{id}/response`
 pub(crate) fn wait_one(call: &Call<'_>) -> HandlerResult {
     let wait = WaitFor::Responses { ids: vec![call.id()?], all: true, is_single: true };
-    call.wait(wait, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
+    call.wait(wait, call.query.duration("wait_seconds").unwrap_or(DEFAULT_WAIT))
 }
 
 /// `GET /tasks/wait`
@@ -50,5 +50,5 @@ pub(crate) fn wait_several(call: &Call<'_>) -> HandlerResult {
     let ids = ids.iter().map(|id| TaskId::parse(id)).collect::<Result<Vec<_>>>()?;
     let all = call.query.text("mode").as_deref() != Some("any");
     let wait = WaitFor::Responses { ids, all, is_single: false };
-    call.wait(wait, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
+    call.wait(wait, call.query.duration("wait_seconds").unwrap_or(DEFAULT_WAIT))
 }

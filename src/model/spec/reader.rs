@@ -1,6 +1,7 @@
 //! Reads the members of a task.json from its text, with their types.
 
 use super::SPEC_FIELDS;
+use crate::model::duration::StoredDuration;
 use crate::model::json::raw::{Raw, RawString};
 use crate::model::time::Time;
 
@@ -175,6 +176,10 @@ impl<'a> Members<'a> {
             self.fail(key, "a number in range");
         }
         number
+    }
+
+    pub(in crate::model) fn duration(&mut self, key: usize) -> Option<StoredDuration> {
+        self.number(key, Raw::float).map(StoredDuration::stored)
     }
 
     pub(in crate::model) fn of_kind(

@@ -1,16 +1,19 @@
 //! Claim, renew and release, and the commands that do not change the state (note, move).
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::{Effect, TransitionContext, check_delay, check_lease, check_request, current_claim, end};
+use super::{Effect, TransitionContext, check_request, current_claim, end};
 use crate::error::{Error, Result};
+use crate::model::duration;
 use crate::model::event::ENGINE_KINDS;
 use crate::model::id::ClaimToken;
 use crate::model::json::{self, Object};
 use crate::model::limits;
 use crate::model::refusal::Refusal;
 use crate::model::task::{Availability, Claim, FailureClass, LeaseClock, Status, Task, object};
-use crate::model::time::Now;
+use crate::model::time::{Now, micros};
 
 /// The largest event accepted from outside the queue, message and data together, in bytes: task.json
 /// contains the newest events, and every access to the task reads it.
@@ -21,9 +24,9 @@ pub(super) fn claim(
     context: &TransitionContext<'_>,
     owner: &str,
     token: &ClaimToken,
-    lease_seconds: f64,
+    lease: Duration,
 ) -> Result<Effect> {
-    let lease_seconds = check_lease(lease_seconds)?;
+    let lease = limits::lease(lease)?;
     limits::short_text("the owner", owner)?;
     let now = context.now;
     check_available(task, now)?;
@@ -38,7 +41,7 @@ pub(super) fn claim(
         ("owner", owner.into()),
         ("attempt", task.attempt.into()),
         ("fence", task.fence.into()),
-        ("lease_seconds", lease_seconds.into()),
+        ("lease_seconds", duration::seconds(lease).into()),
         ("previous_owner", previous.clone()),
     ]);
     let message = match previous.as_str() {
@@ -49,10 +52,10 @@ pub(super) fn claim(
         owner: owner.to_string(),
         token: token.clone(),
         claimed_at: now.wall,
-        lease_expires_at: now.wall.plus_seconds(lease_seconds),
-        lease_seconds: Some(lease_seconds),
+        lease_expires_at: now.wall + lease,
+        lease: Some(lease.into()),
     });
-    set_lease_clock(task, now, lease_seconds);
+    set_lease_clock(task, now, lease);
     task.record(now.wall, "claimed", message, data);
     Ok(Effect::Changed)
 }
@@ -80,22 +83,21 @@ pub(super) fn renew(
     task: &mut Task,
     context: &TransitionContext<'_>,
     token: &ClaimToken,
-    seconds: Option<f64>,
+    lease: Option<Duration>,
 ) -> Result<Effect> {
     let now = context.now;
     let claim = current_claim(task, token, "renew")?;
-    let own_length =
-        claim.lease_seconds.unwrap_or_else(|| claim.lease_expires_at.seconds_since(claim.claimed_at));
-    let seconds = check_lease(seconds.unwrap_or(own_length))?;
-    let renewed = Claim {
-        lease_expires_at: now.wall.plus_seconds(seconds),
-        lease_seconds: Some(seconds),
-        ..claim.clone()
+    let lease = match (lease, claim.lease) {
+        (Some(lease), _) => limits::lease(lease)?,
+        (None, Some(own)) => limits::lease_from_seconds(own.as_secs_f64())?,
+        (None, None) => limits::lease_from_seconds(claim.lease_expires_at.seconds_since(claim.claimed_at))?,
     };
-    let data = object([("owner", renewed.owner.clone().into()), ("lease_seconds", seconds.into())]);
+    let renewed = Claim { lease_expires_at: now.wall + lease, lease: Some(lease.into()), ..claim.clone() };
+    let data =
+        object([("owner", renewed.owner.clone().into()), ("lease_seconds", duration::seconds(lease).into())]);
     let message = format!("lease renewed until {}", renewed.lease_expires_at);
     task.status = Status::Claimed(renewed);
-    set_lease_clock(task, now, seconds);
+    set_lease_clock(task, now, lease);
     task.record(now.wall, "renewed", message, data);
     Ok(Effect::Changed)
 }
@@ -105,19 +107,19 @@ pub(super) fn release(
     context: &TransitionContext<'_>,
     token: &ClaimToken,
     reason: Option<&str>,
-    delay_seconds: Option<f64>,
+    delay: Option<Duration>,
     spent: Option<&FailureClass>,
 ) -> Result<Effect> {
     let now = context.now;
     let owner = current_claim(task, token, "release")?.owner.clone();
-    let delay = check_delay(delay_seconds.unwrap_or(0.0))?;
+    let delay = limits::delay(delay.unwrap_or_default())?;
     if spent.is_none() {
         task.attempt = task.attempt.saturating_sub(1);
     }
     let data = object([
         ("owner", owner.clone().into()),
         ("reason", reason.map(str::to_string).into()),
-        ("delay_seconds", if delay > 0.0 { delay.into() } else { Value::Null }),
+        ("delay_seconds", (!delay.is_zero()).then(|| duration::seconds(delay)).into()),
         ("spent", spent.map(|class| class.as_str().to_string()).into()),
     ]);
     let mut message = format!("released by {owner}");
@@ -127,7 +129,7 @@ pub(super) fn release(
     task.record(now.wall, "released", message, data);
     task.bookkeeping.lease = None;
     task.status =
-        if delay > 0.0 { Status::Scheduled { until: now.wall.plus_seconds(delay) } } else { Status::Queued };
+        if delay.is_zero() { Status::Queued } else { Status::Scheduled { until: now.wall + delay } };
     if spent.is_some() && task.spec.max_attempts.is_some_and(|max| task.attempt >= max) {
         end::declare_dead(task, context, reason);
     }
@@ -190,10 +192,10 @@ pub(super) fn request_changed(task: &mut Task, context: &TransitionContext<'_>) 
     Effect::Changed
 }
 
-pub(super) fn set_lease_clock(task: &mut Task, now: &Now, seconds: f64) {
+pub(super) fn set_lease_clock(task: &mut Task, now: &Now, lease: Duration) {
     task.bookkeeping.lease = Some(LeaseClock {
-        expires_at: now.wall.plus_seconds(seconds),
+        expires_at: now.wall + lease,
         boot: now.boot.clone(),
-        until: now.uptime.saturating_add((seconds * 1e6) as i64),
+        until: now.uptime.saturating_add(micros(lease)),
     });
 }

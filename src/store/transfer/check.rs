@@ -6,12 +6,13 @@ use serde_json::Value;
 use super::super::layout::{REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
+use crate::model::duration;
 use crate::model::json::Object;
-use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
+use crate::model::limits::{self, MAX_LEASE, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::response::MAX_BODY;
-use crate::model::transition::{MAX_LEASE_SECONDS, check_lease};
 use crate::model::{
-    Claim, FailureClass, Now, Response, ResponseStatus, Status, Task, TaskId, Time, check_lane,
+    Claim, FailureClass, Now, Response, ResponseStatus, Status, StoredDuration, Task, TaskId, Time,
+    check_lane,
 };
 use crate::store::task_files::MAX_TASK_FILE;
 
@@ -92,12 +93,14 @@ fn paths(task: &Task) -> Result<()> {
 fn numbers(task: &Task) -> Result<()> {
     limits::priority(task.spec.priority.into())?;
     task.spec.max_attempts.map(|most| limits::max_attempts(most.into())).transpose()?;
-    task.spec.timeout_seconds.map(limits::timeout).transpose()?;
+    let timeout = task.spec.timeout.map(StoredDuration::as_secs_f64);
+    timeout.map(limits::timeout_from_seconds).transpose()?;
     let counts = [task.fence, task.bookkeeping.last_event, task.bookkeeping.synced_event];
     refuse_if(counts.into_iter().any(|count| count > MAX_COUNT), "a count is out of range")?;
     refuse_if(u64::from(task.attempt) > task.fence, "there are more attempts than claims")?;
     refuse_if(task.created_at == Time::from_micros(0), "'created_at' is not after 1970")?;
-    task.status.claim().and_then(|claim| claim.lease_seconds).map(check_lease).transpose().map(drop)
+    let lease = task.status.claim().and_then(|claim| claim.lease).map(StoredDuration::as_secs_f64);
+    lease.map(limits::lease_from_seconds).transpose().map(drop)
 }
 
 fn key(task: &Task) -> Result<()> {
@@ -116,13 +119,13 @@ fn key(task: &Task) -> Result<()> {
 fn lease(task: &Task, claim: &Claim, now: &Now) -> Result<()> {
     refuse_if(claim.owner.trim().is_empty(), "it is claimed and names no owner")?;
     refuse_if(claim.token.as_str().trim().is_empty(), "it is claimed and has an empty token")?;
-    let too_long = |seconds: f64| seconds > MAX_LEASE_SECONDS + 1.0;
+    let too_long = |seconds: f64| seconds > duration::seconds(MAX_LEASE) + 1.0;
     let last_change = task.updated_at.max(claim.claimed_at);
     let uptime = task.bookkeeping.lease.as_ref().filter(|lease| lease.boot == now.boot);
     refuse_if(
         too_long(claim.lease_expires_at.seconds_since(last_change))
             || uptime.is_some_and(|lease| too_long(lease.until.saturating_sub(now.uptime) as f64 / 1e6)),
-        format!("its lease is longer than {MAX_LEASE_SECONDS} seconds"),
+        format!("its lease is longer than {} seconds", MAX_LEASE.as_secs()),
     )
 }
 

@@ -1,5 +1,7 @@
 mod paths;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -211,8 +213,8 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
     assert_eq!(Value::Object(task.spec.metadata), json!({"a": "y", "b": {"c": 2}}));
     assert_eq!([task.spec.lane, task.spec.source_agent, task.spec.correlation_id], ["m", "me", "c-1"]);
     assert_eq!(
-        (task.spec.priority, task.spec.max_attempts, task.spec.timeout_seconds),
-        (-5, Some(9), Some(5.0))
+        (task.spec.priority, task.spec.max_attempts, task.spec.timeout),
+        (-5, Some(9), Some(Duration::from_secs(5).into()))
     );
     assert_eq!((task.spec.key, task.spec.name), (text("ck"), text("cn")));
     assert_eq!(task.spec.labels, ["cl"]);

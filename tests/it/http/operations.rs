@@ -43,7 +43,9 @@ fn what_happens_is_counted_whoever_does_it() {
         lanes: vec!["l".into()],
         filter: lanes::internals::model::Filter::default(),
     };
-    eventually("the lease is over", || store.claim_next(&want, "elsewhere", 60.0).unwrap().is_some());
+    eventually("the lease is over", || {
+        store.claim_next(&want, "elsewhere", Duration::from_secs(60)).unwrap().is_some()
+    });
     let metrics = server.get("/metrics").text;
     for line in [
         "lanes_tasks{lane=\"a \\\"lane\\\"\",state=\"completed\"} 1",

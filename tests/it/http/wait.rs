@@ -219,7 +219,7 @@ fn who_waits_is_seen_and_answered_when_the_server_ends() {
     assert!(stream.is_closed());
     assert!(store.live_workers().unwrap().is_empty());
     let want = LaneQuery { lanes: vec!["c".into()], filter: Filter::default() };
-    assert_eq!(store.claim_next(&want, "x", 9.0).unwrap().unwrap().id.as_str(), id);
+    assert_eq!(store.claim_next(&want, "x", Duration::from_secs(9)).unwrap().unwrap().id.as_str(), id);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The fine print of the state machine, beside the table of `transitions.rs`: requests that changed,
 //! answers that come twice, attempts that run out, words that would break a line.
 
+use std::time::Duration;
+
 use lanes::ErrorKind;
 use lanes::internals::model::task::{Availability, LeaseClock};
 use lanes::internals::model::transition::TransitionContext;
@@ -49,12 +51,12 @@ fn run(task: &mut Task, seconds: i64, command: &Command) -> Result<Effect, Strin
 
 fn claim(token: &str) -> Command {
     let token = ClaimToken::from_text(token);
-    Command::Claim { owner: "ann".into(), token, lease_seconds: 60.0 }
+    Command::Claim { owner: "ann".into(), token, lease: Duration::from_secs(60) }
 }
 
 fn release(token: &str, spent: Option<FailureClass>) -> Command {
     let token = ClaimToken::from_text(token);
-    Command::Release { token, reason: Some("tired".into()), delay_seconds: None, spent }
+    Command::Release { token, reason: Some("tired".into()), delay: None, spent }
 }
 
 fn answer(token: Option<&str>) -> Answer {
@@ -206,8 +208,11 @@ fn each_lease_ends_by_the_clock_that_can_be_trusted() {
 #[test]
 fn hostile_words_stay_on_one_line() {
     let evil = "x\n\u{1b}[2J\r\u{2028}\u{202e}y";
-    let command =
-        Command::Claim { owner: evil.into(), token: ClaimToken::from_text("a"), lease_seconds: 60.0 };
+    let command = Command::Claim {
+        owner: evil.into(),
+        token: ClaimToken::from_text("a"),
+        lease: Duration::from_secs(60),
+    };
     let mut task = queued(None);
     on(&mut task, 0, &RequestCheck::Missing, &claim("a")).unwrap_err();
     run(&mut task, 0, &command).unwrap_err();
@@ -255,9 +260,9 @@ fn the_largest_numbers_overflow_nothing() {
     task.spec.priority = i32::MAX;
     task.created_at = Time::from_micros(i64::MIN);
     assert!(task.rank() < 0);
-    let renew = Command::Renew { token: ClaimToken::from_text("a"), lease_seconds: None };
+    let renew = Command::Renew { token: ClaimToken::from_text("a"), lease: None };
     let Status::Claimed(claim) = &mut task.status else { panic!("{:?}", task.status) };
-    (claim.lease_seconds, claim.claimed_at) = (None, Time::from_micros(i64::MAX));
+    (claim.lease, claim.claimed_at) = (None, Time::from_micros(i64::MAX));
     let refusal = run(&mut task, 1, &renew).unwrap_err();
     assert!(refusal.contains("out of range"), "a lease of negative length: {refusal}");
 }

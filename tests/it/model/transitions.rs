@@ -1,5 +1,7 @@
 //! The state machine, written down: what every command does to a task in every state.
 
+use std::time::Duration;
+
 use lanes::ErrorKind;
 use lanes::internals::model::event::ENGINE_KINDS;
 use lanes::internals::model::task::Availability;
@@ -67,7 +69,7 @@ fn claim(lease_ends: i64) -> Claim {
         token: token("mine"),
         claimed_at: at(-100),
         lease_expires_at: at(lease_ends),
-        lease_seconds: Some((lease_ends + 100) as f64),
+        lease: Duration::try_from_secs_f64((lease_ends + 100) as f64).ok().map(Into::into),
     }
 }
 
@@ -152,9 +154,10 @@ fn previous(task: &Task) -> Option<Response> {
     draft.bookkeeping.response
 }
 
-fn release(proof: &str, delay_seconds: Option<f64>, spent: bool) -> Command {
+fn release(proof: &str, delay: Option<u64>, spent: bool) -> Command {
     let spent = spent.then_some(FailureClass::Timeout);
-    Command::Release { token: token(proof), reason: Some("tired".into()), delay_seconds, spent }
+    let delay = delay.map(Duration::from_secs);
+    Command::Release { token: token(proof), reason: Some("tired".into()), delay, spent }
 }
 
 fn note(kind: &str, proof: Option<&str>) -> Command {
@@ -171,13 +174,15 @@ fn row(name: &str) -> Command {
     let respond = |status, proof| Command::Respond(answer(status, proof));
     let (done, failed) = (ResponseStatus::Completed, ResponseStatus::Failed);
     match name {
-        "claim" => Command::Claim { owner: "bob".into(), token: token("new"), lease_seconds: 60.0 },
-        "renew/mine" => Command::Renew { token: token("mine"), lease_seconds: None },
-        "renew/other" => Command::Renew { token: token("other"), lease_seconds: Some(60.0) },
+        "claim" => {
+            Command::Claim { owner: "bob".into(), token: token("new"), lease: Duration::from_secs(60) }
+        }
+        "renew/mine" => Command::Renew { token: token("mine"), lease: None },
+        "renew/other" => Command::Renew { token: token("other"), lease: Some(Duration::from_secs(60)) },
         "release/mine" => release("mine", None, false),
-        "release/mine/later" => release("mine", Some(30.0), false),
+        "release/mine/later" => release("mine", Some(30), false),
         "release/mine/spent" => release("mine", None, true),
-        "release/mine/both" => release("mine", Some(30.0), true),
+        "release/mine/both" => release("mine", Some(30), true),
         "release/other" => release("other", None, false),
         "done/mine" => respond(done, Some("mine")),
         "done/other" => respond(done, Some("other")),
@@ -347,19 +352,20 @@ fn the_queues_own_event_kinds_cannot_be_forged() {
 
 #[test]
 fn lengths_out_of_range_are_refused() {
-    for seconds in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e20, 30.0 * 86400.0 + 1.0] {
-        let claim = Command::Claim { owner: "bob".into(), token: token("new"), lease_seconds: seconds };
-        let renew = Command::Renew { token: token("mine"), lease_seconds: Some(seconds) };
+    let longest = Duration::from_secs(30 * 86400);
+    for lease in [Duration::ZERO, longest + Duration::from_nanos(1), Duration::MAX] {
+        let claim = Command::Claim { owner: "bob".into(), token: token("new"), lease };
+        let renew = Command::Renew { token: token("mine"), lease: Some(lease) };
         for (state, command) in [("queued", claim), ("live", renew)] {
             let error = apply(&mut task(state), &command, &RequestCheck::Same, None).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Invalid, "{seconds}");
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{lease:?}");
         }
     }
-    for delay in [-1.0, f64::NAN, f64::INFINITY, 1e20] {
+    for delay in [10 * 365 * 86400 + 1, u64::MAX] {
         let error = apply(&mut task("live"), &release("mine", Some(delay), false), &RequestCheck::Same, None)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{delay}");
     }
-    let longest = Command::Claim { owner: "bob".into(), token: token("new"), lease_seconds: 30.0 * 86400.0 };
+    let longest = Command::Claim { owner: "bob".into(), token: token("new"), lease: longest };
     apply(&mut task("queued"), &longest, &RequestCheck::Same, None).unwrap();
 }

@@ -1,6 +1,7 @@
 //! What is offered to a worker, and what is passed over without holding up the rest.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::new_task;
@@ -53,7 +54,7 @@ impl Fixture {
         let lanes = lanes.iter().map(|lane| lane.to_string()).collect();
         let want = LaneQuery { lanes, filter: Filter::default() };
         let offered = self.store.peek_next(&want).unwrap().map(|task| task.id);
-        let given = self.store.claim_next(&want, "a", 60.0).unwrap().map(|task| task.id);
+        let given = self.store.claim_next(&want, "a", Duration::from_secs(60)).unwrap().map(|task| task.id);
         assert_eq!(offered, given, "what is offered can be had");
         given
     }
@@ -88,7 +89,8 @@ fn a_task_whose_request_changed_is_passed_over_and_says_so_once() {
             for _ in 0..3 {
                 assert_eq!(fixture.next(&["l"]), None, "{state}");
             }
-            let refusal = fixture.store.claim(&spoiled.id, "a", 60.0).unwrap_err().to_string();
+            let refusal =
+                fixture.store.claim(&spoiled.id, "a", Duration::from_secs(60)).unwrap_err().to_string();
             assert!(refusal.contains(spoiled.id.as_str()) && refusal.contains("request"), "{refusal}");
             let said = fixture.kinds(&spoiled.id).iter().filter(|kind| *kind == "request_changed").count();
             assert_eq!(said, 1, "{state}");

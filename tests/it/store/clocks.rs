@@ -1,6 +1,7 @@
 //! Leases when the wall clock is set, the machine restarted, or another implementation claims.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::{in_lane, new_task};
@@ -34,11 +35,11 @@ impl World {
     }
 
     fn claim(&self) -> Option<Task> {
-        self.claim_for(3600.0)
+        self.claim_for(Duration::from_secs(3600))
     }
 
-    fn claim_for(&self, seconds: f64) -> Option<Task> {
-        self.store.claim_next(&in_lane("l"), "a", seconds).unwrap()
+    fn claim_for(&self, lease: Duration) -> Option<Task> {
+        self.store.claim_next(&in_lane("l"), "a", lease).unwrap()
     }
 
     fn pass(&self, micros: i64) {
@@ -70,7 +71,7 @@ impl World {
 }
 
 fn renew(task: &Task) -> Command {
-    Command::Renew { token: task.status.claim().unwrap().token.clone(), lease_seconds: None }
+    Command::Renew { token: task.status.claim().unwrap().token.clone(), lease: None }
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn it_does_not_hide_a_task_behind_others_either() {
     world.submit();
     world.submit();
     world.set_clock(-24 * HOUR);
-    world.claim_for(36_000.0).unwrap();
+    world.claim_for(Duration::from_secs(36_000)).unwrap();
     world.pass(HOUR);
     assert_eq!(world.claim().unwrap().id, first.id, "the older one goes first");
 }
@@ -102,7 +103,7 @@ fn a_clock_set_forward_does_not_end_a_lease() {
     let (world, first) = World::new();
     world.set_clock(24 * HOUR);
     assert!(world.claim().is_none());
-    assert!(world.store.claim(&first.id, "b", 60.0).is_err());
+    assert!(world.store.claim(&first.id, "b", Duration::from_secs(60)).is_err());
     world.store.apply(&first.id, &renew(&first)).unwrap();
     world.pass(HOUR);
     assert_eq!(world.claim().unwrap().fence, 2);
@@ -155,7 +156,11 @@ fn another_implementations_lease_goes_by_the_wall_clock() {
     let theirs = world.store.task(&first.id).unwrap();
     let (renewed, _) = world.store.apply(&first.id, &renew(&theirs)).unwrap();
     let claim = renewed.status.claim().unwrap();
-    assert_eq!(claim.lease_seconds, Some(7200.0), "a renewal keeps the length of their claim, not of ours");
+    assert_eq!(
+        claim.lease,
+        Some(Duration::from_secs(7200).into()),
+        "a renewal keeps the length of their claim, not of ours"
+    );
     world.edit(&first, |object| {
         object.insert("lease_expires_at".into(), end.plus_seconds(1.0).to_string().into());
     });

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::testkit::store::{Fixture, in_lane, new_task, note, task_file};
 use lanes::internals::model::{Event, Task, Time};
@@ -152,7 +153,7 @@ fn the_depth_of_a_lane_counts_what_has_come_due() {
     fixture.pass(31.0);
     assert_eq!(store.queue_depth("l").unwrap(), 3, "one was claimed, and its lease is over");
     for left in [2, 1, 0] {
-        store.claim_next(&in_lane("l"), "me", 60.0).unwrap().unwrap();
+        store.claim_next(&in_lane("l"), "me", Duration::from_secs(60)).unwrap().unwrap();
         assert_eq!(store.queue_depth("l").unwrap(), left);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::{answer, in_lane, new_task, note};
@@ -57,7 +58,7 @@ impl Fixture {
 }
 
 fn claim(store: &Store) -> Option<TaskId> {
-    store.claim_next(&in_lane("l"), "a", 60.0).unwrap().map(|task| task.id)
+    store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().map(|task| task.id)
 }
 
 fn respond(task: &Task) -> Command {
@@ -190,7 +191,7 @@ fn a_broken_task_is_passed_over() {
         for command in [note("m"), Command::Settle, Command::Cancel { reason: None, by: "me".into() }] {
             store.apply(&ids[0], &command).unwrap_err();
         }
-        assert!(store.claim(&ids[0], "a", 60.0).is_err(), "{what}");
+        assert!(store.claim(&ids[0], "a", Duration::from_secs(60)).is_err(), "{what}");
         check_others(&fixture, what, &store, &ids[1..], 1);
         assert_eq!(fixture.snapshot(), outside, "{what}");
     }
@@ -306,12 +307,13 @@ fn planted_places_of_the_store_are_refused() {
             continue;
         };
         if ["lock", "tmp", "indexes", "lanes.json"].contains(&name) {
-            let error = store.claim_next(&in_lane("l"), "a", 60.0).unwrap_err().to_string();
+            let error =
+                store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap_err().to_string();
             assert!(error.contains(name), "{name}: {error}");
         }
         let _ = (fixture.submit(&store), store.pause("more", None), store.apply(&task.id, &note("m")));
         let _ = (
-            store.claim_next(&in_lane("l"), "a", 60.0),
+            store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)),
             store.peek_next(&in_lane("l")),
             store.queue_depth("l"),
         );
@@ -343,9 +345,9 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     let own = crate::testkit::store::task_file(&store, &task.id, "request.md");
     std::fs::remove_file(&own).unwrap();
     link(&fixture.outside().join("file"), &own);
-    let refused = store.claim(&task.id, "me", 60.0).unwrap_err().to_string();
+    let refused = store.claim(&task.id, "me", Duration::from_secs(60)).unwrap_err().to_string();
     assert!(refused.contains("is missing"), "{refused}");
-    assert!(store.claim_next(&in_lane("l"), "me", 60.0).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), "me", Duration::from_secs(60)).unwrap().is_none());
     assert_eq!(store.request_check(&task), RequestCheck::Missing);
     assert!(store.own_request(&task).is_err());
     assert!(store.copy_request(&task).is_err());
@@ -358,7 +360,11 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     let sha256 = lanes::internals::digest::sha256_file(&file).unwrap();
     new.request = NewRequest::File { path, sha256 };
     let asked = store.submit(new).unwrap().task;
-    assert_eq!(store.claim(&asked.id, "me", 60.0).unwrap().id, asked.id, "a person's file may be a link");
+    assert_eq!(
+        store.claim(&asked.id, "me", Duration::from_secs(60)).unwrap().id,
+        asked.id,
+        "a person's file may be a link"
+    );
 }
 
 #[test]
@@ -376,13 +382,13 @@ fn a_request_that_comes_to_lead_into_the_store_is_not_read() {
     // Of the same content, so that the fingerprint says nothing.
     std::fs::remove_file(&file).unwrap();
     link(&secret, &file);
-    let refused = store.claim(&asked.id, "me", 60.0).unwrap_err().to_string();
+    let refused = store.claim(&asked.id, "me", Duration::from_secs(60)).unwrap_err().to_string();
     assert!(refused.contains("lies in the state directory"), "{refused}");
     let refused = store.copy_request(&asked).map(drop).unwrap_err().to_string();
     assert!(refused.contains("lies in the state directory"), "{refused}");
     std::fs::remove_file(&file).unwrap();
     std::fs::copy(&secret, &file).unwrap();
-    assert!(store.claim(&asked.id, "me", 60.0).is_ok(), "with the file back in its place");
+    assert!(store.claim(&asked.id, "me", Duration::from_secs(60)).is_ok(), "with the file back in its place");
 }
 
 #[test]
@@ -394,5 +400,5 @@ fn a_request_of_the_store_is_known_by_any_path_to_it() {
     link(&fixture.state(), &other);
     let store = Store::open(&other, StoreOptions::default()).unwrap();
     assert!(store.own_request(&task).unwrap().is_some());
-    assert_eq!(store.claim(&task.id, "me", 60.0).unwrap().id, task.id);
+    assert_eq!(store.claim(&task.id, "me", Duration::from_secs(60)).unwrap().id, task.id);
 }

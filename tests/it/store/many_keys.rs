@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::testkit::store::Fixture;
 use lanes::internals::model::{NewTask, ResponseStatus, Task};
@@ -84,7 +85,7 @@ fn many_keys_share_a_file_and_all_are_found() {
 fn a_key_of_many_is_free_again_when_its_task_is_removed() {
     let (fixture, store, tasks) = fixture();
     fixture.pass(100.0);
-    let plan = GcPlan { older_than_seconds: 100.035, ..GcPlan::default() };
+    let plan = GcPlan { older_than: Duration::from_millis(100_035), ..GcPlan::default() };
     let report = store.gc(&plan).unwrap();
     assert!(!report.removed.is_empty() && report.removed.len() < KEYS, "{}", report.removed.len());
     for (n, task) in tasks.iter().enumerate() {
@@ -102,7 +103,7 @@ fn a_key_of_many_moves_on_when_its_task_is_retried() {
     let store = fixture.store();
     for n in 0..KEYS {
         let task = fixture.submit(&store, |new| new.spec.key = Some(key(n)));
-        let claimed = store.claim(&task.id, "me", 60.0).unwrap();
+        let claimed = store.claim(&task.id, "me", Duration::from_secs(60)).unwrap();
         fixture.answer(&store, &claimed, "no", ResponseStatus::Failed);
     }
     lose_index(&fixture);
@@ -151,7 +152,7 @@ fn a_damaged_file_of_many_keys_is_written_anew() {
         // In place, so that nothing but a look at it tells.
         damage(&packed(&fixture));
         let sealed = fs::File::open(indexes(&fixture).join("keys")).unwrap();
-        let seal = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let seal = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         sealed.set_modified(seal).unwrap();
         store.fsck(true, &mut |_, _| ()).unwrap();
         check(&fixture, &store, &tasks);

@@ -1,6 +1,7 @@
 //! `export` and `import`.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::testkit::store::{Fixture, task_file};
 use lanes::internals::model::{Status, json};
@@ -31,9 +32,9 @@ fn a_store_moves_whole() {
     let ended = fixture.ended(&old, |_| {});
     let queued = fixture.submit(&old, |new| new.spec.key = Some("k".into()));
     let held = fixture.submit(&old, |new| new.spec.lane = "other".into());
-    let held = old.claim(&held.id, "me", 6000.0).unwrap();
+    let held = old.claim(&held.id, "me", Duration::from_secs(6000)).unwrap();
     let large = fixture.submit(&old, |new| new.spec.lane = "other".into());
-    let large = old.claim(&large.id, "me", 60.0).unwrap();
+    let large = old.claim(&large.id, "me", Duration::from_secs(60)).unwrap();
     fixture.respond(&old, &large, &"ä\r\n".repeat(30_000));
     let text = export(&old);
     assert_eq!(text.lines().count(), 4);
