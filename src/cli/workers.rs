@@ -114,7 +114,8 @@ pub(super) fn active_cooldowns(context: &mut CommandContext, store: &Store) -> C
 
 /// Returns cooldowns as a JSON object, by their keys.
 pub(super) fn cooldowns_object(cooldowns: &Cooldowns) -> Value {
-    let entries = cooldowns.iter().map(|(key, cooldown)| (key.clone(), Value::Object(cooldown.to_object())));
+    let entries =
+        cooldowns.iter().map(|(key, cooldown)| (key.to_string(), Value::Object(cooldown.to_object())));
     Value::Object(entries.collect())
 }
 

@@ -3,7 +3,7 @@
 use super::config::served_lane::ServedLane;
 use super::cooldown;
 use crate::error::Result;
-use crate::model::{Cooldown, Cooldowns, Task, Time};
+use crate::model::{Cooldown, CooldownKey, Cooldowns, Task, Time};
 use crate::store::{CooldownChange, Store};
 
 /// A snapshot of all cooldowns.
@@ -22,12 +22,12 @@ impl<'a> Admission<'a> {
         Ok(Self { store, cooldowns: store.cooldowns()?, now: store.now().wall })
     }
 
-    /// Returns the cooldown that blocks all tasks of an account, or `None` if there is none or a probe is due.
-    pub(crate) fn blocking_cooldown(&self, account: &str) -> Option<&Cooldown> {
-        self.account_cooldown(account).filter(|cooldown| !cooldown.is_probe_due(self.now))
+    /// Returns the cooldown that blocks all tasks with this key, or `None` if there is none or a probe is due.
+    pub(crate) fn blocking_cooldown(&self, key: &CooldownKey) -> Option<&Cooldown> {
+        self.vendor_cooldown(key).filter(|cooldown| !cooldown.is_probe_due(self.now))
     }
 
-    /// Returns whether a task may be claimed, for an account without a [blocking cooldown](Self::blocking_cooldown). For
+    /// Returns whether a task may be claimed, for a vendor without a [blocking cooldown](Self::blocking_cooldown). For
     /// a refused account, only the first task in all dispatchers is admitted, as a probe.
     ///
     /// # Errors
@@ -35,21 +35,22 @@ impl<'a> Admission<'a> {
     pub(crate) fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Cooldown> {
         let (model, _) = served.model_for(task);
         let mut models = self.cooldowns.values().filter(|cooldown| cooldown.model.is_some());
-        match models.find(|cooldown| cooldown.blocks(&served.account, model.as_deref(), self.now)) {
+        match models
+            .find(|cooldown| cooldown.blocks(served.cooldown_key.as_str(), model.as_deref(), self.now))
+        {
             Some(cooldown) => Err(cooldown.clone()),
-            None => {
-                Ok(self.account_cooldown(&served.account).is_none() || self.reserves_probe(&served.account))
-            }
+            None => Ok(self.vendor_cooldown(&served.cooldown_key).is_none()
+                || self.reserves_probe(&served.cooldown_key)),
         }
     }
 
-    fn account_cooldown(&self, account: &str) -> Option<&Cooldown> {
-        self.cooldowns.get(account).filter(|cooldown| cooldown.is_active(self.now))
+    fn vendor_cooldown(&self, key: &CooldownKey) -> Option<&Cooldown> {
+        self.cooldowns.get(key).filter(|cooldown| cooldown.is_active(self.now))
     }
 
-    fn reserves_probe(&self, account: &str) -> bool {
+    fn reserves_probe(&self, key: &CooldownKey) -> bool {
         let store = self.store;
-        let change = store.change_cooldown(account, |before| {
+        let change = store.change_cooldown(key, |before| {
             cooldown::reserve_probe(before, store.now().wall, store.random() as u64)
         });
         matches!(change, Ok(CooldownChange::Set(_)))

@@ -28,7 +28,7 @@ use super::run::context::{ClaimedTask, RunContext, run_id};
 use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
-use crate::model::{Cooldown, Task, Time};
+use crate::model::{Cooldown, CooldownKey, Task, Time};
 use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
 
 /// Time between two searches for dead dispatchers.
@@ -82,7 +82,7 @@ struct LoopState {
     /// When to search for dead dispatchers next.
     recover_at: Instant,
     /// End of each cooldown that has been reported, by the key of the cooldown.
-    reported_cooldowns: BTreeMap<String, Time>,
+    reported_cooldowns: BTreeMap<CooldownKey, Time>,
     /// Number of times that `once` has deferred its end for dispatchers that are exiting.
     final_recoveries: u32,
 }
@@ -387,7 +387,7 @@ impl<'env> EventLoop<'env> {
             let lane = &served.route.lane;
             let running = state.running.values().filter(|run| run.lane == *lane).count();
             let is_full = served.route.concurrency.is_some_and(|limit| running >= limit as usize);
-            if let Some(cooldown) = admission.blocking_cooldown(&served.account) {
+            if let Some(cooldown) = admission.blocking_cooldown(&served.cooldown_key) {
                 self.report_cooldown(state, cooldown);
                 continue;
             }

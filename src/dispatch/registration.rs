@@ -84,7 +84,7 @@ impl DispatcherRegistration {
     pub(crate) fn register(store: &Store, plan: &Plan, prefix: &TokenPrefix) -> Result<Self> {
         let data = object([
             ("claims", prefix.0.clone().into()),
-            ("vendors", accounts(plan)),
+            ("vendors", cooldown_keys(plan)),
             ("serves", served_lanes(plan)),
             ("max_concurrent", plan.max_concurrent.into()),
             ("unready", Value::Object(Object::new())),
@@ -110,7 +110,7 @@ impl DispatcherRegistration {
     pub(crate) fn set_plan(&self, plan: &Plan) {
         let mut state = self.lock();
         state.info.lanes = plan.lanes();
-        state.info.data.insert("vendors".to_string(), accounts(plan));
+        state.info.data.insert("vendors".to_string(), cooldown_keys(plan));
         state.info.data.insert("serves".to_string(), served_lanes(plan));
         state.info.data.insert("max_concurrent".to_string(), plan.max_concurrent.into());
         self.write(&mut state);
@@ -205,7 +205,7 @@ impl DispatcherRegistration {
     }
 }
 
-/// Returns each served lane with its account, models and limits, as JSON.
+/// Returns each served lane with its cooldown key, models and limits, as JSON.
 fn served_lanes(plan: &Plan) -> Value {
     let serves = plan.served_lanes.iter().map(|served| {
         let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
@@ -213,7 +213,7 @@ fn served_lanes(plan: &Plan) -> Value {
         let classes: Object = classes.map(|(class, model)| (class.clone(), model.clone().into())).collect();
         Value::Object(object([
             ("lane", served.route.lane.clone().into()),
-            ("vendor", served.account.clone().into()),
+            ("vendor", served.cooldown_key.as_str().into()),
             ("model", served.route.model.clone().or_else(|| served.vendor.model.clone()).into()),
             ("model_classes", classes.into()),
             ("timeout_seconds", seconds(served.route.timeout).into()),
@@ -223,9 +223,10 @@ fn served_lanes(plan: &Plan) -> Value {
     serves.collect::<Vec<_>>().into()
 }
 
-/// Returns the names of the accounts that may have a cooldown, sorted, as JSON.
-fn accounts(plan: &Plan) -> Value {
-    let mut vendors: Vec<&str> = plan.served_lanes.iter().map(|served| served.account.as_str()).collect();
+/// Returns the keys of the cooldowns that may affect the dispatcher, sorted, as JSON.
+fn cooldown_keys(plan: &Plan) -> Value {
+    let mut vendors: Vec<&str> =
+        plan.served_lanes.iter().map(|served| served.cooldown_key.as_str()).collect();
     vendors.sort_unstable();
     vendors.dedup();
     vendors.into()

@@ -2,6 +2,7 @@
 //! pause.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::Time;
 use super::duration;
@@ -77,16 +78,43 @@ pub struct Cooldown {
     pub strikes: u32,
 }
 
-/// Cooldowns by key.
-pub(crate) type Cooldowns = BTreeMap<String, Cooldown>;
+/// The key of a cooldown in files and JSON: the vendor, or `vendor/model` for one of its models.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CooldownKey(String);
 
-/// Returns the key of a vendor's cooldown, or of that of one of its models.
-pub(crate) fn cooldown_key(vendor: &str, model: Option<&str>) -> String {
-    match model {
-        Some(model) => format!("{vendor}/{}", model.to_lowercase()),
-        None => vendor.to_string(),
+impl CooldownKey {
+    /// Returns the key of the cooldown of a vendor with all its models.
+    pub fn of_vendor(vendor: impl Into<String>) -> Self {
+        Self(vendor.into())
+    }
+
+    /// Returns the key of the cooldown of one of the vendor's models; without a model, the vendor's own.
+    pub fn with_model(&self, model: Option<&str>) -> Self {
+        match model {
+            Some(model) => Self(format!("{}/{}", self.0, model.to_lowercase())),
+            None => self.clone(),
+        }
+    }
+
+    /// Wraps a key from a file.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
+
+impl fmt::Display for CooldownKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Cooldowns by key.
+pub(crate) type Cooldowns = BTreeMap<CooldownKey, Cooldown>;
 
 /// Returns the end of a cooldown that only a person ends.
 pub(crate) fn indefinite_end() -> Time {
@@ -117,8 +145,8 @@ impl Cooldown {
     }
 
     /// Returns its key.
-    pub fn key(&self) -> String {
-        cooldown_key(&self.vendor, self.model.as_deref())
+    pub fn key(&self) -> CooldownKey {
+        CooldownKey::of_vendor(self.vendor.as_str()).with_model(self.model.as_deref())
     }
 
     /// Returns whether it keeps any run from starting at `now`. The cooldown of a refused account always does: a

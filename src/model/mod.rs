@@ -23,7 +23,7 @@ pub(crate) mod time;
 pub(crate) mod transition;
 
 pub use claim_state::ClaimState;
-pub(crate) use cooldown::{Certainty, Cooldown, CooldownCause, Cooldowns};
+pub(crate) use cooldown::{Certainty, Cooldown, CooldownCause, CooldownKey, Cooldowns};
 pub use duration::StoredDuration;
 pub use event::Event;
 pub use filter::Filter;

@@ -8,7 +8,7 @@ use super::layout::VENDORS;
 use crate::error::{Error, Result};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Certainty, Cooldown, CooldownCause, Cooldowns, Time};
+use crate::model::{Certainty, Cooldown, CooldownCause, CooldownKey, Cooldowns, Time};
 
 /// The keys of vendors.json. Accounts that a vendor refuses are stored apart: a version that does not know of
 /// them sees no cooldown there.
@@ -68,14 +68,14 @@ impl Store {
     /// `Corrupt` when vendors.json cannot be read, `Config`, `Locked`, `Io`; each with nothing changed.
     pub fn change_cooldown(
         &self,
-        key: &str,
+        key: &CooldownKey,
         decide: impl FnOnce(Option<&Cooldown>) -> CooldownChange,
     ) -> Result<CooldownChange> {
         self.change_cooldowns(|all| {
             let change = decide(all.get(key));
             match &change {
                 CooldownChange::Keep => return Edit::Keep(change),
-                CooldownChange::Set(cooldown) => drop(all.insert(key.to_string(), cooldown.clone())),
+                CooldownChange::Set(cooldown) => drop(all.insert(key.clone(), cooldown.clone())),
                 CooldownChange::Clear => drop(all.remove(key)),
             }
             Edit::Write(change)
@@ -151,13 +151,13 @@ fn decode(file: Object) -> Decoded<Cooldowns> {
     for (name, part) in [PARKED, UNREADY].into_iter().filter_map(|name| Some((name, file.get(name)?))) {
         for (key, entry) in part.as_object().ok_or_else(|| format!("'{name}' is not an object"))? {
             let cooldown = decode_entry(key, entry).ok_or_else(|| format!("'{key}' has no times"))?;
-            all.insert(key.clone(), cooldown);
+            all.insert(CooldownKey::from_text(key.as_str()), cooldown);
         }
     }
     Ok(all)
 }
 
-fn encode_entry((key, cooldown): (&String, &Cooldown)) -> (String, Value) {
+fn encode_entry((key, cooldown): (&CooldownKey, &Cooldown)) -> (String, Value) {
     let mut entry = object([
         ("since", cooldown.since.to_string().into()),
         ("until", cooldown.until.to_string().into()),
@@ -174,7 +174,7 @@ fn encode_entry((key, cooldown): (&String, &Cooldown)) -> (String, Value) {
             ("by_default", cooldown.by_default.into()),
         ]));
     }
-    (key.clone(), Value::Object(entry))
+    (key.to_string(), Value::Object(entry))
 }
 
 fn decode_entry(key: &str, entry: &Value) -> Option<Cooldown> {

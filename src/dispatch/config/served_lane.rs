@@ -13,7 +13,7 @@ use super::route::{Route, Runner};
 use crate::dispatch::task_metadata::metadata_text;
 use crate::dispatch::vendor::{COMMAND, Vendor, agent_environment};
 use crate::error::printable;
-use crate::model::{Filter, Task};
+use crate::model::{CooldownKey, Filter, Task};
 use crate::workspace::absolute;
 use crate::{Error, Result};
 
@@ -46,8 +46,8 @@ pub(crate) struct ServedLane {
     pub route: Route,
     /// The vendor that serves it.
     pub vendor: Vendor,
-    /// The name under which a cooldown is stored.
-    pub account: String,
+    /// The key of the cooldown of all its runs.
+    pub cooldown_key: CooldownKey,
     /// The tasks that may be claimed for it.
     pub filter: Filter,
     /// Possible paths of the program; the first executable one is used.
@@ -72,7 +72,7 @@ impl ServedLane {
         sources: SettingSources<'_>,
         process: &ProcessContext,
     ) -> Result<Self> {
-        let (vendor, account) = match &route.runner {
+        let (vendor, cooldown_vendor) = match &route.runner {
             Some(Runner::Vendor(name)) => (config.vendors.get(name)?.clone(), name.clone()),
             Some(Runner::Command { program, format }) => {
                 let args = std::mem::take(&mut route.args);
@@ -103,7 +103,7 @@ impl ServedLane {
             false => config.location(&route, "cwd"),
         };
         let mut served = Self {
-            account,
+            cooldown_key: CooldownKey::of_vendor(cooldown_vendor),
             filter: Filter::parse(&[format!("required_vendor={},any", vendor.name)])?,
             candidates: Vec::new(),
             program_source,

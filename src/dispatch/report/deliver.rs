@@ -13,8 +13,8 @@ use crate::dispatch::run::retry;
 use crate::dispatch::usage_record::UsageRecord;
 use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
-use crate::model::cooldown::{cooldown_key, is_model};
-use crate::model::{ClaimState, Cooldown, CooldownCause, Cooldowns, Task, TaskId, Time};
+use crate::model::cooldown::is_model;
+use crate::model::{ClaimState, Cooldown, CooldownCause, CooldownKey, Cooldowns, Task, TaskId, Time};
 use crate::store::CooldownChange;
 
 /// Time before a report is delivered again: first and maximum.
@@ -159,13 +159,13 @@ fn update_cooldown(
     claimed: &ClaimedTask,
     result: &FinishedRun,
 ) -> Option<Cooldown> {
-    let (store, account) = (context.store, claimed.served.account.as_str());
+    let (store, vendor_key) = (context.store, &claimed.served.cooldown_key);
     let claimed_at = claimed.task.status.claim()?.claimed_at;
     let (asked, _) = claimed.served.model_for(&claimed.task);
     let changed = match &result.outcome {
         RunOutcome::Failed(RunFailure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
-            let scope = CooldownScope::of_refusal(vendor_refusal, account, asked.as_deref());
-            store.change_cooldown(&cooldown_key(account, scope.model.as_deref()), |before| {
+            let scope = CooldownScope::of_refusal(vendor_refusal, vendor_key.as_str(), asked.as_deref());
+            store.change_cooldown(&vendor_key.with_model(scope.model.as_deref()), |before| {
                 let times = (claimed_at, store.now().wall);
                 cooldown::after_refusal(vendor_refusal, message, &scope, times, before, store.random() as u64)
             })
@@ -175,7 +175,7 @@ fn update_cooldown(
             // A run that worked and failed shows that the account is accepted.
             let has_worked = is_done || result.report.tokens.is_some_and(|tokens| tokens.output > 0);
             let is_over = |cooldown: &&Cooldown| {
-                cooldown.vendor == account
+                cooldown.vendor == vendor_key.as_str()
                     && (is_done || cooldown.cause == CooldownCause::Account)
                     && match (&cooldown.model, &asked) {
                         (None, _) => true,
@@ -185,10 +185,10 @@ fn update_cooldown(
             };
             // Most vendors have no cooldown, and then no lock is needed.
             let cooldowns = if has_worked { store.cooldowns() } else { Ok(Cooldowns::new()) };
-            let keys = cooldowns.map(|cooldowns| -> Vec<String> {
+            let keys = cooldowns.map(|cooldowns| -> Vec<CooldownKey> {
                 cooldowns.values().filter(is_over).map(Cooldown::key).collect()
             });
-            let forget = |key: String| {
+            let forget = |key: CooldownKey| {
                 store.change_cooldown(&key, |before| cooldown::after_success(claimed_at, before))
             };
             keys.and_then(|keys| keys.into_iter().try_fold(CooldownChange::Keep, |_, key| forget(key)))
@@ -198,7 +198,7 @@ fn update_cooldown(
         Ok(CooldownChange::Set(cooldown)) => Some(cooldown),
         Ok(_) => None,
         Err(error) => {
-            context.warn(format!("the pauses of {account} cannot be changed: {error}"));
+            context.warn(format!("the pauses of {vendor_key} cannot be changed: {error}"));
             None
         }
     }

@@ -38,7 +38,8 @@ pub(crate) fn resume(call: &Call<'_>) -> HandlerResult {
 
 /// Returns all cooldowns as JSON, by their keys.
 pub(crate) fn by_key(cooldowns: &Cooldowns) -> Value {
-    let entries = cooldowns.iter().map(|(key, cooldown)| (key.clone(), Value::Object(cooldown.to_object())));
+    let entries =
+        cooldowns.iter().map(|(key, cooldown)| (key.to_string(), Value::Object(cooldown.to_object())));
     Value::Object(entries.collect::<Object>())
 }
 
