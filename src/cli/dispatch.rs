@@ -20,7 +20,7 @@ use super::output::Output;
 use super::table::Table;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::consent::ConsentPolicy;
-use crate::dispatch::config::load::choices_now;
+use crate::dispatch::config::load::current_choices;
 use crate::dispatch::config::options::{CommandLineRunner, DispatchOptions, ProcessContext};
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::reload::PlanReloader;
@@ -184,7 +184,7 @@ impl DispatchCommand {
     ) -> Result<ConsentPolicy> {
         let policy = ConsentPolicy::new(env::trust_records());
         if self.trust {
-            let files = choices_now(config, Some(store))?;
+            let files = current_choices(config, Some(store))?;
             let files: Vec<FileChoices> = files.into_iter().filter(|file| file.needs_consent).collect();
             if !files.is_empty() {
                 policy.agree(&files, store.now().wall)?;
@@ -193,7 +193,7 @@ impl DispatchCommand {
         if !self.dry_run {
             return Ok(policy);
         }
-        if let Err(error) = policy.check(&choices_now(config, Some(store))?) {
+        if let Err(error) = policy.check(&current_choices(config, Some(store))?) {
             context.out.warn(&error.to_string());
         }
         Ok(ConsentPolicy::AllowAll)

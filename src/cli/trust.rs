@@ -12,7 +12,7 @@ use super::exit::CommandExit;
 use super::inside_run;
 use super::table::Table;
 use crate::dispatch::config::consent::{ConsentPolicy, format_setting, no_records_directory};
-use crate::dispatch::config::load::choices_now;
+use crate::dispatch::config::load::current_choices;
 use crate::dispatch::config::sensitive_settings::FileChoices;
 use crate::error::{Error, Result, printable, shell_word};
 use crate::model::json::Object;
@@ -118,7 +118,7 @@ pub(super) fn files(context: &CommandContext, config: &Config) -> Result<Vec<Fil
         true => Store::open_existing(&config.store_root, context.store_options()?).ok(),
         false => None,
     };
-    choices_now(config, store.as_ref())
+    current_choices(config, store.as_ref())
 }
 
 /// Shows the settings and asks whether to trust them. Any answer other than `y` or `yes` means no.
@@ -206,7 +206,7 @@ pub(super) fn trust_created_config(context: &CommandContext, holder: &Path, file
     let found =
         FoundConfig { holder: holder.to_path_buf(), file: file.to_path_buf(), identity: env::identity() };
     let agreed =
-        Config::load_found(found, None).and_then(|config| choices_now(&config, None)).and_then(|files| {
+        Config::load_found(found, None).and_then(|config| current_choices(&config, None)).and_then(|files| {
             match files.is_empty() {
                 true => Ok(()),
                 false => ConsentPolicy::new(env::trust_records())

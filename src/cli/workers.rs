@@ -79,7 +79,7 @@ fn print_unready(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result
 /// Prints the running agents, if there are any.
 fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -> Result<()> {
     let mut table =
-        Table::new(&["TASK", "LANE", "VENDOR", "AGENT", "SINCE", "TIME UP", "SILENCE", "LAST WORDS"]);
+        Table::new(&["TASK", "LANE", "VENDOR", "AGENT", "SINCE", "DEADLINE", "SILENCE", "PROGRESS"]);
     let runs = workers.iter().filter_map(|worker| worker.data.get("running")?.as_array());
     for run in runs.flatten() {
         let text = |key: &str| run.get(key).and_then(Value::as_str).unwrap_or_default().to_string();

@@ -1,12 +1,12 @@
-//! Runs one agent, from its start until none of its processes is left.
+//! Runs one agent, from its start until none of its processes is running.
 //!
-//! Two processes share the work. The dispatcher reads both pipes as they fill, watches the time limits and the
-//! [`StopHandle`], and decides when a run must end (`supervisor.rs`). A [`guard`] between it and the agent ends
-//! the agent and everything the agent has started: on request, when the agent has exited, and when the dispatcher
-//! has died.
+//! Two processes take part. The dispatcher reads both pipes as they fill, watches the time limits and the
+//! [`StopHandle`], and decides when a run must end (`supervisor.rs`). A [`guard`] between dispatcher and agent ends
+//! the agent and everything that the agent has started: on request, when the agent has exited, and when the
+//! dispatcher has died.
 //!
-//! The end of a run never depends on the end of a pipe, which an unrelated process may hold open forever. Once
-//! the guard has finished, the rest of the pipes is read and they are closed.
+//! The end of a run never depends on the end of a pipe, which an unrelated process may keep open forever. When the
+//! guard has finished, the remaining output is read and the pipes are closed.
 
 pub(crate) mod guard;
 pub(crate) mod log;
@@ -48,7 +48,7 @@ pub struct AgentSpec {
     pub env: BTreeMap<OsString, OsString>,
     /// Id of the run; must also be in `env` as [`process_tree::MARKER`].
     pub run: RunId,
-    /// Standard input: the file with the prompt. Unlike a pipe, a file does not need a writer.
+    /// The file with the prompt, for standard input. Unlike a pipe, a file needs no process that writes to it.
     pub stdin: PathBuf,
     /// File that is locked during the run; the agent is not started while another run holds the lock.
     pub lock: Option<PathBuf>,
@@ -68,7 +68,7 @@ pub struct AgentSpec {
     pub grace: Duration,
     /// Maximum time without output after the agent has reported its result, until the process is ended.
     pub linger: Duration,
-    /// Id of the conversation to continue; a run that reports another one is ended.
+    /// Session id of the conversation to resume; a run that reports another one is ended.
     pub expected_session: Option<String>,
 }
 

@@ -129,8 +129,8 @@ pub fn marked_processes(run: &RunId) -> Vec<Process> {
     find(|stat| has_marker(stat.process.pid, run))
 }
 
-/// Returns the running ones among the children of the calling process that match `is_selected` and their
-/// descendants; and the process ids of those of these children that are zombies.
+/// Selects children of the calling process by `is_selected`. Returns the running ones with their descendants, and
+/// the process ids of those that are zombies.
 pub(crate) fn descendants(is_selected: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
     let own = std::process::id().cast_signed();
     let ended = snapshot().into_iter().filter(|stat| stat.parent == own && stat.is_dead);
@@ -138,8 +138,7 @@ pub(crate) fn descendants(is_selected: impl Fn(i32) -> bool) -> (Vec<Process>, V
     (find(|stat| stat.parent == own && is_selected(stat.process.pid)), ended)
 }
 
-/// Kills all processes of a run except its guard, and then the guard: while the guard is alive, no process
-/// can escape.
+/// Kills all processes of a run, the guard last: while it is alive, no process can escape.
 pub(crate) fn kill_all(guard: Pid, run: &RunId) {
     let guard = guard.as_raw_pid();
     for process in find(|stat| stat.parent == guard || has_marker(stat.process.pid, run)) {
@@ -193,6 +192,7 @@ pub(crate) fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
     }
 }
 
+/// Returns whether a process is the guard of a run.
 fn is_guard(pid: i32, run: &RunId) -> bool {
     let args = read_proc(pid, "cmdline").unwrap_or_default();
     let mut args = args.split(|byte| *byte == 0);
@@ -222,7 +222,7 @@ fn find(belongs: impl Fn(&ProcStat) -> bool) -> Vec<Process> {
         .collect()
 }
 
-/// Returns the process ids of this process and its ancestors, which are never ended, whatever their environment.
+/// Returns the process ids of this process and its ancestors, which are never ended even if they have the marker.
 fn own_ancestry(all: &[ProcStat]) -> HashSet<i32> {
     let mut spared = HashSet::from([1]);
     let mut next = std::process::id().cast_signed();
@@ -235,6 +235,7 @@ fn own_ancestry(all: &[ProcStat]) -> HashSet<i32> {
     spared
 }
 
+/// Returns all processes.
 fn snapshot() -> Vec<ProcStat> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -260,6 +261,7 @@ fn parse_stat(bytes: &[u8]) -> Option<ProcStat> {
     })
 }
 
+/// Returns whether the environment of a process has the marker of a run.
 fn has_marker(pid: i32, run: &RunId) -> bool {
     let Some(environment) = read_proc(pid, "environ") else { return false };
     environment.split(|byte| *byte == 0).any(|variable| {
@@ -269,7 +271,7 @@ fn has_marker(pid: i32, run: &RunId) -> bool {
     })
 }
 
-/// Reads a file of `/proc/PID` in few system calls; its size is not known in advance.
+/// Reads a file of `/proc/PID` with few system calls; its size is not known in advance.
 fn read_proc(pid: i32, name: &str) -> Option<Vec<u8>> {
     // Maximum length of an environment in bytes; the kernel does not start a program with a longer one.
     const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
@@ -289,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stat_lines_with_hostile_names() {
+    fn stat_lines_with_unusual_names_are_parsed() {
         let line = b"42 (a) S 1 (b c) S 7 40 41 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9876 1 2";
         let stat = parse_stat(line).expect("readable");
         assert_eq!((stat.process.pid, stat.parent), (42, 7));
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn markers_nest_and_refuse_nonsense() {
+    fn markers_nest_and_drop_invalid_ids() {
         let outer = RunId::from_random(1);
         let inner = RunId::from_random(2);
         let value = inner.marker(Some(&outer.marker(Some("nonsense:../x"))));
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_finds_marked_orphans_only() {
+    fn only_processes_with_the_marker_are_found_and_ended() {
         let run = RunId::from_random(u128::from(std::process::id()) << 64 | 0xabc);
         let mut child = Command::new("sh")
             .args(["-c", "trap '' TERM; read line"])

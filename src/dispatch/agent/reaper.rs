@@ -20,15 +20,16 @@ use super::process_tree::{self, Process};
 pub struct GuardPool {
     /// Program of the guards: this one.
     program: PathBuf,
-    adopts: bool,
+    /// Whether this process is a subreaper.
+    is_subreaper: bool,
     guards: Mutex<HashSet<i32>>,
 }
 
 impl GuardPool {
-    /// Creates a pool whose guards run `program`; processes that a killed guard leaves are found only by their
+    /// Creates a pool whose guards run `program`. Processes that a killed guard leaves are found only by their
     /// marker.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), adopts: false, guards: Mutex::default() }
+        Self { program: program.into(), is_subreaper: false, guards: Mutex::default() }
     }
 
     /// Creates the pool of a process that only dispatches and becomes the parent of the processes that a killed
@@ -41,25 +42,25 @@ impl GuardPool {
         let is_childless =
             matches!(rustix::process::waitid(WaitId::All, options), Err(rustix::io::Errno::CHILD));
         let own = rustix::process::getpid();
-        let adopts =
+        let is_subreaper =
             is_childless && own != Pid::INIT && rustix::process::set_child_subreaper(Some(own)).is_ok();
         // The link leads to the running program even if its file has been replaced.
-        Self { adopts, ..Self::new("/proc/self/exe") }
+        Self { is_subreaper, ..Self::new("/proc/self/exe") }
     }
 
-    /// Starts a guard, whose command `finish` completes. Returns the process and the socket to it.
+    /// Starts a guard; `configure` completes its command. Returns the process and the socket to it.
     ///
     /// # Errors
     /// When the socket or the process cannot be created.
     pub(super) fn start(
         &self,
         guard_command: &GuardCommand<'_>,
-        finish: impl FnOnce(&mut Command),
+        configure: impl FnOnce(&mut Command),
     ) -> io::Result<(Child, UnixStream)> {
         let (own, theirs) = UnixStream::pair()?;
         own.set_nonblocking(true)?;
         let mut command = guard_command.command(&self.program);
-        finish(&mut command);
+        configure(&mut command);
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
         // Held until the guard is recorded, so that it is not taken for a leftover.
         let mut guards = self.lock();
@@ -75,7 +76,7 @@ impl GuardPool {
 
     /// Returns the running processes that killed guards have left, and reaps those that have exited.
     pub(super) fn leftovers(&self) -> Vec<Process> {
-        if !self.adopts {
+        if !self.is_subreaper {
             return Vec::new();
         }
         let guards = self.lock();

@@ -17,13 +17,13 @@ use super::reaper::GuardPool;
 use crate::dispatch::outcome::{AgentExit, StopReason};
 use crate::{Error, Result};
 
-/// Extra time for a guard to finish before it is killed.
+/// Time for a guard to exit, in addition to the time limits of its work, before it is killed.
 const GUARD_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval between checks whether the signalled processes have ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Maximum time for an agent to retry after its account was refused: long enough to get a new access token.
+/// Maximum time that an agent may retry after its account was refused: enough to get a new access token.
 const MAX_REFUSED_TIME: Duration = Duration::from_secs(5);
-/// Maximum sleep, a fallback: every event that matters wakes the supervisor immediately.
+/// Maximum sleep. This is only a fallback: every relevant event wakes the supervisor immediately.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
 /// Stops one run. Clones refer to the same run. The first reason wins, and a reason set before the start
@@ -165,7 +165,7 @@ impl<'a> Supervisor<'a> {
                 break;
             }
             if self.stopped.is_none() && self.guard_outcome.is_none() {
-                self.stopped = self.reason_to_end(now, output);
+                self.stopped = self.stop_reason(now, output);
                 if self.stopped.is_some() {
                     self.request_end();
                     // One grace period for the agent, one for its remaining processes.
@@ -176,7 +176,7 @@ impl<'a> Supervisor<'a> {
             self.sleep(now, output, observe);
             self.read_messages(observe);
         }
-        // The guard does not exit before everything is read.
+        // The guard stays until everything is read.
         output.drain(observe);
         self.control = None;
         self.reap_guard();
@@ -188,37 +188,42 @@ impl<'a> Supervisor<'a> {
         (self.guard_outcome.take().unwrap_or(GuardOutcome::Exited(AgentExit::Signal(9))), leftover_processes)
     }
 
-    fn reason_to_end(&self, now: Instant, output: &AgentPipes) -> Option<StopReason> {
+    /// Returns the reason to stop the run now, if there is one.
+    fn stop_reason(&self, now: Instant, output: &AgentPipes) -> Option<StopReason> {
         if let Some(reason) = self.stop.reason() {
             return Some(reason);
         }
         if output.is_wrong_session() {
             return Some(StopReason::WrongSession);
         }
-        if self.refusal_end(output).is_some_and(|at| now >= at) {
+        if self.refusal_deadline(output).is_some_and(|at| now >= at) {
             return Some(StopReason::Refused);
         }
-        if self.linger_end(output).is_some_and(|at| now >= at) {
+        if self.linger_deadline(output).is_some_and(|at| now >= at) {
             return Some(StopReason::Lingering);
         }
         if self.limits.deadline.is_some_and(|at| now >= at) {
             return Some(StopReason::Timeout);
         }
-        self.silence_end(output).filter(|at| now >= *at).map(|_| StopReason::Silent)
+        self.silence_deadline(output).filter(|at| now >= *at).map(|_| StopReason::Silent)
     }
 
-    fn silence_end(&self, output: &AgentPipes) -> Option<Instant> {
+    /// Returns when the run is stopped unless there is further output.
+    fn silence_deadline(&self, output: &AgentPipes) -> Option<Instant> {
         output.last_byte().checked_add(self.limits.silence?)
     }
 
-    fn refusal_end(&self, output: &AgentPipes) -> Option<Instant> {
+    /// Returns when the run is stopped unless the service accepts its account.
+    fn refusal_deadline(&self, output: &AgentPipes) -> Option<Instant> {
         output.refused_since()?.checked_add(MAX_REFUSED_TIME)
     }
 
-    fn linger_end(&self, output: &AgentPipes) -> Option<Instant> {
+    /// Returns when the run is stopped unless there is further output after the result.
+    fn linger_deadline(&self, output: &AgentPipes) -> Option<Instant> {
         output.done_since()?.checked_add(self.limits.linger)
     }
 
+    /// Requests the end of the run from the guard.
     fn request_end(&mut self) {
         if let Some(control) = &self.control {
             // A write error means that the guard has exited; the end of the socket reports that.
@@ -228,14 +233,15 @@ impl<'a> Supervisor<'a> {
         let _ = rustix::process::kill_process(Pid::from_child(&self.guard), Signal::CONT);
     }
 
+    /// Sleeps until there is output or a message, or something is due.
     fn sleep(&mut self, now: Instant, output: &mut AgentPipes, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         let is_running = self.stopped.is_none() && self.guard_outcome.is_none();
         let reasons = if is_running {
             [
-                self.linger_end(output),
+                self.linger_deadline(output),
                 self.limits.deadline,
-                self.silence_end(output),
-                self.refusal_end(output),
+                self.silence_deadline(output),
+                self.refusal_deadline(output),
             ]
         } else {
             [None; 4]
@@ -270,12 +276,13 @@ impl<'a> Supervisor<'a> {
             }
         }
         if self.guard_outcome.is_none() && self.agent.as_ref().is_some_and(has_ended) {
-            // The guard should have reported this; it gets a short time to do so.
+            // The guard has not reported this yet; it gets a short time to do so.
             self.agent = None;
-            self.expect_guard_end();
+            self.limit_guard_time();
         }
     }
 
+    /// Handles a message of the guard.
     fn handle(&mut self, message: GuardMessage, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         match message {
             GuardMessage::Started(pid) => {
@@ -283,13 +290,13 @@ impl<'a> Supervisor<'a> {
                 self.agent = agent.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
                 observe(AgentEvent::Started(pid));
             }
-            GuardMessage::SpawnFailed(errno) => self.finish_early(GuardOutcome::SpawnFailed(errno)),
-            GuardMessage::Locked => self.finish_early(GuardOutcome::Locked),
-            GuardMessage::GuardFailed(why) => self.finish_early(GuardOutcome::GuardFailed(why)),
+            GuardMessage::SpawnFailed(errno) => self.end_without_run(GuardOutcome::SpawnFailed(errno)),
+            GuardMessage::Locked => self.end_without_run(GuardOutcome::Locked),
+            GuardMessage::GuardFailed(why) => self.end_without_run(GuardOutcome::GuardFailed(why)),
             GuardMessage::Exited(exit) => {
                 self.agent = None;
                 self.guard_outcome = Some(GuardOutcome::Exited(exit));
-                self.expect_guard_end();
+                self.limit_guard_time();
             }
             GuardMessage::Done(leftovers, survivors) => {
                 self.leftover_processes = Some(LeftoverProcesses { leftovers, survivors })
@@ -297,12 +304,14 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn finish_early(&mut self, guard_outcome: GuardOutcome) {
+    /// Records the end of a run whose agent was not started.
+    fn end_without_run(&mut self, guard_outcome: GuardOutcome) {
         self.guard_outcome = Some(guard_outcome);
         self.leftover_processes = Some(LeftoverProcesses::default());
     }
 
-    fn expect_guard_end(&mut self) {
+    /// Sets the time by which the guard must have ended the remaining processes and exited.
+    fn limit_guard_time(&mut self) {
         self.guard_deadline = Some(Instant::now() + self.limits.grace + KILL_TIMEOUT + GUARD_EXIT_TIMEOUT);
     }
 
@@ -324,7 +333,7 @@ impl<'a> Supervisor<'a> {
             }
             process_tree::kill_all(pid, &self.run);
         }
-        // Killed, but stuck in the kernel: it stays registered, so that it is not taken for a leftover.
+        // Killed, but stuck in the kernel: it stays in the pool, so that it is not taken for a leftover.
     }
 
     /// Ends the processes that a killed guard has left.

@@ -1,8 +1,8 @@
 //! Decides in which directories agents may work.
 //!
-//! A task can name any working directory, and its contents determine what runs: agents read settings, hooks and
-//! build files of the directory that they start in. So an agent starts only in directories that the operator of
-//! the dispatcher has allowed, and in which other users cannot have created these files.
+//! A task can name any working directory, and the content of that directory determines what runs: agents read the
+//! settings, hooks and build files of the directory in which they start. So an agent starts only in directories that
+//! the operator of the dispatcher has allowed and in which other users cannot have created these files.
 
 use std::fs::Metadata;
 use std::io;
@@ -24,7 +24,7 @@ pub(crate) struct AllowedDirectories {
     workspace_roots: Vec<PathBuf>,
     /// The directories in `worktree_roots`; the owner of such a directory may also own the directories in it.
     worktree_roots: Vec<PathBuf>,
-    /// User ids that can choose what runs here anyway.
+    /// The ids of users who can choose what runs here anyway.
     trusted_uids: Vec<u32>,
 }
 
@@ -51,10 +51,10 @@ impl AllowedDirectories {
     /// Returns the real path of a directory that a task requests, if an agent may work there.
     ///
     /// # Errors
-    /// The reason and the remedy, in one line. For a directory outside, it does not disclose anything else, not
-    /// even whether the directory exists.
-    pub(crate) fn admit(&self, asked: &Path) -> Result<PathBuf, String> {
-        let shown = printable(&asked.to_string_lossy());
+    /// The reason and the remedy, in one line. The message about a directory outside the allowed ones does not
+    /// disclose whether it exists.
+    pub(crate) fn admit(&self, requested: &Path) -> Result<PathBuf, String> {
+        let shown = printable(&requested.to_string_lossy());
         let outside = || {
             let workspace = self.workspace_roots.first().map(|root| printable(&root.to_string_lossy()));
             format!(
@@ -64,9 +64,9 @@ impl AllowedDirectories {
             )
         };
         let is_inside = |path: &Path| self.all().any(|root| path.starts_with(root));
-        let real = match asked.canonicalize() {
+        let real = match requested.canonicalize() {
             Ok(real) => real,
-            Err(_) if !is_inside(asked) => return Err(outside()),
+            Err(_) if !is_inside(requested) => return Err(outside()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(format!("the working directory {shown} does not exist"));
             }
@@ -142,11 +142,11 @@ mod tests {
             Self { _dir: dir, top }
         }
 
-        fn admit(&self, worktree_roots: &[&str], asked: &str) -> Result<PathBuf, String> {
+        fn admit(&self, worktree_roots: &[&str], requested: &str) -> Result<PathBuf, String> {
             let config = Config::store_only(Path::new("state"), &self.top.join("ws")).expect("a workspace");
             let worktree_roots = worktree_roots.iter().map(|name| self.top.join(name)).collect();
             AllowedDirectories::new(&config, worktree_roots, &ProcessContext::default())
-                .admit(&self.top.join(asked))
+                .admit(&self.top.join(requested))
         }
 
         fn open_up(&self, name: &str, mode: u32) {
@@ -174,11 +174,11 @@ mod tests {
         let config = Config::store_only(Path::new("state"), &scene.top.join("ws")).expect("a workspace");
         let places =
             AllowedDirectories::new(&config, vec![scene.top.join("other")], &ProcessContext::default());
-        for (root, asked) in [("ws", "ws/in"), ("other", "other/in")] {
+        for (root, requested) in [("ws", "ws/in"), ("other", "other/in")] {
             std::fs::remove_dir_all(scene.top.join(root)).expect("removed");
             std::fs::create_dir_all(scene.top.join("elsewhere/in")).expect("made");
             symlink(scene.top.join("elsewhere"), scene.top.join(root)).expect("linked");
-            let refusal = places.admit(&scene.top.join(asked)).expect_err("elsewhere");
+            let refusal = places.admit(&scene.top.join(requested)).expect_err("elsewhere");
             assert!(refusal.contains("is outside the workspace"), "{refusal}");
         }
     }
@@ -188,17 +188,17 @@ mod tests {
         let scene = Scene::new();
         symlink(scene.top.join("other"), scene.top.join("ws/link")).expect("linked");
         std::fs::create_dir(scene.top.join("ws2")).expect("made");
-        let words = |asked: &str| {
-            let refusal = scene.admit(&[], asked).expect_err("outside");
-            refusal.replace(scene.top.join(asked).to_str().expect("text"), "HERE")
+        let refusal = |requested: &str| {
+            let message = scene.admit(&[], requested).expect_err("outside");
+            message.replace(scene.top.join(requested).to_str().expect("text"), "HERE")
         };
-        let one = words("other/tree");
+        let one = refusal("other/tree");
         assert!(
             one.contains("HERE is outside the workspace") && one.contains("dispatch.worktree_roots"),
             "{one}"
         );
-        for asked in ["other/gone", "other", "ws2", "ws/link/tree", "ws/../other"] {
-            assert_eq!(words(asked), one, "{asked}");
+        for requested in ["other/gone", "other", "ws2", "ws/link/tree", "ws/../other"] {
+            assert_eq!(refusal(requested), one, "{requested}");
         }
         assert_eq!(scene.admit(&[], "/proc/self/fd/0"), scene.admit(&[], "/proc/self/fd/0"));
         assert!(scene.admit(&["other"], "ws/link/tree").is_ok(), "what it leads to counts");

@@ -1,12 +1,12 @@
 //! Decides whether settings in discovered files may choose what runs.
 //!
-//! A dispatcher uses the handoff.yaml that it discovers. In a repository, this file, and a routes.json in a state
-//! directory there, may come from anyone: they arrive with a clone and change with a pull. So their settings for
+//! A dispatcher uses the handoff.yaml that it discovers. In a repository, anyone may have written this file, or a
+//! routes.json in a state directory there: they arrive with a clone and change with a pull. So their settings for
 //! programs and permissions apply only after a person has agreed to them (`lanes trust`).
 
 use std::path::Path;
 
-use super::sensitive_settings::{FileChoices, choices};
+use super::sensitive_settings::{FileChoices, file_choices};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::model::Time;
 use crate::model::json::{self, Object};
@@ -95,12 +95,12 @@ impl ConsentPolicy {
     ) -> Result<()> {
         let records = self.records().ok_or_else(no_records_directory)?;
         let text = |routes: &Object| json::to_text(&object([("routes", routes.clone().into())]));
-        for file in choices(workspace, Some((path, &text(before)))) {
+        for file in file_choices(workspace, Some((path, &text(before)))) {
             if is_in_repository(&file.path) && self.standing(&file)? != TrustState::Trusted {
                 return Ok(());
             }
         }
-        let after = choices(workspace, Some((path, &text(after))));
+        let after = file_choices(workspace, Some((path, &text(after))));
         let after = after.iter().filter(|file| file.path == path && is_in_repository(path));
         after.into_iter().try_for_each(|file| records.trust_also(path, &file.choices, now))
     }
@@ -178,7 +178,7 @@ mod tests {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let policy = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
         let now = Time::from_micros(0);
-        let files = choices(&found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"), None);
+        let files = file_choices(&found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"), None);
         let error = policy.check(&files).unwrap_err().to_string();
         assert!(
             error.contains(
@@ -191,10 +191,11 @@ mod tests {
         policy.agree(&files, now).unwrap();
         policy.check(&files).unwrap();
         // Timing does not need consent.
-        let files = choices(&found(dir.path(), "dispatch: {env: {B: 1}, command: ./x, timeout: 5}\n"), None);
+        let files =
+            file_choices(&found(dir.path(), "dispatch: {env: {B: 1}, command: ./x, timeout: 5}\n"), None);
         policy.check(&files).unwrap();
         let long = "y".repeat(100);
-        let files = choices(&found(dir.path(), &format!("dispatch: {{command: {long}}}\n")), None);
+        let files = file_choices(&found(dir.path(), &format!("dispatch: {{command: {long}}}\n")), None);
         let error = policy.check(&files).unwrap_err().to_string();
         assert!(error.contains("since you agreed to it: dispatch.command: \"yyy"), "{error}");
         assert!(error.contains("…, dispatch.env is gone; look"), "{error}");
@@ -212,7 +213,7 @@ mod tests {
         let routes = |text: &str| json::parse_object(text.as_bytes()).unwrap();
         let check = |routes: &Object| {
             let text = json::to_text(&object([("routes", routes.clone().into())]));
-            policy.check(&choices(&config, Some((&path, &text))))
+            policy.check(&file_choices(&config, Some((&path, &text))))
         };
         let carry = |config: &Config, before: &Object, after: &Object| {
             policy.carry_over(config, &path, (before, after), Time::from_micros(0)).unwrap();
@@ -234,7 +235,7 @@ mod tests {
         let copied = routes(r#"{"d": {"command": "z"}}"#);
         carry(&config, &none, &copied);
         let text = json::to_text(&object([("routes", copied.into())]));
-        policy.check(&choices(&config, Some((&path, &text)))[1..]).unwrap_err();
+        policy.check(&file_choices(&config, Some((&path, &text)))[1..]).unwrap_err();
     }
 
     #[test]
@@ -244,11 +245,11 @@ mod tests {
         let routes = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
         let text = r#"{"routes": {"a": {"command": "x", "priority": 1}, "b": null}}"#;
         let needs_consent = |config: &Config| -> Vec<bool> {
-            choices(config, Some((&routes, text))).iter().map(|file| file.needs_consent).collect()
+            file_choices(config, Some((&routes, text))).iter().map(|file| file.needs_consent).collect()
         };
         assert_eq!(needs_consent(&config), [true, true]);
         assert_eq!(
-            choices(&config, Some((&routes, text)))[1].choices.keys().collect::<Vec<_>>(),
+            file_choices(&config, Some((&routes, text)))[1].choices.keys().collect::<Vec<_>>(),
             ["routes.a.command", "routes.b"]
         );
         assert_eq!(needs_consent(&Config { store_is_named: true, ..config.clone() }), [true, false]);

@@ -8,7 +8,7 @@ use super::consent::ConsentPolicy;
 use super::reader::{Section, SourceText};
 use super::route::Runner;
 use super::route_rights::{RouteVersion, restricted_change};
-use super::sensitive_settings::{FileChoices, choices};
+use super::sensitive_settings::{FileChoices, file_choices};
 use super::vendor_match;
 use crate::dispatch::vendor::Vendor;
 use crate::error::printable;
@@ -17,7 +17,7 @@ use crate::store::Store;
 use crate::workspace::{Config, check_nesting};
 use crate::{Error, Result};
 
-/// Reads the current settings if `consent` permits them.
+/// Reads the current settings, and refuses those that `consent` does not allow.
 ///
 /// # Errors
 /// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json; as [`ConsentPolicy::check`](super::consent::ConsentPolicy::check).
@@ -31,18 +31,18 @@ pub(crate) fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -
             read(workspace, Some(&overlay(SourceText { file: &file, text })?))?
         }
     };
-    // The text that was read is the text that is checked.
-    consent.check(&choices(workspace, routes))?;
+    // Checks the text that was read above, not the current content of the file.
+    consent.check(&file_choices(workspace, routes))?;
     Ok(config)
 }
 
-/// Returns what the configuration files choose, and whether that needs consent.
+/// Returns the settings of the configuration files that choose what runs, and whether they need consent.
 ///
 /// # Errors
 /// `Corrupt` or `Io` for routes.json.
-pub(crate) fn choices_now(workspace: &Config, store: Option<&Store>) -> Result<Vec<FileChoices>> {
+pub(crate) fn current_choices(workspace: &Config, store: Option<&Store>) -> Result<Vec<FileChoices>> {
     let routes = store.map(Store::routes_text).transpose()?.flatten();
-    Ok(choices(workspace, routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()))))
+    Ok(file_choices(workspace, routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()))))
 }
 
 /// Checks a route before it is written to routes.json.
@@ -60,8 +60,8 @@ pub(crate) fn check_route(workspace: &Config, lane: &str, route: &serde_json::Va
     vendor_match::check_settings(&config, &route, &vendor, false).map(drop)
 }
 
-/// Returns why a change of a lane's route needs the right to choose what runs, or `None` if it does not. `before` is
-/// null for a lane without a route.
+/// Returns why a change of a lane's route needs the permission to choose what runs, or `None` if it does not.
+/// `before` is null for a lane without a route.
 ///
 /// # Errors
 /// As [`check_route`].
@@ -76,12 +76,12 @@ pub(crate) fn restricted_route_change(
     Ok(restricted_change(&before, &RouteVersion { settings: after, route: &new.route(lane) }))
 }
 
-/// Returns the settings with this route for a lane; null for none.
+/// Returns the settings with `route` as the only stored route; null stands for no route.
 fn with_route(workspace: &Config, lane: &str, route: &serde_json::Value) -> Result<DispatchConfig> {
     let routes = Object::from_iter([(lane.to_string(), route.clone())]);
     let text = json::to_text(&Object::from_iter([("routes".to_string(), routes.into())]));
     let value = parse("the route", &text)?;
-    // Without a text, messages name no line: there is no file that would have it.
+    // Without a text, error messages name no line; there is no file.
     let source = SourceText { file: "the route", text: "" };
     read(workspace, Some(&Section::new(source, &[], Some(&value))?.section("routes")?))
 }
@@ -158,7 +158,7 @@ mod tests {
         assert!(
             unfit
                 .unwrap_err()
-                .contains("routes.a.disallowed_tools: codex, which serves lane a, has no place")
+                .contains("routes.a.disallowed_tools: codex, which serves lane a, does not support it")
         );
     }
 }

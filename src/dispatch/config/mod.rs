@@ -1,4 +1,4 @@
-//! The `dispatch:` part of `handoff.yaml`: which lane is served by which agent, and how.
+//! The `dispatch:` section of `handoff.yaml`: which vendor serves which lane, and how.
 //!
 //! ```yaml
 //! dispatch:
@@ -315,7 +315,7 @@ dispatch:
     }
 
     #[test]
-    fn a_run_has_limits_unless_none_is_said() {
+    fn a_run_has_limits_unless_they_are_switched_off() {
         let limits = |text: &str, lane: &str| {
             let route = read(text).expect("valid").route(lane);
             let minutes = |limit: Option<Duration>| limit.map(|limit| limit.as_secs() / 60);
@@ -358,7 +358,7 @@ dispatch:
     }
 
     #[test]
-    fn nothing_at_all_is_a_configuration_too() {
+    fn an_empty_file_is_a_valid_configuration() {
         let config = read("workspace_id: x\n").expect("valid");
         assert_eq!((config.max_concurrent, config.max_depth), (3, 3));
         assert!(config.routes.is_empty());
@@ -367,7 +367,7 @@ dispatch:
     }
 
     #[test]
-    fn mistakes_are_named_with_line_and_key() {
+    fn errors_name_the_line_and_the_key() {
         let routes = |body: &str| message(&format!("dispatch:\n  routes:\n    a:\n{body}"));
         assert!(
             routes("      vendor: clod\n")

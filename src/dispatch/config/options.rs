@@ -1,4 +1,4 @@
-//! What a dispatcher is started with: the options of its command line and its own process.
+//! The options of a dispatcher's command line, and the properties of its own process.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use super::allowed_directories::AllowedDirectories;
 use super::load;
 use super::options::{CommandLineRunner, DispatchOptions, ProcessContext};
 use super::prices::Prices;
-use super::reader::{Override, nearest};
+use super::reader::{Override, most_similar};
 use super::route::Route;
 use super::served_lane::{ServedLane, SettingSources};
 use super::vendor_match::{self, RunnerChoice};
@@ -28,7 +28,7 @@ const DEFAULT_LANE: &str = "default";
 /// The environment variable with the nesting depth of dispatchers.
 pub(crate) const DEPTH: &str = "LANES_DEPTH";
 
-/// Everything that a dispatcher needs to know before it starts.
+/// The merged and checked settings of a dispatcher.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// The served lanes, in order.
@@ -55,7 +55,7 @@ pub(crate) struct Plan {
     pub once: bool,
     /// The directories in which tasks may let agents work.
     pub allowed_directories: AllowedDirectories,
-    /// The configuration file, which agents are given.
+    /// The configuration file, whose path agents get.
     pub config_path: Option<PathBuf>,
     /// The dispatcher's own process.
     pub process: ProcessContext,
@@ -195,12 +195,12 @@ fn worktree_roots(config: &DispatchConfig, options: &DispatchOptions, base: &Pat
 }
 
 /// Returns the nesting depth of the agents of a dispatcher in this process.
-fn depth(process: &ProcessContext, most: u32) -> Result<u32> {
-    let process = process.variable(DEPTH).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-    let depth = process.saturating_add(1);
-    if depth > most {
+fn depth(process: &ProcessContext, max_depth: u32) -> Result<u32> {
+    let own = process.variable(DEPTH).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+    let depth = own.saturating_add(1);
+    if depth > max_depth {
         return Err(Error::refused(format!(
-            "this dispatcher would run agents {depth} levels deep; the maximum is {most}"
+            "this dispatcher would run agents {depth} levels deep; the maximum is {max_depth}"
         ))
         .with_hint("an agent started it; if this is intended, raise dispatch.max_depth in handoff.yaml"));
     }
@@ -232,8 +232,8 @@ fn lane_names(workspace: &Config, config: &DispatchConfig, options: &DispatchOpt
     lanes
 }
 
-/// Returns warnings about lanes of the command line that are not in the file and have no tasks: probably typing
-/// errors. They are served nevertheless, because their first task may be about to arrive.
+/// Returns warnings about lanes of the command line that are not in the file and have never had a task, which are
+/// probably typing errors. They are served nevertheless: their first task may be submitted later.
 fn unknown_lane_warnings(
     workspace: &Config,
     store: &Store,
@@ -251,16 +251,18 @@ fn unknown_lane_warnings(
     let unknown = options.lanes.iter().filter(is_unknown);
     unknown
         .map(|lane| {
-            let near = nearest(lane, &known).map(|near| format!("; did you mean {}?", printable(near)));
+            let similar =
+                most_similar(lane, &known).map(|similar| format!("; did you mean {}?", printable(similar)));
             format!(
                 "lane {} is not in handoff.yaml and has never had a task{}",
                 printable(lane),
-                near.unwrap_or_default()
+                similar.unwrap_or_default()
             )
         })
         .collect()
 }
 
+/// Returns `route` with the settings of the command line.
 fn with_options(mut route: Route, options: &DispatchOptions) -> Route {
     if let Some(Limit(timeout)) = options.timeout {
         route.timeout = timeout;

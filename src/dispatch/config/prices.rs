@@ -9,7 +9,7 @@ use crate::Result;
 use crate::dispatch::output::{CostSource, RunReport, Tokens, Usage, plus_cost};
 
 /// Number of tokens that a price is for.
-const PER: f64 = 1e6;
+const TOKENS_PER_PRICE: f64 = 1e6;
 
 /// US dollars for a million tokens of each kind; `None` if unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,12 +23,12 @@ struct Price {
 impl Price {
     /// Returns the cost of `tokens` in US dollars, or `None` if the price of some of them is unknown.
     fn of(&self, tokens: Tokens) -> Option<f64> {
-        self.parts(tokens).into_iter().sum::<Option<f64>>().map(|sum| sum / PER)
+        self.parts(tokens).into_iter().sum::<Option<f64>>().map(|sum| sum / TOKENS_PER_PRICE)
     }
 
     /// Returns the cost in US dollars of those tokens whose price is known.
     fn at_least(&self, tokens: Tokens) -> f64 {
-        self.parts(tokens).into_iter().flatten().sum::<f64>() / PER
+        self.parts(tokens).into_iter().flatten().sum::<f64>() / TOKENS_PER_PRICE
     }
 
     fn parts(&self, tokens: Tokens) -> [Option<f64>; 4] {
@@ -156,15 +156,15 @@ prices:
     }
 
     #[test]
-    fn what_the_vendor_says_counts_more() {
-        let mut told = RunReport { cost_usd: Some(0.25), ..RunReport::default() };
-        told.usage.add("gpt-x", Tokens { input: 1, ..Tokens::default() }, None);
-        prices(TEXT).expect("valid").complete(&mut told);
-        assert_eq!((told.cost_usd, told.cost_source), (Some(0.25), Some(CostSource::Reported)));
+    fn a_reported_cost_wins_over_a_computed_one() {
+        let mut reported = RunReport { cost_usd: Some(0.25), ..RunReport::default() };
+        reported.usage.add("gpt-x", Tokens { input: 1, ..Tokens::default() }, None);
+        prices(TEXT).expect("valid").complete(&mut reported);
+        assert_eq!((reported.cost_usd, reported.cost_source), (Some(0.25), Some(CostSource::Reported)));
     }
 
     #[test]
-    fn a_lower_bound_adds_what_was_told_and_what_can_be_priced() {
+    fn a_lower_bound_adds_reported_costs_and_priced_tokens() {
         let mut rest = Usage::default();
         rest.add("half", Tokens { input: 1_000_000, output: 5, ..Tokens::default() }, None);
         rest.add("nobody", Tokens { input: 9, ..Tokens::default() }, None);

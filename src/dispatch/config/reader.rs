@@ -15,7 +15,7 @@ use crate::model::names;
 use crate::workspace::written_number;
 use crate::{Error, Result};
 
-/// The file from which values come: its name for messages, its text for line numbers.
+/// A configuration file: its name for messages, its text for line numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceText<'a> {
     /// The path as the user knows it.
@@ -97,12 +97,12 @@ impl<'a> Section<'a> {
         Ok(section)
     }
 
-    /// Returns a section at the same place in the file with other content, for values merged with defaults.
+    /// Returns a section at the same location in the file with other content, for values merged with defaults.
     pub fn with_mapping(&self, mapping: Mapping) -> Self {
         Self { mapping, ..self.clone() }
     }
 
-    /// Returns its file.
+    /// Returns the file.
     pub fn source(&self) -> SourceText<'a> {
         self.source
     }
@@ -133,7 +133,7 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    /// Refuses keys other than `known`.
+    /// Refuses keys that are not in `known`.
     ///
     /// # Errors
     /// `Config`, with the most similar known key as a hint.
@@ -141,8 +141,8 @@ impl<'a> Section<'a> {
         for key in self.keys()? {
             if !known.contains(&key.as_str()) {
                 let error = self.error(&key, "unknown key");
-                return Err(match nearest(&key, known) {
-                    Some(near) => error.with_hint(format!("did you mean {near}?")),
+                return Err(match most_similar(&key, known) {
+                    Some(similar) => error.with_hint(format!("did you mean {similar}?")),
                     None => error,
                 });
             }
@@ -162,7 +162,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Reads text that is passed to a program: without invisible characters, and not a flag.
+    /// Reads text that is passed to a program: it has no invisible characters and cannot be taken for a flag.
     pub fn argument(&self, key: &str) -> Result<Override<String>> {
         let given = self.text(key)?;
         match &given {
@@ -289,12 +289,12 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Returns the text of the scalar at `place`, a number as written there.
+/// Returns the text of the scalar at the path `place`; a number as written there.
 fn scalar(value: &Value, source: SourceText<'_>, place: &[String]) -> std::result::Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) => match written_number(source.text, place) {
-            // A value that was merged in from elsewhere has another text here.
+            // A value that was merged from another place in the file has a different text here.
             Some(text) if serde_yaml::from_str::<Value>(&text).is_ok_and(|found| found == *value) => Ok(text),
             _ if number.is_f64() => Err("expected text; put it in quotes".to_string()),
             _ => Ok(number.to_string()),
@@ -316,13 +316,13 @@ fn error_at(source: SourceText<'_>, path: &[String], reason: &str) -> Error {
     Error::config(format!("{}: {reason}", source.location(path)))
 }
 
-/// Returns the known word most similar to `word` if at most one letter of every three is wrong.
-pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+/// Returns the known word that is most similar to `text`, if at most a third of its letters differ.
+pub(crate) fn most_similar<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
-        .map(|candidate| (strsim::osa_distance(word, candidate), *candidate))
+        .map(|candidate| (strsim::osa_distance(text, candidate), *candidate))
         .min()
-        .filter(|(distance, candidate)| distance * 3 <= word.len().max(candidate.len()))
+        .filter(|(distance, candidate)| distance * 3 <= text.len().max(candidate.len()))
         .map(|(_, candidate)| candidate)
 }
 
@@ -368,7 +368,7 @@ dispatch:
         let error = routes
             .section("review")
             .and_then(|review| review.duration("timeout"))
-            .expect_err("soon is no length");
+            .expect_err("soon is not a length");
         assert_eq!(
             error.message(),
             "handoff.yaml line 9: dispatch.routes.review.timeout: expected seconds or a length such as 90s, 15m, 2h or 1d"
@@ -390,14 +390,14 @@ dispatch:
             .and_then(|routes| routes.section("review"))
             .and_then(|review| review.section("env"))
             .and_then(|env| env.list("A"))
-            .expect_err("1 is no list");
+            .expect_err("1 is not a list");
         assert!(error.message().starts_with("handoff.yaml line 10: "), "{error}");
     }
 
     #[test]
     fn only_similar_words_are_suggested() {
         let known = ["timeout", "env", "cwd", "vendor", "model", "lanes", "args"];
-        for (word, near) in [
+        for (text, similar) in [
             ("timeuot", Some("timeout")),
             ("tiemout", Some("timeout")),
             ("evn", Some("env")),
@@ -411,7 +411,7 @@ dispatch:
             ("x", None),
             ("max", None),
         ] {
-            assert_eq!(nearest(word, &known), near, "{word}");
+            assert_eq!(most_similar(text, &known), similar, "{text}");
         }
     }
 

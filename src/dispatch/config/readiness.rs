@@ -1,5 +1,5 @@
-//! Lanes that cannot be served at the moment, through no fault of their tasks: the agent's program or working
-//! directory is missing, or the route allows no runs. They are checked repeatedly, and their tasks are not claimed.
+//! Lanes that cannot be served at present for a reason that is independent of their tasks: the agent's program or
+//! working directory is missing, or the route allows no runs. Their tasks are not claimed until a check succeeds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::served_lane::ServedLane;
 use crate::dispatch::event::DispatchEvent;
 use crate::model::json::Object;
 
-/// How long a lane is not served after its program exists but could not be started.
+/// Time for which a lane is not served after its program could not be started.
 const AFTER_NO_START: Duration = Duration::from_secs(60);
 
-/// What is missing, by lane.
+/// The lanes that cannot be served, and what each is missing.
 #[derive(Debug, Default)]
 pub(crate) struct LaneReadiness {
     missing: BTreeMap<String, String>,

@@ -50,11 +50,11 @@ pub(crate) const ROUTE_KEYS: [&str; 30] = [
     "wants_json",
 ];
 
-/// Default timeout of a run: long enough for the longest useful run of an agent, and short enough that a hanging
-/// agent occupies a slot for hours, not for a weekend.
+/// Default timeout of a run: longer than any useful run of an agent, but short enough that an agent that hangs does
+/// not occupy a slot for days.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
-/// Default of the maximum time without output: well above the 10 minutes that the shell tools of agents allow a
-/// command.
+/// Default of the maximum time without output: well above the 10 minutes that the shell tools of agents let a
+/// command run.
 pub(crate) const DEFAULT_SILENCE: Duration = Duration::from_secs(30 * 60);
 
 /// The program that serves the tasks of a lane.
@@ -89,7 +89,7 @@ pub enum SettingLevel {
     Own,
 }
 
-/// Settings that do not apply, because they are specific to another vendor than the one that serves the route.
+/// Settings that do not apply, because they are specific to a vendor other than the one that serves the route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DroppedSettings {
     /// Vendor that the settings are for.
@@ -177,7 +177,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns the same settings for `lane`. A lane does not pass tasks on to itself.
+    /// Returns the same settings for `lane`, without `dead_letter_lane` and `move_to` if they name `lane` itself.
     pub fn of_lane(self, lane: &str) -> Self {
         let is_other = |target: &String| target != lane;
         Self {
@@ -233,8 +233,8 @@ impl Route {
         self.runner.is_some() && (is_own("vendor") || is_own("command"))
     }
 
-    /// Returns the maximum time without output for a run with this format; `None` means no limit. A program whose
-    /// output is its answer may print nothing before the end, so it has a limit only if one is set.
+    /// Returns the maximum time without output for a run with this output format; `None` means no limit. A program
+    /// whose output is its answer may print nothing before the end, so it has a limit only if one is set.
     pub fn silence_limit(&self, format: Format) -> Option<Duration> {
         let default = format.has_result_object().then_some(DEFAULT_SILENCE);
         self.silence_timeout.clone().or_inherit(default)
@@ -302,7 +302,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
     );
     let mut dropped = base.dropped;
     if let Some(dropped) = &mut dropped {
-        // The route's own settings are for its own vendor.
+        // The route's own settings are meant for its own vendor.
         dropped.keys.retain(|key| !section.mapping().contains_key(*key));
     }
     let runner = base.runner;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::workspace::{Choices, Config, is_in_repository, real_path};
 
 /// Settings for the time, order or number of runs, which do not affect what runs or its prompts, permissions and
-/// budgets. All other settings need consent, including those that later versions add.
+/// budgets. All other settings need consent, also those that later versions add.
 const HARMLESS: [&str; 24] = [
     "priority",
     "timeout",
@@ -55,7 +55,7 @@ pub(crate) struct FileChoices {
 
 /// Collects the settings that need consent from the configuration and, if there is one, routes.json. Omits files
 /// without such settings.
-pub(crate) fn choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<FileChoices> {
+pub(crate) fn file_choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<FileChoices> {
     let mut files = Vec::new();
     let is_found = workspace.found.is_some();
     if let Some(path) = &workspace.path {
@@ -85,7 +85,7 @@ pub(crate) fn choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<
     files
 }
 
-/// Returns the directories that a file names outside the parent of its own directory: agents work there.
+/// Returns the settings that name directories outside the parent of the file's own directory: agents work there.
 fn directories_outside(workspace: &Config, path: &Path) -> Choices {
     let home = path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
     let queue = workspace.queue_root.as_deref().map(real);
@@ -101,8 +101,8 @@ fn directories_outside(workspace: &Config, path: &Path) -> Choices {
     outside.collect()
 }
 
-/// Resolves the existing part of a path. A path that cannot be inspected is returned as written, and is then
-/// outside of all directories.
+/// Resolves the existing part of a path. Returns a path that cannot be inspected as it is written; it then counts
+/// as outside.
 fn real(path: &Path) -> PathBuf {
     real_path(Path::new("/"), path).unwrap_or_else(|_| path.to_path_buf())
 }
@@ -207,7 +207,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_setting_is_decided_about() {
+    fn every_setting_either_needs_consent_or_is_harmless() {
         for key in PROCESS_KEYS.iter().chain(&ROUTE_KEYS) {
             let (harmless, needs) = (HARMLESS.contains(key), NEED_CONSENT.contains(key));
             assert!(
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_chooses_what_runs_is_found_wherever_it_stands() {
+    fn settings_that_choose_what_runs_are_found_at_every_level() {
         let text = "\
 max_concurrent: 2
 env: {A: 1}
@@ -273,12 +273,12 @@ vendors: {claude: {args: [a]}}
     }
 
     #[test]
-    fn places_outside_the_project_are_a_choice() {
+    fn directories_outside_the_project_need_consent() {
         let dir = tempfile::tempdir().unwrap();
         let inside = found(dir.path(), "workspace_root: ../src\nworktree_path: ../wt\n");
-        assert!(choices(&inside, None).is_empty());
+        assert!(file_choices(&inside, None).is_empty());
         let outside = found(dir.path(), "workspace_root: /\nqueue_root: ../../q\nworktree_path: /tmp\n");
-        let files = choices(&outside, None);
+        let files = file_choices(&outside, None);
         assert_eq!(keys(&files[0].choices), ["queue_root", "workspace_root", "worktree_path"]);
         assert!(files[0].needs_consent);
     }

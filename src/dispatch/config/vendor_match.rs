@@ -1,8 +1,8 @@
 //! Which vendor serves a lane, and whether it supports the lane's settings.
 //!
-//! The vendor named by the route takes precedence, then the command line, then the default of the file. Settings are
-//! written for the vendor next to which they stand. A setting that limits an agent must never be lost because another
-//! vendor serves the lane: in that case the dispatcher does not start.
+//! The vendor named by the route takes precedence, then the command line, then the default of the file. A setting is
+//! meant for the vendor that is named at the same level. A setting that limits an agent must not be lost because
+//! another vendor serves the lane: in that case, the dispatcher does not start.
 
 use super::DispatchConfig;
 use super::options::{CommandLineRunner, DispatchOptions};
@@ -73,13 +73,13 @@ pub(crate) fn check_settings(
         name => name.to_string(),
     };
     let is_own = |key: &str| route.given.get(key) == Some(&SettingLevel::Own);
-    let mut lost: Vec<String> = Vec::new();
+    let mut dropped_keys: Vec<String> = Vec::new();
     let dropped =
         route.dropped.iter().flat_map(|dropped| dropped.keys.iter().map(|key| (&dropped.vendor, *key)));
     for (before, key) in dropped {
         let before = printable(before);
         if !is_own(key) && !LIMITS.contains(&key) {
-            lost.push(format!("{key} of dispatch, which is meant for {before}"));
+            dropped_keys.push(format!("{key} of dispatch, which is meant for {before}"));
             continue;
         }
         let reason = format!("is meant for {before}, but {name} would serve lane {lane}");
@@ -87,7 +87,9 @@ pub(crate) fn check_settings(
             true => format!(
                 "leave the lane to {before} with `vendor: {before}` in its route, or choose others with --lane"
             ),
-            false => format!("say `{key}` in the route, in the words of {name}; `null` is its own default"),
+            false => {
+                format!("set `{key}` in the route to a value for {name}; `null` means the default of {name}")
+            }
         };
         return Err(config.error(route, key, &reason).with_hint(hint));
     }
@@ -98,15 +100,15 @@ pub(crate) fn check_settings(
             continue;
         }
         if !is_own(key) && !LIMITS.contains(key) {
-            lost.push(format!("{key}, which {name} has no place for"));
+            dropped_keys.push(format!("{key}, which {name} does not support"));
             continue;
         }
-        let reason = format!("{name}, which serves lane {lane}, has no place for it");
+        let reason = format!("{name}, which serves lane {lane}, does not support it");
         let hint = match is_own(key) {
-            true => "take it out, or let another vendor serve the lane".to_string(),
-            false => format!("`{key}: null` in the route runs the lane without"),
+            true => "remove it, or let another vendor serve the lane".to_string(),
+            false => format!("`{key}: null` in the route runs the lane without it"),
         };
         return Err(config.error(route, key, &reason).with_hint(hint));
     }
-    Ok(lost.into_iter().map(|lost| format!("lane {lane} runs without {lost}")).collect())
+    Ok(dropped_keys.into_iter().map(|key| format!("lane {lane} runs without {key}")).collect())
 }

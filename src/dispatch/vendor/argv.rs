@@ -1,5 +1,5 @@
-//! Argument lists as templates. The result is an array that is passed to the program unchanged: no shell
-//! is involved, and a value that could be mistaken for a flag is refused.
+//! Argument lists with placeholders. The filled list is passed to the program unchanged: no shell is involved,
+//! and a value that could be mistaken for a flag is refused.
 
 use serde_yaml::Value;
 
@@ -9,12 +9,12 @@ use crate::{Error, Result};
 /// Maximum length of a value inserted into an argument, in bytes.
 const MAX_VALUE_BYTES: usize = 4096;
 
-/// The values for the placeholders of a template. A missing value drops the group that uses it.
+/// The values of the placeholders. A missing value drops the group that uses it.
 #[derive(Clone, Debug, Default)]
 pub struct ArgumentValues {
-    /// Conversation id chosen for a fresh run.
+    /// Session id for a new conversation.
     pub session_id: Option<String>,
-    /// Id of the conversation to resume.
+    /// Session id of the conversation to resume.
     pub resume_id: Option<String>,
     /// Model, as the vendor names it.
     pub model: Option<String>,
@@ -101,8 +101,8 @@ impl ArgumentValues {
         }
     }
 
-    /// Refuses values that a program could read as a flag. They come from tasks, that is, from anyone who may
-    /// submit one. `extra_args` come from the operator and are flags on purpose.
+    /// Refuses values that a program could take for a flag. They come from tasks, that is, from anyone who may
+    /// submit one. `extra_args` come from the operator and may be flags.
     fn check(&self) -> Result<()> {
         let single = [
             ("session id", &self.session_id),
@@ -117,13 +117,13 @@ impl ArgumentValues {
             ("task directory", &self.task_dir),
             ("file for the last message", &self.last_message),
         ];
-        // A program may read anything else as a file, a title or "the latest": someone else's conversation.
+        // A program may take any other text for a file, a title or a keyword, and resume someone else's conversation.
         let is_id = |id: &str| {
-            let has_its_characters = id.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.:".contains(&c));
+            let is_plain = id.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.:".contains(&c));
             // An index, a directory, or a keyword for the last conversation.
-            let is_choice = (!id.is_empty() && id.bytes().all(|c| c.is_ascii_digit() || c == b'.'))
-                || ["last", "latest"].iter().any(|word| id.eq_ignore_ascii_case(word));
-            has_its_characters && !is_choice
+            let is_selector = (!id.is_empty() && id.bytes().all(|c| c.is_ascii_digit() || c == b'.'))
+                || ["last", "latest"].iter().any(|keyword| id.eq_ignore_ascii_case(keyword));
+            is_plain && !is_selector
         };
         if let Some(id) = self.resume_id.as_ref().filter(|id| !is_id(id)) {
             let shown: String = id.chars().take(60).collect();
@@ -147,7 +147,7 @@ impl ArgumentValues {
 /// # Errors
 /// `Invalid`, with the reason.
 pub(super) fn check_value(what: &str, value: &str) -> Result<()> {
-    let complaint = if value.is_empty() {
+    let problem = if value.is_empty() {
         "is empty"
     } else if value.starts_with('-') {
         "starts with a dash"
@@ -162,7 +162,7 @@ pub(super) fn check_value(what: &str, value: &str) -> Result<()> {
     };
     let shown: String = value.chars().take(60).collect();
     Err(Error::invalid(format!(
-        "{what} {:?} {complaint} and is not passed to an agent",
+        "{what} {:?} {problem} and is not passed to an agent",
         crate::error::printable(&shown)
     )))
 }
@@ -173,14 +173,14 @@ pub struct Argv(Vec<Piece>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
-    /// Passed on unchanged, braces included.
+    /// Passed on unchanged, with its braces.
     Literal(String),
     /// One template, or several that are dropped together when a value is missing.
     Group(Vec<String>),
 }
 
 impl Argv {
-    /// Arguments without placeholders.
+    /// Creates an argument list without placeholders.
     pub fn literal(args: &[String]) -> Self {
         Self(args.iter().cloned().map(Piece::Literal).collect())
     }
@@ -238,6 +238,7 @@ impl Argv {
     }
 }
 
+/// Appends the arguments of a group, unless a value is missing.
 fn render_group(templates: &[String], values: &ArgumentValues, out: &mut Vec<String>) {
     let repeated = templates.iter().flat_map(|t| placeholders(t)).find_map(|name| match values.fill(name) {
         Substitution::Repeat(values) => Some(values),

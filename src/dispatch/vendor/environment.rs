@@ -1,10 +1,10 @@
-//! The environment of an agent: the dispatcher's own, without the variables that bind a process to another
-//! session or another place. Everything else was chosen by a person and stays.
+//! The environment of an agent: that of the dispatcher, without the variables that bind a process to another
+//! session or directory. All other variables were chosen by a person and are kept.
 //!
-//! A dispatcher is often started from an agent's shell, a git hook, a build or a service manager. The
-//! variables that these set for their children would make the agent believe that it is nested, or make it
-//! commit to the repository of the hook. The session variables of each vendor are listed in its profile
-//! (`session_env`); the ones below are removed for every vendor.
+//! A dispatcher is often started from an agent's shell, a git hook, a build or a service manager. These set
+//! variables for their children that would make the agent act as a nested one, or commit to the repository of
+//! the hook. The session variables of each vendor are listed in its profile (`session_env`); the ones below are
+//! removed for every vendor.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -52,7 +52,7 @@ const BINDING: &[&str] = &[
     "LISTEN_PID",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
-    // Another task. The dispatcher sets the agent's own.
+    // The task of an enclosing run. The dispatcher sets the agent's own.
     "LANES_ATTEMPT",
     "LANES_CLAIM_TOKEN",
     "LANES_COMPLETE",
@@ -74,9 +74,9 @@ const SET_BY_MAKE: &[&str] =
 /// The variable that shows that a `make` is running above this process.
 const UNDER_MAKE: &str = "MAKELEVEL";
 
-/// Returns the environment of an agent, sorted by name: `parent` without the variables that bind to a place or
-/// to a session (`session` lists those of the vendors' programs), then the `layers` in turn, in which `None`
-/// removes a variable.
+/// Returns the environment of an agent, sorted by name: `parent` without the variables that bind to a directory or
+/// a session (`session` lists those of the vendors' programs), overridden by each of `layers` in order. `None` in a
+/// layer removes a variable.
 pub(crate) fn agent_environment(
     parent: &[(OsString, OsString)],
     session: &[String],
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     /// Sets all of `names` and returns those that an agent inherits.
-    fn left(names: &[&str]) -> Vec<String> {
+    fn inherited(names: &[&str]) -> Vec<String> {
         let parent: Vec<(OsString, OsString)> = names.iter().map(|name| (name.into(), "1".into())).collect();
         let vendors = Vendors::built_in().expect("built-in profiles");
         let environment = agent_environment(&parent, vendors.session_env(), &[]);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_chose_stays() {
+    fn variables_that_a_person_chose_are_kept() {
         let mut chosen = [
             "ANTHROPIC_API_KEY",
             "BASH_ENV",
@@ -160,11 +160,11 @@ mod tests {
             "npm_config_registry",
         ];
         chosen.sort_unstable();
-        assert_eq!(left(&chosen), chosen);
+        assert_eq!(inherited(&chosen), chosen);
     }
 
     #[test]
-    fn what_binds_to_another_session_or_place_goes() {
+    fn variables_that_bind_to_another_session_or_directory_are_removed() {
         let bound = [
             "AGENT",
             "AI_AGENT",
@@ -193,16 +193,16 @@ mod tests {
             "OPENCODE_PID",
             "npm_package_json",
         ];
-        assert_eq!(left(&bound), [] as [&str; 0]);
+        assert_eq!(inherited(&bound), [] as [&str; 0]);
     }
 
     #[test]
-    fn nothing_that_git_calls_local_is_left() {
+    fn variables_that_git_calls_local_are_removed() {
         let git = std::process::Command::new("git").args(["rev-parse", "--local-env-vars"]).output();
-        let said = String::from_utf8(git.expect("git is there").stdout).expect("text");
-        let names: Vec<&str> = said.lines().collect();
-        assert!(names.contains(&"GIT_DIR"), "{said}");
-        assert_eq!(left(&names), [] as [&str; 0]);
+        let output = String::from_utf8(git.expect("git is installed").stdout).expect("text");
+        let names: Vec<&str> = output.lines().collect();
+        assert!(names.contains(&"GIT_DIR"), "{output}");
+        assert_eq!(inherited(&names), [] as [&str; 0]);
     }
 
     #[test]

@@ -27,11 +27,13 @@ use crate::{Error, Result};
 /// The name of the profile whose keys apply to all vendors.
 const EVERY: &str = "every";
 
+/// The built-in profiles.
 const PROFILES: &str = include_str!("profiles.yaml");
 
 /// The vendor name of runs whose route names a program instead of a vendor.
 pub(crate) const COMMAND: &str = "command";
 
+/// The keys of a profile other than those of [`notices`].
 const KEYS: [&str; 17] = [
     "like",
     "command",
@@ -108,8 +110,8 @@ pub struct Vendor {
 }
 
 impl Vendor {
-    /// Describes a program without a profile: it reads the prompt on standard input and prints the answer, and
-    /// its exit code decides about success.
+    /// Returns the vendor for a program without a profile, which reads the prompt on standard input, prints the
+    /// answer, and succeeds if it exits with 0.
     pub fn command(program: &str, args: &[String]) -> Self {
         Self {
             name: COMMAND.to_string(),
@@ -172,7 +174,7 @@ impl Vendor {
                 let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
                 let class = crate::error::printable(class);
                 Err(format!(
-                    "model class {class} means nothing to {}; its default model is used (known classes: {known})",
+                    "model class {class} is unknown to {}; its default model is used (known classes: {known})",
                     self.name
                 ))
             }
@@ -264,13 +266,13 @@ impl Vendors {
         one == other || dialect(one).is_some_and(|own| Some(own) == dialect(other))
     }
 
-    /// Returns the session variables of all vendors, since an agent of one vendor may have been started by an
-    /// agent of another.
+    /// Returns the session variables of all vendors: an agent of one vendor may start a dispatcher that runs agents
+    /// of another.
     pub fn session_env(&self) -> &[String] {
         &self.session_env
     }
 
-    /// Returns their names in alphabetical order.
+    /// Returns the names of the vendors in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
     }
@@ -392,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_with_their_line() {
+    fn errors_name_their_line() {
         let message = |text: &str| vendors(text).expect_err("a mistake").to_string();
         assert_eq!(
             message("vendors:\n  x:\n    args: []\n"),
@@ -404,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_classes_say_what_is_known() {
+    fn the_warning_about_an_unknown_class_lists_the_known_ones() {
         let vendors = Vendors::built_in().expect("built-in profiles");
         let claude = vendors.get("claude").expect("claude");
         assert_eq!(claude.model_for_class("any"), Ok(None));

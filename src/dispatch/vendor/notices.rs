@@ -1,5 +1,5 @@
-//! Notices: what vendors print when a failure is not the task's fault, as data. A notice is recognised by its
-//! text, an HTTP status, an exit code, a termination reason or an event line.
+//! Notices: what vendors print when a failure is not the task's fault. A profile describes them as data: a notice is
+//! recognised by its text, an HTTP status, an exit code, a termination reason or an event line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub enum NoticeMeaning {
     Limit,
     /// The service is overloaded and asks for a short pause.
     Overloaded,
-    /// A person has to log in, pay or renew a key.
+    /// A person must log in, pay or renew a key.
     Account,
     /// The next attempt would fail in the same way.
     Permanent,
@@ -45,19 +45,19 @@ impl NoticeMeaning {
     }
 
     fn from_yaml(value: &Value) -> std::result::Result<Self, String> {
-        let found = Self::ALL.iter().find(|(_, word)| value.as_str() == Some(word));
+        let found = Self::ALL.iter().find(|(_, name)| value.as_str() == Some(name));
         found
             .map(|(meaning, _)| *meaning)
-            .ok_or_else(|| format!("expected one of {}", Self::ALL.map(|(_, word)| word).join(", ")))
+            .ok_or_else(|| format!("expected one of {}", Self::ALL.map(|(_, name)| name).join(", ")))
     }
 }
 
-/// Where the text that is searched comes from.
+/// The origin of the text that is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoticeSource {
     /// The vendor's service, or its program about its own run.
     Service,
-    /// Anything that may have been running, such as standard error.
+    /// Any program, as for standard error.
     Anyone,
 }
 
@@ -95,9 +95,10 @@ pub struct RefusedCall {
 /// The notices of one vendor.
 #[derive(Clone, Debug, Default)]
 pub struct Notices {
-    /// Longest phrase first.
-    says: Vec<Phrase>,
-    service_says: Vec<Phrase>,
+    /// Phrases that are notices in any text, longest first.
+    phrases: Vec<Phrase>,
+    /// Phrases that are notices only in the text of the vendor's service, longest first.
+    service_phrases: Vec<Phrase>,
     http: BTreeMap<i64, NoticeMeaning>,
     exits: BTreeMap<i64, NoticeMeaning>,
     reasons: BTreeMap<String, NoticeMeaning>,
@@ -131,36 +132,36 @@ impl Notices {
     /// `Config`, naming the key.
     pub fn read(section: &Section<'_>) -> Result<Self> {
         Ok(Self {
-            says: phrases(&section.section("says")?)?,
-            service_says: phrases(&section.section("service_says")?)?,
-            http: numbers(&section.section("http")?)?,
-            exits: numbers(&section.section("exits")?)?,
-            reasons: entries(&section.section("reasons")?, |_, value| NoticeMeaning::from_yaml(value))?
+            phrases: read_phrases(&section.section("says")?)?,
+            service_phrases: read_phrases(&section.section("service_says")?)?,
+            http: read_numbers(&section.section("http")?)?,
+            exits: read_numbers(&section.section("exits")?)?,
+            reasons: read_entries(&section.section("reasons")?, |_, value| NoticeMeaning::from_yaml(value))?
                 .into_iter()
                 .collect(),
-            resets: entries(&section.section("resets")?, |_, value| match value.as_str() {
+            resets: read_entries(&section.section("resets")?, |_, value| match value.as_str() {
                 Some("instant") => Ok(ResetFormat::Instant),
                 Some("seconds") => Ok(ResetFormat::Seconds),
                 Some("words") => Ok(ResetFormat::Text),
                 _ => Err("expected instant, seconds or words".to_string()),
             })?,
-            event: limit_event(&section.section("limit_event")?)?,
+            event: read_limit_event(&section.section("limit_event")?)?,
         })
     }
 
-    /// Finds a notice in `text`. The longest matching phrase decides its meaning; among phrases about limits, the
-    /// longest that names a model or a duration provides it.
+    /// Finds a notice in `text`. The longest matching phrase decides the meaning. The model and the duration of a
+    /// limit come from the longest phrase about limits that has one.
     pub fn find(&self, text: &str, source: NoticeSource) -> Option<NoticeMatch> {
         // Programs write apostrophes in two ways.
         let lower = text.to_lowercase().replace('\u{2019}', "'");
-        let service = match source {
-            NoticeSource::Service => self.service_says.as_slice(),
+        let service_phrases = match source {
+            NoticeSource::Service => self.service_phrases.as_slice(),
             NoticeSource::Anyone => &[],
         };
         let mut matching: Vec<(&Phrase, Option<String>)> = self
-            .says
+            .phrases
             .iter()
-            .chain(service)
+            .chain(service_phrases)
             .filter_map(|phrase| Some((phrase, phrase.find(&lower)?)))
             .collect();
         matching.sort_by_key(|(phrase, _)| std::cmp::Reverse(phrase.text_length()));
@@ -202,8 +203,8 @@ impl Notices {
     /// Returns the last of `events` that reports a refused call.
     pub fn refusal(&self, events: &[Json]) -> Option<RefusedCall> {
         let rule = self.event.as_ref()?;
-        let info = events.iter().rev().filter_map(|event| rule.refused_in(event)).next()?;
-        let member = |key: &Option<String>| text_of(info.get(key.as_ref()?)?);
+        let info = events.iter().rev().filter_map(|event| rule.refused_call_in(event)).next()?;
+        let member = |key: &Option<String>| json_scalar_text(info.get(key.as_ref()?)?);
         let notice = member(&rule.kind).and_then(|kind| self.find(&kind, NoticeSource::Anyone));
         let notice = notice.filter(|notice| notice.meaning == NoticeMeaning::Limit);
         let unknown = NoticeMatch { meaning: NoticeMeaning::Limit, model: None, within: None };
@@ -226,7 +227,7 @@ impl Phrase {
             let rest = &lower[at + found.len()..];
             let end = rest.find(|c: char| c.is_whitespace() || ",;()\"".contains(c)).unwrap_or(rest.len());
             let name = rest[..end].trim_end_matches(['.', ':', '\'']);
-            // "usage limit for today" names no model: the name of a model contains a digit or a dash.
+            // "usage limit for today" does not name a model: the name of a model contains a digit or a dash.
             let is_name = name.contains(|c: char| c.is_ascii_digit() || c == '-');
             (is_name && rest[end..].starts_with(after.as_str())).then(|| Some(name.to_string()))
         })
@@ -234,7 +235,7 @@ impl Phrase {
 }
 
 impl LimitEvent {
-    fn refused_in<'e>(&self, event: &'e Json) -> Option<&'e Json> {
+    fn refused_call_in<'e>(&self, event: &'e Json) -> Option<&'e Json> {
         if event.get("type").and_then(Json::as_str) != Some(&self.line_type) {
             return None;
         }
@@ -243,13 +244,13 @@ impl LimitEvent {
             None => event,
         };
         let fits = |(key, values): &(String, Vec<String>)| {
-            info.get(key).and_then(text_of).is_some_and(|value| values.contains(&value))
+            info.get(key).and_then(json_scalar_text).is_some_and(|value| values.contains(&value))
         };
         (self.refused.iter().all(fits) && !self.allowed.iter().any(fits)).then_some(info)
     }
 }
 
-fn text_of(value: &Json) -> Option<String> {
+fn json_scalar_text(value: &Json) -> Option<String> {
     match value {
         Json::String(text) => Some(text.clone()),
         Json::Number(number) => Some(number.to_string()),
@@ -259,7 +260,7 @@ fn text_of(value: &Json) -> Option<String> {
 }
 
 /// Returns the entries of a mapping without those that are `null`.
-fn entries<T>(
+fn read_entries<T>(
     section: &Section<'_>,
     read: impl Fn(&str, &Value) -> std::result::Result<T, String>,
 ) -> Result<Vec<(String, T)>> {
@@ -268,7 +269,7 @@ fn entries<T>(
         let name = match key {
             Value::String(name) => name.clone(),
             Value::Number(number) => number.to_string(),
-            _ => return Err(section.error_here("expected words or numbers as keys")),
+            _ => return Err(section.error_here("expected text or numbers as keys")),
         };
         if !value.is_null() {
             entries.push((name.clone(), read(&name, value).map_err(|reason| section.error(&name, &reason))?));
@@ -277,19 +278,19 @@ fn entries<T>(
     Ok(entries)
 }
 
-fn numbers(section: &Section<'_>) -> Result<BTreeMap<i64, NoticeMeaning>> {
+fn read_numbers(section: &Section<'_>) -> Result<BTreeMap<i64, NoticeMeaning>> {
     let read = |name: &str, value: &Value| {
         let number = name.parse::<i64>().map_err(|_| "expected a number as the key".to_string())?;
         Ok((number, NoticeMeaning::from_yaml(value)?))
     };
-    Ok(entries(section, read)?.into_iter().map(|(_, entry)| entry).collect())
+    Ok(read_entries(section, read)?.into_iter().map(|(_, entry)| entry).collect())
 }
 
-fn phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
-    let mut phrases = entries(section, |text, _| {
+fn read_phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
+    let mut phrases = read_entries(section, |text, _| {
         let text = text.to_lowercase();
         if text.trim().is_empty() {
-            return Err("expected words".to_string());
+            return Err("expected text".to_string());
         }
         Ok(match text.split_once("{model}") {
             Some((before, after)) => (before.to_string(), Some(after.to_string())),
@@ -313,7 +314,7 @@ fn phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
             text,
             meaning: meaning.ok_or_else(|| detail.error_here("expected a class"))?,
             model: detail.text("model")?.value().map(|model| model.to_lowercase()),
-            within: detail.read("within", length)?.value(),
+            within: detail.read("within", duration_value)?.value(),
         })
     })
     .collect::<Result<Vec<_>>>()?;
@@ -321,33 +322,33 @@ fn phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
     Ok(phrases)
 }
 
-fn length(value: &Value) -> std::result::Result<Duration, String> {
+fn duration_value(value: &Value) -> std::result::Result<Duration, String> {
     let length = value.as_str().and_then(duration::parse).or_else(|| duration::from_seconds(value.as_f64()?));
     length.ok_or_else(|| "expected a length of time such as 5h".to_string())
 }
 
-fn limit_event(section: &Section<'_>) -> Result<Option<LimitEvent>> {
+fn read_limit_event(section: &Section<'_>) -> Result<Option<LimitEvent>> {
     section.refuse_unknown_keys(&["type", "at", "refused", "allowed", "kind", "reset"])?;
     let Some(line_type) = section.text("type")?.value() else { return Ok(None) };
     let values = |_: &str, value: &Value| match value {
-        Value::Sequence(values) => values.iter().map(one_value).collect(),
-        value => Ok(vec![one_value(value)?]),
+        Value::Sequence(values) => values.iter().map(scalar_text).collect(),
+        value => Ok(vec![scalar_text(value)?]),
     };
     Ok(Some(LimitEvent {
         line_type,
         at: section.text("at")?.value(),
-        refused: entries(&section.section("refused")?, values)?,
-        allowed: entries(&section.section("allowed")?, values)?,
+        refused: read_entries(&section.section("refused")?, values)?,
+        allowed: read_entries(&section.section("allowed")?, values)?,
         kind: section.text("kind")?.value(),
         reset: section.text("reset")?.value(),
     }))
 }
 
-fn one_value(value: &Value) -> std::result::Result<String, String> {
+fn scalar_text(value: &Value) -> std::result::Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Bool(flag) => Ok(flag.to_string()),
         Value::Number(number) => Ok(number.to_string()),
-        _ => Err("expected a word or a list of words".to_string()),
+        _ => Err("expected a value or a list of values".to_string()),
     }
 }

@@ -100,7 +100,7 @@ fn a_silent_agent_is_ended_as_a_timeout_and_its_limits_are_shown() {
     );
     for command in ["workers", "status"] {
         let shown = pool.ok(&[command]);
-        assert!(shown.contains("TIME UP") && shown.contains("  2s"), "{command}: {shown}");
+        assert!(shown.contains("DEADLINE") && shown.contains("  2s"), "{command}: {shown}");
     }
     std::fs::write(pool.path("hush"), "").unwrap();
     pool.until("the silent agent is ended", || pool.state(&id) == "failed");

@@ -183,12 +183,13 @@ fn what_limits_an_agent_never_gets_lost() {
     assert_eq!(
         refusal("  vendor: claude\n  permission_mode: plan\n  routes: {work: {vendor: codex}}\n", &[]),
         "lanes: FILE line 7: dispatch.permission_mode: is meant for claude, but codex would serve lane work; \
-         say `permission_mode` in the route, in the words of codex; `null` is its own default\n"
+         set `permission_mode` in the route to a value for codex; `null` means the default of codex\n"
     );
-    // No vendor's words, and yet a vendor may have no place for them.
+    // Not specific to a vendor, but a vendor may not support it.
     let budget = refusal("  max_budget_usd: 5\n", &codex);
     assert!(
-        budget.contains("line 6: dispatch.max_budget_usd: codex, which serves lane next, has no place"),
+        budget
+            .contains("line 6: dispatch.max_budget_usd: codex, which serves lane next, does not support it"),
         "{budget}"
     );
     assert!(budget.contains("`max_budget_usd: null` in the route runs the lane without"), "{budget}");

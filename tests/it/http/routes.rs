@@ -98,7 +98,7 @@ fn programs_are_named_only_where_that_is_allowed() {
         let made = server.post("/routes", &json!({"lane": "l", "settings": {key: value}}));
         assert_eq!((made.status, made.code().as_str()), (403, "programs_disabled"), "{key}: {}", made.text);
         let changed = ask(&server, "PATCH", "/routes/work", Some(json!({"settings": {key: value}})));
-        // A program without a vendor has no place for some of them, which is said first.
+        // A program without a vendor does not support some of them, which is reported first.
         assert!([400, 403].contains(&changed.status), "{key}: {}", changed.text);
     }
     // Another vendor is another program, and a model is what runs as well.

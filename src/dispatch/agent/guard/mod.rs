@@ -1,5 +1,5 @@
-//! The guard of a run: a process between the dispatcher and its agent, which ensures that no process of the
-//! agent outlives the run, however the dispatcher ends.
+//! The guard of a run: a process between the dispatcher and its agent that ensures that no process of the agent
+//! outlives the run, however the dispatcher ends.
 //!
 //! The guard is this program under another name. It is a subreaper: the kernel makes it the parent of every
 //! orphaned descendant, whatever its session, group or environment, so a guard without children means a run
@@ -74,7 +74,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessa
     let grace = next()?.to_str().and_then(|text| text.parse().ok()).ok_or_else(invalid)?;
     let (lock, log, stdin, cwd) = (next()?, PathBuf::from(next()?), next()?, next()?);
     let mut agent = Command::new(next()?);
-    // The name in process listings, which would be "exe" otherwise.
+    // Sets the name in process listings, which would be "exe".
     let _ = std::fs::write("/proc/self/comm", GUARD_NAME);
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let signals = GuardSignals::register()?;
@@ -94,7 +94,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessa
     drop(agent);
     GuardMessage::Started(child.id()).send();
     let mut guard = GuardProcess {
-        leader: Some(Pid::from_child(&child)),
+        agent: Some(Pid::from_child(&child)),
         run,
         grace: Duration::from_millis(grace),
         phase: EndPhase::Running,
@@ -135,7 +135,7 @@ impl GuardSignals {
     }
 }
 
-/// Phase of ending the run, or its remaining processes.
+/// How far the end of the run, or of its remaining processes, has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EndPhase {
     Running,
@@ -147,7 +147,7 @@ enum EndPhase {
 
 impl EndPhase {
     /// Returns whether SIGKILL is due or was sent.
-    fn is_late(self, now: Instant) -> bool {
+    fn is_kill_due(self, now: Instant) -> bool {
         match self {
             Self::Running => false,
             Self::Terminating(at) => now >= at,
@@ -156,9 +156,10 @@ impl EndPhase {
     }
 }
 
+/// The state of a guard.
 struct GuardProcess {
     /// The agent, until it is reaped.
-    leader: Option<Pid>,
+    agent: Option<Pid>,
     run: RunId,
     grace: Duration,
     phase: EndPhase,
@@ -180,24 +181,24 @@ impl GuardProcess {
             }
             let now = Instant::now();
             // While the agent is running, its processes are not searched.
-            let is_over = self.leader.is_none();
-            let left = if is_over || self.phase.is_late(now) {
+            let is_over = self.agent.is_none();
+            let remaining = if is_over || self.phase.is_kill_due(now) {
                 process_tree::members(&self.run)
             } else {
                 Vec::new()
             };
             if is_over && self.leftovers.is_none() {
-                self.leftovers = Some(left.len());
+                self.leftovers = Some(remaining.len());
                 self.phase = match self.phase {
                     EndPhase::Killing(_) => EndPhase::Killing(now + KILL_TIMEOUT),
                     _ => EndPhase::Terminating(now + self.grace),
                 };
             }
             let is_stuck = matches!(self.phase, EndPhase::Killing(at) if now >= at);
-            if is_stuck || (is_over && is_childless && left.is_empty()) {
-                return GuardMessage::Done(self.leftovers.unwrap_or_default(), left.len());
+            if is_stuck || (is_over && is_childless && remaining.is_empty()) {
+                return GuardMessage::Done(self.leftovers.unwrap_or_default(), remaining.len());
             }
-            self.signal_remaining(now, &left);
+            self.signal_remaining(now, &remaining);
             self.sleep(signals, log);
         }
     }
@@ -216,8 +217,8 @@ impl GuardProcess {
     fn reap_children(&mut self) -> bool {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if Some(pid) == self.leader => {
-                    self.leader = None;
+                Ok(Some((pid, status))) if Some(pid) == self.agent => {
+                    self.agent = None;
                     GuardMessage::Exited(exit_from_status(status)).send();
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
@@ -244,8 +245,8 @@ impl GuardProcess {
             EndPhase::Terminating(_) => self.phase = EndPhase::Killing(now + KILL_TIMEOUT),
             EndPhase::Killing(_) => {}
         }
-        if let Some(leader) = self.leader {
-            let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+        if let Some(agent) = self.agent {
+            let _ = rustix::process::kill_process_group(agent, Signal::KILL);
         }
         for process in left {
             process.signal(Signal::KILL);
@@ -255,10 +256,10 @@ impl GuardProcess {
     /// Sends SIGTERM to the agent.
     fn request_end(&mut self, grace: Duration) {
         self.phase = EndPhase::Terminating(Instant::now() + grace);
-        if let Some(leader) = self.leader {
-            let _ = rustix::process::kill_process_group(leader, Signal::TERM);
+        if let Some(agent) = self.agent {
+            let _ = rustix::process::kill_process_group(agent, Signal::TERM);
             // A stopped process receives the signal only when it continues.
-            let _ = rustix::process::kill_process_group(leader, Signal::CONT);
+            let _ = rustix::process::kill_process_group(agent, Signal::CONT);
         }
     }
 
@@ -341,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_its_name_makes_a_guard() {
+    fn only_a_process_with_the_name_of_a_guard_runs_one() {
         assert!(run_if_guard(["lanes", "status"].map(OsString::from).into_iter()).is_none());
         assert!(run_if_guard(std::iter::empty()).is_none());
     }

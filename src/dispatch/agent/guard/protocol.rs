@@ -87,8 +87,8 @@ impl GuardMessage {
 
     /// Parses a line without its line break.
     pub(crate) fn parse(line: &str) -> Option<Self> {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        Some(match word {
+        let (keyword, rest) = line.split_once(' ').unwrap_or((line, ""));
+        Some(match keyword {
             "started" => Self::Started(rest.parse().ok()?),
             "failed" => Self::SpawnFailed(rest.parse().ok()?),
             "locked" => Self::Locked,
@@ -122,8 +122,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_come_back() {
-        let words = [
+    fn messages_are_parsed_as_they_were_sent() {
+        let messages = [
             GuardMessage::Started(7),
             GuardMessage::SpawnFailed(2),
             GuardMessage::Locked,
@@ -132,8 +132,8 @@ mod tests {
             GuardMessage::Exited(AgentExit::Signal(9)),
             GuardMessage::Done(2, 1),
         ];
-        for word in words {
-            assert_eq!(GuardMessage::parse(word.line().trim_end()).as_ref(), Some(&word));
+        for message in messages {
+            assert_eq!(GuardMessage::parse(message.line().trim_end()).as_ref(), Some(&message));
         }
         for line in ["", "started", "started x", "done 1", "nonsense 1"] {
             assert_eq!(GuardMessage::parse(line), None, "{line}");
