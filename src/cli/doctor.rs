@@ -69,7 +69,7 @@ impl DoctorCommand {
 /// Adds the diagnosis whether the configuration may choose what runs, after its other diagnoses.
 fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
     let Ok(config) = context.config() else { return };
-    let Ok(files) = trust::files(context, &config) else { return };
+    let Ok(files) = trust::files_to_trust(context, &config) else { return };
     let policy = ConsentPolicy::new(env::trust_records());
     let files: Vec<_> = files.into_iter().filter(|file| file.needs_consent).collect();
     let place = diagnoses.iter().rposition(|other| other.area == "configuration");

@@ -109,7 +109,7 @@ fn agree_to_routes(context: &CommandContext) -> Result<AgreeToRoutes> {
     let (policy, clock) = (ConsentPolicy::new(env::trust_records()), context.store_options()?.clock);
     Ok(Box::new(move |config, path, before, after| {
         // If it cannot be recorded, the dispatcher asks.
-        let _ = policy.carry_over(config, path, (before, after), clock.now().wall);
+        let _ = policy.trust_route_change(config, path, (before, after), clock.now().wall);
     }))
 }
 

@@ -65,7 +65,7 @@ impl TrustCommand {
             ));
         }
         let config = self.config(context)?;
-        let files = files(context, &config)?;
+        let files = files_to_trust(context, &config)?;
         if is_interactive && !files.is_empty() && !ask_for_consent(context, &files)? {
             return Err(Error::refused("nothing was agreed to"));
         }
@@ -94,7 +94,7 @@ impl TrustCommand {
         };
         let mut revoked = records.revoke(&path)?;
         if let Ok(config) = Config::load(&path, None) {
-            for file in files(context, &config)?.iter().filter(|file| file.path != path) {
+            for file in files_to_trust(context, &config)?.iter().filter(|file| file.path != path) {
                 revoked |= records.revoke(&file.path)?;
             }
         }
@@ -113,7 +113,7 @@ impl TrustCommand {
 }
 
 /// Returns the settings of the configuration, and of routes.json if its store exists, that need consent.
-pub(super) fn files(context: &CommandContext, config: &Config) -> Result<Vec<FileChoices>> {
+pub(super) fn files_to_trust(context: &CommandContext, config: &Config) -> Result<Vec<FileChoices>> {
     let store = match config.store_root.is_dir() {
         true => Store::open_existing(&config.store_root, context.store_options()?).ok(),
         false => None,

@@ -40,7 +40,7 @@ impl<'a> Admission<'a> {
         {
             Some(cooldown) => Err(cooldown.clone()),
             None => Ok(self.vendor_cooldown(&served.cooldown_key).is_none()
-                || self.reserves_probe(&served.cooldown_key)),
+                || self.try_reserve_probe(&served.cooldown_key)),
         }
     }
 
@@ -48,7 +48,7 @@ impl<'a> Admission<'a> {
         self.cooldowns.get(key).filter(|cooldown| cooldown.is_active(self.now))
     }
 
-    fn reserves_probe(&self, key: &CooldownKey) -> bool {
+    fn try_reserve_probe(&self, key: &CooldownKey) -> bool {
         let store = self.store;
         let change = store.change_cooldown(key, |before| {
             cooldown::reserve_probe(before, store.now().wall, store.random() as u64)

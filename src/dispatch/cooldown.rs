@@ -8,14 +8,14 @@ use crate::model::{Certainty, Cooldown, CooldownCause, Time};
 use crate::store::CooldownChange;
 
 /// First and maximum cooldown after a refusal without a reset time; doubled each time.
-const AFTER_LIMIT: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from_secs(60 * 60));
-const AFTER_OVERLOAD: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(10 * 60));
+const LIMIT_BACKOFF: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from_secs(60 * 60));
+const OVERLOAD_BACKOFF: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(10 * 60));
 /// First and maximum time until the next task probes a refused account; doubled each time.
-const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(2 * 60), Duration::from_secs(15 * 60));
+const PROBE_BACKOFF: (Duration, Duration) = (Duration::from_secs(2 * 60), Duration::from_secs(15 * 60));
 /// Minimum and maximum delay in seconds after the reset time: for a machine-readable value, and for a clock time,
 /// which is truncated to the minute. Random within this range, so that dispatchers do not retry simultaneously.
-const AFTER_EXACT: (f64, f64) = (2.0, 5.0);
-const AFTER_CLOCK: (f64, f64) = (60.0, 90.0);
+const EXACT_RESET_DELAY: (f64, f64) = (2.0, 5.0);
+const CLOCK_RESET_DELAY: (f64, f64) = (60.0, 90.0);
 /// Maximum difference in seconds between two reset times that are considered equal.
 const RESET_TOLERANCE: f64 = 120.0;
 
@@ -95,7 +95,7 @@ pub(crate) fn after_refusal(
         Some(_) if vendor_refusal.cause == CooldownCause::Overloaded => return CooldownChange::Keep,
         _ => {}
     }
-    let recent = same.filter(|before| now.seconds_since(before.until) < AFTER_LIMIT.1.as_secs_f64());
+    let recent = same.filter(|before| now.seconds_since(before.until) < LIMIT_BACKOFF.1.as_secs_f64());
     let strikes = recent.map_or(1, |before| {
         let is_new = claimed >= before.until || before.cause == CooldownCause::Account;
         before.strikes.saturating_add(u32::from(is_new))
@@ -137,18 +137,18 @@ pub(crate) fn after_success(claimed: Time, before: Option<&Cooldown>) -> Cooldow
 fn cooldown_end(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: f64) -> (Certainty, Time) {
     let spread = |(least, most): (f64, f64)| least + (most - least) * share;
     let (first, longest) = match vendor_refusal.cause {
-        CooldownCause::Limit | CooldownCause::Asked => AFTER_LIMIT,
-        CooldownCause::Overloaded => AFTER_OVERLOAD,
-        CooldownCause::Account => AFTER_REFUSAL,
+        CooldownCause::Limit | CooldownCause::Asked => LIMIT_BACKOFF,
+        CooldownCause::Overloaded => OVERLOAD_BACKOFF,
+        CooldownCause::Account => PROBE_BACKOFF,
     };
     let grown = |seconds: f64| {
         let doublings = strikes.saturating_sub(1).min(8);
         (seconds * f64::from(1_u32 << doublings)).min(longest.as_secs_f64())
     };
     match vendor_refusal.reset.filter(|_| vendor_refusal.cause != CooldownCause::Account) {
-        Some(ResetTime::Exact(time)) => (Certainty::Exact, time.plus_seconds(spread(AFTER_EXACT))),
-        Some(ResetTime::Clock(time)) => (Certainty::Named, time.plus_seconds(spread(AFTER_CLOCK))),
-        Some(ResetTime::Passed) => (Certainty::Named, now.plus_seconds(grown(spread(AFTER_CLOCK)))),
+        Some(ResetTime::Exact(time)) => (Certainty::Exact, time.plus_seconds(spread(EXACT_RESET_DELAY))),
+        Some(ResetTime::Clock(time)) => (Certainty::Named, time.plus_seconds(spread(CLOCK_RESET_DELAY))),
+        Some(ResetTime::Passed) => (Certainty::Named, now.plus_seconds(grown(spread(CLOCK_RESET_DELAY)))),
         None => {
             let ceiling = grown(first.as_secs_f64());
             (Certainty::Guess, now.plus_seconds(spread((ceiling / 2.0, ceiling))))

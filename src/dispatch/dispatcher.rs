@@ -34,7 +34,7 @@ use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
 /// Time between two searches for dead dispatchers.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum number of searches, and time between them, for dispatchers that are exiting when `once` is about to end.
-const FINAL_RECOVERIES: u32 = 100;
+const MAX_FINAL_RECOVERIES: u32 = 100;
 const FINAL_RECOVERY_PAUSE: Duration = Duration::from_millis(20);
 /// Maximum time until the thread that watches the lanes notices the end of the dispatcher.
 const END_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -145,7 +145,7 @@ impl<'a> Dispatcher<'a> {
         let summary = std::thread::scope(|scope| {
             scope.spawn(|| lease_renewer.watch(store));
             let wakeups = sender.clone();
-            scope.spawn(|| lane_watcher.listen(store, wakeups, &ended));
+            scope.spawn(|| lane_watcher.watch(store, wakeups, &ended));
             let work = EventLoop {
                 store,
                 observe,
@@ -204,13 +204,13 @@ impl LaneWatcher {
     }
 
     /// Replaces the lanes that are watched.
-    fn change(&self, store: &Store, lanes: Vec<String>) {
+    fn set_lanes(&self, store: &Store, lanes: Vec<String>) {
         let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), lanes);
         store.wake_waiters(&before);
     }
 
     /// Sends a wakeup at each change, until `ended` is set.
-    fn listen(&self, store: &Store, sender: Sender<Wakeup>, ended: &AtomicBool) {
+    fn watch(&self, store: &Store, sender: Sender<Wakeup>, ended: &AtomicBool) {
         let mut lanes = self.lanes();
         let mut watch = store.watch_lanes(&lanes);
         while !ended.load(Ordering::SeqCst) {
@@ -281,7 +281,7 @@ impl<'env> EventLoop<'env> {
             None => {}
             Some(Ok(plan)) => {
                 state.plan = Arc::new(plan);
-                self.lane_watcher.change(self.store, state.plan.lanes());
+                self.lane_watcher.set_lanes(self.store, state.plan.lanes());
                 self.registration.set_plan(&state.plan);
                 (self.observe)(DispatchEvent::Reloaded { lanes: state.plan.lanes() });
                 state.plan.warnings.iter().for_each(|warning| self.warn(warning.clone()));
@@ -374,7 +374,7 @@ impl<'env> EventLoop<'env> {
             let Some((served, task)) = self.claim_from_first_lane(state)? else {
                 return Ok(true);
             };
-            self.start(state, served, task, stop, scope)?;
+            self.start_run(state, served, task, stop, scope)?;
         }
         Ok(false)
     }
@@ -391,7 +391,7 @@ impl<'env> EventLoop<'env> {
                 self.report_cooldown(state, cooldown);
                 continue;
             }
-            if is_full || state.not_ready.contains(lane) {
+            if is_full || state.not_ready.is_blocked(lane) {
                 continue;
             }
             let cooldowns = RefCell::new(Vec::new());
@@ -426,7 +426,7 @@ impl<'env> EventLoop<'env> {
     }
 
     /// Starts the run of a claimed task on a thread of its own.
-    fn start<'scope>(
+    fn start_run<'scope>(
         &self,
         state: &mut LoopState,
         served: Arc<ServedLane>,
@@ -441,7 +441,7 @@ impl<'env> EventLoop<'env> {
         let token = claim.token.clone();
         let id = task.id.to_string();
         let session_id = metadata_text(&task, "session_id").map(str::to_string);
-        self.registration.add(
+        self.registration.add_run(
             &id,
             RunEntry {
                 lane: task.spec.lane.clone(),
@@ -492,7 +492,7 @@ impl<'env> EventLoop<'env> {
         let store = self.store;
         let is_any_dead = store.abandoned_workers(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
         let is_needed = is_any_dead || store.has_exiting_worker(DISPATCHER);
-        if state.final_recoveries >= FINAL_RECOVERIES || !is_needed {
+        if state.final_recoveries >= MAX_FINAL_RECOVERIES || !is_needed {
             return None;
         }
         state.final_recoveries += 1;
@@ -518,7 +518,7 @@ fn run_and_report(
     let finished = context.run(claimed_task);
     let reported = deliver(context, claimed_task, &finished);
     lease_renewer.remove(&claimed_task.token);
-    context.registration.remove(claimed_task.task.id.as_str());
+    context.registration.remove_run(claimed_task.task.id.as_str());
     reported
 }
 

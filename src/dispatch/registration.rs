@@ -124,14 +124,14 @@ impl DispatcherRegistration {
     }
 
     /// Adds a run.
-    pub(crate) fn add(&self, task_id: &str, entry: RunEntry) {
+    pub(crate) fn add_run(&self, task_id: &str, entry: RunEntry) {
         let mut state = self.lock();
         state.running.insert(task_id.to_string(), entry);
         self.write(&mut state);
     }
 
     /// Changes the entry of a run.
-    pub(crate) fn change(&self, task_id: &str, change: impl FnOnce(&mut RunEntry)) {
+    pub(crate) fn update_run(&self, task_id: &str, change: impl FnOnce(&mut RunEntry)) {
         let mut state = self.lock();
         if let Some(entry) = state.running.get_mut(task_id) {
             change(entry);
@@ -140,7 +140,7 @@ impl DispatcherRegistration {
     }
 
     /// Records progress of a run. Writes the registration at most once a second.
-    pub(crate) fn progress(&self, task_id: &str, text: &str) {
+    pub(crate) fn set_progress(&self, task_id: &str, text: &str) {
         let mut state = self.lock();
         if let Some(entry) = state.running.get_mut(task_id) {
             entry.progress = Some(text.to_string());
@@ -151,7 +151,7 @@ impl DispatcherRegistration {
     }
 
     /// Removes a run that is over.
-    pub(crate) fn remove(&self, task_id: &str) {
+    pub(crate) fn remove_run(&self, task_id: &str) {
         let mut state = self.lock();
         state.running.remove(task_id);
         self.write(&mut state);

@@ -106,7 +106,7 @@ pub enum StartError {
 
 impl StartError {
     /// Creates a failure for which a retry may help.
-    fn for_now(message: String) -> Self {
+    fn retryable(message: String) -> Self {
         Self::Task(RunFailure::new(FailureClass::Error, message))
     }
 }
@@ -147,7 +147,7 @@ pub fn run(
     let (mut guard, control) =
         guard_pool.start(&guard_command, with_environment).map_err(|error| match error.kind() {
             io::ErrorKind::ArgumentListTooLong => cannot_start(&spec.program, &spec.cwd, &error),
-            _ => StartError::for_now(format!("the agent's guard cannot be started: {error}")),
+            _ => StartError::retryable(format!("the agent's guard cannot be started: {error}")),
         })?;
     output.take_pipes(&mut guard);
     let limits = RunLimits {
@@ -167,7 +167,7 @@ pub fn run(
             Err(cannot_start(&spec.program, &spec.cwd, &io::Error::from_raw_os_error(errno)))
         }
         GuardOutcome::GuardFailed(why) => {
-            Err(StartError::for_now(format!("the agent's guard failed: {why}")))
+            Err(StartError::retryable(format!("the agent's guard failed: {why}")))
         }
     }
 }
@@ -220,6 +220,6 @@ fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> StartError {
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
             StartError::Program(format!("{program} is not a program for this machine"))
         }
-        _ => StartError::for_now(format!("{program} could not be started: {error}")),
+        _ => StartError::retryable(format!("{program} could not be started: {error}")),
     }
 }

@@ -12,7 +12,7 @@ use super::log::{CappedLog, TailBuffer};
 use crate::dispatch::output::{Note, StreamParser};
 
 /// Number of bytes at the end of standard error that are kept in memory to classify the run.
-const STDERR_TAIL: usize = 16 * 1024;
+const STDERR_TAIL_BYTES: usize = 16 * 1024;
 /// Maximum time to read once every known process of the run has ended.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
 
@@ -41,9 +41,9 @@ pub(super) struct AgentPipes {
     /// When the service refused the account, while the agent still retries.
     refused_since: Option<Instant>,
     /// Time of the last output on standard output.
-    last_output: Instant,
+    last_stdout: Instant,
     /// Time of the last output on either pipe or, without any, the start of the run.
-    last_byte: Instant,
+    last_output: Instant,
 }
 
 impl AgentPipes {
@@ -59,20 +59,20 @@ impl AgentPipes {
             stderr: None,
             out_log,
             err_log,
-            err_tail: TailBuffer::new(STDERR_TAIL),
+            err_tail: TailBuffer::new(STDERR_TAIL_BYTES),
             parser,
             expected_session,
             session_reported: false,
             wrong_session: false,
             refused_since: None,
+            last_stdout: Instant::now(),
             last_output: Instant::now(),
-            last_byte: Instant::now(),
         }
     }
 
     /// Returns the time of the agent's last output or, without any, the start of the run.
-    pub(super) fn last_byte(&self) -> Instant {
-        self.last_byte
+    pub(super) fn last_output(&self) -> Instant {
+        self.last_output
     }
 
     /// Returns whether the agent reported another conversation than the expected one.
@@ -87,7 +87,7 @@ impl AgentPipes {
 
     /// Returns the time of the last output if the agent has reported its result.
     pub(super) fn done_since(&self) -> Option<Instant> {
-        self.parser.has_final_result().then_some(self.last_output)
+        self.parser.has_final_result().then_some(self.last_stdout)
     }
 
     /// Connects the pipes of `child`.
@@ -128,9 +128,9 @@ impl AgentPipes {
             let bytes = &buffer[..length];
             self.out_log.push(bytes);
             self.parser.feed(bytes, &mut |note| observe(AgentEvent::Note(note)));
-            self.last_output = Instant::now();
+            self.last_stdout = Instant::now();
             self.check_session(observe);
-            let since = self.refused_since.unwrap_or(self.last_output);
+            let since = self.refused_since.unwrap_or(self.last_stdout);
             self.refused_since = self.parser.is_refused().then_some(since);
             got_some = true;
         }
@@ -141,7 +141,7 @@ impl AgentPipes {
             got_some = true;
         }
         if got_some {
-            self.last_byte = Instant::now();
+            self.last_output = Instant::now();
         }
         got_some
     }

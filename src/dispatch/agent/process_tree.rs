@@ -95,7 +95,7 @@ struct ProcStat {
 impl Process {
     /// Returns whether the process is running. A zombie is not.
     pub fn is_alive(self) -> bool {
-        stat_of(self.pid).is_some_and(|stat| stat.process == self && !stat.is_dead)
+        read_stat(self.pid).is_some_and(|stat| stat.process == self && !stat.is_dead)
     }
 
     /// Sends a signal, unless the process has exited.
@@ -119,14 +119,14 @@ impl Process {
 
 /// Returns the running processes of a run, as its guard sees them: all descendants of the calling process,
 /// and all processes with the marker.
-pub(crate) fn members(run: &RunId) -> Vec<Process> {
+pub(crate) fn run_processes(run: &RunId) -> Vec<Process> {
     let guard = std::process::id().cast_signed();
-    find(|stat| stat.parent == guard || has_marker(stat.process.pid, run))
+    find_with_descendants(|stat| stat.parent == guard || has_marker(stat.process.pid, run))
 }
 
 /// Returns the running processes of a run that can be identified without its guard.
 pub fn marked_processes(run: &RunId) -> Vec<Process> {
-    find(|stat| has_marker(stat.process.pid, run))
+    find_with_descendants(|stat| has_marker(stat.process.pid, run))
 }
 
 /// Selects children of the calling process by `is_selected`. Returns the running ones with their descendants, and
@@ -135,18 +135,18 @@ pub(crate) fn descendants(is_selected: impl Fn(i32) -> bool) -> (Vec<Process>, V
     let own = std::process::id().cast_signed();
     let ended = snapshot().into_iter().filter(|stat| stat.parent == own && stat.is_dead);
     let ended = ended.map(|stat| stat.process.pid).filter(|pid| is_selected(*pid)).collect();
-    (find(|stat| stat.parent == own && is_selected(stat.process.pid)), ended)
+    (find_with_descendants(|stat| stat.parent == own && is_selected(stat.process.pid)), ended)
 }
 
 /// Kills all processes of a run, the guard last: while it is alive, no process can escape.
 pub(crate) fn kill_all(guard: Pid, run: &RunId) {
     let guard = guard.as_raw_pid();
-    for process in find(|stat| stat.parent == guard || has_marker(stat.process.pid, run)) {
+    for process in find_with_descendants(|stat| stat.parent == guard || has_marker(stat.process.pid, run)) {
         if process.pid != guard {
             process.signal(Signal::KILL);
         }
     }
-    if let Some(stat) = stat_of(guard) {
+    if let Some(stat) = read_stat(guard) {
         stat.process.signal(Signal::KILL);
     }
 }
@@ -200,7 +200,7 @@ fn is_guard(pid: i32, run: &RunId) -> bool {
 }
 
 /// Returns all running processes that match `belongs`, with their descendants.
-fn find(belongs: impl Fn(&ProcStat) -> bool) -> Vec<Process> {
+fn find_with_descendants(belongs: impl Fn(&ProcStat) -> bool) -> Vec<Process> {
     let all = snapshot();
     let spared = own_ancestry(&all);
     let mut members: HashSet<i32> =
@@ -240,10 +240,10 @@ fn snapshot() -> Vec<ProcStat> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(stat_of).collect()
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(read_stat).collect()
 }
 
-fn stat_of(pid: i32) -> Option<ProcStat> {
+fn read_stat(pid: i32) -> Option<ProcStat> {
     parse_stat(&read_proc(pid, "stat")?)
 }
 
@@ -313,11 +313,11 @@ mod tests {
 
     #[test]
     fn this_process_is_alive_and_spared() {
-        let own = stat_of(std::process::id().cast_signed()).expect("own entry");
+        let own = read_stat(std::process::id().cast_signed()).expect("own entry");
         assert!(own.process.is_alive());
         let earlier = Process { start: own.process.start - 1, ..own.process };
         assert!(!earlier.is_alive(), "the same number at another time is another process");
-        let all = find(|stat| stat.process.pid == own.process.pid);
+        let all = find_with_descendants(|stat| stat.process.pid == own.process.pid);
         assert!(!all.contains(&own.process));
     }
 

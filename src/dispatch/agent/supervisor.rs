@@ -210,7 +210,7 @@ impl<'a> Supervisor<'a> {
 
     /// Returns when the run is stopped unless there is further output.
     fn silence_deadline(&self, output: &AgentPipes) -> Option<Instant> {
-        output.last_byte().checked_add(self.limits.silence?)
+        output.last_output().checked_add(self.limits.silence?)
     }
 
     /// Returns when the run is stopped unless the service accepts its account.

@@ -53,7 +53,7 @@ impl ConsentPolicy {
             return Ok(());
         }
         for file in files.iter().filter(|file| file.needs_consent) {
-            match self.standing(file)? {
+            match self.trust_state(file)? {
                 TrustState::Trusted => {}
                 TrustState::Unknown => return Err(self.refusal(file, None)),
                 TrustState::Changed(keys) => return Err(self.refusal(file, Some(&keys))),
@@ -66,7 +66,7 @@ impl ConsentPolicy {
     ///
     /// # Errors
     /// `Corrupt` or `Io` when the records cannot be read.
-    pub(crate) fn standing(&self, file: &FileChoices) -> Result<TrustState> {
+    pub(crate) fn trust_state(&self, file: &FileChoices) -> Result<TrustState> {
         let record = self.records().map(|records| records.find(&file.path)).transpose()?.flatten();
         Ok(record.map_or(TrustState::Unknown, |record| record.standing(&file.choices)))
     }
@@ -86,7 +86,7 @@ impl ConsentPolicy {
     ///
     /// # Errors
     /// As [`ConsentPolicy::agree`].
-    pub(crate) fn carry_over(
+    pub(crate) fn trust_route_change(
         &self,
         workspace: &Config,
         path: &Path,
@@ -96,7 +96,7 @@ impl ConsentPolicy {
         let records = self.records().ok_or_else(no_records_directory)?;
         let text = |routes: &Object| json::to_text(&object([("routes", routes.clone().into())]));
         for file in file_choices(workspace, Some((path, &text(before)))) {
-            if is_in_repository(&file.path) && self.standing(&file)? != TrustState::Trusted {
+            if is_in_repository(&file.path) && self.trust_state(&file)? != TrustState::Trusted {
                 return Ok(());
             }
         }
@@ -216,7 +216,7 @@ mod tests {
             policy.check(&file_choices(&config, Some((&path, &text))))
         };
         let carry = |config: &Config, before: &Object, after: &Object| {
-            policy.carry_over(config, &path, (before, after), Time::from_micros(0)).unwrap();
+            policy.trust_route_change(config, &path, (before, after), Time::from_micros(0)).unwrap();
         };
         let (none, first) = (routes("{}"), routes(r#"{"a": {"command": "x"}}"#));
         let second = routes(r#"{"a": {"command": "x"}, "b": {"vendor": "claude"}}"#);

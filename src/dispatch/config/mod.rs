@@ -56,12 +56,12 @@ pub(super) const PROCESS_KEYS: [&str; 12] = [
 
 /// A settings file, with its text for line numbers in errors.
 #[derive(Clone, Debug, Default)]
-struct Origin {
+struct ConfigSource {
     file: String,
     text: String,
 }
 
-impl Origin {
+impl ConfigSource {
     fn of(source: SourceText<'_>) -> Self {
         Self { file: source.file.to_string(), text: source.text.to_string() }
     }
@@ -101,9 +101,9 @@ pub struct DispatchConfig {
     pub defaults: Route,
     /// Routes, in the order in which they are served.
     pub routes: Vec<Route>,
-    origin: Origin,
+    config_source: ConfigSource,
     /// routes.json, and the lanes whose routes it contains.
-    overlay: Option<(Origin, Vec<String>)>,
+    overlay: Option<(ConfigSource, Vec<String>)>,
 }
 
 impl DispatchConfig {
@@ -125,7 +125,7 @@ impl DispatchConfig {
         let written = section.section("routes")?;
         let mut routes = Vec::new();
         let mut names = written.keys()?;
-        let order = key_order(source.text);
+        let order = routes_in_file_order(source.text);
         names.sort_by_key(|lane| order.iter().position(|key| key == lane).unwrap_or(usize::MAX));
         for lane in overlay.map(Section::keys).transpose()?.into_iter().flatten() {
             if !names.contains(&lane) {
@@ -175,9 +175,9 @@ impl DispatchConfig {
             prices: Prices::read(&section.section("prices")?)?,
             defaults,
             routes,
-            origin: Origin::of(source),
+            config_source: ConfigSource::of(source),
             overlay: match overlay {
-                Some(overlay) => Some((Origin::of(overlay.source()), overlay.keys()?)),
+                Some(overlay) => Some((ConfigSource::of(overlay.source()), overlay.keys()?)),
                 None => None,
             },
         })
@@ -192,30 +192,30 @@ impl DispatchConfig {
     pub fn location(&self, route: &Route, key: &str) -> String {
         let lane = route.lane.as_str();
         if route.given.get(key) != Some(&SettingLevel::Own) {
-            return self.origin.location(&["dispatch", key]);
+            return self.config_source.location(&["dispatch", key]);
         }
         match &self.overlay {
-            Some((origin, lanes)) if lanes.iter().any(|own| own == lane) => {
-                origin.location(&["routes", lane, key])
+            Some((config_source, lanes)) if lanes.iter().any(|own| own == lane) => {
+                config_source.location(&["routes", lane, key])
             }
-            _ => self.origin.location(&["dispatch", "routes", lane, key]),
+            _ => self.config_source.location(&["dispatch", "routes", lane, key]),
         }
     }
 
     /// Creates an error about a key that applies to the whole dispatcher, with its file and line.
     pub fn process_key_error(&self, key: &str, reason: &str) -> Error {
-        Error::config(format!("{}: {reason}", self.origin.location(&["dispatch", key])))
+        Error::config(format!("{}: {reason}", self.config_source.location(&["dispatch", key])))
     }
 
     /// Returns the route of `lane`, or the defaults for a lane without one.
     pub fn route(&self, lane: &str) -> Route {
         let own = self.routes.iter().find(|route| route.lane == lane);
-        own.cloned().unwrap_or_else(|| self.defaults.clone().of_lane(lane))
+        own.cloned().unwrap_or_else(|| self.defaults.clone().for_lane(lane))
     }
 }
 
 /// Returns the lanes under `routes` in the order of the file, which the parsed value does not preserve.
-fn key_order(text: &str) -> Vec<String> {
+fn routes_in_file_order(text: &str) -> Vec<String> {
     let file: Value = serde_yaml::from_str(text).unwrap_or_default();
     let routes = file.get("dispatch").and_then(|dispatch| dispatch.get("routes"));
     let keys = routes.and_then(Value::as_mapping).into_iter().flat_map(|routes| routes.keys());

@@ -26,7 +26,7 @@ const DEFAULT_LEASE: Duration = Duration::from_secs(900);
 /// The lane that is served when none is named.
 const DEFAULT_LANE: &str = "default";
 /// The environment variable with the nesting depth of dispatchers.
-pub(crate) const DEPTH: &str = "LANES_DEPTH";
+pub(crate) const DEPTH_VARIABLE: &str = "LANES_DEPTH";
 
 /// The merged and checked settings of a dispatcher.
 #[derive(Clone, Debug)]
@@ -91,14 +91,14 @@ impl Plan {
         let mut served_lanes = Vec::new();
         let mut taken_over: Vec<String> = Vec::new();
         for lane in lane_names(workspace, &config, &options) {
-            let route = with_options(config.route(&lane), &options);
+            let route = apply_options(config.route(&lane), &options);
             let (route, is_from_command_line) = match vendor_match::choose_runner(&route, &options) {
                 RunnerChoice::FromRoute => (route, false),
                 RunnerChoice::FromCommandLine(CommandLineRunner { runner, args }) => {
                     if route.runner.as_ref().is_some_and(|default| *default != runner) {
                         taken_over.push(printable(&lane));
                     }
-                    (route.served_by(runner, args, &config.vendors), true)
+                    (route.with_runner(runner, args, &config.vendors), true)
                 }
                 RunnerChoice::OtherVendor(vendor) => {
                     if options.lanes.contains(&lane) {
@@ -196,7 +196,7 @@ fn worktree_roots(config: &DispatchConfig, options: &DispatchOptions, base: &Pat
 
 /// Returns the nesting depth of the agents of a dispatcher in this process.
 fn depth(process: &ProcessContext, max_depth: u32) -> Result<u32> {
-    let own = process.variable(DEPTH).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+    let own = process.variable(DEPTH_VARIABLE).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
     let depth = own.saturating_add(1);
     if depth > max_depth {
         return Err(Error::refused(format!(
@@ -263,7 +263,7 @@ fn unknown_lane_warnings(
 }
 
 /// Returns `route` with the settings of the command line.
-fn with_options(mut route: Route, options: &DispatchOptions) -> Route {
+fn apply_options(mut route: Route, options: &DispatchOptions) -> Route {
     if let Some(Limit(timeout)) = options.timeout {
         route.timeout = timeout;
     }

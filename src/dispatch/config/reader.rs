@@ -190,12 +190,12 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a boolean.
-    pub fn flag(&self, key: &str) -> Result<Override<bool>> {
+    pub fn boolean(&self, key: &str) -> Result<Override<bool>> {
         self.read(key, |value| value.as_bool().ok_or_else(|| "expected true or false".to_string()))
     }
 
     /// Reads a number above 0, such as an amount of money.
-    pub fn amount(&self, key: &str) -> Result<Override<f64>> {
+    pub fn positive_number(&self, key: &str) -> Result<Override<f64>> {
         self.read(key, |value| {
             value
                 .as_f64()

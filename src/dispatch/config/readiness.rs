@@ -11,7 +11,7 @@ use crate::dispatch::event::DispatchEvent;
 use crate::model::json::Object;
 
 /// Time for which a lane is not served after its program could not be started.
-const AFTER_NO_START: Duration = Duration::from_secs(60);
+const START_FAILURE_PAUSE: Duration = Duration::from_secs(60);
 
 /// The lanes that cannot be served, and what each is missing.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(crate) struct LaneReadiness {
 impl LaneReadiness {
     /// Records that a run of the lane could not be started.
     pub(crate) fn record_start_failure(&mut self, lane: String, message: String) {
-        self.no_start.insert(lane, (Instant::now() + AFTER_NO_START, message));
+        self.no_start.insert(lane, (Instant::now() + START_FAILURE_PAUSE, message));
     }
 
     /// Checks every lane of the plan and returns what has changed since the last check.
@@ -32,7 +32,7 @@ impl LaneReadiness {
         let now = Instant::now();
         self.no_start.retain(|_, (until, _)| now < *until);
         let missing: BTreeMap<String, String> =
-            plan.served_lanes.iter().filter_map(|served| self.missing_for(served)).collect();
+            plan.served_lanes.iter().filter_map(|served| self.find_missing(served)).collect();
         // A lane that is no longer served does not become ready.
         let lanes = plan.lanes();
         let back = self.missing.keys().filter(|lane| !missing.contains_key(*lane) && lanes.contains(lane));
@@ -46,7 +46,7 @@ impl LaneReadiness {
     }
 
     /// Returns whether the lane cannot be served.
-    pub(crate) fn contains(&self, lane: &str) -> bool {
+    pub(crate) fn is_blocked(&self, lane: &str) -> bool {
         self.missing.contains_key(lane)
     }
 
@@ -55,7 +55,7 @@ impl LaneReadiness {
         self.missing.iter().map(|(lane, why)| (lane.clone(), why.clone().into())).collect()
     }
 
-    fn missing_for(&self, served: &Arc<ServedLane>) -> Option<(String, String)> {
+    fn find_missing(&self, served: &Arc<ServedLane>) -> Option<(String, String)> {
         let lane = &served.route.lane;
         let why = match served.check_ready() {
             Err(error) => error.message().to_string(),

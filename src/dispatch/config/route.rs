@@ -178,7 +178,7 @@ pub struct Route {
 
 impl Route {
     /// Returns the same settings for `lane`, without `dead_letter_lane` and `move_to` if they name `lane` itself.
-    pub fn of_lane(self, lane: &str) -> Self {
+    pub fn for_lane(self, lane: &str) -> Self {
         let is_other = |target: &String| target != lane;
         Self {
             lane: lane.to_string(),
@@ -242,7 +242,7 @@ impl Route {
 
     /// Returns the same route served by `runner`. Settings that are specific to another vendor are dropped: its
     /// arguments, models, permissions and tools do not apply to this one.
-    pub fn served_by(self, runner: Runner, args: Vec<String>, vendors: &Vendors) -> Self {
+    pub fn with_runner(self, runner: Runner, args: Vec<String>, vendors: &Vendors) -> Self {
         let before = match &self.runner {
             None => None,
             Some(before) if vendors.are_compatible(before, &runner) => None,
@@ -253,7 +253,7 @@ impl Route {
             return Self { runner: Some(runner), args, ..self };
         };
         let plain = Self::with_defaults(&self.lane);
-        let keys = VENDOR_SPECIFIC_KEYS.into_iter().filter(|key| self.has(key)).collect();
+        let keys = VENDOR_SPECIFIC_KEYS.into_iter().filter(|key| self.has_value(key)).collect();
         Self {
             runner: Some(runner),
             args,
@@ -269,7 +269,7 @@ impl Route {
     }
 
     /// Returns whether a setting that a vendor may not support has a value.
-    pub fn has(&self, key: &str) -> bool {
+    pub fn has_value(&self, key: &str) -> bool {
         let lists = |list: &Override<Vec<String>>| matches!(list, Override::Value(_));
         match key {
             "args" => !self.args.is_empty(),
@@ -292,7 +292,7 @@ impl Route {
 /// `Config`, with file, line and key.
 pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) -> Result<Route> {
     let base = match read_runner(base.runner.clone(), section, vendors)? {
-        Some(runner) => base.served_by(runner, Vec::new(), vendors),
+        Some(runner) => base.with_runner(runner, Vec::new(), vendors),
         None => Route { runner: None, ..base },
     };
     let level = if base.lane.is_empty() { SettingLevel::Default } else { SettingLevel::Own };
@@ -362,11 +362,11 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         setting_sources: inherit(setting_sources(section)?, base.setting_sources),
         allowed_tools: inherit(section.list("allowed_tools")?, base.allowed_tools),
         disallowed_tools: inherit(section.list("disallowed_tools")?, base.disallowed_tools),
-        max_budget_usd: section.amount("max_budget_usd")?.or_inherit(base.max_budget_usd),
+        max_budget_usd: section.positive_number("max_budget_usd")?.or_inherit(base.max_budget_usd),
         mcp_config: section.argument("mcp_config")?.or_inherit(base.mcp_config),
         add_dirs: section.list("add_dirs")?.or_inherit(Some(base.add_dirs)).unwrap_or_default(),
-        git_writable: section.flag("git_writable")?.or(base.git_writable),
-        wants_json: section.flag("wants_json")?.or(base.wants_json),
+        git_writable: section.boolean("git_writable")?.or(base.git_writable),
+        wants_json: section.boolean("wants_json")?.or(base.wants_json),
         given,
         dropped,
         lane: base.lane,

@@ -61,7 +61,7 @@ pub(crate) fn file_choices(workspace: &Config, routes: Option<(&Path, &str)>) ->
     if let Some(path) = &workspace.path {
         let mut choices = directories_outside(workspace, path);
         let dispatch = workspace.dispatch.as_ref().map(to_json).unwrap_or_default();
-        choices.extend(of_section(&dispatch, "dispatch"));
+        choices.extend(section_choices(&dispatch, "dispatch"));
         files.push(FileChoices {
             path: path.clone(),
             config: path.clone(),
@@ -88,7 +88,7 @@ pub(crate) fn file_choices(workspace: &Config, routes: Option<(&Path, &str)>) ->
 /// Returns the settings that name directories outside the parent of the file's own directory: agents work there.
 fn directories_outside(workspace: &Config, path: &Path) -> Choices {
     let home = path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-    let queue = workspace.queue_root.as_deref().map(real);
+    let queue = workspace.queue_root.as_deref().map(resolve);
     let places = [
         ("workspace_root", Some(workspace.workspace_root.clone())),
         ("queue_root", queue),
@@ -103,7 +103,7 @@ fn directories_outside(workspace: &Config, path: &Path) -> Choices {
 
 /// Resolves the existing part of a path. Returns a path that cannot be inspected as it is written; it then counts
 /// as outside.
-fn real(path: &Path) -> PathBuf {
+fn resolve(path: &Path) -> PathBuf {
     real_path(Path::new("/"), path).unwrap_or_else(|_| path.to_path_buf())
 }
 
@@ -114,7 +114,7 @@ fn to_json(value: &serde_yaml::Value) -> Value {
 }
 
 /// Collects the settings of a `dispatch:` section that need consent.
-fn of_section(section: &Value, prefix: &str) -> Choices {
+fn section_choices(section: &Value, prefix: &str) -> Choices {
     let mut choices = Choices::new();
     match section {
         Value::Null => {}
@@ -255,7 +255,7 @@ vendors: {claude: {args: [a]}}
 ";
         let section: serde_yaml::Value = serde_yaml::from_str(text).unwrap();
         assert_eq!(
-            keys(&of_section(&to_json(&section), "dispatch")),
+            keys(&section_choices(&to_json(&section), "dispatch")),
             [
                 "dispatch.env",
                 "dispatch.routes.build.command",
@@ -265,10 +265,10 @@ vendors: {claude: {args: [a]}}
                 "dispatch.vendors.claude",
             ]
         );
-        assert!(of_section(&Value::Null, "dispatch").is_empty());
+        assert!(section_choices(&Value::Null, "dispatch").is_empty());
         for odd in ["5", "[a]", "{routes: 5}", "{vendors: 5}"] {
             let odd: serde_yaml::Value = serde_yaml::from_str(odd).unwrap();
-            assert_eq!(of_section(&to_json(&odd), "dispatch").len(), 1, "{odd:?}");
+            assert_eq!(section_choices(&to_json(&odd), "dispatch").len(), 1, "{odd:?}");
         }
     }
 

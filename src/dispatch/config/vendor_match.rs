@@ -12,9 +12,9 @@ use crate::dispatch::vendor::{COMMAND, Vendor};
 use crate::error::printable;
 
 /// Settings that limit what an agent may do.
-const LIMITS: [&str; 4] = ["permission_mode", "setting_sources", "disallowed_tools", "max_budget_usd"];
+const LIMITING_KEYS: [&str; 4] = ["permission_mode", "setting_sources", "disallowed_tools", "max_budget_usd"];
 /// Settings that a vendor may not support.
-const OPTIONAL: [&str; 9] = [
+const OPTIONAL_KEYS: [&str; 9] = [
     "permission_mode",
     "setting_sources",
     "disallowed_tools",
@@ -78,7 +78,7 @@ pub(crate) fn check_settings(
         route.dropped.iter().flat_map(|dropped| dropped.keys.iter().map(|key| (&dropped.vendor, *key)));
     for (before, key) in dropped {
         let before = printable(before);
-        if !is_own(key) && !LIMITS.contains(&key) {
+        if !is_own(key) && !LIMITING_KEYS.contains(&key) {
             dropped_keys.push(format!("{key} of dispatch, which is meant for {before}"));
             continue;
         }
@@ -94,12 +94,12 @@ pub(crate) fn check_settings(
         return Err(config.error(route, key, &reason).with_hint(hint));
     }
     // The arguments of a program without a vendor are not checked.
-    let optional = OPTIONAL.iter().filter(|key| **key != "args" || vendor.name != COMMAND);
-    for key in optional.filter(|key| route.has(key) && !vendor.supports(key)) {
+    let optional = OPTIONAL_KEYS.iter().filter(|key| **key != "args" || vendor.name != COMMAND);
+    for key in optional.filter(|key| route.has_value(key) && !vendor.supports(key)) {
         if *key == "allowed_tools" && route.allowed_tools.clone().or(Vec::new()).is_empty() {
             continue;
         }
-        if !is_own(key) && !LIMITS.contains(key) {
+        if !is_own(key) && !LIMITING_KEYS.contains(key) {
             dropped_keys.push(format!("{key}, which {name} does not support"));
             continue;
         }

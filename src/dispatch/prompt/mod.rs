@@ -75,7 +75,7 @@ impl Artifact {
 }
 
 /// Returns a name or path as one line, with unusual characters escaped: other implementations accept any name.
-fn name(text: &str) -> String {
+fn single_line(text: &str) -> String {
     let mut shown: String = printable(text.trim()).chars().take(MAX_NAME_CHARS + 1).collect();
     if shown.chars().count() > MAX_NAME_CHARS {
         shown.pop();
@@ -92,7 +92,7 @@ pub(crate) fn build(input: &PromptInput) -> String {
     }
     let is_headed = input.goal.is_some() || input.caller.is_some() || input.context.is_some();
     out.section("Goal", input.goal.as_deref());
-    out.section("Dispatched by", input.caller.as_deref().map(name).as_deref());
+    out.section("Dispatched by", input.caller.as_deref().map(single_line).as_deref());
     out.section("Context", input.context.as_deref());
     if is_headed {
         out.section("Task", Some(&input.prompt));
@@ -104,7 +104,7 @@ pub(crate) fn build(input: &PromptInput) -> String {
     out.request(input.request.as_ref());
     out.thread(&input.thread);
     out.attempts(&input.earlier_attempts);
-    out.closing(input.wants_json);
+    out.answer_instructions(input.wants_json);
     out.text
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn resume_prompt(input: &PromptInput, why: &str) -> String {
         "The task is claimed anew for this run: the claim token that you have seen before is void, the environment of your \
          commands has the new one.",
     );
-    out.closing(input.wants_json);
+    out.answer_instructions(input.wants_json);
     out.text
 }
 
@@ -156,7 +156,7 @@ impl Text {
     }
 
     /// Appends the instructions on how to end the answer.
-    fn closing(&mut self, wants_json: bool) {
+    fn answer_instructions(&mut self, wants_json: bool) {
         if wants_json {
             self.paragraph("Answer with one JSON value and nothing else before it.");
         }
@@ -191,13 +191,13 @@ impl Text {
             [("Worktree", &input.worktree), ("Branch", &input.branch), ("Task page", &input.task_url)];
         for (title, value) in named {
             if let Some(value) = value {
-                let _ = writeln!(lines, "{title}: {}", name(value));
+                let _ = writeln!(lines, "{title}: {}", single_line(value));
             }
         }
         if !input.supporting_paths.is_empty() {
             lines.push_str("Supporting files:\n");
             for path in &input.supporting_paths {
-                let _ = writeln!(lines, "- {}", name(path));
+                let _ = writeln!(lines, "- {}", single_line(path));
             }
         }
         self.paragraph(&lines);
@@ -205,11 +205,11 @@ impl Text {
 
     fn request(&mut self, request: Option<&Artifact>) {
         let Some(request) = request else { return };
-        let path = name(&request.path);
+        let path = single_line(&request.path);
         match request.text() {
             Some(Ok(text)) => {
                 self.paragraph(&format!("Request file: {path}"));
-                self.marked("REQUEST", text);
+                self.between_markers("REQUEST", text);
             }
             Some(Err(_)) => self.paragraph(&format!("Request file (not text, read it there): {path}")),
             None => self.paragraph(&format!("Request file (large, read it there): {path}")),
@@ -222,8 +222,12 @@ impl Text {
         }
         self.paragraph("Earlier answers of this conversation, oldest first:");
         for answer in thread {
-            self.paragraph(&format!("Answer of {} to task {}:", name(&answer.author), name(&answer.task_id)));
-            self.marked("ANSWER", &answer.body);
+            self.paragraph(&format!(
+                "Answer of {} to task {}:",
+                single_line(&answer.author),
+                single_line(&answer.task_id)
+            ));
+            self.between_markers("ANSWER", &answer.body);
         }
     }
 
@@ -234,11 +238,11 @@ impl Text {
         self.paragraph(
             "This task was tried before. What became of it (look for work that is already there):",
         );
-        self.marked("ATTEMPTS", &attempts.join("\n"));
+        self.between_markers("ATTEMPTS", &attempts.join("\n"));
     }
 
     /// Appends `body` between markers of the kind `what`.
-    fn marked(&mut self, what: &str, body: &str) {
+    fn between_markers(&mut self, what: &str, body: &str) {
         let (id, nonce) = (self.task_id.clone(), self.nonce.clone());
         self.line(&format!("<<<{what} {id} {nonce}"));
         self.text.push_str(body);

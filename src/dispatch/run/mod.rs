@@ -247,15 +247,15 @@ impl RunContext<'_> {
         let id = task.id.as_str();
         match event {
             AgentEvent::Started(pid) => {
-                self.registration.change(id, |entry| entry.pid = Some(pid));
+                self.registration.update_run(id, |entry| entry.pid = Some(pid));
                 (self.observe)(DispatchEvent::Started { task_id: id.to_string(), pid });
             }
             AgentEvent::Session(session) => {
-                self.registration.change(id, |entry| entry.session_id = Some(session.to_string()));
+                self.registration.update_run(id, |entry| entry.session_id = Some(session.to_string()));
             }
             AgentEvent::Note(note) => {
                 if progress.take(&note, self.store.now().wall) {
-                    self.registration.progress(id, &note.text);
+                    self.registration.set_progress(id, &note.text);
                     (self.observe)(DispatchEvent::Progress { task_id: id.to_string(), text: note.text });
                 }
             }

@@ -13,7 +13,7 @@ use super::{git_directories, prompt_input};
 use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::process_tree::{MARKER, RunId};
-use crate::dispatch::config::plan::{DEPTH, Plan};
+use crate::dispatch::config::plan::{DEPTH_VARIABLE, Plan};
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::RunFailure;
 use crate::dispatch::output::StreamParser;
@@ -249,7 +249,7 @@ impl RunContext<'_> {
             linger: self.plan.linger,
             expected_session: line.resume_id,
         };
-        self.registration.change(task.id.as_str(), |entry| {
+        self.registration.update_run(task.id.as_str(), |entry| {
             entry.session_id = run_file.resume_id.clone().or(run_file.session_id.clone());
             entry.silence = spec.silence;
             entry.deadline = spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()));
@@ -273,7 +273,7 @@ impl RunContext<'_> {
                 ("LANES_ATTEMPT", Some(task.attempt.to_string())),
                 ("LANES_FENCE", Some(task.fence.to_string())),
                 ("LANES_API_URL", process.variable("LANES_API_URL").map(str::to_string)),
-                (DEPTH, Some(depth.to_string())),
+                (DEPTH_VARIABLE, Some(depth.to_string())),
                 // Set as a shell does: some programs use it as their working directory.
                 ("PWD", path(cwd)),
                 (MARKER, Some(run.marker(process.variable(MARKER)))),

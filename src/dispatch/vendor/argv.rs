@@ -77,7 +77,7 @@ const PLACEHOLDERS: [&str; 18] = [
 ];
 
 impl ArgumentValues {
-    fn fill(&self, name: &str) -> Substitution<'_> {
+    fn substitution(&self, name: &str) -> Substitution<'_> {
         match name {
             "session_id" => Substitution::One(self.session_id.as_deref()),
             "resume_id" => Substitution::One(self.resume_id.as_deref()),
@@ -169,10 +169,10 @@ pub(super) fn check_value(what: &str, value: &str) -> Result<()> {
 
 /// An argument list with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Argv(Vec<Piece>);
+pub struct Argv(Vec<ArgvItem>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum ArgvItem {
     /// Passed on unchanged, with its braces.
     Literal(String),
     /// One template, or several that are dropped together when a value is missing.
@@ -182,7 +182,7 @@ enum Piece {
 impl Argv {
     /// Creates an argument list without placeholders.
     pub fn literal(args: &[String]) -> Self {
-        Self(args.iter().cloned().map(Piece::Literal).collect())
+        Self(args.iter().cloned().map(ArgvItem::Literal).collect())
     }
 
     /// Reads a template list. Each item is a string, or a list of strings that is dropped when a value is missing.
@@ -191,7 +191,7 @@ impl Argv {
     /// A description of the expected form, or the unknown placeholder.
     pub fn from_yaml(value: &Value) -> std::result::Result<Self, String> {
         let expected = || "expected a list of text and of lists of text".to_string();
-        let mut pieces = Vec::new();
+        let mut items = Vec::new();
         for item in value.as_sequence().ok_or_else(expected)? {
             let templates = match item {
                 Value::String(text) => vec![text.clone()],
@@ -208,16 +208,18 @@ impl Argv {
                     }
                 }
             }
-            pieces.push(Piece::Group(templates));
+            items.push(ArgvItem::Group(templates));
         }
-        Ok(Self(pieces))
+        Ok(Self(items))
     }
 
     /// Returns whether this template has a placeholder called `name`.
     pub fn has_placeholder(&self, name: &str) -> bool {
-        self.0.iter().any(|piece| match piece {
-            Piece::Literal(_) => false,
-            Piece::Group(templates) => templates.iter().any(|t| placeholders(t).any(|found| found == name)),
+        self.0.iter().any(|item| match item {
+            ArgvItem::Literal(_) => false,
+            ArgvItem::Group(templates) => {
+                templates.iter().any(|t| placeholders(t).any(|found| found == name))
+            }
         })
     }
 
@@ -228,10 +230,10 @@ impl Argv {
     pub fn render(&self, values: &ArgumentValues) -> Result<Vec<String>> {
         values.check()?;
         let mut out = Vec::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Literal(text) => out.push(text.clone()),
-                Piece::Group(templates) => render_group(templates, values, &mut out),
+        for item in &self.0 {
+            match item {
+                ArgvItem::Literal(text) => out.push(text.clone()),
+                ArgvItem::Group(templates) => render_group(templates, values, &mut out),
             }
         }
         Ok(out)
@@ -240,10 +242,11 @@ impl Argv {
 
 /// Appends the arguments of a group, unless a value is missing.
 fn render_group(templates: &[String], values: &ArgumentValues, out: &mut Vec<String>) {
-    let repeated = templates.iter().flat_map(|t| placeholders(t)).find_map(|name| match values.fill(name) {
-        Substitution::Repeat(values) => Some(values),
-        _ => None,
-    });
+    let repeated =
+        templates.iter().flat_map(|t| placeholders(t)).find_map(|name| match values.substitution(name) {
+            Substitution::Repeat(values) => Some(values),
+            _ => None,
+        });
     let rounds: Vec<Option<&str>> = match repeated {
         Some(values) => values.iter().map(|value| Some(value.as_str())).collect(),
         None => vec![None],
@@ -264,7 +267,7 @@ fn render_one(template: &str, values: &ArgumentValues, each: Option<&str>, out: 
     while let Some((before, name, after)) = next_placeholder(rest) {
         text.push_str(before);
         rest = after;
-        match values.fill(name) {
+        match values.substitution(name) {
             Substitution::One(Some(value)) => text.push_str(value),
             Substitution::One(None) => return false,
             Substitution::Repeat(_) => text.push_str(each.unwrap_or_default()),

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 /// Variables removed for every agent. A final `*` matches any ending.
-const BINDING: &[&str] = &[
+const BOUND_VARIABLES: &[&str] = &[
     // Variables that git calls local to a repository and sets for hooks and aliases: the output of
     // `git rev-parse --local-env-vars` in git 2.47, and related ones.
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -84,8 +84,12 @@ pub(crate) fn agent_environment(
 ) -> BTreeMap<OsString, OsString> {
     let is_under_make = parent.iter().any(|(name, _)| name == UNDER_MAKE);
     let set_by_make = if is_under_make { SET_BY_MAKE } else { &[] };
-    let dropped: Vec<&str> =
-        BINDING.iter().chain(set_by_make).copied().chain(session.iter().map(String::as_str)).collect();
+    let dropped: Vec<&str> = BOUND_VARIABLES
+        .iter()
+        .chain(set_by_make)
+        .copied()
+        .chain(session.iter().map(String::as_str))
+        .collect();
     let mut environment: BTreeMap<OsString, OsString> = parent
         .iter()
         .filter(|(name, _)| !dropped.iter().any(|pattern| matches(pattern, name.as_bytes())))

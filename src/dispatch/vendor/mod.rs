@@ -34,7 +34,7 @@ const PROFILES: &str = include_str!("profiles.yaml");
 pub(crate) const COMMAND: &str = "command";
 
 /// The keys of a profile other than those of [`notices`].
-const KEYS: [&str; 17] = [
+const PROFILE_KEYS: [&str; 17] = [
     "like",
     "command",
     "format",
@@ -54,7 +54,7 @@ const KEYS: [&str; 17] = [
     "effort",
 ];
 
-/// How the id of a conversation is determined.
+/// How the session id of a conversation is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionIds {
     /// The dispatcher chooses it before the start, so that a run that was killed can be resumed.
@@ -76,7 +76,7 @@ pub struct Vendor {
     pub command: String,
     /// The format of its output.
     pub format: Format,
-    /// How conversation ids are determined.
+    /// How session ids are determined.
     pub session: SessionIds,
     /// Arguments of a fresh run.
     pub args: Argv,
@@ -211,7 +211,7 @@ impl Vendors {
         let every = mapping_of(&built_in, EVERY).unwrap_or_default();
         built_in.remove(EVERY);
         let over_every = overrides.section(EVERY)?;
-        over_every.refuse_unknown_keys(&notices::KEYS)?;
+        over_every.refuse_unknown_keys(&notices::NOTICE_KEYS)?;
         let every = merge(every, over_every.mapping());
         let mut names: Vec<String> =
             built_in.keys().filter_map(|name| name.as_str()).map(str::to_string).collect();
@@ -223,7 +223,7 @@ impl Vendors {
         let mut vendors = BTreeMap::new();
         for name in names {
             let over = overrides.section(&name)?;
-            over.refuse_unknown_keys(&[&KEYS[..], &notices::KEYS].concat())?;
+            over.refuse_unknown_keys(&[&PROFILE_KEYS[..], &notices::NOTICE_KEYS].concat())?;
             let base = match over.text("like")?.value() {
                 Some(like) => mapping_of(&built_in, &like)
                     .ok_or_else(|| over.error("like", "no built-in vendor has this name"))?,

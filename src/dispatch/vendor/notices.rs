@@ -12,7 +12,7 @@ use crate::dispatch::config::reader::Section;
 use crate::model::duration;
 
 /// The keys of a vendor's profile that describe notices.
-pub(super) const KEYS: [&str; 7] =
+pub(super) const NOTICE_KEYS: [&str; 7] =
     ["says", "service_says", "http", "exits", "reasons", "resets", "limit_event"];
 
 /// What a notice means.

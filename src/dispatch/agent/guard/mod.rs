@@ -49,7 +49,7 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Maximum number of unread bytes that are saved: a pipe holds less, but the agent may keep writing.
-const MAX_UNREAD: usize = 16 * 1024 * 1024;
+const MAX_UNREAD_BYTES: usize = 16 * 1024 * 1024;
 
 /// Runs the guard if this process was started as one; returns its exit code, or `None` for any other process.
 pub(crate) fn run_if_guard(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
@@ -86,7 +86,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessa
     };
     // The agent inherits both output pipes from the guard.
     agent.args(args).current_dir(cwd).stdin(Stdio::from(File::open(stdin)?));
-    spawn::tie_to_this_thread(&mut agent);
+    spawn::die_with_this_thread(&mut agent);
     let child = match agent.spawn() {
         Ok(child) => child,
         Err(error) => return Ok(Some(GuardMessage::SpawnFailed(error.raw_os_error().unwrap_or(0)))),
@@ -183,7 +183,7 @@ impl GuardProcess {
             // While the agent is running, its processes are not searched.
             let is_over = self.agent.is_none();
             let remaining = if is_over || self.phase.is_kill_due(now) {
-                process_tree::members(&self.run)
+                process_tree::run_processes(&self.run)
             } else {
                 Vec::new()
             };
@@ -321,7 +321,7 @@ impl UnreadOutput {
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open("/proc/self/fd/1")?;
-        Ok(Self { pipe, log: File::options().append(true).open(log)?, left: MAX_UNREAD })
+        Ok(Self { pipe, log: File::options().append(true).open(log)?, left: MAX_UNREAD_BYTES })
     }
 
     /// Saves the output that is available now.

@@ -20,7 +20,7 @@ const SIGNAL_MASK_BYTES: usize = 8;
 /// have set to be ignored in the guard would be ignored by every tool of the agent, which could then not be
 /// interrupted.
 #[expect(unsafe_code, reason = "the parent-death signal can only be set between fork and exec")]
-pub(super) fn tie_to_this_thread(command: &mut Command) {
+pub(super) fn die_with_this_thread(command: &mut Command) {
     let supervisor = getpid();
     let prepare = move || -> io::Result<()> {
         setsid()?;
