@@ -54,14 +54,14 @@ fn sources() -> Vec<Source> {
 }
 
 /// The layers, lowest first. A module may use what stands before it, never what stands behind.
-const LAYERS: [&str; 4] = ["model", "store", "workspace", "doors"];
+const LAYERS: [&str; 4] = ["model", "store", "workspace", "interfaces"];
 
-/// The doors, which all stand on the same level and do not know each other, except for the command
+/// The interfaces, which all stand on the same level and do not know each other, except for the command
 /// line, which starts the others.
-const DOORS: [&str; 3] = ["cli", "http", "dispatch"];
+const INTERFACES: [&str; 3] = ["cli", "http", "dispatch"];
 
 fn layer(module: &str) -> Option<usize> {
-    let name = if DOORS.contains(&module) { "doors" } else { module };
+    let name = if INTERFACES.contains(&module) { "interfaces" } else { module };
     LAYERS.iter().position(|layer| *layer == name)
 }
 

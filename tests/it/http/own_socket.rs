@@ -1,4 +1,4 @@
-//! `lanes serve --socket`: a door for this user alone.
+//! `lanes serve --socket`: a Unix socket that only this user can reach.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
