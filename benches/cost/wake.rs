@@ -114,8 +114,8 @@ fn asleep(command: &mut Command) -> Child {
     panic!("{command:?} did not go to sleep");
 }
 
-/// Whether /proc/PID/syscall names poll, ppoll, a futex wait, or a read of standard input. Before that,
-/// the process may still be about to look.
+/// Whether /proc/PID/syscall names poll, ppoll, a futex wait, or a read of standard input. Before that, the
+/// process may still be about to check.
 fn is_sleep(call: &str) -> bool {
     let mut words = call.split_whitespace();
     match words.next() {

@@ -1,4 +1,4 @@
-//! Plays every scenario on several threads, each with a world of its own, and counts what was tried.
+//! Runs every scenario on several threads, each with a world of its own, and counts the trials.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use crate::scenarios::Scenario;
 use crate::usage;
 use crate::world::World;
 
-/// One scenario on its way: the world it is played in, and what that looks like before.
+/// One scenario in progress: its world, and the state of the store before.
 pub struct Stage<'a> {
     pub world: &'a World,
     pub scenario: &'a Scenario,
@@ -21,7 +21,7 @@ pub struct Stage<'a> {
     pub start: Snapshot,
 }
 
-/// What was tried, and what went wrong.
+/// The number of trials, and the failures.
 #[derive(Default)]
 pub struct ScenarioRunner {
     scenarios: AtomicUsize,
@@ -30,7 +30,7 @@ pub struct ScenarioRunner {
 }
 
 impl ScenarioRunner {
-    /// Plays every scenario with `play`, whose store has been set up.
+    /// Runs every scenario with `play`, whose store has been set up.
     pub fn play(play: impl Fn(&Self, &Stage<'_>) + Sync) -> Self {
         let runner = Self::default();
         let next = AtomicUsize::new(0);
@@ -58,7 +58,7 @@ impl ScenarioRunner {
         runner
     }
 
-    /// Tries one point. When something is wrong there, the others are tried all the same.
+    /// Tries one point. A failure does not stop the others.
     pub fn attempt(&self, attempt: impl FnOnce()) {
         self.tried.fetch_add(1, Ordering::Relaxed);
         self.watch(attempt);
@@ -72,7 +72,7 @@ impl ScenarioRunner {
         }
     }
 
-    /// How many points of how many scenarios were tried, all of them with success.
+    /// Returns the numbers of points and of scenarios tried; panics if any failed.
     pub fn finish(self) -> (usize, usize) {
         let failures = self.failures.into_inner().unwrap();
         assert!(failures.is_empty(), "{} failures:\n\n{}", failures.len(), failures.join("\n\n"));

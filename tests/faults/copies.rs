@@ -1,5 +1,5 @@
-//! Compares, without the library, what a store keeps a second time with the tasks: histories, the
-//! feed, answers, idempotency keys and correlations.
+//! Compares derived data with the tasks, without the library: histories, the feed, answers, idempotency keys and
+//! correlations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,9 +22,9 @@ impl Task {
     }
 }
 
-/// Every copy in `store` says what its task says. Somebody has written to every task since the fault,
-/// which completes what a killed process left undone. Names of tasks that are gone may be left until
-/// a repair, which is strict.
+/// Checks that every copy in `store` agrees with its task. Every task has been written since the fault, which
+/// completes what a killed process left undone. Entries for removed tasks may be left until a repair, which is
+/// strict.
 pub fn check(store: &Path, after: After, strict: bool) -> Result<(), String> {
     let mut tasks = Vec::new();
     for entry in std::fs::read_dir(store.join("tasks")).map_err(|error| error.to_string())? {
@@ -47,7 +47,7 @@ pub fn check(store: &Path, after: After, strict: bool) -> Result<(), String> {
     correlations(store, &tasks, after, strict)
 }
 
-/// Each event stands once in events.jsonl, in order, and just as task.json tells of it.
+/// Checks that each event is once in events.jsonl, in order, and equal to the one in task.json.
 fn history(dir: &Path, task: &Value) -> Result<Vec<Value>, String> {
     let path = dir.join("events.jsonl");
     if !std::fs::read(&path).unwrap_or_default().ends_with(b"\n") {
@@ -66,7 +66,8 @@ fn history(dir: &Path, task: &Value) -> Result<Vec<Value>, String> {
     }
 }
 
-/// An open task has no answer. That of an ended one is in response.json, and the same wherever it is.
+/// Checks that an open task has no answer, and that the answer of an ended one is in response.json and the same
+/// everywhere.
 fn response(dir: &Path, task: &Value) -> Result<(), String> {
     let file = dir.join("response.json");
     let state = task["state"].as_str().unwrap_or_default();
@@ -89,8 +90,8 @@ fn response(dir: &Path, task: &Value) -> Result<(), String> {
     }
 }
 
-/// The feed tells of each event once, in the words of the history, in the order of its numbers. It
-/// may have forgotten what lies before its first entry, or before a task was imported.
+/// Checks that the feed contains each event once, as in the history, in the order of its numbers. Events before
+/// its first entry, or before the import of a task, may be missing.
 fn feed(store: &Path, tasks: &[Task], after: After) -> Result<(), String> {
     let feed = lines(&store.join("feed.jsonl"), after)?;
     let numbers: Vec<u64> = feed.iter().map(|entry| entry["seq"].as_u64().unwrap_or(0)).collect();
@@ -133,7 +134,7 @@ fn feed(store: &Path, tasks: &[Task], after: After) -> Result<(), String> {
     Ok(())
 }
 
-/// Each key leads to the newest task that holds it, and no key to anything else.
+/// Checks that each key leads to the newest task that holds it, and no key to anything else.
 fn keys(store: &Path, tasks: &[Task], strict: bool) -> Result<(), String> {
     let mut expected: BTreeMap<String, (String, String)> = BTreeMap::new();
     for task in tasks.iter().filter(|task| task.json["retried_as"].is_null()) {
@@ -166,8 +167,8 @@ fn keys(store: &Path, tasks: &[Task], strict: bool) -> Result<(), String> {
     }
 }
 
-/// Each correlation leads to its newest task. After a power cut that took a task, what is left of its
-/// correlation stays until a repair.
+/// Checks that each correlation leads to its newest task. After a power cut that removed a task, its correlation
+/// file stays until a repair.
 fn correlations(store: &Path, tasks: &[Task], after: After, strict: bool) -> Result<(), String> {
     let mut newest: BTreeMap<(String, String), (String, String)> = BTreeMap::new();
     for task in tasks {

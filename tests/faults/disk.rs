@@ -1,6 +1,6 @@
-//! A disk that forgets: replays the system calls of one process, and tells what a power cut may
-//! leave. A file's data survives only a sync of the file, a name only a sync of its directory; what
-//! is pending may survive in any combination, data also in part.
+//! A model of a disk: replays the system calls of one process, and determines what a power cut may leave. The data
+//! of a file is safe only after a sync of the file, a name only after a sync of its directory; pending changes may
+//! survive in any combination, data also in part.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -64,7 +64,7 @@ enum Content {
     },
 }
 
-/// A small generator, so that a seed gives the same states again.
+/// A random number generator that repeats its sequence for a seed.
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -88,11 +88,11 @@ pub struct Disk {
     pub told: bool,
 }
 
-/// What a power cut leaves: paths and contents; `None` is a directory.
+/// The files that a power cut leaves: paths and contents; `None` is a directory.
 pub type Left = BTreeMap<PathBuf, Option<Data>>;
 
 impl Disk {
-    /// Everything below `home`, all of it safe.
+    /// Reads everything below `home` as safe.
     pub fn load(home: &Path) -> Self {
         let mut disk = Self {
             home: home.to_path_buf(),
@@ -135,7 +135,7 @@ impl Disk {
         }
     }
 
-    /// The directory and the last name that a call means; `None` outside of `home`.
+    /// Returns the directory and the last name of a path in a call; `None` outside of `home`.
     fn place(&self, at: &str, path: &str) -> Option<(Node, String)> {
         let from = match at {
             "AT_FDCWD" => 0,
@@ -168,7 +168,7 @@ impl Disk {
         pending.push(changes);
     }
 
-    /// Replays a line of `strace -f -xx`. Whether it changed anything.
+    /// Replays a line of `strace -f -xx`; returns whether it changed anything.
     pub fn replay(&mut self, line: &str) -> bool {
         let Some((thread, rest)) = line.split_once(' ') else { return false };
         let rest = rest.trim_start();
@@ -277,7 +277,7 @@ impl Disk {
         true
     }
 
-    /// From where the one file stands to where the other does, as `std::io::copy` asks for it.
+    /// Copies from the position of one file to that of the other, as `std::io::copy` requests it.
     fn copy(&mut self, from: &str, to: &str, length: usize) -> bool {
         let Some((node, place, _)) = self.open.get_mut(&from.parse().unwrap()) else { return false };
         let Content::File { now, .. } = &self.nodes[*node] else { panic!("not a file") };
@@ -345,7 +345,7 @@ impl Disk {
         true
     }
 
-    /// What is pending: the changes of names one by one, then the files with unsynced data.
+    /// Returns what is pending: the changes of names one by one, then the files with unsynced data.
     fn items(&self) -> Vec<(Node, usize)> {
         let mut items = Vec::new();
         for (node, content) in self.nodes.iter().enumerate() {
@@ -358,8 +358,8 @@ impl Disk {
         items
     }
 
-    /// States that a power cut may leave now, at most `limit` of them: every combination where there
-    /// are few, else the extremes, each item missing or surviving alone, and others by `dice`.
+    /// Returns states that a power cut may leave now, at most `limit` of them: every combination if there are few,
+    /// otherwise the extremes, each item missing or surviving alone, and random others from `dice`.
     pub fn after_power_cut(&self, limit: usize, dice: &mut Dice) -> Vec<Left> {
         let items = self.items();
         let all = 1_u128.checked_shl(items.len() as u32).map_or(u128::MAX, |all| all - 1);
@@ -417,7 +417,7 @@ impl Disk {
     }
 }
 
-/// Data of which a part reached the disk: the first half, or only the length.
+/// Returns data of which a part reached the disk: the first half, or only the length.
 fn torn(now: &[u8], safe: &[u8], zeros: bool) -> Vec<u8> {
     if zeros {
         let mut data = safe.to_vec();
@@ -443,8 +443,8 @@ fn collect(contents: &[Content], node: Node, path: &Path, left: &mut Left) {
     }
 }
 
-/// Makes `home` what a power cut left, and the machine one that was started since. `before` is what is
-/// there now, if that is known, so that only the differences need be written.
+/// Makes `home` what a power cut left, as after a restart of the machine. `before` is its present content, if
+/// known, so that only the differences are written.
 pub fn materialise(home: &Path, left: &Left, before: Option<&Left>) {
     match before {
         None => std::fs::remove_dir_all(home).unwrap(),
@@ -471,7 +471,7 @@ pub fn materialise(home: &Path, left: &Left, before: Option<&Left>) {
     }
 }
 
-/// The state of an index, as if the machine had been started again since.
+/// Returns the state of an index as after a restart of the machine.
 pub fn of_an_earlier_boot(state: &[u8]) -> String {
     let text = String::from_utf8_lossy(state);
     let boot = text.split(' ').nth(1).unwrap_or_default();

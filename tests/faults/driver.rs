@@ -1,5 +1,5 @@
-//! The two ways by which a queue is worked off after a fault: the commands as processes, and the
-//! library below them, which costs a fraction. Each call opens the store anew, as a process does.
+//! The two ways to process a queue after a fault: by commands, and by the library, which takes a fraction of the
+//! time. Each call opens the store anew, as a process does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub enum Driver {
     Library,
 }
 
-/// A store used through one of the drivers. What fails panics with a message that begins with `what`.
+/// A store used through one of the drivers. A failure panics with a message that begins with `what`.
 pub struct User<'a> {
     pub world: &'a World,
     pub driver: Driver,
@@ -54,7 +54,7 @@ impl User<'_> {
         self.done("apply", self.store().apply(&self.id(id), command));
     }
 
-    /// How many tasks are in each state, of those that have any, and how many are listed.
+    /// Returns the number of tasks in each state that has any, and the number of listed tasks.
     pub fn counts(&self) -> (BTreeMap<String, usize>, usize) {
         if self.driver == Driver::Commands {
             let summary = &self.json(&["status", "--json"])["summary"];
@@ -91,7 +91,7 @@ impl User<'_> {
         self.done("submit", self.store().submit(new)).task.id.to_string()
     }
 
-    /// Claims whatever comes next in any lane: its id and the token.
+    /// Claims the next task of any lane; returns its id and the token.
     pub fn claim(&self) -> Option<(String, String)> {
         if self.driver == Driver::Commands {
             let lanes = LANES.iter().flat_map(|lane| ["--lane", lane]);
@@ -135,7 +135,7 @@ impl User<'_> {
         }
     }
 
-    /// The answer of an ended task, as `wait` tells it.
+    /// Returns the answer of an ended task, as `wait` prints it.
     pub fn answer(&self, id: &str) -> Option<String> {
         if self.driver == Driver::Commands {
             let reply = self.json(&["wait", id, "--timeout", "0", "--json"]);

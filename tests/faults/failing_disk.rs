@@ -14,16 +14,16 @@ use crate::testkit::skip::has;
 use crate::usage;
 use crate::world::asked_for;
 
-/// Of how many points one is tried, unless all are.
+/// One of this many points is tried, unless all are.
 const SAMPLE: usize = 7;
 
-/// The scenarios that take whatever task there is.
+/// The scenarios that take any task.
 const LOOKS_FOR_WORK: [&str; 2] = ["claim next", "claim after a crash"];
 
-/// Of how many points one is followed by commands; after the others the library is used.
+/// After one of this many points the queue is processed by commands; after the others by the library.
 const COMMANDS: usize = 8;
 
-/// What the kernel says, and the words of the message for it.
+/// An error of the kernel, and its text in messages.
 const ERRORS: [(&str, &str); 5] = [
     ("ENOSPC", "No space left on device"),
     ("EIO", "Input/output error"),
@@ -32,7 +32,7 @@ const ERRORS: [(&str, &str); 5] = [
     ("EMFILE", "Too many open files"),
 ];
 
-/// Whether a call can fail with an error at all.
+/// Returns whether a call can fail.
 fn can_fail_with(point: &Point, error: &str) -> bool {
     let call = point.call.as_str();
     match error {
@@ -44,8 +44,8 @@ fn can_fail_with(point: &Point, error: &str) -> bool {
     }
 }
 
-/// Whether a call only concerns what is derived from the tasks, or cleans up, so that its failure
-/// need not stop anything.
+/// Returns whether a call only concerns derived data or cleaning up, so that its failure need not stop the
+/// command.
 fn may_be_ignored(scenario: &Scenario, point: &Point) -> bool {
     let shown = &point.shown;
     let derived =
@@ -55,16 +55,16 @@ fn may_be_ignored(scenario: &Scenario, point: &Point) -> bool {
         || scenario.name.starts_with("gc") && ["/state/tmp/", "feed.jsonl", "\"lock\""].iter().any(|part| shown.contains(part))
         || matches!(point.call.as_str(), "utimensat" | "unlinkat" | "unlink")
         || shown.starts_with("write(2<")
-        // The look before a claim is content with the index as it is.
+        // The search before a claim uses the index as it is.
         || scenario.name.starts_with("claim") && shown.contains("\"lock\"")
         // A second copy of an answer that the store keeps already; what keeps it is synced first.
         || scenario.name == "wait for our own file" && (point.call.as_str(), point.nth) != ("fsync", 1)
 }
 
-/// What was said of the failure: one line, or one for each line of the input.
+/// Returns the report of the failure: one line, or one for each line of the input.
 fn complaint(output: &Output, scenario: &Scenario, what: &str) -> String {
     let said = String::from_utf8(output.stderr.clone()).unwrap();
-    // `wait` and `gc` tell what they did as a note of its own.
+    // `wait` and `gc` print a note about what they did.
     let is_note = |line: &str| line.starts_with("lanes wait: ") || line.ends_with(" removed\n");
     let said: String = said.split_inclusive('\n').filter(|line| !is_note(line)).collect();
     let lines = said.trim_end().lines().count();
@@ -126,7 +126,7 @@ fn fail(
     // What `next` has to say is true, whether or not it could be written down.
     let only_tells = scenario.name.starts_with("next");
     if output.status.success() {
-        // What gc cannot read it leaves, and says so.
+        // gc leaves tasks that it cannot read, and reports them.
         let said = String::from_utf8_lossy(&output.stderr);
         let left_out = point.reads && scenario.name.starts_with("gc") && said.contains(words);
         let is_fine = is_after || left_out || only_tells && left == *start;
@@ -140,7 +140,7 @@ fn fail(
         let on_output = point.shown.starts_with("write(1");
         // Another thread of that number may be the one that complains.
         let is_mute = trace.lines().any(|line| line.contains("write(2, ") && line.ends_with("(INJECTED)"));
-        // fsck tells of it on its standard output.
+        // fsck reports it on standard output.
         let is_told = scenario.name == "repair" && String::from_utf8_lossy(&output.stdout).contains(words);
         if !is_mute && !is_told && !nothing_else {
             let said = complaint(&output, scenario, &what);
@@ -151,11 +151,11 @@ fn fail(
             assert!(on_output || names_file, "{what}: no file in {said:?}");
         }
         assert!(on_output || scenario.steps || output.stdout.is_empty(), "{what}: told a success");
-        // A claim that nobody could be told of is given back.
+        // A claim that could not be printed is released.
         let between = scenario.steps && left.named(base).is_between(&start.named(base), effect)
             || on_output && scenario.name.starts_with("claim");
         assert!(left == *start || is_after || between, "{what}: between before and after: {left:#?}");
-        // Once it stands, only what makes it last, or tells of it, may still be reported.
+        // After the commit, only failures to make it durable or to print it may be reported.
         if is_after && left != *start && !between {
             let said = String::from_utf8_lossy(&output.stderr);
             let is_shown = point.reads && (only_tells || scenario.name == "respond at length");

@@ -31,7 +31,7 @@ fn mount(options: &str, at: &Path) {
     assert!(status.unwrap().success());
 }
 
-/// What a command did that was in trouble: all of it, or nothing with one line that says why.
+/// Checks a command that met the fault: it has its whole effect, or none and prints one line with the reason.
 fn all_or_nothing(
     world: &World,
     scenario: &Scenario,
@@ -42,7 +42,7 @@ fn all_or_nothing(
     let said = String::from_utf8_lossy(&output.stderr);
     let left = usage::look(world, After::Kill, scenario.name);
     if output.status.success() {
-        // What time has decided is told whether or not it can be written down.
+        // Changes that are due by time are reported even if they cannot be written.
         if scenario.name.starts_with("next") && left == *start {
             return false;
         }
@@ -50,7 +50,7 @@ fn all_or_nothing(
         return true;
     }
     assert_eq!(output.status.code(), Some(1), "{}: {said}", scenario.name);
-    // A repair goes on after what it cannot do, and tells of it in its report.
+    // A repair continues after a step that fails, and reports it.
     let report = String::from_utf8_lossy(&output.stdout);
     if scenario.name == "repair" && words.iter().any(|word| report.contains(word)) {
         return false;
@@ -66,7 +66,7 @@ fn all_or_nothing(
     false
 }
 
-/// Looking and waiting works whatever happened to the disk.
+/// Reads and waits work whatever happened to the disk.
 fn can_be_read(world: &World) {
     for words in [&["status"][..], &["list"], &["show", &world.tasks.full], &["events", &world.tasks.full]] {
         world.ok(words);
@@ -98,7 +98,7 @@ fn scenarios(world: &World) -> Vec<Scenario> {
     scenarios
 }
 
-/// Takes all the room there is.
+/// Fills the disk.
 fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).unwrap();
     for size in [65536, 4096, 512, 1] {
@@ -162,7 +162,7 @@ fn on_a_read_only_disk() {
         }
         mount("remount,rw", dir.path());
         let worked = all_or_nothing(&world, &scenario, &output, (&start, &effect, &base), &["Read-only"]);
-        // The store has that answer itself, so it can be told.
+        // The store contains that answer, so it can be printed.
         assert_eq!(worked, scenario.name == "wait for our own file", "{}", scenario.name);
     }
     usage::mend(&world, After::Kill, "after all");

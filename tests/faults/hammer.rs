@@ -1,7 +1,7 @@
-//! Many processes at once on one store, some of them killed: each task is had by one at a time and
-//! answered once, and none is lost.
+//! Many processes at once on one store, some of them killed: each task has one holder at a time and one answer,
+//! and none is lost.
 //!
-//! Sixteen for some seconds; with LANES_TEST_LONG sixty-four for a minute.
+//! Sixteen processes for some seconds; with LANES_TEST_LONG sixty-four for a minute.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -18,7 +18,7 @@ use crate::usage;
 use crate::world::{World, asked_for};
 use serde_json::Value;
 
-/// What the workers were told, by all of them.
+/// The successful replies to all workers.
 #[derive(Default)]
 struct Told {
     submitted: Mutex<BTreeSet<String>>,
@@ -31,7 +31,7 @@ struct Told {
 }
 
 impl Told {
-    /// Runs a command that may be killed on the way; what it said, if it ended by itself and well.
+    /// Runs a command that may be killed; returns its output if it succeeded.
     fn run(&self, world: &World, dice: &mut Dice, words: &[&str]) -> Option<String> {
         self.commands.fetch_add(1, Ordering::Relaxed);
         let mut child = world.lanes(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -48,7 +48,7 @@ impl Told {
             (Some(0), _) => Some(said.trim_end().to_string()),
             (_, Some(9)) => {
                 self.killed.fetch_add(1, Ordering::Relaxed);
-                // What it told before it was killed counts.
+                // Its output before it was killed counts.
                 (said.ends_with('\n') && !said.is_empty()).then(|| said.trim_end().to_string())
             }
             (Some(1 | 4), _) => {
@@ -115,7 +115,7 @@ impl Told {
     }
 }
 
-/// Reads the life of one task: claims, ends of claims, and one answer at most, in a possible order.
+/// Checks the history of one task: claims, ends of claims, and at most one answer, in a possible order.
 fn check_life(id: &str, events: &[Value], claims: &BTreeMap<(String, u64), String>) {
     let mut fence = 0;
     let mut is_held = false;

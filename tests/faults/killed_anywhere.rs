@@ -14,10 +14,10 @@ use crate::usage;
 use crate::world::{World, asked_for};
 use serde_json::Value;
 
-/// Of how many points one is tried, unless all are.
+/// One of this many points is tried, unless all are.
 const SAMPLE: usize = 7;
 
-/// Of how many points one is followed by commands; after the others the library is used.
+/// After one of this many points the queue is processed by commands; after the others by the library.
 const COMMANDS: usize = 8;
 
 #[test]

@@ -1,6 +1,6 @@
-//! Crashes and faults: what is slow, or needs strace, root, libfaketime or a file system of its own.
+//! Crashes and faults: tests that are slow, or need strace, root, libfaketime or a file system of their own.
 //!
-//! A test whose tool is missing here says `skipped:` and passes.
+//! A test whose tool is missing prints `skipped:` and passes.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 

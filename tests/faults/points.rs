@@ -6,12 +6,12 @@ use std::process::Output;
 use crate::scenarios::Scenario;
 use crate::world::World;
 
-/// One call at which a run can be ended or made to fail.
+/// One call at which a run can be killed or made to fail.
 #[derive(Clone, Debug)]
 pub struct Point {
     /// The system call.
     pub call: String,
-    /// The how-manieth of its thread, counting all calls of that name.
+    /// The number of the call in its thread, counting all calls of that name.
     pub nth: usize,
     /// The call as strace shows it.
     pub shown: String,
@@ -22,7 +22,7 @@ pub struct Point {
 }
 
 impl Point {
-    /// The options by which strace does something at this point.
+    /// Returns the strace options that act at this point.
     pub fn inject(&self, what: &str) -> [String; 2] {
         // Only what is traced is written down, which takes time.
         let call = &self.call;
@@ -33,7 +33,7 @@ impl Point {
 const CALLS: &str = "openat,openat2,mkdir,mkdirat,write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,rmdir,\
                      ftruncate,utimensat,fsync,fdatasync,fchmod,copy_file_range,sendfile,linkat";
 
-/// Runs a scenario to its end and lists its points. The store has been set up.
+/// Runs a scenario to its end and lists its points. The store has been set up before.
 pub fn of_run(world: &World, scenario: &Scenario) -> Vec<Point> {
     let (output, points) = listed(world, scenario);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -41,14 +41,14 @@ pub fn of_run(world: &World, scenario: &Scenario) -> Vec<Point> {
     points
 }
 
-/// The same without those that only read.
+/// Lists the points as above, without those that only read.
 pub fn of_changes(world: &World, scenario: &Scenario) -> Vec<Point> {
     let mut points = of_run(world, scenario);
     points.retain(|point| !point.reads);
     points
 }
 
-/// The same with what the run said.
+/// Lists the points as above, with the output of the run.
 pub fn listed(world: &World, scenario: &Scenario) -> (Output, Vec<Point>) {
     let output = world.traced(&["-y", "-e", &format!("trace={CALLS}")], scenario);
     let home = world.home();

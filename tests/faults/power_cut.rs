@@ -1,5 +1,5 @@
-//! Every command, with the power cut after each of its file calls: what may be left is worked out
-//! from the recorded calls, put on the disk, and looked at.
+//! Every command, with a power cut after each of its file calls: the possible states are computed from the
+//! recorded calls, written to the disk, and checked.
 //!
 //! Without LANES_TEST_EVERY_POINT only a few of the states are tried.
 
@@ -15,7 +15,7 @@ use crate::testkit::skip::has;
 use crate::usage;
 use crate::world::{World, asked_for};
 
-/// How many states are looked at: after one call, and in how manieth the queue is worked off.
+/// The maximum number of states checked after one call, and the interval at which the queue is processed.
 struct Effort {
     states: usize,
     works: usize,
@@ -60,7 +60,7 @@ fn a_missing_sync_is_noticed() {
     assert_eq!(seen.len(), 2, "without a sync a task may be there, and be lost or torn: {seen:?}");
 }
 
-/// Cuts the power after every call, and tells how many there were.
+/// Cuts the power after every call; returns the numbers of calls and states.
 fn cut(runner: &ScenarioRunner, stage: &Stage<'_>, effort: &Effort) -> usize {
     let Stage { world, scenario, number, base, .. } = stage;
     let mut disk = Disk::load(&world.home());
@@ -106,7 +106,7 @@ fn cut(runner: &ScenarioRunner, stage: &Stage<'_>, effort: &Effort) -> usize {
     calls
 }
 
-/// Looks at one state, and works the queue off if it is the `works`th for which that is done.
+/// Checks one state, and processes the queue if it is the `works`th state.
 fn look(stage: &Stage<'_>, told: bool, effect: &Snapshot, works: Option<usize>, what: &str) {
     let Stage { world, scenario, base, start, .. } = stage;
     let found = usage::look(world, After::PowerCut, what);

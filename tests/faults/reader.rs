@@ -1,12 +1,12 @@
-//! Reads a store without the library: what the files say, and whether they are whole. What is kept a
-//! second time elsewhere is compared in `copies`.
+//! Reads a store without the library, and checks that its files are complete. `copies` compares derived data with
+//! the tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
-/// What the files say of one task, without what differs from run to run.
+/// One task as its files describe it, without values that differ from run to run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct View {
     pub state: String,
@@ -22,21 +22,21 @@ pub struct View {
     pub request: Option<String>,
 }
 
-/// What the files say of a store: tasks by id, and the paused lanes.
+/// A store as its files describe it: tasks by id, and the paused lanes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     pub tasks: BTreeMap<String, View>,
     pub paused: BTreeSet<String>,
-    /// What `wait` wrote into the workspace.
+    /// The files that `wait` wrote into the workspace.
     pub delivered: Option<String>,
-    /// What stands in the store and cannot be read, and why.
+    /// The files of the store that cannot be read, with the reason.
     pub broken: BTreeMap<String, String>,
-    /// What was moved to the quarantine.
+    /// The files that were moved to the quarantine.
     pub set_aside: BTreeSet<String>,
 }
 
 impl Snapshot {
-    /// The same with the ids that are not in `known` replaced, so that two runs compare.
+    /// Returns the same with the ids that are not in `known` replaced, so that two runs can be compared.
     pub fn named(&self, known: &Snapshot) -> Snapshot {
         let mut named = Snapshot { tasks: BTreeMap::new(), ..self.clone() };
         let mut new: Vec<View> = Vec::new();
@@ -53,8 +53,8 @@ impl Snapshot {
         named
     }
 
-    /// Whether a command that makes several changes may stop here on its way from `start` to
-    /// `effect`, each of them made or not. All three are named.
+    /// Returns whether this is a state between `start` and `effect` of a command of several changes, each of them
+    /// made or not. All three have normalized ids.
     pub fn is_between(&self, start: &Snapshot, effect: &Snapshot) -> bool {
         let known = |snapshot: &Snapshot| -> BTreeSet<String> {
             snapshot.tasks.keys().filter(|id| !id.starts_with("new-")).cloned().collect()
@@ -83,12 +83,12 @@ impl Snapshot {
     }
 }
 
-/// How strict a look is.
+/// How strict a check is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum After {
-    /// A process died; what it wrote is there.
+    /// After the death of a process: what it wrote is there.
     Kill,
-    /// The machine lost power; what was not synced may be missing or torn.
+    /// After a power cut: what was not synced may be missing or torn.
     PowerCut,
 }
 
@@ -101,7 +101,7 @@ pub fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_string)
 }
 
-/// The whole lines of a file of JSON lines. A half line at the end is left out; anywhere else a line
+/// Returns the complete lines of a file of JSON lines. An incomplete line at the end is skipped; any other line
 /// that does not parse is an error.
 pub fn lines(path: &Path, after: After) -> Result<Vec<Value>, String> {
     let Ok(bytes) = std::fs::read(path) else { return Ok(Vec::new()) };
@@ -116,7 +116,7 @@ pub fn lines(path: &Path, after: After) -> Result<Vec<Value>, String> {
     Ok(found)
 }
 
-/// Reads a whole workspace: the store in `state` and what was delivered beside it.
+/// Reads a whole workspace: the store in `state` and the delivered answers.
 pub fn read(home: &Path, after: After) -> Result<Snapshot, String> {
     let store = home.join("state");
     let mut snapshot =
@@ -155,7 +155,7 @@ fn paused(store: &Path) -> Result<BTreeSet<String>, String> {
     Ok(lanes["paused"].as_object().ok_or("lanes.json names no lanes")?.keys().cloned().collect())
 }
 
-/// The ids of the tasks that were written to an archive beside the store.
+/// Returns the ids of the tasks in the archive.
 pub fn archived(home: &Path, after: After) -> Result<BTreeSet<String>, String> {
     let Ok(files) = std::fs::read_dir(home.join("archive")) else { return Ok(BTreeSet::new()) };
     let mut ids = BTreeSet::new();
@@ -194,7 +194,7 @@ fn view(dir: &Path, id: &str, after: After) -> Result<View, String> {
             Some(text(&response["body"]).ok_or("ended without an answer")?)
         }
         "queued" | "scheduled" | "claimed" => {
-            // agent-lanes believes response.json, whole or torn, whatever task.json says.
+            // agent-lanes trusts response.json, complete or torn, whatever the state in task.json.
             if dir.join("response.json").exists() {
                 return Err("an answer although it is open".to_string());
             }
@@ -248,12 +248,12 @@ fn view(dir: &Path, id: &str, after: After) -> Result<View, String> {
     })
 }
 
-/// Whether `found` is what a power cut may leave of `whole`.
+/// Returns whether a power cut may leave `found` of `whole`.
 fn is_part(found: &[u8], whole: &[u8]) -> bool {
     found.len() <= whole.len() && found.iter().zip(whole).all(|(is, was)| is == was || *is == 0)
 }
 
-/// Whether a name in a store has an explanation; `path` is relative to the store.
+/// Returns whether a file belongs in a store; `path` is relative to the store.
 pub fn is_explained(path: &Path) -> bool {
     let parts: Vec<&str> = path.iter().map(|part| part.to_str().unwrap_or("?")).collect();
     let is_unique = |name: &str| {
@@ -280,7 +280,7 @@ pub fn is_explained(path: &Path) -> bool {
     }
 }
 
-/// Whether a name is that of something finished; the others are what a killed process left.
+/// Returns whether a name is that of a finished file; the others were left by a killed process.
 pub fn is_finished(path: &Path) -> bool {
     let parts: Vec<&str> = path.iter().map(|part| part.to_str().unwrap_or("?")).collect();
     let staged = match parts.as_slice() {

@@ -1,5 +1,5 @@
-//! The power cut on real file systems: ext4 and XFS on a loop device, shut down without their logs
-//! being written, mounted again, and looked at. Needs root and loop devices.
+//! The power cut on real file systems: ext4 and XFS on a loop device, shut down without their logs being written,
+//! mounted again, and checked. Needs root and loop devices.
 //!
 //! Without LANES_TEST_EVERY_POINT only a few of the points are tried.
 
@@ -19,10 +19,10 @@ use crate::testkit::skip::skipped;
 use crate::world::{World, asked_for, in_memory};
 use crate::{points, usage};
 
-/// Of how many scenarios one is tried, and of how many points of it.
+/// One of this many scenarios is tried, and one of this many of its points.
 const SAMPLE: (usize, usize) = (6, 24);
 
-/// The same when all is asked for. A mount takes longer than what is tried.
+/// The same with LANES_TEST_EVERY_POINT; mounting takes longer than the trial itself.
 const EVERY: (usize, usize) = (1, 8);
 
 #[test]
@@ -48,7 +48,7 @@ fn on_xfs() {
     play("xfs", "320M", &["-q", "-f"], "loop");
 }
 
-/// Runs a test of this file where its mounts, and the loop devices below, go away with it.
+/// Runs a test of this file in a namespace, so that its mounts and loop devices disappear with it.
 fn in_a_namespace(test: &str) {
     match run_alone(&["unshare", "-m"], module_path!(), test) {
         Ok(output) if output.status.success() => {
@@ -113,7 +113,7 @@ impl Disk {
         run(Command::new("mount").args(["-o", self.options]).arg(&self.image).arg(&self.at))
     }
 
-    /// Ends the file system as a power cut does, and starts it again.
+    /// Stops the file system as a power cut does, and mounts it again.
     fn cut(&self) {
         shut_down(&File::open(&self.at).unwrap());
         run(Command::new("umount").arg(&self.at)).unwrap();
@@ -127,7 +127,7 @@ impl Drop for Disk {
     }
 }
 
-/// Stops a file system at once; what its log has not written yet is lost.
+/// Stops a file system at once; data that its log has not written yet is lost.
 #[expect(unsafe_code, reason = "there is no safe call for it; ext4 and XFS read one number")]
 fn shut_down(root: &File) {
     const SHUTDOWN: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<u32>(b'X', 125);
@@ -177,7 +177,7 @@ fn play(kind: &str, size: &str, make: &[&str], options: &'static str) {
     println!("power cut {cuts} times on {kind}, in {played} scenarios");
 }
 
-/// A submit whose syncs do nothing is lost, else these cuts would prove nothing.
+/// A submit whose syncs do nothing must be lost; otherwise these cuts would prove nothing.
 fn losing_syncs_is_noticed(disk: &Disk, world: &World) {
     let scenario = world.scenario("submit", &["submit", "--lane", "l", "--prompt", "new"]);
     world.set_up(&scenario);
@@ -190,7 +190,7 @@ fn losing_syncs_is_noticed(disk: &Disk, world: &World) {
     assert!(found == start, "a submit without syncs survived: {found:#?}");
 }
 
-/// What a command did that told of it is there; of any other, all or nothing.
+/// The effect of a command that reported success is there; any other command has its whole effect or none.
 fn look(
     world: &World,
     scenario: &Scenario,

@@ -1,4 +1,4 @@
-//! The commands that are tried, and what is done to the prepared store first.
+//! The commands that are tried, with the changes of the prepared store before each.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -9,11 +9,11 @@ use crate::world::{Tasks, World, copy_tree};
 pub struct Scenario {
     pub name: &'static str,
     pub args: Vec<String>,
-    /// What is done to the prepared store first.
+    /// The changes of the prepared store before the command.
     pub before: Option<fn(&World)>,
-    /// Each of its tasks, or each of its steps, is a change of its own. Repeating it completes it.
+    /// Whether each of its tasks or steps is a separate change, so that repeating the command completes it.
     pub steps: bool,
-    /// Whether errors come one for each line of a file.
+    /// Whether it prints one error for each line of a file.
     pub by_line: bool,
 }
 
@@ -29,7 +29,7 @@ impl World {
         Scenario { name, args, before: None, steps: false, by_line: false }
     }
 
-    /// Every command that changes something; with LANES_TEST_ONLY those whose names begin so.
+    /// Returns every command that changes something; with LANES_TEST_ONLY those whose names begin with it.
     pub fn scenarios(&self) -> Vec<Scenario> {
         let mut scenarios = self.scenarios_of_one_task();
         scenarios.extend(self.scenarios_of_many_tasks());
@@ -135,14 +135,14 @@ fn expired_claim(world: &World) {
     std::thread::sleep(std::time::Duration::from_millis(2));
 }
 
-/// Leaves a task in lane `m` whose only attempt is over, which nobody has seen yet.
+/// Leaves a task in lane `m` whose only attempt is over, which no command has recorded yet.
 fn spent_task(world: &World) {
     let id = world.ok(&["submit", "--lane", "m", "--prompt", "once", "--max-attempts", "1"]);
     world.ok(&["claim", &id, "--lease-seconds", "0.001"]);
     std::thread::sleep(std::time::Duration::from_millis(2));
 }
 
-/// Something of every kind that a repair puts right.
+/// Leaves one fault of every kind that a repair fixes.
 fn damage(world: &World) {
     let store = world.store();
     let Tasks { waiting, other, held, answered, failed, .. } = &world.tasks;

@@ -1,5 +1,5 @@
-//! The real program while somebody sets the machine's clock a day forwards or backwards: libfaketime
-//! gives each process a wall clock of its own, and leaves it the uptime.
+//! The real program while the machine's clock is set a day forwards or backwards: libfaketime gives each process
+//! its own wall clock, and does not change the uptime.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -29,7 +29,7 @@ struct World {
 }
 
 impl World {
-    /// `None` where the clock cannot be faked.
+    /// Returns `None` if the clock cannot be faked.
     #[track_caller]
     fn new() -> Option<Self> {
         if !cfg!(debug_assertions) {
@@ -52,7 +52,7 @@ impl World {
         self.dir.path().join("state")
     }
 
-    /// A program whose wall clock is off by `shift`; empty: it is right.
+    /// Returns a program whose wall clock is off by `shift`; empty for the true time.
     fn program(&self, program: &str, shift: &str) -> Command {
         let mut command = command::clean_with_path(program);
         command.current_dir(self.dir.path());
@@ -151,7 +151,7 @@ fn a_wait_ends_after_its_time_and_wakes_at_once() {
         let output = world.run(shift, &["wait", &id, "--timeout", "0.3"]);
         assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(begin.elapsed() >= Duration::from_millis(300), "{shift}: it gave up early");
-        // Parked with one clock, answered by another.
+        // The wait starts with one clock, and the answer comes with another.
         let wait = world.start(shift, &["wait", &id, "--timeout", "120", "--body"]);
         let (_, token) = world.claim("", "60").unwrap();
         world.ok("", &["respond", &id, "--claim-token", &token, "--body", "done"]);

@@ -1,4 +1,4 @@
-//! Uses a store after a fault: everything must work at once, and add up.
+//! Uses a store after a fault: every command must work at once, with consistent results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::reader::{self, After, Snapshot, View};
 use crate::scenarios::Scenario;
 use crate::world::{World, files_below};
 
-/// Reads the store, and complains with `what` when it is not whole.
+/// Reads the store; panics with `what` if it is inconsistent.
 pub fn look(world: &World, after: After, what: &str) -> Snapshot {
     if world.store().exists() {
         for path in files_below(&world.store()) {
@@ -22,8 +22,8 @@ pub fn look(world: &World, after: After, what: &str) -> Snapshot {
     reader::read(&world.home(), after).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
-/// A command of several changes that was stopped in the middle is given again: it ends with its whole
-/// effect, and once more changes nothing.
+/// Repeats a command of several changes that was stopped in the middle: it completes its effect, and a second
+/// repetition changes nothing.
 pub fn repeat(
     world: &World,
     after: After,
@@ -46,7 +46,7 @@ pub fn mend(world: &World, after: After, what: &str) {
     }
 }
 
-/// A task that is gone is in the archive, if one was asked for.
+/// Checks that every removed task is in the archive, if there is one.
 pub fn nothing_is_lost(world: &World, after: After, scenario: &Scenario, start: &Snapshot, what: &str) {
     if scenario.args.iter().any(|word| word == "--archive") {
         let archived = reader::archived(&world.home(), after).unwrap_or_else(|why| panic!("{what}: {why}"));
@@ -66,7 +66,7 @@ fn is_spent(task: &Value) -> bool {
     task["max_attempts"].as_u64().is_some_and(|most| task["attempt"].as_u64() >= Some(most))
 }
 
-/// Works the whole queue off, and compares what is told with what the files say.
+/// Processes the whole queue, and compares the output with the files.
 pub fn work_it_off(world: &World, after: After, driver: Driver, what: &str) {
     let user = User { world, driver, what };
     if !world.store().exists() {
@@ -106,7 +106,7 @@ pub fn work_it_off(world: &World, after: After, driver: Driver, what: &str) {
     for (id, view) in &seen.tasks {
         match view.state.as_str() {
             "claimed" if had.contains(id) => {}
-            // Its attempts are spent, as whoever looked for work has noticed.
+            // Its attempts are spent, which a search for work has recorded.
             "claimed" if held(id)["state"] == "failed" => {}
             "claimed" => user.respond(id, held(id)["claim_token"].as_str().unwrap()),
             "completed" | "failed" => {
@@ -127,7 +127,7 @@ pub fn work_it_off(world: &World, after: After, driver: Driver, what: &str) {
     care(&user, after, then);
 }
 
-/// What is left is harmless, known to fsck, and gone after a repair, which touches nothing else.
+/// Checks that leftovers are harmless, known to fsck, and gone after a repair, which changes nothing else.
 fn care(user: &User<'_>, after: After, before: Snapshot) {
     let User { world, what, .. } = *user;
     let store = user.store();

@@ -12,17 +12,17 @@ use serde_json::Value;
 use crate::scenarios::{self, Scenario};
 use crate::testkit::command;
 
-/// Whether the environment asks for the long form of a test.
+/// Returns whether the environment requests the long form of a test.
 pub fn asked_for(name: &str) -> bool {
     setting(name).is_some()
 }
 
-/// A directory in memory, where a sync costs nothing, if there is a place for it.
+/// Returns a directory in memory, where a sync costs nothing, if the machine has one.
 pub fn in_memory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-/// What the environment says of a test.
+/// Returns a variable of the environment.
 pub fn setting(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "tests have no cli/env.rs")]
     std::env::var(name).ok()
@@ -80,7 +80,7 @@ impl World {
         self.home().join("state")
     }
 
-    /// A file beside the workspace that is not put back.
+    /// Returns the path of a file outside the workspace, which a reset does not restore.
     pub fn aside(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -116,7 +116,7 @@ impl World {
         Tasks { waiting, other, held, token: held_token, failed, answered, dead, full, full_token }
     }
 
-    /// Makes what is there now what [`World::reset`] goes back to.
+    /// Makes the present state the one that [`World::reset`] restores.
     pub fn keep(&self) {
         *self.staged.lock().unwrap() = None;
         self.copy("w", "t");

@@ -1,4 +1,4 @@
-//! Requests: what httparse and a plain reader of bodies make of the same bytes.
+//! HTTP requests, compared with httparse and a simple reader of bodies.
 
 use lanes::internals::http::fuzzing::{ParsedConnection, ParsedRequest, read};
 
@@ -8,7 +8,7 @@ use crate::run::Target;
 /// The largest head that is read, and the longest line in it.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_LINE: usize = 8 * 1024;
-/// The most headers.
+/// The maximum number of headers.
 const MAX_HEADERS: usize = 100;
 
 const GOOD: [&[u8]; 6] = [
@@ -148,14 +148,14 @@ fn end(seen: &ParsedConnection) -> String {
     }
 }
 
-/// What stands at the head of the bytes, as others read it.
+/// The request at the start of the bytes, as the other reader parses it.
 #[derive(Debug)]
 enum Other {
     Request {
         request: ParsedRequest,
-        /// How many bytes it takes.
+        /// Its length in bytes.
         length: usize,
-        /// Whether there is no reason to refuse it.
+        /// Whether it must be accepted.
         is_plain: bool,
     },
     Incomplete,

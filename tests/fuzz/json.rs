@@ -1,4 +1,4 @@
-//! JSON read where it stands: serde_json is the measure.
+//! JSON parsed in place, compared with serde_json.
 
 use lanes::internals::model::json::raw::members;
 use lanes::internals::model::json::{Object, parse_object, to_ascii_line, to_line, to_text};
@@ -68,7 +68,7 @@ fn make(noise: &mut Noise) -> Vec<u8> {
     }
 }
 
-/// Text that is JSON, or almost.
+/// Returns text that is JSON, or almost.
 pub fn value(noise: &mut Noise, depth: usize, is_object: bool) -> String {
     let space = |noise: &mut Noise| noise.pick(&["", "", " ", "\n", "\t \r\n"]);
     let deepest = if depth == 0 { 6 } else { 9 };

@@ -1,6 +1,6 @@
 //! Random numbers, and random changes of good input.
 
-/// A source of random numbers that a seed decides wholly.
+/// A random number generator that is determined by its seed.
 pub struct Noise(u64);
 
 impl Noise {
@@ -37,7 +37,7 @@ impl Noise {
         (self.next() & ((1_u64 << bits) - 1)) as usize % (most + 1)
     }
 
-    /// Some text: words of the dictionary, and characters that readers trip over.
+    /// Returns text: words of the dictionary, and characters that are difficult for parsers.
     pub fn text(&mut self, dictionary: &[&str]) -> String {
         const ODD: [&str; 20] = [
             "",

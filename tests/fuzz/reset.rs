@@ -1,5 +1,5 @@
-//! When a limit ends: whatever a notice says, never in the past, never further away than its kind allows, and
-//! what vendors write is read as they mean it.
+//! The reset time in a notice: never in the past, never further away than its kind allows, and for real notices
+//! the time that the vendor means.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -14,17 +14,17 @@ use lanes::internals::model::Time;
 use crate::noise::Noise;
 use crate::run::Target;
 
-/// What is the same for all vendors.
+/// The notices common to all vendors.
 static NOTICES: LazyLock<Arc<Notices>> =
     LazyLock::new(|| Vendors::built_in().expect("built-in profiles").common_notices());
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
-/// Nothing is believed that is further away than this.
+/// The longest accepted time until a reset.
 const FURTHEST: u64 = 32 * DAY;
 /// Clocks differ.
 const SLACK: u64 = 600;
-/// Of two readings of a time of the clock the nearer one counts.
+/// Of two readings of a time of day the nearer one counts.
 const HALF_A_DAY: u64 = 12 * HOUR;
 
 const GOOD: [&[u8]; 12] = [

@@ -1,4 +1,4 @@
-//! How a target is run: how many inputs, and what is said about one that fails.
+//! Runs a target: the number of inputs, and the report about one that fails.
 
 #![expect(clippy::print_stderr, reason = "a report of a test")]
 
@@ -12,12 +12,12 @@ use crate::noise::Noise;
 
 /// Far longer than any input here takes on a loaded machine.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
-/// Where a run begins that nobody gave a seed.
+/// The first seed of a run for which none is given.
 const SEED: u64 = 20_261_121;
 
 /// One reader under test.
 pub struct Target {
-    /// How reports call it: the name of its test.
+    /// Its name in reports: that of its test.
     pub name: &'static str,
     /// Inputs that failed once.
     pub found: &'static [&'static [u8]],
@@ -78,7 +78,7 @@ impl Target {
         passes
     }
 
-    /// As much of a failing input as is needed to fail.
+    /// Returns the smallest part found of a failing input that still fails.
     fn smaller(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         let end = Instant::now() + Duration::from_secs(20);
         let mut length = bytes.len().div_ceil(2);
@@ -104,7 +104,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-/// A panic that is caught and judged needs no report; only the last one, of the small input, is shown.
+/// Silences panics that are caught; only the last one, of the minimized input, is shown.
 fn silence_expected_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -117,7 +117,7 @@ fn silence_expected_panics() {
     });
 }
 
-/// Ends everything, with the seed, when an input takes far too long. Each seed is told before its turn.
+/// Ends the process and prints the seed when an input takes far too long. Each seed is announced before its turn.
 fn watch(name: &'static str) -> Sender<u64> {
     let (sender, receiver) = channel::<u64>();
     std::thread::spawn(move || {

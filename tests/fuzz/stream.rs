@@ -1,4 +1,4 @@
-//! What agents print: whatever it is, it ends in a report with believable figures, and in a judgement.
+//! The output of agents: any output leads to a report with plausible figures and to an outcome.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -16,11 +16,11 @@ use lanes::internals::model::Time;
 use crate::noise::Noise;
 use crate::run::Target;
 
-/// What is the same for all vendors.
+/// The notices common to all vendors.
 static NOTICES: LazyLock<Arc<Notices>> =
     LazyLock::new(|| Vendors::built_in().expect("built-in profiles").common_notices());
 
-/// What the real programs printed for scripted models.
+/// Recorded output of the real programs with scripted models.
 macro_rules! recorded {
     ($($name:literal),*) => {
         [$(include_bytes!(concat!("recorded/", $name, ".jsonl"))),*]

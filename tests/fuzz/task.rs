@@ -1,4 +1,4 @@
-//! task.json: read in two ways, and written again without losing anything.
+//! task.json: read in two ways, and written again without loss.
 
 use lanes::internals::model::json::{parse_object, to_text};
 use lanes::internals::model::{Task, TaskText};

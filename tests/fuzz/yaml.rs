@@ -1,4 +1,4 @@
-//! handoff.yaml and task files: a configuration, or one line that says what is wrong with it.
+//! handoff.yaml and task files: a configuration, or an error in one line.
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -220,7 +220,7 @@ fn one_line(error: &lanes::Error) {
     assert!(text.len() < 4096, "a message of {} bytes: {text}", text.len());
 }
 
-/// What the parser reads is not refused for its nesting.
+/// Checks that text which the parser accepts is not refused for its nesting.
 fn nesting(text: &str) {
     if check_nesting(text).is_err() {
         let read = serde_yaml::from_str::<serde_yaml::Value>(text);

@@ -31,8 +31,8 @@ struct Source {
     code: String,
 }
 
-/// The files of the library. Tests, which may look at anything, are left out, and so is `main.rs`, which is
-/// a crate of its own.
+/// Returns the files of the library, without tests, which may import anything, and without `main.rs`, which is a
+/// separate crate.
 fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
     for path in files_below(&root()) {
@@ -53,11 +53,11 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// The layers, lowest first. A module may use what stands before it, never what stands behind.
+/// The layers, lowest first. A module may import those before it, never those after it.
 const LAYERS: [&str; 4] = ["model", "store", "workspace", "interfaces"];
 
-/// The interfaces, which all stand on the same level and do not know each other, except for the command
-/// line, which starts the others.
+/// The interfaces, which form one layer and do not import each other, except for the command line, which starts
+/// the others.
 const INTERFACES: [&str; 3] = ["cli", "http", "dispatch"];
 
 fn layer(module: &str) -> Option<usize> {

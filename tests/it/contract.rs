@@ -1,4 +1,4 @@
-//! The examples of the documents, run word for word.
+//! The examples of the documents, run literally, and other checks of the documents.
 //!
 //! Every fenced `console` block of CONTRACT.md, README.md and docs/ is a session of `sh`: lines that start
 //! with `$ ` are commands (`> ` continues one), the lines after a command are its standard output
@@ -32,7 +32,7 @@ const HOME: &str = "/home/you";
 /// Stands between the outputs of two commands; no command prints it.
 const MARK: &str = "\u{1}next command\u{1}";
 
-/// Longer than any session takes, shorter than anybody's patience.
+/// The time limit of a session, far longer than any takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Commands that have no contract of their own.
@@ -106,7 +106,7 @@ fn run(commands: &[&str]) -> Vec<Vec<String>> {
     fs::create_dir(&directory).unwrap();
     let mut script = String::from("umask 022\nexec 2>&1\n");
     for command in commands {
-        // The mark must not change what `$?` says.
+        // The mark must not change `$?`.
         write!(script, "rc_=$?; printf '%s\\n' '{MARK}'; (exit $rc_)\n{command}\n").unwrap();
     }
     let programs = Path::new(LANES).parent().unwrap();
@@ -232,7 +232,7 @@ fn every_command_has_its_contract_and_an_example() {
     }
 }
 
-/// The words in quotes or backticks that look like the code of a finding.
+/// Returns the texts in quotes or backticks that look like the code of a finding.
 fn codes(text: &str, quote: char) -> BTreeSet<String> {
     const WITHOUT_HYPHEN: [&str; 4] = ["link", "mode", "staged", "stranger"];
     let is_code = |word: &&str| {
@@ -342,7 +342,7 @@ fn every_page_of_the_contract_lists_its_sections() {
     }
 }
 
-/// Whether a word in backticks names a file or folder of this repository rather than of a store.
+/// Returns whether a text in backticks names a file or folder of this repository rather than of a store.
 fn is_file_of_ours(word: &str) -> bool {
     const FOLDERS: [&str; 9] =
         ["benches/", "cli/", "dispatch/", "examples/", "http/", "model/", "store/", "tests/", "workspace/"];

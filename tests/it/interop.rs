@@ -1,7 +1,7 @@
 //! One state directory, two implementations at once: processes of `lanes` and of agent-lanes 0.1
 //! submit, claim, release, respond and wait on the same tasks.
 //!
-//! Runs when `agent-lanes` is on PATH and says so when it is not.
+//! Skipped, with a line that reports it, unless `agent-lanes` is on PATH.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -82,7 +82,7 @@ impl Pool {
         self.ok(by_python, &words).trim().to_string()
     }
 
-    /// Takes one task and answers it, or gives it back now and then. `false`: there was none.
+    /// Claims one task and answers it, or now and then releases it. Returns `false` if there was none.
     fn work(&self, by_python: bool, turn: usize) -> bool {
         let owner = format!("{}-{turn}", if by_python { "python" } else { "rust" });
         let claimed: Value = if by_python {
@@ -160,7 +160,7 @@ fn both_work_on_one_store_without_a_task_done_twice() {
             });
         }
     });
-    // A task that was given back after the last look of the others is still there.
+    // A task that was released after the last check of the others is still there.
     let mut turn = 1_usize;
     while pool.work(turn.is_multiple_of(2), turn * 4 + 1) {
         turn += 1;

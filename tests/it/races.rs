@@ -1,4 +1,4 @@
-//! Real processes side by side.
+//! Races between real processes.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -12,7 +12,7 @@ use crate::world::{LANES, World, answer, open, want};
 impl World {
     pub fn check(&mut self, step: &Step) {
         for at in 0..self.model.tasks.len() {
-            // What another implementation left and nobody has touched stays as it is.
+            // A task of another implementation that no command has touched stays as it is.
             if !self.model.tasks[at].events.is_empty() {
                 self.check_task(at, &format!("{step:?}, task {at}"));
             }
@@ -165,7 +165,7 @@ fn check_events(directory: &Path, expected: &[&str], place: &str) {
     assert_eq!(numbers, (1..=kinds.len() as u64).collect::<Vec<_>>(), "{place}");
 }
 
-/// From one look to the next a task made a move that exists.
+/// Between two checks a task makes only transitions that exist.
 fn check_move(from: &Status, to: &Status, place: &str) {
     let allowed = match (from, to) {
         (Status::Completed { .. } | Status::Failed { .. }, to) => from == to,

@@ -1,8 +1,8 @@
-//! Random sequences of commands, played on a real store and on the small model beside it.
+//! Random sequences of commands, run on a real store and on a small model.
 //!
-//! After each step both must say the same, and what a reader can see must keep the promises.
-//! The sequences are the same in every run. To look further: `PROPTEST_CASES=2000 cargo test --test
-//! properties`, with `PROPTEST_RNG_SEED=N` to repeat what it found.
+//! After each step both must agree, and everything that a reader can see must keep the promises. The sequences are
+//! the same in every run. For more of them: `PROPTEST_CASES=2000 cargo test --test properties`, with
+//! `PROPTEST_RNG_SEED=N` to repeat what it found.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -17,7 +17,7 @@ use proptest::test_runner::{RngSeed, TestError, TestRunner};
 
 use world::World;
 
-/// Which token a command shows: the current one, an earlier one, or one of nobody's.
+/// The token that a command presents: the current one, an earlier one, or an invented one.
 #[derive(Clone, Copy, Debug)]
 enum Proof {
     Current,
@@ -99,7 +99,7 @@ enum Step {
     },
     /// The index is deleted; the next command builds it anew.
     LoseIndex,
-    /// A copy of the store without its index hands out what the model says, in that order.
+    /// A copy of the store without its index hands out the same tasks as the model, in the same order.
     DrainCopy {
         lanes: usize,
         vendor: usize,

@@ -1,4 +1,4 @@
-//! The rules of the queue a second time, as short as they can be said and without any file.
+//! A second, minimal implementation of the rules of the queue, without files.
 //!
 //! Written from the promises, not from the code: where the two differ, one of them is wrong.
 
@@ -19,7 +19,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     pub token: String,
-    /// The end of the lease by the uptime, in microseconds: the wall clock has no say in it.
+    /// The end of the lease by the uptime, in microseconds; the wall clock does not affect it.
     pub ends: i64,
     pub length: i64,
 }
@@ -78,7 +78,7 @@ impl Mirror {
     }
 }
 
-/// Which tasks a worker takes: those for the vendor and those for anybody.
+/// The tasks that a worker takes: those for the vendor and those for any vendor.
 #[derive(Clone, Debug)]
 pub struct Want {
     pub lanes: Vec<&'static str>,

@@ -24,7 +24,7 @@ pub struct World {
     pub model: Model,
     /// Per task: the number of its newest event in the feed.
     pub fed: Vec<u64>,
-    /// Per task: its state at the last look.
+    /// Per task: its state at the last check.
     pub seen: Vec<Option<Status>>,
     pub last_seq: u64,
     /// Whether the next number of the feed may leave a gap, as after the loss of the index.

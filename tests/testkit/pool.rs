@@ -56,12 +56,12 @@ impl Pool {
         self.lanes(words).output().unwrap()
     }
 
-    /// What a command prints; it must succeed.
+    /// Returns the output of a command, which must succeed.
     pub fn ok(&self, words: &[&str]) -> String {
         command::ok(&mut self.lanes(words))
     }
 
-    /// What a command complains about; it must fail.
+    /// Returns the error output of a command, which must fail.
     pub fn refused(&self, words: &[&str]) -> String {
         let output = self.output(words);
         assert!(!output.status.success(), "{words:?} succeeded");
@@ -72,7 +72,7 @@ impl Pool {
         command::parse(&self.ok(&[words, &["--json"]].concat()))
     }
 
-    /// Submits a task to lane `work` whose agent does what `script` says.
+    /// Submits a task to lane `work` whose agent executes `script`.
     pub fn submit(&self, script: &str, more: &[&str]) -> String {
         let prompt = script.lines().map(|line| format!("DO: {line}\n")).collect::<String>();
         self.ok(&[&["submit", "--lane", "work", "--prompt", &prompt], more].concat())
@@ -96,7 +96,7 @@ impl Pool {
         events.as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap().to_string()).collect()
     }
 
-    /// Runs a dispatcher until the lanes are empty and returns what it said.
+    /// Runs a dispatcher until the lanes are empty and returns its output.
     pub fn dispatch_once(&self, more: &[&str]) -> String {
         self.ok(&[&["dispatch", "--once"], more].concat())
     }
@@ -173,7 +173,7 @@ impl Drop for LogOnPanic<'_> {
 pub struct Dispatcher(Child);
 
 impl Dispatcher {
-    /// Starts one whose output goes where `command` says.
+    /// Starts a dispatcher with the output of `command`.
     pub fn of(command: &mut Command) -> Self {
         Self(command.spawn().unwrap())
     }

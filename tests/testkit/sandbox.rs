@@ -115,7 +115,7 @@ impl Sandbox {
         outcome.json()
     }
 
-    /// The same beside a command that waits: the sandbox's clock stays where it is.
+    /// Runs a command while another one waits: the sandbox's clock does not advance.
     pub fn peek(&self, args: &[&str]) -> Value {
         let output = self.live_command(&[&["--json"], args].concat()).output().unwrap();
         self.outcome(output).json()
@@ -140,7 +140,7 @@ impl Sandbox {
         id
     }
 
-    /// What a finished process said, with the sandbox's own directory made anonymous.
+    /// Returns the output of a finished process, with the path of the sandbox replaced.
     pub fn outcome(&self, output: Output) -> Outcome {
         let dir = self.dir.path().canonicalize().unwrap();
         let text = |bytes: Vec<u8>| {
@@ -149,13 +149,13 @@ impl Sandbox {
         Outcome {
             stdout: text(output.stdout),
             stderr: text(output.stderr),
-            // A process that a signal ended has no code of its own; 0 is what nobody expects here.
+            // A process that a signal ended has no exit code; no test expects 0 here.
             code: output.status.code().unwrap_or(-1),
         }
     }
 }
 
-/// What a command said and how it ended.
+/// The output and exit code of a command.
 pub struct Outcome {
     pub stdout: String,
     pub stderr: String,
@@ -168,8 +168,7 @@ impl Outcome {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
     }
 
-    /// Asserts a refusal in one line on standard error that contains `words`, and nothing on
-    /// standard output.
+    /// Asserts a refusal in one line on standard error that contains `expected`, and nothing on standard output.
     #[track_caller]
     pub fn refused(&self, code: i32, words: &str) {
         assert_eq!(self.code, code, "{self}");
@@ -191,7 +190,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A command that runs beside the test; ended with it.
+/// A command that runs in the background; killed at the end of the test.
 pub struct Running {
     child: Option<Child>,
 }
@@ -246,7 +245,7 @@ pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_string()
 }
 
-/// The words of a command line that has no spaces within its words.
+/// Splits a command line whose arguments contain no spaces.
 pub fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }

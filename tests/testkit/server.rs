@@ -18,14 +18,14 @@ pub struct Server {
     pub dir: tempfile::TempDir,
     pub address: SocketAddr,
     pub child: Child,
-    /// What clients show.
+    /// The token that clients present.
     pub token: Option<String>,
 }
 
-/// What the file `token` of every workspace of these tests holds.
+/// The content of the file `token` in every workspace of these tests.
 pub const TOKEN: &str = "correct-horse-battery";
 
-/// What every workspace of these tests has in its handoff.yaml.
+/// The handoff.yaml of every workspace of these tests.
 pub const CONFIG: &str =
     "workspace_id: w\nworkspace_root: ..\nqueue_root: ../state\nlanes:\n  review: Look, and say.\n";
 
@@ -52,7 +52,7 @@ impl Drop for Holder {
     }
 }
 
-/// What `lanes serve` says that does not get to serving.
+/// Returns the error of a `lanes serve` that does not start.
 pub fn failed_start(dir: &Path, args: &[&str]) -> Output {
     let store = ["--store", "state", "serve", "--port", "0"];
     program(dir, &[&store[..], args].concat()).output().unwrap()
@@ -74,7 +74,7 @@ impl Server {
         std::fs::create_dir(dir.path().join("handoff")).unwrap();
         std::fs::write(dir.path().join("handoff/handoff.yaml"), format!("{CONFIG}{more}")).unwrap();
         write_secret(&dir.path().join("token"), TOKEN);
-        // Most tests are about what is said once a client is let in.
+        // Most tests are about authenticated requests.
         let takes_token = ["--token-file", "--enable-queue-management", "--open"];
         let open: &[&str] =
             if args.iter().any(|arg| takes_token.contains(arg)) { &[] } else { &["--no-token"] };
@@ -134,7 +134,7 @@ impl Server {
             Self::start(self.dir.path(), program(self.dir.path(), &["serve", "--port", "0", "--no-token"]));
     }
 
-    /// What the server has said on standard error.
+    /// Returns the standard error of the server so far.
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("stderr")).unwrap()
     }
@@ -146,7 +146,7 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// What another process prints that works on the same queue.
+    /// Returns the output of another process on the same queue.
     pub fn lanes(&self, args: &[&str]) -> String {
         let output = program(self.dir.path(), args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -212,7 +212,7 @@ impl Server {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Tells the server to end, and sees that it ends well.
+    /// Stops the server, and checks that it exits with success.
     pub fn stop(&mut self) {
         self.signal(rustix::process::Signal::TERM);
         assert!(self.child.wait().unwrap().success(), "{}", self.stderr());
@@ -262,7 +262,7 @@ impl Reply {
             .to_string()
     }
 
-    /// The stable word of a refusal, which must be one that the document lists.
+    /// Returns the code of a refusal, which must be in the OpenAPI document.
     pub fn code(&self) -> String {
         let document = Value::Object(lanes::internals::http::document());
         let known = &document["components"]["schemas"]["Error"]["properties"]["code"]["enum"];

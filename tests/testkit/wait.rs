@@ -1,13 +1,13 @@
-//! Waiting for a condition, with a limit that only a hang reaches.
+//! Waits for a condition, with a limit that only a hang reaches.
 
 use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// Generous: a loaded machine must not fail a test, a hang must.
+/// The time limit of a wait: long enough for a loaded machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// How long to sleep between two looks.
+/// The delay between two checks.
 const NAP: Duration = Duration::from_millis(5);
 
 /// Waits until `holds` returns true.
@@ -20,7 +20,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a process ends, for `limit` at most. `None`: it did not end by itself and was killed.
+/// Waits until a process ends, for `limit` at most. Returns `None` if it had to be killed.
 pub fn end_of(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let start = Instant::now();
     loop {
@@ -36,7 +36,7 @@ pub fn end_of(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// Waits until a process waits for a lane of the store at `root`: until it has hung up a doorbell.
+/// Waits until a process waits for a lane of the store at `root`: until it has created a doorbell.
 #[track_caller]
 pub fn until_a_lane_is_waited_for(root: &Path) {
     let bells = root.join("bells");

@@ -1,4 +1,4 @@
-//! Words that no command should fall over: hostile ids, names and files.
+//! Hostile ids, names and files, which every command refuses in one line.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! Beside agent-lanes 0.1: the same commands print the same keys and end with the same codes.
+//! Comparison with agent-lanes 0.1: the same commands print the same keys and exit with the same codes.
 //!
-//! Runs where `agent-lanes` is on PATH (`.ci/run` installs it) and says so where it is not.
+//! Skipped, with a line that reports it, unless `agent-lanes` is on PATH (`.ci/run` installs it).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ fn the_same_keys_as_agent_lanes() {
     }
 }
 
-/// What a side calls its task and its claim.
+/// The names of a side's task and claim.
 #[derive(Default)]
 struct Names {
     id: String,
@@ -124,7 +124,7 @@ struct Names {
 }
 
 impl Names {
-    /// Runs a command line with the side's own names in it, and learns new ones from the answer.
+    /// Runs a command line with the side's own names in it, and learns new ones from the reply.
     fn run(&mut self, side: &Side, line: &str) -> Value {
         let line = line.replace("ID", &self.id).replace("TOKEN", &self.token);
         let answer = side.json(&words(&line));

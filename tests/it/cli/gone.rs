@@ -1,4 +1,4 @@
-//! A current directory that was removed: only what counts from it fails.
+//! A current directory that was removed: only relative paths fail.
 
 use crate::testkit::command::lanes_in_shell;
 use crate::testkit::sandbox::{Outcome, Sandbox, words};

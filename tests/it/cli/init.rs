@@ -1,4 +1,4 @@
-//! `init`, `init-pool`, `self-test`: the first minutes.
+//! `init`, `init-pool` and `self-test`.
 
 use insta::assert_snapshot;
 

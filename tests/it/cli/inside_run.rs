@@ -1,4 +1,4 @@
-//! What the agents of a dispatcher are refused.
+//! The commands that agents of a dispatcher are refused.
 
 use crate::testkit::sandbox::{Outcome, Sandbox};
 
@@ -44,7 +44,7 @@ fn what_decides_what_runs_is_for_people() {
         let ended = in_a_run(&sandbox, words);
         assert_eq!(ended.code, 0, "{words:?}: {ended}");
     }
-    // A person's word.
+    // A person allows it.
     assert_eq!(in_a_run(&sandbox, &["gc", "--all-ended", "--inside-run"]).code, 0);
     assert_eq!(in_a_run(&sandbox, &["--inside-run", "init", "other"]).code, 0);
     assert!(sandbox.path("other/handoff").exists());

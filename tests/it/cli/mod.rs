@@ -1,5 +1,5 @@
-//! The command line from outside: every test runs the built binary in an empty environment, at a
-//! fixed time, and looks at standard output, standard error and the exit code.
+//! The command line from outside: every test runs the built binary in an empty environment, at a fixed time, and
+//! checks standard output, standard error and the exit code.
 
 mod admin;
 mod bad_input;

@@ -1,4 +1,4 @@
-//! What happens when nobody takes the output: success is only what could be said.
+//! A closed or full standard output: a command succeeds only if its output was written.
 
 use std::fs::OpenOptions;
 use std::process::Stdio;
@@ -79,7 +79,7 @@ fn closed_descriptors_do_no_harm() {
         let outcome = sandbox.outcome(command.current_dir(sandbox.root()).output().unwrap());
         assert_eq!(outcome.code, 1, "{redirect}: {outcome}");
     }
-    // Whose answer nobody can hear is not even tried.
+    // A command whose output cannot be written is not executed.
     let mut command = lanes_in_shell(&format!("exec \"$0\" claim {id} >&-"));
     sandbox
         .outcome(command.current_dir(sandbox.root()).output().unwrap())

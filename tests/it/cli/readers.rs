@@ -1,4 +1,4 @@
-//! Commands that only read make nothing, wherever the configuration says that the queue is.
+//! Commands that only read create nothing, whether or not the store exists.
 
 use std::path::Path;
 
@@ -39,7 +39,7 @@ const READERS: [(&str, i32); 31] = [
     ("man", 0),
 ];
 
-/// Commands that change something, so that they may make the queue, or have none to look for.
+/// Commands that change something, which may create the store.
 const WRITERS: [&str; 17] = [
     "init",
     "init-pool",
@@ -81,7 +81,7 @@ fn read(sandbox: &Sandbox, line: &str) -> Outcome {
     sandbox.outcome(sandbox.command(&words(line)).env("HOME", sandbox.root()).output().unwrap())
 }
 
-/// All that a reply says.
+/// Returns everything that a command printed.
 fn comparable(outcome: &Outcome) -> (i32, String, String) {
     (outcome.code, outcome.stdout.clone(), outcome.stderr.clone())
 }
@@ -99,7 +99,7 @@ fn readers_make_nothing_and_see_an_empty_queue() {
             assert_eq!(tree(&sandbox.root()), before, "{line} made something");
             said.push(comparable(&outcome));
         }
-        // A queue that is there and empty says the same; only the doctor tells them apart.
+        // An existing empty queue gives the same reply; only `doctor` distinguishes them.
         let made = Sandbox::empty();
         made.write("handoff/handoff.yaml", format!("workspace_id: w\nqueue_root: {queue_root}\n"));
         made.ok(&["pause", "l"]);

@@ -1,4 +1,4 @@
-//! Places that other users can change: what a search finds there does not count.
+//! Directories that other users can change: a configuration found there is refused.
 
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn give_away(path: &Path) -> bool {
     can
 }
 
-/// What the commands that only read and the one that runs programs say; it must be the same.
+/// Returns the output of the commands that only read, and of the one that runs programs; it must be the same.
 #[track_caller]
 fn said(sandbox: &Sandbox) -> Outcome {
     let dispatched = sandbox.run(&["dispatch", "--once", "--lane", "l", "--command", "--", "touch", "ran"]);

@@ -28,7 +28,7 @@ impl Clone {
         clone
     }
 
-    /// What a pull brings.
+    /// Changes the `dispatch:` section, as a pull does.
     fn says(&self, dispatch: &str) {
         self.sandbox.write("handoff/handoff.yaml", format!("workspace_id: w\ndispatch:\n{dispatch}"));
     }
@@ -161,7 +161,7 @@ fn routes_in_a_cloned_queue_are_asked_about_too() {
     clone.sandbox.submit("l", &[]);
     let state = clone.sandbox.path("handoff/state");
     clone.ok(&["dispatch", "--once", "--store", state.to_str().unwrap()]);
-    // It chooses what runs, so nobody else may be able to write it.
+    // It chooses what runs, so other users must not be able to write it.
     std::fs::set_permissions(state.join("routes.json"), PermissionsExt::from_mode(0o666)).unwrap();
     let open = clone.run(&["dispatch", "--once", "--store", state.to_str().unwrap()]);
     open.refused(1, "routes.json can be changed by another user");

@@ -186,7 +186,7 @@ fn lanes_and_ids_are_completed() {
     assert_eq!(offered(&["wait", ""]), [second.as_str(), &first]);
     assert_eq!(offered(&["show", &first[first.len() - 6..]]), [first.as_str()]);
     assert_eq!(offered(&["pau"]), ["pause"]);
-    // What ended long ago is offered to whoever means it.
+    // A task that ended long ago is offered if nothing else matches.
     let old = sandbox.answered("old-lane", "completed", "x");
     std::fs::remove_file(sandbox.path("handoff/state/feed.jsonl")).unwrap();
     assert_eq!(offered(&["show", ""]), [second.as_str(), &first]);

@@ -150,7 +150,8 @@ fn a_wait_wakes_at_once() {
     let answered = Instant::now();
     let outcome = wait.finish(&sandbox);
     assert_eq!(outcome.stdout, "now\n");
-    // Far below the slow look that stands in where notifications fail; loaded machines included.
+    // Far below the interval of the periodic check, which replaces notifications that fail; also on loaded
+    // machines.
     assert!(answered.elapsed() < Duration::from_millis(1500), "{:?}", answered.elapsed());
 }
 
@@ -249,7 +250,7 @@ fn the_permissions_of_the_output_stay() {
     }
 }
 
-/// Changes what a task says of its paths, as another implementation, an import or a copied store may.
+/// Changes the paths in a task, as another implementation, an import or a copied store may.
 fn say(sandbox: &Sandbox, id: &str, keys: &[(&str, &str)]) {
     let file = sandbox.path("handoff/state/tasks").join(id).join("task.json");
     let mut task: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Tokens, cookies, and what is told without them.
+//! Tokens and cookies, and what is visible without them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn by_default_a_client_shows_the_token_that_the_store_keeps() {
     (server.child, server.address) = (child, address);
     assert_eq!(server.token_of_store(), token);
     assert_eq!(server.get("/tasks").status, 200);
-    // Nobody else is told.
+    // No other client sees it.
     let exported = server.lanes(&["export"]);
     assert!(exported.contains("\"lane\":\"l\"") && !exported.contains(&token), "{exported}");
     assert_eq!(server.lanes(&["fsck", "--json"]).matches("\"code\"").count(), 0);
@@ -110,7 +110,7 @@ fn nothing_is_asked_for_only_where_nothing_can_be_managed_and_nobody_else_reache
     assert!(!server.dir.path().join("state/serve.token").exists());
 }
 
-/// What a server says at its start, up to a word.
+/// Returns the output of a server at its start, up to a text.
 fn announcement(server: &mut Server, flags: &[&str], until: &str) -> String {
     use std::io::{BufRead, BufReader};
     server.stop();

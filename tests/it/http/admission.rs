@@ -1,4 +1,4 @@
-//! What a head decides before anything of its body is kept, and what all bodies together may take.
+//! Admission by the head before any of the body is kept, and the memory limit of all bodies together.
 
 use std::io::Write;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::testkit::wait::eventually;
 /// The largest body that a request may have.
 const LARGEST: usize = 8 * 1024 * 1024;
 
-/// A head that announces a body and waits to be told to send it.
+/// A head that announces a body and waits for `100 Continue`.
 fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!("{method} {path} HTTP/1.1\r\n{headers}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n")

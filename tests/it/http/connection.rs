@@ -1,4 +1,4 @@
-//! Who is let in, and how bytes become requests.
+//! Authentication, and the parsing of requests.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, Shutdown};
@@ -60,7 +60,7 @@ fn a_token_is_asked_for_when_there_is_one() {
     let open = failed_start(secrets.path(), &everywhere[..2]);
     assert_eq!(open.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&open.stderr).contains("--token-file"), "{open:?}");
-    // A token of several words is none.
+    // A token with spaces is invalid.
     let words = failed_start(secrets.path(), &everywhere);
     assert_eq!(words.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&words.stderr).contains("does not contain a token"), "{words:?}");
@@ -94,7 +94,7 @@ fn bodies_are_capped_and_the_client_is_told() {
     let mut declared = server.client();
     let head = "POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     declared.send(format!("{head}Content-Length: 9000000\r\n\r\n"));
-    // Far more than the server reads, as a client that does not look would send.
+    // Far more than the server reads, as from a client that ignores the response.
     let _ = declared.stream.write_all(&vec![b' '; 1_000_000]);
     let answer = declared.reply(false);
     assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::testkit::server::{Client, Server};
 use crate::testkit::wait::eventually;
 
-/// The events of a stream, read until one for which `is_last` holds.
+/// Reads the events of a stream until one for which `is_last` holds.
 fn events(client: &mut Client, mut is_last: impl FnMut(&Value) -> bool) -> Vec<(u64, Value)> {
     let mut seen = Vec::new();
     loop {
@@ -178,7 +178,7 @@ fn nothing_is_missed_or_repeated_whoever_writes_and_however_often_the_stream_bre
         let mut client = server.client();
         client.request("GET", "/events?since=0", &[("Last-Event-ID", &since.to_string())], None);
         client.until("retry");
-        // Some while somebody listens, by the server and by others; some while nobody does.
+        // Some changes happen while a client listens, by the server and by others; some while no client does.
         note(&server, &id, &format!("{round} heard"));
         let other = format!("{round} heard of others");
         server.lanes(&["event", &id, "--message", &other]);

@@ -1,4 +1,4 @@
-//! Too few descriptors, and clients that take their time.
+//! Too few descriptors, and slow clients.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -27,12 +27,12 @@ fn a_server_without_descriptors_lives_on_and_recovers() {
     assert_eq!(before.ask("GET", "/healthz", &[], None).status, 200);
     limit(&server, Some(8));
 
-    // No file can be opened: whoever is connected is told so.
+    // No file can be opened: connected clients get an error.
     let refused = before.ask("GET", &format!("/tasks/{id}"), &[], None);
     assert_eq!((refused.status, refused.code().as_str()), (500, "io"), "{}", refused.text);
     let submit = before.ask("POST", "/tasks", &[], Some(&json!({"lane": "l", "prompt": "p"})));
     assert_eq!(submit.status, 500, "{}", submit.text);
-    // Nobody can be let in, and nobody is turned away.
+    // No client can connect, and none is refused.
     let mut waiting: Vec<Client> = (0..20).map(|_| server.client()).collect();
     for client in &mut waiting {
         client.request("GET", &format!("/tasks/{id}"), &[], None);
@@ -321,7 +321,7 @@ fn a_locked_store_does_not_keep_the_server_from_ending() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     for (n, writer) in writers.iter_mut().enumerate() {
         let answer = writer.reply(false);
-        // A batch says of each task what became of it.
+        // A batch reports the result of each task.
         let is_batch = n == 1;
         assert_eq!(answer.status, if is_batch { 200 } else { 503 }, "{}", answer.text);
         let code = if is_batch { answer.text_at("/errors/0/code") } else { answer.code() };

@@ -1,4 +1,4 @@
-//! Running a server: the binary, its log, its counters, its description of itself.
+//! Running a server: the binary, its log, its counters, its OpenAPI document.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the command line can do to tasks and lanes: the same here, with the same refusals.
+//! Everything that the command line can do to tasks and lanes also works over HTTP, with the same refusals.
 
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ fn a_lane_is_paused_and_resumed_by_those_who_may() {
         assert_eq!((refused.status, refused.code().as_str()), (403, "management_disabled"));
     }
     let server = Server::with(&["--enable-queue-management"]);
-    // Also before anybody has used it, as on the command line.
+    // Also before its first use, as on the command line.
     let paused = server.post("/lanes/a%2Fb/pause", &json!({"reason": "lunch"}));
     assert_eq!(paused.json(), json!({"lane": "a/b", "paused": true, "changed": true}));
     assert_eq!(server.post("/lanes/a%2Fb/pause", &json!({"reason": "lunch"})).at("/changed"), json!(false));

@@ -107,7 +107,7 @@ fn programs_are_named_only_where_that_is_allowed() {
         assert_eq!((made.status, made.code().as_str()), (403, "programs_disabled"), "{}", made.text);
     }
     assert_eq!(server.post("/routes", &json!({"lane": "l", "settings": {"priority": 3}})).status, 201);
-    // What the file says of the program stays, when something else is changed.
+    // The program in the file stays when another setting is changed.
     let slower = json!({"settings": {"concurrency": 1}});
     let changed = ask(&server, "PATCH", "/routes/work", Some(slower));
     assert_eq!(changed.at("/route/settings"), json!({"command": "/bin/cat", "concurrency": 1}));

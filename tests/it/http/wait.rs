@@ -124,7 +124,7 @@ fn a_claim_whose_client_hangs_up_at_once_is_nobodys() {
     for _ in 0..3 {
         server.client().request("POST", CLAIM, &[], Some(&json!({"lane": "l"})));
     }
-    // One that only ends its side is told that it gets nothing.
+    // One that only closes its side gets a response that there is nothing.
     let mut half = server.client();
     half.request("POST", CLAIM, &[], Some(&json!({"lane": "l"})));
     half.stream.shutdown(Shutdown::Write).unwrap();

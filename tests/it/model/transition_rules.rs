@@ -1,5 +1,5 @@
-//! The fine print of the state machine, beside the table of `transitions.rs`: requests that changed,
-//! answers that come twice, attempts that run out, words that would break a line.
+//! Details of the state machine that the table of `transitions.rs` does not cover: changed requests, repeated
+//! answers, spent attempts, texts with line breaks.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn queued(max_attempts: Option<u32>) -> Task {
     task
 }
 
-/// Applies a command at `seconds`; a refusal must leave the task alone and say so in one line.
+/// Applies a command at `seconds`; a refusal must leave the task unchanged, with a message of one line.
 fn on(task: &mut Task, seconds: i64, request: &RequestCheck, command: &Command) -> Result<Effect, String> {
     let (before, previous) = (task.clone(), task.bookkeeping.response.clone());
     let context = TransitionContext { now: &now(seconds), request, previous: previous.as_ref() };
@@ -199,7 +199,7 @@ fn each_lease_ends_by_the_clock_that_can_be_trusted() {
     for (wall, uptime, live) in [(499, 499, true), (500, 0, false), (-60, 0, true), (-61, 0, false)] {
         assert_eq!(task.lease_is_live(&at_moment(wall, uptime, "b1")), live, "{wall} {uptime}");
     }
-    // Where the system tells no boot id, the uptime cannot be trusted.
+    // If the system has no boot id, the uptime cannot be trusted.
     let lease = LeaseClock { expires_at: at(500), boot: String::new(), until: i64::MAX };
     task.bookkeeping.lease = Some(lease);
     assert!(!task.lease_is_live(&at_moment(500, 0, "")));

@@ -1,4 +1,4 @@
-//! The state machine, written down: what every command does to a task in every state.
+//! The table of the state machine: the effect of every command on a task in every state.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use lanes::internals::model::{
 
 const ID: &str = "20261121T065000000000Z-c-0123456789ab-000001";
 
-/// Each cell says where the task stands after the command of its row: a state, `=` when nothing was
-/// to be done, `no` when the command is refused, `bad` when its own words are off. The token `mine`
-/// is that of the task's last claim, so on a queued task it is the token of a claim that is over.
+/// Each cell is the state of the task after the command of its row: a state, `=` when nothing was to be done, `no`
+/// when the command is refused, `bad` when its arguments are invalid. The token `mine` is that of the task's last
+/// claim, so on a queued task it is the token of a claim that is over.
 ///
 /// States: `future` and `due` are scheduled; `live` and `last` are held (`last` in the last of three
 /// attempts); `expired` and `spent` are claimed under a lease that has ended (`spent` in the last
@@ -54,7 +54,7 @@ fn at(seconds: i64) -> Time {
     Time::from_micros((1_795_244_400 + seconds) * 1_000_000)
 }
 
-/// The moment of all decisions; tasks were claimed 100 seconds before.
+/// The time of all commands; tasks were claimed 100 seconds before.
 fn now() -> Now {
     Now { wall: at(0), uptime: 5_000_000_000, boot: "b1".to_string() }
 }
@@ -108,7 +108,7 @@ fn task(state: &str) -> Task {
     task
 }
 
-/// The column that a task belongs to now; `last` is told as `live`.
+/// Returns the column that a task belongs to now; `last` counts as `live`.
 fn state_of(task: &Task) -> &'static str {
     let spent = task.availability(&now()) == Availability::Spent;
     match &task.status {

@@ -1,4 +1,4 @@
-//! What is offered to a worker, and what is passed over without holding up the rest.
+//! Which tasks a worker is offered, and which are skipped without delaying the others.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Fixture {
         self.clock.pass(seconds * 1_000_000);
     }
 
-    /// A task whose request is a file that says `text`, in the lane `lane`.
+    /// Submits a task to `lane` whose request is a file with the content `text`.
     fn submit(&self, lane: &str, text: &str, delay: i64) -> Task {
         self.pass(1);
         let path = match text {
@@ -49,7 +49,7 @@ impl Fixture {
         self.store.submit(new).unwrap().task
     }
 
-    /// What is offered and then given to a worker; both must agree.
+    /// Returns the task that is offered and then claimed; both must agree.
     fn next(&self, lanes: &[&str]) -> Option<TaskId> {
         let lanes = lanes.iter().map(|lane| lane.to_string()).collect();
         let want = LaneQuery { lanes, filter: Filter::default() };
@@ -119,7 +119,7 @@ fn a_delay_that_ended_is_undone_by_a_clock_set_back() {
     let task = fixture.submit("l", "later", 30);
     let other = fixture.submit("other", "other", 0);
     fixture.pass(30);
-    // Somebody looked, so that the task stands among those that can be claimed.
+    // A search has moved the task to those that can be claimed.
     assert_eq!(fixture.next(&["other", "l"]).unwrap(), other.id);
     assert_eq!(fixture.store.next_due(&["l".into()]).map(Time::micros), Some(task_until(&task)));
     fixture.pass(-20);

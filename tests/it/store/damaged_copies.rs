@@ -1,5 +1,5 @@
-//! Copies of what tasks say that are wrong, planted or in the way: none of them hides a task, an answer
-//! or an event, or lets something happen twice.
+//! Copies that contradict their tasks, are planted, or block a name: none of them hides a task, an answer or an
+//! event, or makes anything happen twice.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -94,7 +94,7 @@ fn a_damaged_key_file_lets_nothing_be_submitted_twice() {
         let batch: Vec<_> = store.submit_batch(vec![keyed(), keyed()]).unwrap();
         assert!(batch.into_iter().all(|done| done.unwrap().task.id == first.id), "{garbage:?}");
     }
-    // That of a task which is gone keeps nobody out.
+    // The key of a removed task blocks no submit.
     fs::write(&file, "garbage").unwrap();
     fs::remove_dir_all(store.root().join("tasks").join(first.id.as_str())).unwrap();
     assert!(!store.submit(keyed()).unwrap().existing);

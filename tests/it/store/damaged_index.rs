@@ -1,4 +1,4 @@
-//! Derived files that are damaged, lost or of another time: the queue finds every task all the same.
+//! Derived files that are damaged, lost or outdated: the queue still finds every task.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -178,7 +178,7 @@ fn chunk(index: &Path, set: &str) -> PathBuf {
     below(&below(&index.join("lanes"), "a-lane").join(set), "0")
 }
 
-/// What is done with the damaged store before all its tasks are asked for, beside a claim.
+/// The first operation on the damaged store, other than a claim, before all tasks are claimed.
 const FIRST: [&str; 3] = ["peek", "submit", "note"];
 
 #[test]
@@ -462,7 +462,7 @@ fn a_key_stays_with_the_task_that_was_retried_last() {
         fixture.clock.pass(1000);
         newest.push(store.retry(&old.id, "me").unwrap().task);
     }
-    // Another implementation adds a task, so that the index looks through the newest ones.
+    // Another implementation adds a task, so that the index reads the newest ones.
     fixture.add_foreign(&newest[0], "20991231T000000000000Z-x-0123456789ab");
     assert_eq!(store.queue_depth(LANE).unwrap(), 9);
     for (number, task) in newest.iter().enumerate() {

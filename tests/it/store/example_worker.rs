@@ -21,7 +21,7 @@ fn the_example_worker_answers_the_tasks_of_a_lane() {
     let failing = sandbox.submit("shout", &["--prompt", "hello"]);
     assert!(run("exit 3").status.success());
     assert_eq!(sandbox.json(&["show", &failing, "--json"])["task"]["state"], "failed");
-    // Without arguments it says how it is used.
+    // Without arguments it prints its usage.
     let usage = clean_with_path(&program).output().unwrap();
     assert!(!usage.status.success() && String::from_utf8_lossy(&usage.stderr).contains("usage: worker"));
 }

@@ -1,4 +1,4 @@
-//! `fsck`: every kind of damage is found, named and put right, and nothing is lost by it.
+//! `fsck`: every kind of damage is found, named and repaired without loss.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -20,8 +20,7 @@ fn codes(report: &FsckReport) -> Vec<&'static str> {
     report.counts.keys().copied().collect()
 }
 
-/// Checks that `code` is all that is found, that nothing changes without repair, and that after a
-/// repair all is well.
+/// Checks that `code` is the only finding, that nothing changes without repair, and that a repair fixes it.
 fn heals(store: &Store, code: &str) -> FsckReport {
     assert_eq!(codes(&check(store)), [code]);
     assert!(!store.root().join("quarantine").exists(), "a check changes nothing");

@@ -1,4 +1,4 @@
-//! `gc`: what it removes, what it must not touch, and what is left consistent behind it.
+//! `gc`: what it removes, what it keeps, and the consistency of the rest.
 
 use std::fs;
 use std::time::Duration;

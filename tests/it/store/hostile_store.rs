@@ -1,5 +1,5 @@
-//! Broken tasks among good ones, and links planted to lead outside: the others go on, and nothing
-//! beyond the state directory is touched.
+//! Broken tasks among good ones, and planted links that lead outside: the other tasks work, and nothing outside
+//! the state directory is touched.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -148,7 +148,7 @@ const BREAKAGES: &[(&str, Breakage)] = &[
     }),
 ];
 
-/// The queue works but for the broken tasks, which are reported one by one.
+/// Checks that the queue works except for the broken tasks, which are reported one by one.
 fn check_others(fixture: &Fixture, what: &str, store: &Store, good: &[TaskId], broken: usize) {
     let (mut readable, mut reported) = (Vec::new(), 0);
     store
@@ -242,7 +242,7 @@ fn a_planted_history_is_not_followed() {
             let _ = std::fs::remove_file(&path);
             plant(&fixture.outside(), &path);
             let outside = fixture.snapshot();
-            // As another implementation's write, so that the history must be looked at.
+            // Like a write by another implementation, so that the history must be read.
             let file = path.with_file_name("task.json");
             let text = std::fs::read_to_string(&file).unwrap();
             std::fs::write(&file, text.replacen("\"updated_at\": \"2026", "\"updated_at\": \"2025", 1))
@@ -379,7 +379,7 @@ fn a_request_that_comes_to_lead_into_the_store_is_not_read() {
     let sha256 = lanes::internals::digest::sha256_file(&file).unwrap();
     new.request = NewRequest::File { path: file.to_string_lossy().into_owned(), sha256 };
     let asked = store.submit(new).unwrap().task;
-    // Of the same content, so that the fingerprint says nothing.
+    // With the same content, so that the fingerprint does not differ.
     std::fs::remove_file(&file).unwrap();
     link(&secret, &file);
     let refused = store.claim(&asked.id, "me", Duration::from_secs(60)).unwrap_err().to_string();

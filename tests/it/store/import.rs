@@ -1,4 +1,4 @@
-//! What `import` refuses: everything that no submit and no command after it could have made.
+//! What `import` refuses: every task that submits and later commands could not have made.
 
 use std::fs;
 use std::time::Duration;

@@ -149,7 +149,7 @@ fn a_damaged_file_of_many_keys_is_written_anew() {
                 store.submit(again(&fixture, n)).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert!(submitted.existing && submitted.task.id == task.id, "{what}: {}", key(n));
         }
-        // In place, so that nothing but a look at it tells.
+        // In place, so that only reading it shows the damage.
         damage(&packed(&fixture));
         let sealed = fs::File::open(indexes(&fixture).join("keys")).unwrap();
         let seal = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
