@@ -30,7 +30,7 @@ pub mod dispatch {
     }
     pub mod output {
         pub use crate::dispatch::output::{
-            Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals, Usage,
+            Baseline, Format, MAX_TEXT_BYTES, Note, RunReport, StreamParser, Tokens, Totals, Usage,
         };
     }
     pub mod run {

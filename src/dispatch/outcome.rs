@@ -94,7 +94,7 @@ pub enum ResetTime {
 pub struct VendorRefusal {
     /// Kind of the refusal.
     pub cause: CooldownCause,
-    /// When it ends, if the vendor said so.
+    /// When it ends, if the vendor reported it.
     pub reset: Option<ResetTime>,
     /// The one model that it concerns, as the vendor names it.
     pub model: Option<String>,
@@ -152,16 +152,16 @@ impl Interruption {
     /// What was expected, for people.
     pub fn list_from_yaml(value: &serde_yaml::Value) -> Result<Vec<Self>, String> {
         let expected = || format!("expected a list of {}", Self::ALL.map(Self::as_str).join(", "));
-        let words = value.as_sequence().ok_or_else(expected)?;
-        let parse = |word: &serde_yaml::Value| {
-            let word = word.as_str()?;
-            Self::ALL.into_iter().find(|cut| cut.as_str() == word)
+        let names = value.as_sequence().ok_or_else(expected)?;
+        let parse = |name: &serde_yaml::Value| {
+            let name = name.as_str()?;
+            Self::ALL.into_iter().find(|interruption| interruption.as_str() == name)
         };
-        words.iter().map(parse).collect::<Option<_>>().ok_or_else(expected)
+        names.iter().map(parse).collect::<Option<_>>().ok_or_else(expected)
     }
 
     /// Describes the interruption to the agent.
-    pub const fn words(self) -> &'static str {
+    pub const fn describe(self) -> &'static str {
         match self {
             Self::Limit => "the service let you go no further, as at a usage limit",
             Self::Timeout => "its time was up",

@@ -87,9 +87,9 @@ impl UsageTotals {
         let (exact, least) = (record.tokens, record.at_least_tokens);
         self.spent(record.cost_usd, exact, record.at_least_cost_usd, least);
         if !record.not_started {
-            let is_told = record.cost_usd.is_some() || exact.is_some();
+            let has_usage = record.cost_usd.is_some() || exact.is_some();
             self.runs_at_least += u64::from(least.is_some());
-            self.runs_untold += u64::from(!is_told && least.is_none());
+            self.runs_untold += u64::from(!has_usage && least.is_none());
             self.runs_unpriced += u64::from(exact.is_some() && record.cost_usd.is_none());
         }
     }
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn runs_that_were_cut_short_count_with_the_least_and_the_rest_is_told() {
         let tokens = |input| Some(Tokens { input, ..Tokens::default() });
-        let told = UsageRecord { cost_usd: Some(1.0), tokens: tokens(10), ..record(1.0, "completed") };
+        let reported = UsageRecord { cost_usd: Some(1.0), tokens: tokens(10), ..record(1.0, "completed") };
         let cut = UsageRecord {
             at_least_cost_usd: Some(0.5),
             at_least_tokens: tokens(4),
@@ -224,13 +224,13 @@ mod tests {
         let silent = record(1.0, "withheld");
         let never = UsageRecord { not_started: true, ..record(0.0, "withheld") };
         let unpriced = UsageRecord { tokens: tokens(3), ..record(1.0, "completed") };
-        let all = stats([told.clone(), cut, silent, never, unpriced], Period::default()).all;
+        let all = stats([reported.clone(), cut, silent, never, unpriced], Period::default()).all;
         assert_eq!((all.cost_usd, all.at_least_cost_usd), (Some(1.0), Some(0.5)));
         assert_eq!((all.tokens, all.at_least_tokens), (tokens(13), tokens(4)));
         assert_eq!((all.runs_at_least, all.runs_untold, all.runs_unpriced), (1, 1, 1));
         assert_eq!(all.known_cost(), Some((1.5, true)));
         assert_eq!(all.known_tokens().map(|(tokens, least)| (tokens.input, least)), Some((17, true)));
-        let all = stats([told], Period::default()).all;
+        let all = stats([reported], Period::default()).all;
         assert_eq!(all.known_cost(), Some((1.0, false)));
         assert_eq!(stats([record(1.0, "error")], Period::default()).all.known_cost(), None);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use lanes::internals::dispatch::outcome::AgentExit;
 use lanes::internals::dispatch::output::{
-    Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals, Usage,
+    Baseline, Format, MAX_TEXT_BYTES, Note, RunReport, StreamParser, Tokens, Totals, Usage,
 };
 use lanes::internals::dispatch::run::classify::classify;
 use lanes::internals::dispatch::run::evidence::RunEvidence;
@@ -195,7 +195,7 @@ fn check(bytes: &[u8], format: Format) {
         for cost in [report.cost_usd, report.totals.cost_usd, least].into_iter().flatten() {
             assert!(cost.is_finite() && cost >= 0.0, "it cost {cost}");
         }
-        assert!(report.text.len() <= LONGEST_TEXT);
+        assert!(report.text.len() <= MAX_TEXT_BYTES);
         for exit in [AgentExit::Code(0), AgentExit::Code(1), AgentExit::Signal(15)] {
             let now = Time::from_micros(1_795_000_000_000_000);
             let run = RunEvidence {

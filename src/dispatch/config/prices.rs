@@ -136,7 +136,7 @@ prices:
 
     fn report(model: Option<&str>, tokens: Tokens) -> RunReport {
         let mut report = RunReport { tokens: Some(tokens), ..RunReport::default() };
-        report.name_model(model);
+        report.attribute_to_model(model);
         prices(TEXT).expect("valid").complete(&mut report);
         report
     }

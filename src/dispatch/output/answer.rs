@@ -1,4 +1,4 @@
-//! What an answer says besides its text: a verdict, how far the work came, a JSON value.
+//! Parses an answer: its verdict, its closing status, its JSON value.
 
 use std::ops::Range;
 
@@ -7,30 +7,30 @@ use serde_json::Value;
 use super::report::BackgroundWork;
 use crate::model::Verdict;
 
-/// How many lines at the end of an answer may hold its closing lines.
+/// Number of last lines of an answer that may be closing lines.
 const CLOSING_LINES: usize = 8;
 
-/// How many beginnings of a value are tried in a text that is no JSON as a whole.
-const MOST_VALUES: usize = 1000;
+/// Maximum number of positions at which a JSON value in a text is tried.
+const MAX_VALUE_STARTS: usize = 1000;
 
-/// How far the agent says it came, in a line `STATUS: …` at the end.
+/// How far the work got according to the agent: the line `STATUS: …` at the end of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClosingStatus {
-    /// Everything that was asked for.
+    /// The whole task is done.
     Done,
-    /// A part of it.
+    /// A part of the task is done.
     Partial,
-    /// It needs something that it cannot get by itself.
+    /// The agent needs something that it cannot get by itself.
     Blocked,
 }
 
 impl ClosingStatus {
-    /// Whether the work goes on to the next lane after an answer that closes so, or with no word about it.
+    /// Returns whether a follow-up task is submitted after an answer with this status, or without one.
     pub fn is_success(closing: Option<Self>) -> bool {
         matches!(closing, None | Some(Self::Done))
     }
 
-    /// The word in answers and metadata.
+    /// Returns the name in answers and metadata.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -39,7 +39,8 @@ impl ClosingStatus {
         }
     }
 
-    /// Agents were told three words; those they put in their place mean the same. `word` has lost its underscores.
+    /// Parses a status in lower case and without underscores. Agents also use synonyms of the three names that the prompt
+    /// gives them.
     fn parse(word: &str) -> Option<Self> {
         match word {
             "done" | "complete" | "completed" => Some(Self::Done),
@@ -49,8 +50,8 @@ impl ClosingStatus {
         }
     }
 
-    /// How far the work came when some of what the agent started in the background was cut short. What the agent
-    /// says itself counts, except that it cannot know of agents that were cut short after its last word.
+    /// Returns the closing status in view of background work that did not complete. The agent's own status counts,
+    /// except that it cannot know about background agents that ended after its answer.
     pub fn with_unfinished_work(closing: Option<Self>, unfinished_work: &[BackgroundWork]) -> Option<Self> {
         let is_unknown_agent = |work: &BackgroundWork| !work.is_command && !work.is_known;
         match closing {
@@ -61,18 +62,18 @@ impl ClosingStatus {
     }
 }
 
-/// The verdict of a `VERDICT:` line at the end of `text`.
+/// Parses the verdict in a `VERDICT:` line at the end of `text`.
 pub(crate) fn verdict(text: &str) -> Option<Verdict> {
     closing_word(text, "verdict", Verdict::parse)
 }
 
-/// The outcome of a `STATUS:` line at the end of `text`.
+/// Parses the status in a `STATUS:` line at the end of `text`.
 pub(crate) fn closing(text: &str) -> Option<ClosingStatus> {
     closing_word(text, "status", ClosingStatus::parse)
 }
 
-/// What the first word after `label:` means, in the last lines of `text` and in lower case; lines whose word means
-/// nothing are passed over. Agents like to dress such lines as headings, bold text or list items.
+/// Parses the first word after `label:`, in lower case, in the last lines of `text`. Lines that cannot be parsed are
+/// skipped. Agents often format such lines as headings, bold text or list items.
 fn closing_word<T>(text: &str, label: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     let lines = text.lines().rev().filter(|line| !line.trim().is_empty());
     lines.take(CLOSING_LINES).find_map(|line| {
@@ -84,8 +85,11 @@ fn closing_word<T>(text: &str, label: &str, parse: impl Fn(&str) -> Option<T>) -
     })
 }
 
-/// The JSON value an answer was asked to be: the whole text but for its closing lines, or its last fenced
-/// block, or the longest object or array in it. The error says why there is none.
+/// Parses the JSON value of an answer: the whole text except its closing lines, its last fenced block, or the longest
+/// object or array in it.
+///
+/// # Errors
+/// The reason why the whole text is not JSON, for people.
 pub(crate) fn json_value(text: &str) -> Result<Value, String> {
     let whole = without_closing_lines(text).trim();
     let first = match serde_json::from_str(whole) {
@@ -97,7 +101,7 @@ pub(crate) fn json_value(text: &str) -> Result<Value, String> {
     fenced.or(bare).ok_or_else(|| format!("the answer is not JSON: {first}"))
 }
 
-/// `text` without the `STATUS:` and `VERDICT:` lines at its end.
+/// Returns `text` without the `STATUS:` and `VERDICT:` lines at its end.
 fn without_closing_lines(text: &str) -> &str {
     let mut rest = text.trim_end();
     for _ in 0..CLOSING_LINES {
@@ -110,24 +114,24 @@ fn without_closing_lines(text: &str) -> &str {
     rest
 }
 
-/// The insides of all ``` blocks, in order. A fence within `value` is a part of its words.
+/// Returns the contents of all ``` blocks, in order. A fence within `value` belongs to the value.
 fn fenced_blocks<'a>(text: &'a str, value: &Range<usize>) -> Vec<&'a str> {
     let fences = text.match_indices("```").map(|(at, _)| at);
     let fences: Vec<usize> = fences.filter(|at| !value.contains(at)).collect();
     fences.as_chunks::<2>().0.iter().filter_map(|[from, to]| text.get(from + 3..*to)).collect()
 }
 
-/// The value of a block, with or without the name of a language before it.
+/// Parses the value of a block, with or without the name of a language before it.
 fn block_value(block: &str) -> Option<Value> {
     let unnamed = block.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
     [block, unnamed].iter().find_map(|text| serde_json::from_str(text.trim()).ok())
 }
 
-/// The longest object or array in `text`, and where it stands.
+/// Returns the longest object or array in `text` and its position.
 fn longest_value(text: &str) -> Option<(Range<usize>, Value)> {
     let mut longest: Option<(Range<usize>, Value)> = None;
     let mut at = 0;
-    for _ in 0..MOST_VALUES {
+    for _ in 0..MAX_VALUE_STARTS {
         let Some(next) = text[at..].find(['{', '[']) else { break };
         let start = at + next;
         let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
@@ -176,11 +180,11 @@ mod tests {
             is_known,
         };
         let with = |closing, work| ClosingStatus::with_unfinished_work(closing, &[work]);
-        // An agent that was cut short after the last word: whatever that word was.
+        // A background agent that ended after the answer, whatever its status.
         assert_eq!(with(None, work(false, false)), Some(ClosingStatus::Partial));
         assert_eq!(with(Some(ClosingStatus::Done), work(false, false)), Some(ClosingStatus::Partial));
         assert_eq!(with(Some(ClosingStatus::Blocked), work(false, false)), Some(ClosingStatus::Blocked));
-        // What the agent knew of is judged by its own word.
+        // The agent knew about the end, so its own status counts.
         assert_eq!(with(Some(ClosingStatus::Done), work(false, true)), Some(ClosingStatus::Done));
         assert_eq!(with(None, work(false, true)), Some(ClosingStatus::Partial));
         // A command that it left running.

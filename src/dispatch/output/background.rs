@@ -13,9 +13,9 @@ use super::one_line;
 use super::report::{BackgroundEnd, BackgroundWork};
 
 /// Maximum length of a description, in characters.
-const LONGEST_NAME: usize = 80;
+const MAX_NAME_CHARS: usize = 80;
 /// Maximum number of tasks kept. A run has few, unless something floods the stream.
-const MOST_TASKS: usize = 10_000;
+const MAX_TASKS: usize = 10_000;
 
 /// One background task of an agent.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +127,7 @@ impl Background {
     }
 
     fn change(&mut self, id: &str, change: impl FnOnce(&mut BackgroundTask)) {
-        if !id.is_empty() && (self.tasks.contains_key(id) || self.tasks.len() < MOST_TASKS) {
+        if !id.is_empty() && (self.tasks.contains_key(id) || self.tasks.len() < MAX_TASKS) {
             change(self.tasks.entry(id.to_string()).or_default());
         }
     }
@@ -197,7 +197,7 @@ fn set_name(task: &mut BackgroundTask, value: &Value) {
     }
     let named = some_text(value, "description").or_else(|| some_text(value, "summary"));
     if let Some(name) = named.filter(|_| task.name.is_empty()) {
-        task.name = one_line(&name, LONGEST_NAME);
+        task.name = one_line(&name, MAX_NAME_CHARS);
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
         assert!(report.has_final_result());
         assert_eq!(report.unfinished_work.len(), 1, "{:?}", report.unfinished_work);
         assert!(!report.unfinished_work[0].is_known);
-        assert_eq!(report.unfinished_work[0].words(), "background agent \"look\" was stopped");
+        assert_eq!(report.unfinished_work[0].describe(), "background agent \"look\" was stopped");
         // Even a notice without any start counts.
         let (report, _) = read(&[&stopped, &result("x")]);
         assert_eq!(report.unfinished_work.len(), 1);
@@ -307,7 +307,7 @@ mod tests {
         assert!(is_interim(&report) && !done[2]);
         let (report, done) = read(&[&command, SAYS, &result("The server runs.\\nSTATUS: done")]);
         assert!(report.has_final_result() && done[2]);
-        assert_eq!(report.unfinished_work[0].words(), "background command \"look\" had not ended");
+        assert_eq!(report.unfinished_work[0].describe(), "background command \"look\" had not ended");
         let (last, stopped) = (result("The server runs.\\nSTATUS: done"), notified("stopped"));
         let (report, done) = read(&[&command, SAYS, &last, &stopped, EMPTY]);
         assert!(report.has_final_result() && done[4], "stopped with the program, which nobody waits for");

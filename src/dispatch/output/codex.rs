@@ -10,7 +10,7 @@ use super::usage::Tokens;
 /// The end of a program's message about a file that the sandbox keeps read-only.
 const READ_ONLY: &str = "Read-only file system";
 /// Maximum length of such a message that is reported, in characters.
-const LONGEST_REFUSAL: usize = 300;
+const MAX_REFUSAL_CHARS: usize = 300;
 
 #[derive(Debug, Default)]
 pub(super) struct Codex {
@@ -116,7 +116,7 @@ fn completed(item: &Value, report: &mut RunReport) -> Option<String> {
             // The sandbox refuses through the file system, and a shell may exit with 0 nevertheless.
             let mut lines = text(item, "aggregated_output").lines();
             if let Some(line) = lines.find(|line| line.ends_with(READ_ONLY)) {
-                let call = format!("{}: {}", text(item, "command"), one_line(line, LONGEST_REFUSAL));
+                let call = format!("{}: {}", text(item, "command"), one_line(line, MAX_REFUSAL_CHARS));
                 report.denials.push(Denial { call });
             }
             None

@@ -1,7 +1,7 @@
 //! Splits bytes that arrive in pieces of any size into lines of bounded length.
 
 /// Maximum length of a line, in bytes. A result with a long answer is one line, so the limit is generous.
-pub(crate) const LONGEST_LINE: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The unfinished line at the end of the bytes so far.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl LineSplitter {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (piece, after) = (&rest[..end], &rest[end + 1..]);
-            if self.partial.is_empty() && !self.skipping && piece.len() <= LONGEST_LINE {
+            if self.partial.is_empty() && !self.skipping && piece.len() <= MAX_LINE_BYTES {
                 // The common case needs no copy.
                 line(trimmed(piece));
             } else {
@@ -48,7 +48,7 @@ impl LineSplitter {
         if self.skipping {
             return;
         }
-        if self.partial.len() + piece.len() > LONGEST_LINE {
+        if self.partial.len() + piece.len() > MAX_LINE_BYTES {
             self.skipping = true;
             self.overlong += 1;
             self.partial = Vec::new();
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn an_endless_line_is_skipped_up_to_its_end() {
-        let block = vec![b'x'; LONGEST_LINE / 2 + 1];
+        let block = vec![b'x'; MAX_LINE_BYTES / 2 + 1];
         let (out, overlong) = lines(&[b"a\n", &block, &block, &block, b"tail\nb\n"]);
         assert_eq!(out, ["a", "b"]);
         assert_eq!(overlong, 1);

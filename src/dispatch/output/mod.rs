@@ -32,10 +32,10 @@ use self::line_splitter::LineSplitter;
 pub(crate) use json::status_in;
 
 /// Maximum size of the answer of a program whose whole output is the answer, in bytes.
-pub const LONGEST_TEXT: usize = 16 * 1024 * 1024;
+pub const MAX_TEXT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Maximum size of a line about usage limits that is kept, in bytes.
-const LONGEST_LIMIT_LINE: usize = 16 * 1024;
+const MAX_LIMIT_LINE_BYTES: usize = 16 * 1024;
 
 /// The format of an agent's standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl StreamParser {
     pub fn feed(&mut self, bytes: &[u8], note: &mut dyn FnMut(Note)) {
         let Self { lines, decoder, report, .. } = self;
         if let Decoder::Text(kept) = decoder {
-            let room = LONGEST_TEXT - kept.len();
+            let room = MAX_TEXT_BYTES - kept.len();
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
             report.is_text_truncated |= bytes.len() > room;
         }
@@ -188,7 +188,7 @@ fn read_line(decoder: &mut Decoder, report: &mut RunReport, line: &[u8], note: &
     };
     let is_about_limits =
         value.get("type").and_then(Value::as_str).is_some_and(|name| name.contains("limit"));
-    if is_about_limits && line.len() <= LONGEST_LIMIT_LINE {
+    if is_about_limits && line.len() <= MAX_LIMIT_LINE_BYTES {
         report.add_limit(&value);
     }
     let progress = match decoder {
@@ -257,11 +257,11 @@ mod tests {
     #[test]
     fn text_beyond_the_limit_is_cut_and_marked() {
         let mut parser = StreamParser::new(Format::Text);
-        let block = vec![b'x'; LONGEST_TEXT / 2 + 1];
+        let block = vec![b'x'; MAX_TEXT_BYTES / 2 + 1];
         parser.feed(&block, &mut |_| {});
         parser.feed(&block, &mut |_| {});
         let report = parser.finish(&Baseline::Fresh);
-        assert_eq!(report.text.len(), LONGEST_TEXT);
+        assert_eq!(report.text.len(), MAX_TEXT_BYTES);
         assert!(report.is_text_truncated);
     }
 }

@@ -1,24 +1,24 @@
 //! Progress of a run for people: single lines of bounded length.
 
-/// Longest progress note, in characters.
-pub(super) const LONGEST_NOTE: usize = 300;
+/// Maximum length of a progress note, in characters.
+pub(super) const MAX_NOTE_CHARS: usize = 300;
 
 /// One line of progress for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// One line without control characters, at most `LONGEST_NOTE` characters.
+    /// One line without control characters, at most `MAX_NOTE_CHARS` characters.
     pub text: String,
 }
 
 impl Note {
-    /// The first words of `text` as one line; nothing if there is nothing to say.
+    /// Creates a note from the beginning of `text`; `None` if it is blank.
     pub fn new(text: &str) -> Option<Self> {
-        let text = one_line(text, LONGEST_NOTE);
+        let text = one_line(text, MAX_NOTE_CHARS);
         (!text.is_empty()).then_some(Self { text })
     }
 }
 
-/// `text` as one line of at most `limit` characters; a cut shows as `…`.
+/// Returns `text` as one line of at most `limit` characters; a truncated line ends with `…`.
 pub(crate) fn one_line(text: &str, limit: usize) -> String {
     let mut out = String::new();
     let mut length = 0;
@@ -47,9 +47,9 @@ mod tests {
         assert_eq!(note.text, "a b [31m c");
         assert_eq!(Note::new(" \n\t"), None);
         let long = Note::new(&"é".repeat(1000)).expect("text");
-        assert_eq!(long.text.chars().count(), LONGEST_NOTE);
+        assert_eq!(long.text.chars().count(), MAX_NOTE_CHARS);
         assert!(long.text.ends_with('…'));
-        let exact = Note::new(&"x".repeat(LONGEST_NOTE)).expect("text");
+        let exact = Note::new(&"x".repeat(MAX_NOTE_CHARS)).expect("text");
         assert!(!exact.text.ends_with('…'));
     }
 }

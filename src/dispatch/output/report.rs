@@ -1,4 +1,4 @@
-//! What is known about a run once its output has been read.
+//! The report of a run: the facts that its output contains.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::usage::{CostSource, Tokens, Usage, UsageLowerBound};
 /// Figures that a vendor counts from the start of a conversation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// Dollars.
+    /// Cost in US dollars.
     pub cost_usd: Option<f64>,
     /// Tokens.
     pub tokens: Option<Tokens>,
@@ -16,57 +16,57 @@ pub struct Totals {
     pub usage: Option<Usage>,
 }
 
-/// What came before this run in its conversation.
+/// The totals of a conversation before a run, which the figures of that run are counted from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Baseline {
-    /// Nothing: the conversation starts with this run.
+    /// Zero: the conversation starts with this run.
     #[default]
     Fresh,
-    /// The conversation goes on; these were its totals after the run before.
+    /// The totals after the previous run of the conversation.
     Resumed(Totals),
-    /// The conversation goes on after runs whose part of its totals is not known in full, as they were cut short.
+    /// The totals are incomplete: later runs of the conversation were interrupted before they reported any.
     AfterInterruption {
-        /// The last totals that are known; zero if no run since the conversation's start told any.
+        /// Last reported totals; zero if no run of the conversation has reported any.
         totals: Totals,
-        /// What is counted of the runs since then.
+        /// Lower bound of the usage of the runs since then.
         counted: UsageLowerBound,
     },
 }
 
-/// A tool call that was not permitted.
+/// A denied tool call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// The tool, with the command or path it was denied for.
+    /// Name of the tool, with the command or path.
     pub call: String,
 }
 
-/// How work in the background ended that did not come to its own end.
+/// How background work ended that did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackgroundEnd {
-    /// It was still going on when the agent's program ended.
+    /// It was still running when the agent's program exited.
     Outstanding,
-    /// Somebody stopped it.
+    /// It was stopped.
     Stopped,
     /// It failed.
     Failed,
 }
 
-/// Work that the agent started in the background and that did not come to its own end.
+/// Work that an agent started in the background and that did not complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackgroundWork {
-    /// What it was, in the agent's words.
+    /// Description by the agent.
     pub name: String,
-    /// A shell command, not an agent.
+    /// Whether it is a shell command; otherwise it is an agent.
     pub is_command: bool,
     /// How it ended.
     pub end: BackgroundEnd,
-    /// The agent went on after that, so it knew.
+    /// Whether the agent knows about the end, because it continued afterwards.
     pub is_known: bool,
 }
 
 impl BackgroundWork {
-    /// What happened, in a person's words.
-    pub fn words(&self) -> String {
+    /// Describes the work and its end for people.
+    pub fn describe(&self) -> String {
         let kind = if self.is_command { "command" } else { "agent" };
         let end = match self.end {
             BackgroundEnd::Outstanding => "had not ended",
@@ -136,7 +136,7 @@ pub struct RunReport {
     pub is_text_truncated: bool,
     /// Whether the model has produced a message or a tool call.
     pub has_worked: bool,
-    /// Background work that did not finish by itself.
+    /// Background work that did not complete.
     pub unfinished_work: Vec<BackgroundWork>,
     /// Error messages of the agent.
     pub errors: Vec<String>,
@@ -205,26 +205,26 @@ impl RunReport {
         }
     }
 
-    /// Remembers a model, each once.
+    /// Adds a model unless it is known.
     pub fn add_model(&mut self, model: &str) {
         if !model.is_empty() && !self.models.iter().any(|known| known == model) {
             self.models.push(model.to_string());
         }
     }
 
-    /// Remembers an object about limits; the last few are kept, as each replaces those before.
+    /// Adds an object about limits. Only the last few are kept, because each replaces the earlier ones.
     pub fn add_limit(&mut self, event: &Value) {
-        const MOST: usize = 8;
-        if self.limits.len() == MOST {
+        const MAX_LIMITS: usize = 8;
+        if self.limits.len() == MAX_LIMITS {
             self.limits.remove(0);
         }
         self.limits.push(event.clone());
     }
 
-    /// Takes `asked` for the model of a run that does not name its own, and what was used for that of the only model.
-    pub fn name_model(&mut self, asked: Option<&str>) {
+    /// Assumes the requested model if the output names none, and attributes the usage to the model if there is only one.
+    pub fn attribute_to_model(&mut self, requested: Option<&str>) {
         if self.models.is_empty() {
-            self.add_model(asked.unwrap_or_default());
+            self.add_model(requested.unwrap_or_default());
         }
         let [model] = self.models.as_slice() else { return };
         if let Some(tokens) = self.tokens.filter(|_| self.usage.0.is_empty()) {
@@ -235,11 +235,11 @@ impl RunReport {
         }
     }
 
-    /// Remembers an error text, bounded in number and length.
+    /// Adds an error message; number and length are limited.
     pub fn add_error(&mut self, text: &str) {
-        const MOST: usize = 20;
+        const MAX_ERRORS: usize = 20;
         let text = one_line(text, 2000);
-        if !text.is_empty() && self.errors.len() < MOST {
+        if !text.is_empty() && self.errors.len() < MAX_ERRORS {
             self.errors.push(text);
         }
     }

@@ -14,14 +14,14 @@ use super::report::{Baseline, RunReport, Totals};
 use super::usage::{Tokens, Usage, UsageLowerBound, plus_cost};
 
 /// Number of messages for which further lines are expected. The lines of a message are close together.
-const MOST_OPEN: usize = 1000;
+const MAX_OPEN_MESSAGES: usize = 1000;
 
 /// The usage of a run so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// The sum of what the results report since their previous ones.
     reported: Option<Usage>,
-    cost_told: Option<f64>,
+    reported_cost: Option<f64>,
     /// The conversation's total before this run, from the first result that reports both figures.
     before: Option<Usage>,
     /// The conversation's total, from the last result.
@@ -43,7 +43,7 @@ impl Tally {
         let total = by_model(value, "modelUsage");
         if let Some((since, cost)) = by_model(value, "model_usage_since_last_result") {
             if let Some(cost) = cost {
-                self.cost_told = Some(plus_cost(self.cost_told, cost));
+                self.reported_cost = Some(plus_cost(self.reported_cost, cost));
             }
             if let Some(since) = since {
                 self.reported.get_or_insert_default().add_all(&since);
@@ -68,7 +68,7 @@ impl Tally {
 
     /// Writes the usage of the run into `report` once the output has ended.
     pub(super) fn finish(self, report: &mut RunReport, baseline: &Baseline) {
-        let cost_usd = run_cost(self.cost_told, self.total_cost, baseline);
+        let cost_usd = run_cost(self.reported_cost, self.total_cost, baseline);
         let usage = self.run_usage(baseline);
         report.totals = Totals { cost_usd: self.total_cost, tokens: None, usage: self.total };
         let rest = self.since_result.usage();
@@ -125,7 +125,7 @@ impl Messages {
         }
         self.open.insert(id.to_string(), (model.to_string(), tokens));
         self.order.push_back(id.to_string());
-        if self.order.len() > MOST_OPEN
+        if self.order.len() > MAX_OPEN_MESSAGES
             && let Some((model, tokens)) = self.order.pop_front().and_then(|id| self.open.remove(&id))
         {
             self.closed.add(&model, tokens, None);
@@ -280,12 +280,12 @@ mod tests {
     #[test]
     fn many_messages_are_summed_up_within_bounds() {
         let mut messages = Messages::default();
-        for n in 0..MOST_OPEN * 3 {
+        for n in 0..MAX_OPEN_MESSAGES * 3 {
             let tokens = Tokens { input: 1, ..Tokens::default() };
             messages.add(&n.to_string(), "m", tokens);
             messages.add(&n.to_string(), "m", tokens);
         }
-        assert!(messages.open.len() <= MOST_OPEN);
-        assert_eq!(messages.usage().tokens().input, MOST_OPEN as u64 * 3);
+        assert!(messages.open.len() <= MAX_OPEN_MESSAGES);
+        assert_eq!(messages.usage().tokens().input, MAX_OPEN_MESSAGES as u64 * 3);
     }
 }

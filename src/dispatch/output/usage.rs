@@ -78,9 +78,9 @@ pub struct Usage(pub BTreeMap<String, ModelUsage>);
 impl Usage {
     /// Adds the usage of a model. Names come from the agent's output: those beyond a limit share one name.
     pub fn add(&mut self, model: &str, tokens: Tokens, cost_usd: Option<f64>) {
-        const MOST_MODELS: usize = 100;
+        const MAX_MODELS: usize = 100;
         let name = one_line(model, 200);
-        let fits = self.0.len() < MOST_MODELS || self.0.contains_key(&name);
+        let fits = self.0.len() < MAX_MODELS || self.0.contains_key(&name);
         let entry = self.0.entry(if fits { name } else { "others".to_string() }).or_default();
         entry.tokens = entry.tokens.plus(tokens);
         if let Some(cost) = cost_usd {

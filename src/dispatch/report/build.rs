@@ -19,7 +19,7 @@ use crate::model::{ClaimToken, FailureClass, Status, Task, Time};
 /// Delay of a task whose conversation is in use by another run.
 const BUSY_DELAY: Duration = Duration::from_secs(5);
 /// Delay of a task whose agent could not be started because of an error of the store.
-const TROUBLE_DELAY: Duration = Duration::from_secs(10);
+const STORE_ERROR_DELAY: Duration = Duration::from_secs(10);
 
 /// The run to report, and everything the report depends on.
 pub(crate) struct ReportInput<'a> {
@@ -68,7 +68,7 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
         RunOutcome::NotStarted(trouble) => {
             let message = format!("its agent was not started: {trouble}");
             let event = DispatchEvent::Returned { task_id: id, message: message.clone() };
-            (release(&message, TROUBLE_DELAY, None), event, "withheld")
+            (release(&message, STORE_ERROR_DELAY, None), event, "withheld")
         }
         RunOutcome::Stopped(StopReason::Shutdown) => {
             let reason = DISPATCHER_STOPPED;
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(report.record.outcome, "overloaded");
         let (report, _) = report_of(RunOutcome::NotStarted("locked".to_string()), &route).expect("a report");
         assert!(
-            matches!(report.action, ReportAction::Release { spent: None, delay: TROUBLE_DELAY, .. }),
+            matches!(report.action, ReportAction::Release { spent: None, delay: STORE_ERROR_DELAY, .. }),
             "{:?}",
             report.action
         );

@@ -252,7 +252,7 @@ fn deliver_with_retries(
     let mut pause = FIRST_RETRY_PAUSE;
     loop {
         let error = match report.save_and_deliver(context.store, &warn) {
-            Ok(told) => return Ok(told),
+            Ok(delivery) => return Ok(delivery),
             Err(error) => error,
         };
         let is_over = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid);

@@ -1,4 +1,4 @@
-//! Reports the end of a run to the queue, exactly once whatever happens meanwhile.
+//! Reports the end of a run to the queue, exactly once, even if the dispatcher dies in between.
 //!
 //! The report is first written durably into the attempt's directory; then its steps are executed. Every step
 //! is idempotent: a response repeated under the same token changes nothing, a release under an old token is
@@ -29,12 +29,12 @@ use crate::{Error, Result};
 /// Name of the report's file in the attempt's directory.
 pub(crate) const REPORT_FILE: &str = "report.json";
 /// Maximum size of a report that is read, in bytes.
-const LARGEST: u64 = 256 * 1024 * 1024;
+const MAX_REPORT_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The end of a run and everything that follows from it.
+/// The report of a run: the change of its task, a follow-up task, and a line of the usage log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// The task.
+    /// Id of the task.
     pub task_id: String,
     /// Number of the claim.
     pub fence: u64,
@@ -42,15 +42,15 @@ pub(crate) struct Report {
     pub token: ClaimToken,
     /// Owner of the claim.
     pub owner: String,
-    /// What to do with the task.
+    /// Change of the task.
     pub action: ReportAction,
-    /// A task to submit once this one has ended.
+    /// Task to submit after this one.
     pub follow_up: Option<FollowUp>,
     /// The run's record for the usage log.
     pub record: UsageRecord,
 }
 
-/// What a report does with the task.
+/// The change of the task that a report requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum ReportAction {
@@ -63,7 +63,7 @@ pub(crate) enum ReportAction {
         class: Option<FailureClass>,
         /// The answer, or the reason of the failure.
         body: String,
-        /// A verdict of the agent; one that only a newer version knows is read as none.
+        /// Verdict of the agent; an unknown one, which a later version may write, is read as `None`.
         #[serde(default, deserialize_with = "read_verdict")]
         verdict: Option<Verdict>,
         /// Metadata about the run.
@@ -92,8 +92,8 @@ fn write_class<S: Serializer>(class: &Option<FailureClass>, out: S) -> std::resu
 }
 
 fn read_class<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<FailureClass>, D::Error> {
-    let word = String::deserialize(value)?;
-    Ok((!word.is_empty()).then(|| FailureClass::parse(&word)))
+    let class = String::deserialize(value)?;
+    Ok((!class.is_empty()).then(|| FailureClass::parse(&class)))
 }
 
 fn read_verdict<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Verdict>, D::Error> {
@@ -131,7 +131,7 @@ pub(crate) enum ReportDelivery {
 }
 
 impl ReportDelivery {
-    /// What became of a report under a claim that stands so.
+    /// Returns the result of a report under a claim in this state.
     fn of(claim: ClaimState) -> Self {
         match claim {
             ClaimState::Answered => Self::Accepted,
@@ -141,10 +141,11 @@ impl ReportDelivery {
 }
 
 impl Report {
-    /// Writes the report into the attempt's directory and delivers it.
+    /// Writes the report into the attempt's directory and delivers it. `warn` receives a follow-up task that cannot be
+    /// submitted.
     ///
     /// # Errors
-    /// When the store cannot be written just now; the report stays in the outbox and can be delivered later.
+    /// When the store cannot be written at present; a report that is in the outbox can be delivered later.
     pub(crate) fn save_and_deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
         let id = TaskId::parse(&self.task_id)?;
         let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
@@ -161,14 +162,14 @@ impl Report {
         let Some(attempt) = store.existing_attempt(id, fence)? else {
             return Ok(None);
         };
-        let bytes = attempt.read(REPORT_FILE, LARGEST)?;
+        let bytes = attempt.read(REPORT_FILE, MAX_REPORT_BYTES)?;
         let report = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
         report
             .map_err(|error| Error::corrupt(format!("{}: {error}", attempt.file_path(REPORT_FILE).display())))
     }
 
-    /// Tells a report that was written before. A follow-up that cannot be made, now or ever, is told about
-    /// through `warn` and in the task's history.
+    /// Delivers a report that has been written. A follow-up task that can never be submitted is reported to `warn` and
+    /// in the task's history.
     ///
     /// # Errors
     /// As [`Report::save_and_deliver`].
@@ -185,7 +186,7 @@ impl Report {
         }
         store.append_usage(&self.record.to_line())?;
         store.remove_from_outbox(&id, self.fence)?;
-        // What is told needs no proof any more. Where it cannot be taken out, it opens nothing either.
+        // The token is of no further use. If it cannot be removed from the file, it is no longer valid either.
         if let Ok(Some(attempt)) = store.existing_attempt(&id, self.fence) {
             let _ = attempt.redact(REPORT_FILE, self.token.as_str().as_bytes());
         }
@@ -250,39 +251,39 @@ impl Report {
     }
 }
 
-/// How many tasks may follow one another before a person has to look: pipelines and dead letters that lead in a
-/// circle would otherwise run agents for ever.
-const MOST_FOLLOW_UPS: u64 = 16;
+/// Maximum number of tasks in a chain of follow-ups. Pipelines and dead letters that form a circle would otherwise run
+/// agents without end.
+const MAX_FOLLOW_UPS: u64 = 16;
 
-/// How many tasks came before the one that follows `task`.
+/// Returns the number of tasks before the one that follows `task`.
 ///
 /// # Errors
-/// `Refused` when they are too many.
+/// `Refused` beyond the maximum length of a chain.
 fn follow_up_depth(task: &Task) -> Result<u64> {
     let before = task.spec.metadata.get("follow_up_depth").and_then(Value::as_u64).unwrap_or(0);
-    if before >= MOST_FOLLOW_UPS {
+    if before >= MAX_FOLLOW_UPS {
         return Err(Error::refused(format!(
-            "{MOST_FOLLOW_UPS} tasks have followed one another already; see whether on_success and dead_letter_lane \
+            "{MAX_FOLLOW_UPS} tasks have followed one another already; see whether on_success and dead_letter_lane \
              lead in a circle"
         )));
     }
     Ok(before + 1)
 }
 
-/// What became of a follow-up task.
+/// Result of submitting a follow-up task.
 enum FollowUpSubmission {
     /// It was submitted, now or before.
     Submitted,
     /// The task has not ended as the follow-up expects.
     NotDue,
-    /// It cannot be submitted, now or ever: its request is gone, or the queue's rules refuse it.
+    /// It can never be submitted: its request is missing, or the queue refuses it.
     Impossible(Error),
 }
 
-/// Submits the task that follows `task`, unless that has not ended as the follow-up expects.
+/// Submits the task that follows `task` if that has ended as the follow-up expects.
 ///
 /// # Errors
-/// When the store cannot be used just now.
+/// When the store cannot be used at present.
 fn submit_follow_up(
     store: &Store,
     task: &Task,
@@ -305,7 +306,7 @@ fn submit_follow_up(
     };
     let mut metadata = task.spec.metadata.clone();
     metadata.insert("follow_up_depth".to_string(), depth.into());
-    // The next stage is a conversation of its own; the answer reaches it through the thread.
+    // The next task has a new conversation; it receives the answer through the thread.
     metadata.remove("session_id");
     let thread = metadata.get("thread_id").cloned().filter(|id| !id.is_null());
     metadata.insert("thread_id".to_string(), thread.unwrap_or_else(|| task.id.as_str().into()));

@@ -32,7 +32,7 @@ use crate::store::{AbandonedWorker, AttemptDir, DISPATCHER, Store};
 use crate::{Error, Result};
 
 /// Time between SIGTERM and SIGKILL for processes that are left.
-const GRACE: Duration = Duration::from_secs(2);
+const TERMINATE_GRACE: Duration = Duration::from_secs(2);
 
 /// Recovers the tasks of dispatchers that died; `prices` gives the cost of their runs. What cannot be recovered now
 /// is left for the next call.
@@ -166,7 +166,7 @@ fn lost_record(
 
 fn end_run(run: Option<&RunId>) -> Result<()> {
     let Some(run) = run else { return Ok(()) };
-    process_tree::terminate(run, GRACE).map(drop).map_err(|left| {
+    process_tree::terminate(run, TERMINATE_GRACE).map(drop).map_err(|left| {
         Error::new(ErrorKind::Locked, format!("{left} processes of its runs cannot be ended"))
     })
 }
@@ -227,7 +227,7 @@ fn read_report(
         None => Baseline::Fresh,
     };
     let mut report = parser.finish(&baseline);
-    report.name_model(run_file.model.as_deref());
+    report.attribute_to_model(run_file.model.as_deref());
     prices.complete(&mut report);
     Ok(Some(report))
 }

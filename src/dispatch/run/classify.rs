@@ -59,7 +59,7 @@ fn answer_of(report: &RunReport, wants_json: bool) -> RunAnswer {
     RunAnswer {
         verdict: output::verdict(&report.text),
         closing: ClosingStatus::with_unfinished_work(output::closing(&report.text), &report.unfinished_work),
-        unfinished_work: report.unfinished_work.iter().map(BackgroundWork::words).collect(),
+        unfinished_work: report.unfinished_work.iter().map(BackgroundWork::describe).collect(),
         parsed,
         body: report.text.clone(),
     }
@@ -95,34 +95,33 @@ fn failure_of_success(run: &RunEvidence<'_>) -> Option<RunFailure> {
 fn reported_failure(run: &RunEvidence<'_>, result: &AgentResult) -> RunFailure {
     let report = run.report;
     let diagnosis = diagnosis(run);
-    let told = service_messages(run);
-    let words = if told.is_empty() { one_line(run.stderr, 1000) } else { told };
-    let words = if words.is_empty() { agent_message(report) } else { words };
+    let reasons = [service_messages(run), one_line(run.stderr, 1000), agent_message(report)];
+    let detail = reasons.into_iter().find(|reason| !reason.is_empty()).unwrap_or_default();
     let reason = result.reason.as_deref().unwrap_or("error");
     let message = match report.api_error_status {
-        Some(status) => format!("the agent failed ({reason}, HTTP {status}): {words}"),
-        None => format!("the agent failed ({reason}): {words}"),
+        Some(status) => format!("the agent failed ({reason}, HTTP {status}): {detail}"),
+        None => format!("the agent failed ({reason}): {detail}"),
     };
-    vendor_failure(&diagnosis, &words).unwrap_or_else(|| RunFailure::new(class_of(diagnosis.cause), message))
+    vendor_failure(&diagnosis, &detail).unwrap_or_else(|| RunFailure::new(class_of(diagnosis.cause), message))
 }
 
 /// Diagnoses a failure by the service's message or, without one, by the end of standard error.
 fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
     match last_service_message(run) {
-        words if words.is_empty() => diagnose(run, &stderr_reason(run.stderr), NoticeSource::Anyone),
-        words => diagnose(run, &words, NoticeSource::Service),
+        message if message.is_empty() => diagnose(run, &stderr_reason(run.stderr), NoticeSource::Anyone),
+        message => diagnose(run, &message, NoticeSource::Service),
     }
 }
 
 /// Returns the failure of a run that its vendor refused, with the vendor's message.
-fn vendor_failure(diagnosis: &FailureDiagnosis, words: &str) -> Option<RunFailure> {
+fn vendor_failure(diagnosis: &FailureDiagnosis, detail: &str) -> Option<RunFailure> {
     let vendor_refusal = diagnosis.vendor_refusal.clone()?;
     let begins = match vendor_refusal.cause {
         CooldownCause::Limit | CooldownCause::Asked => REFUSAL_REASONS[0],
         CooldownCause::Overloaded => REFUSAL_REASONS[1],
         CooldownCause::Account => REFUSAL_REASONS[2],
     };
-    let message = with_detail(begins, words);
+    let message = with_detail(begins, detail);
     Some(RunFailure { class: class_of(diagnosis.cause), vendor_refusal: Some(vendor_refusal), message })
 }
 
@@ -137,11 +136,11 @@ fn class_of(cause: NoticeMeaning) -> FailureClass {
 
 fn timeout(run: &RunEvidence<'_>) -> RunFailure {
     // The clock ran out while the service was refusing: that is the reason, not the work.
-    let words = match run.report.api_error_status {
+    let detail = match run.report.api_error_status {
         Some(status) => format!("the service kept answering HTTP {status} until the time was up"),
         None => "the service kept refusing until the time was up".to_string(),
     };
-    if let Some(failure) = vendor_failure(&diagnose(run, "", NoticeSource::Service), &words) {
+    if let Some(failure) = vendor_failure(&diagnose(run, "", NoticeSource::Service), &detail) {
         return failure;
     }
     let is_silence = run.stopped == Some(StopReason::Silent);
@@ -171,13 +170,13 @@ fn ended_without_result(run: &RunEvidence<'_>) -> RunFailure {
     if let Some(failure) = vendor_failure(&diagnosis, &reason) {
         return failure;
     }
-    let words = format!("{} {}", agent_message(run.report), run.stderr);
+    let detail = format!("{} {}", agent_message(run.report), run.stderr);
     let garbage = match run.report.skipped_lines {
         0 => String::new(),
         count => format!(" ({count} unreadable lines)"),
     };
-    let message = format!("the agent {} without a result{garbage}", exit_words(run.exit));
-    RunFailure::new(class_of(diagnosis.cause), with_detail(&message, &words))
+    let message = format!("the agent {} without a result{garbage}", describe_exit(run.exit));
+    RunFailure::new(class_of(diagnosis.cause), with_detail(&message, &detail))
 }
 
 /// Returns the failure of a program whose output is the answer: the exit code decides, and an empty answer is a
@@ -188,8 +187,8 @@ fn program_failure(run: &RunEvidence<'_>) -> Option<RunFailure> {
         AgentExit::Code(0) if run.report.text.trim().is_empty() => FailureClass::Error,
         AgentExit::Code(0) => return None,
         AgentExit::Code(EXIT_TRY_LATER) => {
-            let words = if last.is_empty() { tail(&run.report.text) } else { last };
-            return vendor_failure(&requested_pause(run, words), words);
+            let detail = if last.is_empty() { tail(&run.report.text) } else { last };
+            return vendor_failure(&requested_pause(run, detail), detail);
         }
         // 126 and 127: a shell wrapper could not start what it wraps.
         AgentExit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
@@ -200,14 +199,14 @@ fn program_failure(run: &RunEvidence<'_>) -> Option<RunFailure> {
     };
     let message = match run.exit {
         AgentExit::Code(0) => "the program printed nothing".to_string(),
-        exit => format!("the program {}", exit_words(exit)),
+        exit => format!("the program {}", describe_exit(exit)),
     };
-    // A program that explains itself on standard output is heard as well.
-    let words = if run.stderr.trim().is_empty() { tail(&run.report.text) } else { run.stderr };
-    Some(RunFailure::new(class, with_detail(&message, words)))
+    // A program may print the reason on standard output.
+    let detail = if run.stderr.trim().is_empty() { tail(&run.report.text) } else { run.stderr };
+    Some(RunFailure::new(class, with_detail(&message, detail)))
 }
 
-fn exit_words(exit: AgentExit) -> String {
+fn describe_exit(exit: AgentExit) -> String {
     match exit {
         AgentExit::NotStarted => "was not started".to_string(),
         AgentExit::Code(code) => format!("exited with code {code}"),
@@ -227,7 +226,7 @@ mod tests {
     use crate::dispatch::vendor::{Notices, Vendors};
     use crate::model::{Time, Verdict};
 
-    /// What the vendor with this format says.
+    /// Returns the notices of the vendor with this format.
     fn notices(format: Format) -> Notices {
         let vendors = Vendors::built_in().expect("built-in profiles");
         let with_format =
@@ -403,9 +402,9 @@ mod tests {
                 run.stderr = "usage limit reached";
             });
             assert_eq!((class.as_str(), until), ("usage_limit", None), "{format:?}");
-            let mut told = crashed.clone();
-            told.add_error("Quota exceeded, try again in 20 minutes");
-            let (class, until, _) = failure(&told, |run| run.format = format);
+            let mut reported = crashed.clone();
+            reported.add_error("Quota exceeded, try again in 20 minutes");
+            let (class, until, _) = failure(&reported, |run| run.format = format);
             assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("12:20")), "{format:?}");
         }
     }

@@ -39,7 +39,7 @@ pub(crate) mod files {
 }
 
 /// Maximum size of a run's output that is parsed again, in bytes.
-const LARGEST_LOG: u64 = 64 * 1024 * 1024;
+const MAX_LOG_BYTES: u64 = 64 * 1024 * 1024;
 /// The parts of a dispatcher that its runs use.
 #[derive(Clone)]
 pub(crate) struct RunContext<'a> {
@@ -166,7 +166,7 @@ pub(crate) fn read_run_file(attempt: &AttemptDir) -> Option<RunFile> {
 /// When the output cannot be read.
 pub(crate) fn read_output(attempt: &AttemptDir, run_file: &RunFile) -> Result<Option<StreamParser>> {
     let Some(format) = Format::parse(&run_file.format) else { return Ok(None) };
-    let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else { return Ok(None) };
+    let Some(output) = attempt.read(files::STDOUT, MAX_LOG_BYTES)? else { return Ok(None) };
     let mut parser = StreamParser::new(format);
     parser.feed(&output, &mut |_| {});
     Ok(Some(parser))

@@ -14,7 +14,7 @@ use crate::dispatch::vendor::{NoticeMatch, NoticeMeaning, NoticeSource, RefusedC
 use crate::model::CooldownCause;
 
 /// Maximum length of a notice; a longer text is not taken for one.
-const MAX_NOTICE: usize = 1000;
+const MAX_NOTICE_BYTES: usize = 1000;
 
 /// Cause of a failed run.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ pub(crate) struct FailureDiagnosis {
     pub vendor_refusal: Option<VendorRefusal>,
 }
 
-/// Determines the cause of a failed run from `message`, whose source is `speaker`, and from all other evidence.
-pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, speaker: NoticeSource) -> FailureDiagnosis {
+/// Determines the cause of a failed run from `message`, whose source is `source`, and from all other evidence.
+pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, source: NoticeSource) -> FailureDiagnosis {
     let notices = run.notices;
     let reason = run.report.result.as_ref().and_then(|result| result.reason.as_ref());
     let reasons = reason.into_iter().chain(&run.report.error_codes);
@@ -36,12 +36,12 @@ pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, speaker: NoticeSour
             vendor_refusal: vendor_refusal(run, match_of(cause), None, message),
         };
     }
-    let message = if message.len() <= MAX_NOTICE { message } else { "" };
+    let message = if message.len() <= MAX_NOTICE_BYTES { message } else { "" };
     let status = run.report.api_error_status;
-    let status = status.or_else(|| status_in(message).filter(|_| speaker == NoticeSource::Service));
+    let status = status.or_else(|| status_in(message).filter(|_| source == NoticeSource::Service));
     let refusal = refusal(run);
     let by_status = || status.and_then(|status| notices.status(status)).map(match_of);
-    let matched = notices.find(message, speaker).or_else(by_status);
+    let matched = notices.find(message, source).or_else(by_status);
     let matched = matched.or_else(|| refusal.as_ref().map(|refusal| refusal.notice.clone()));
     let matched = matched.or_else(|| exit_cause(run).map(match_of)).unwrap_or(match_of(NoticeMeaning::Error));
     FailureDiagnosis {
@@ -54,7 +54,8 @@ pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, speaker: NoticeSour
 /// answer consists of the notice only.
 pub(crate) fn refused_answer(run: &RunEvidence<'_>, message: &str) -> Option<FailureDiagnosis> {
     let refusal = refusal(run)?;
-    let matched = run.notices.find(message, NoticeSource::Anyone).filter(|_| message.len() <= MAX_NOTICE);
+    let matched =
+        run.notices.find(message, NoticeSource::Anyone).filter(|_| message.len() <= MAX_NOTICE_BYTES);
     let matched = matched.filter(|matched| matched.meaning == NoticeMeaning::Limit)?;
     Some(FailureDiagnosis {
         cause: matched.meaning,
@@ -111,8 +112,8 @@ fn vendor_refusal(
     let event_match = event.as_ref().map(|refusal| refusal.notice.clone());
     let within = event_match.as_ref().and_then(|matched| matched.within).or(matched.within);
     let model = event_match.and_then(|matched| matched.model).or(matched.model);
-    let setting = NoticeContext { now: run.now, zone: run.zone, within, resets: run.notices.resets() };
-    let told = event.and_then(|refusal| setting.exact(instant_in(&refusal.reset?)?));
-    let reset: Option<ResetTime> = told.or_else(|| reset_in(message, setting));
+    let context = NoticeContext { now: run.now, zone: run.zone, within, resets: run.notices.resets() };
+    let exact = event.and_then(|refusal| context.exact(instant_in(&refusal.reset?)?));
+    let reset: Option<ResetTime> = exact.or_else(|| reset_in(message, context));
     Some(VendorRefusal { cause, reset, model })
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Maximum size in bytes of a git file that contains a path.
-const LONGEST_POINTER: u64 = 8192;
+const MAX_POINTER_BYTES: u64 = 8192;
 
 /// Returns the directories that a commit in `cwd`, a path without symbolic links, writes to: the common
 /// directory of the repository, and that of a linked worktree or a submodule. Returns an empty list if `cwd`
@@ -61,7 +61,7 @@ fn is_repository(dir: &Path) -> bool {
 /// Reads the path after the prefix `start` from a small file.
 fn pointer(file: &Path, start: &str) -> Option<PathBuf> {
     let metadata = fs::symlink_metadata(file).ok()?;
-    let is_small = metadata.is_file() && metadata.len() <= LONGEST_POINTER;
+    let is_small = metadata.is_file() && metadata.len() <= MAX_POINTER_BYTES;
     let text = is_small.then(|| fs::read_to_string(file).ok()).flatten()?;
     let path = text.strip_prefix(start)?.trim_end_matches('\n');
     (!path.is_empty()).then(|| PathBuf::from(path))

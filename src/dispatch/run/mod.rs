@@ -29,7 +29,7 @@ use super::agent::process_tree;
 use super::agent::{self, AgentEvent, FinishedAgent, StartError};
 use super::event::DispatchEvent;
 use super::outcome::{AgentExit, RunFailure, RunOutcome};
-use super::output::{Baseline, LONGEST_TEXT, Note, RunReport};
+use super::output::{Baseline, MAX_TEXT_BYTES, Note, RunReport};
 use super::task_metadata::depth;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -136,7 +136,9 @@ impl RunContext<'_> {
             claimed,
             "headless_started",
             match continued {
-                Some(continued) => format!("{} continues after {}", run_file.vendor, continued.cut.as_str()),
+                Some(continued) => {
+                    format!("{} continues after {}", run_file.vendor, continued.interruption.as_str())
+                }
                 None => format!("{} runs", run_file.vendor),
             },
             object([
@@ -174,11 +176,11 @@ impl RunContext<'_> {
         if report.session_id.is_none() {
             report.session_id.clone_from(&run_file.session_id);
         }
-        report.name_model(run_file.model.as_deref());
+        report.attribute_to_model(run_file.model.as_deref());
         self.plan.prices.complete(&mut report);
         if report.current_result().is_some() && report.text.is_empty() {
             // The stream lacks a line that was too long to be parsed.
-            let last = attempt.read(files::LAST_MESSAGE, LONGEST_TEXT as u64).ok().flatten();
+            let last = attempt.read(files::LAST_MESSAGE, MAX_TEXT_BYTES as u64).ok().flatten();
             report.text = String::from_utf8_lossy(&last.unwrap_or_default()).into_owned();
         }
         let outcome = classify(

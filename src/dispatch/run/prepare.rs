@@ -214,11 +214,11 @@ impl RunContext<'_> {
         if !vendor.supports_effort() {
             input.effort_hint.clone_from(&line.effort);
         }
-        let words = match continued {
-            Some(continued) => prompt::resume_prompt(&input, continued.cut.words()),
+        let prompt = match continued {
+            Some(continued) => prompt::resume_prompt(&input, continued.interruption.describe()),
             None => prompt::build(&input),
         };
-        attempt.write(files::PROMPT, words.as_bytes())?;
+        attempt.write(files::PROMPT, prompt.as_bytes())?;
         attempt.redact(files::PROMPT, token.as_str().as_bytes())?;
         let started_at = self.store.now().wall;
         let run_file = new_run_file(served, token, &line, started_at, input.wants_json);

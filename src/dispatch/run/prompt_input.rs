@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::{Error, Result};
 
 /// Maximum size of a prompt that the store holds, in bytes.
-const LONGEST_PROMPT: u64 = 9 * 1024 * 1024;
+const MAX_PROMPT_BYTES: u64 = 9 * 1024 * 1024;
 
 /// Returns whether the answer must be JSON.
 pub(crate) fn wants_json(task: &Task, route: &Route) -> bool {
@@ -121,7 +121,7 @@ pub(crate) fn prompt_input(
 
 fn read_prompt(file: File, path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
-    file.take(LONGEST_PROMPT).read_to_end(&mut bytes).map_err(|error| Error::io("read", path, error))?;
+    file.take(MAX_PROMPT_BYTES).read_to_end(&mut bytes).map_err(|error| Error::io("read", path, error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

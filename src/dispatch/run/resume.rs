@@ -18,33 +18,33 @@ pub(crate) struct Continuation {
     /// Id of the conversation.
     pub session: String,
     /// Interruption that ended its last run.
-    pub cut: Interruption,
+    pub interruption: Interruption,
 }
 
 /// Returns the interruption of a task's last run according to the task's history, or `None` if the run ended by
 /// itself.
-pub(crate) fn last_cut(events: &[Event]) -> Option<Interruption> {
-    let mut cut = None;
+pub(crate) fn last_interruption(events: &[Event]) -> Option<Interruption> {
+    let mut interruption = None;
     for event in events {
         let text = |key: &str| event.data.get(key).and_then(|value| value.as_str());
         match event.kind.as_str() {
             // Taken over after the previous lease expired.
-            "claimed" if text("previous_owner").is_some() => cut = Some(Interruption::Lost),
+            "claimed" if text("previous_owner").is_some() => interruption = Some(Interruption::Lost),
             "released" => match (text("spent"), text("reason").unwrap_or_default()) {
-                (Some("lost"), _) => cut = Some(Interruption::Lost),
-                (Some("timeout"), _) => cut = Some(Interruption::Timeout),
-                (Some(_), _) => cut = None,
-                (None, reason) if REFUSAL_REASONS.iter().any(|words| reason.starts_with(words)) => {
-                    cut = Some(Interruption::Limit)
+                (Some("lost"), _) => interruption = Some(Interruption::Lost),
+                (Some("timeout"), _) => interruption = Some(Interruption::Timeout),
+                (Some(_), _) => interruption = None,
+                (None, reason) if REFUSAL_REASONS.iter().any(|start| reason.starts_with(start)) => {
+                    interruption = Some(Interruption::Limit)
                 }
-                (None, DISPATCHER_STOPPED) => cut = Some(Interruption::Lost),
+                (None, DISPATCHER_STOPPED) => interruption = Some(Interruption::Lost),
                 // That claim did not start a run: the state before it remains.
                 _ => {}
             },
             _ => {}
         }
     }
-    cut
+    interruption
 }
 
 /// Returns the conversation that the run under claim `before` is to continue, if the task's route and vendor
@@ -60,7 +60,9 @@ pub(crate) fn continuation(
     before: u64,
 ) -> Result<Option<Continuation>> {
     let (route, vendor) = (&served.route, &served.vendor);
-    let Some(cut) = last_cut(events).filter(|cut| route.resume_on.contains(cut)) else {
+    let Some(interruption) =
+        last_interruption(events).filter(|interruption| route.resume_on.contains(interruption))
+    else {
         return Ok(None);
     };
     if vendor.resume_args.is_none() {
@@ -72,7 +74,7 @@ pub(crate) fn continuation(
         let Some(run_file) = read_run_file(&attempt) else { continue };
         // The last run that was prepared. This vendor cannot continue another vendor's conversation.
         let session = if run_file.vendor == vendor.name { session_of(&attempt, &run_file)? } else { None };
-        return Ok(session.map(|session| Continuation { session, cut }));
+        return Ok(session.map(|session| Continuation { session, interruption }));
     }
     Ok(None)
 }
@@ -123,13 +125,20 @@ mod tests {
             (r#"{"spent": "error", "reason": "boom"}"#, None),
             (busy, None),
         ] {
-            assert_eq!(last_cut(&[event("claimed", "{}"), event("released", data)]), expected, "{data}");
+            assert_eq!(
+                last_interruption(&[event("claimed", "{}"), event("released", data)]),
+                expected,
+                "{data}"
+            );
         }
         let taken_over = event("claimed", r#"{"previous_owner": "x"}"#);
-        assert_eq!(last_cut(&[taken_over]), Some(Interruption::Lost));
+        assert_eq!(last_interruption(&[taken_over]), Some(Interruption::Lost));
         let timeout = event("released", r#"{"spent": "timeout"}"#);
-        assert_eq!(last_cut(&[timeout.clone(), event("released", busy)]), Some(Interruption::Timeout));
-        assert_eq!(last_cut(&[timeout, event("released", r#"{"spent": "error"}"#)]), None);
+        assert_eq!(
+            last_interruption(&[timeout.clone(), event("released", busy)]),
+            Some(Interruption::Timeout)
+        );
+        assert_eq!(last_interruption(&[timeout, event("released", r#"{"spent": "error"}"#)]), None);
     }
 
     #[test]

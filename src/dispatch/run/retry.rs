@@ -58,7 +58,7 @@ pub(crate) fn past(events: &[Event]) -> PastAttempts {
 }
 
 fn is_vendor_refusal(reason: &str) -> bool {
-    REFUSAL_REASONS.iter().any(|words| reason.starts_with(words))
+    REFUSAL_REASONS.iter().any(|start| reason.starts_with(start))
 }
 
 /// Returns whether a task that its vendor refuses is itself the cause: it is refused repeatedly while other tasks

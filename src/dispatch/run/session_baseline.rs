@@ -21,8 +21,8 @@ pub(crate) fn baseline(log: &str, session: &str) -> Baseline {
         }
         so_far.add(&record);
     }
-    let SessionSums { totals, counted, is_cut } = so_far;
-    if is_cut { Baseline::AfterInterruption { totals, counted } } else { Baseline::Resumed(totals) }
+    let SessionSums { totals, counted, is_incomplete } = so_far;
+    if is_incomplete { Baseline::AfterInterruption { totals, counted } } else { Baseline::Resumed(totals) }
 }
 
 /// The last reported totals, and the usage counted since.
@@ -31,7 +31,7 @@ struct SessionSums {
     totals: Totals,
     counted: UsageLowerBound,
     /// Whether the usage since the last totals is not known in full.
-    is_cut: bool,
+    is_incomplete: bool,
 }
 
 impl SessionSums {
@@ -48,7 +48,7 @@ impl SessionSums {
         self.add_tokens(record);
         self.add_usage(record);
         let has_totals = record.session_cost_usd.is_some() || record.session_tokens.is_some();
-        self.is_cut = !has_totals || record.at_least_tokens.is_some();
+        self.is_incomplete = !has_totals || record.at_least_tokens.is_some();
     }
 
     fn add_cost(&mut self, record: &UsageRecord) {
@@ -115,13 +115,13 @@ mod tests {
     /// model.
     fn read(lines: &[&str]) -> (Option<f64>, Option<f64>, bool, Option<u64>, u64) {
         let log: String = lines.iter().map(|line| record(line)).collect();
-        let (totals, counted, is_cut) = match baseline(&log, "s") {
+        let (totals, counted, is_incomplete) = match baseline(&log, "s") {
             Baseline::AfterInterruption { totals, counted } => (totals, counted, true),
             Baseline::Resumed(totals) => (totals, UsageLowerBound::default(), false),
             Baseline::Fresh => panic!("a conversation that goes on"),
         };
-        let told = totals.usage.map(|usage| usage.tokens().input);
-        (totals.cost_usd, counted.cost_usd, is_cut, told, counted.usage.tokens().input)
+        let reported = totals.usage.map(|usage| usage.tokens().input);
+        (totals.cost_usd, counted.cost_usd, is_incomplete, reported, counted.usage.tokens().input)
     }
 
     #[test]
@@ -143,14 +143,14 @@ mod tests {
 
     #[test]
     fn a_total_takes_the_place_of_what_was_counted() {
-        let told = r#""run":"b","cost_usd":0.75,"session_cost_usd":1,"tokens":{"input":6},"session_model_usage":{"m":{"input":10}}"#;
-        assert_eq!(read(&[BEGUN, told]), (Some(1.0), None, false, Some(10), 0));
-        assert_eq!(read(&[told]), (Some(1.0), None, false, Some(10), 0), "started by another program");
+        let reported = r#""run":"b","cost_usd":0.75,"session_cost_usd":1,"tokens":{"input":6},"session_model_usage":{"m":{"input":10}}"#;
+        assert_eq!(read(&[BEGUN, reported]), (Some(1.0), None, false, Some(10), 0));
+        assert_eq!(read(&[reported]), (Some(1.0), None, false, Some(10), 0), "started by another program");
         // Interrupted after a result: the usage after the result is counted in addition to the total.
         let more = r#""run":"c","session_cost_usd":2,"session_model_usage":{"m":{"input":20}},"at_least_cost_usd":1.5,"at_least_tokens":{"input":13},"at_least_model_usage":{"m":{"input":13}}"#;
-        assert_eq!(read(&[BEGUN, told, more]), (Some(2.0), Some(0.5), true, Some(20), 3));
+        assert_eq!(read(&[BEGUN, reported, more]), (Some(2.0), Some(0.5), true, Some(20), 3));
         // A smaller total starts with its run.
         let smaller = more.replace(r#"_usd":2"#, r#"_usd":0.5"#).replace(r#"input":20"#, r#"input":9"#);
-        assert_eq!(read(&[BEGUN, told, &smaller]), (Some(0.5), Some(1.0), true, Some(9), 4));
+        assert_eq!(read(&[BEGUN, reported, &smaller]), (Some(0.5), Some(1.0), true, Some(9), 4));
     }
 }

@@ -18,7 +18,7 @@ use crate::dispatch::output::{Baseline, Format, StreamParser, one_line};
 use crate::store::FileVersion;
 
 /// Maximum time for a program to print its version.
-const PATIENCE: Duration = Duration::from_secs(10);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The version that a program printed when its file was in the state `stamp`.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ impl VersionCache {
         // Locked while the program runs, because other runs that start now need the same version.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = FileVersion::at(program);
-        if let Some(said) = known.get(program).filter(|said| said.stamp == stamp) {
-            return said.version.clone();
+        if let Some(cached) = known.get(program).filter(|cached| cached.stamp == stamp) {
+            return cached.version.clone();
         }
         let version = ask(served, program, process, guard_pool);
         known.insert(program.to_path_buf(), CachedVersion { stamp, version: version.clone() });
@@ -77,10 +77,10 @@ fn ask(
         log: None,
         stderr: no_log()?,
         parser: StreamParser::new(Format::Text),
-        timeout: Some(PATIENCE),
+        timeout: Some(VERSION_TIMEOUT),
         silence: None,
         grace: Duration::from_millis(500),
-        linger: PATIENCE,
+        linger: VERSION_TIMEOUT,
         expected_session: None,
     };
     let finished = agent::run(spec, guard_pool, &StopHandle::new().ok()?, &mut |_| {}).ok()?;

@@ -3,11 +3,11 @@
 //! A clock time is written for people: without a date, without a time zone, and truncated to the minute. So it
 //! is never treated as exact, and one that has just passed means "now", not "tomorrow".
 
-mod spoken;
+mod prose_time;
 
 use std::time::Duration;
 
-use self::spoken::Spoken;
+use self::prose_time::ProseTime;
 use jiff::tz::TimeZone;
 
 use crate::dispatch::outcome::ResetTime;
@@ -18,12 +18,12 @@ use crate::model::{Time, duration};
 const FILLERS: [&str; 9] = ["s", "at", "on", "in", "after", "again", "time", "is", "your"];
 
 /// Maximum time until a reset; a later one is treated as a parse error.
-const FURTHEST: Duration = Duration::from_secs(32 * 86_400);
+const MAX_RESET_DELAY: Duration = Duration::from_secs(32 * 86_400);
 /// Maximum age of a time in a notice: of the two possible dates of a time without one, the nearer is meant. A
 /// wrong "now" costs a short cooldown and another refused call; a wrong "tomorrow" costs a day.
-const STALEST_SECONDS: f64 = 12.0 * 3600.0;
+const MAX_AGE_SECONDS: f64 = 12.0 * 3600.0;
 /// Tolerance beyond the maximum duration of a kind of limit, because clocks differ.
-const SLACK_SECONDS: f64 = 600.0;
+const TOLERANCE_SECONDS: f64 = 600.0;
 
 /// Context of a notice.
 #[derive(Clone, Copy, Debug)]
@@ -41,31 +41,32 @@ pub struct NoticeContext<'a> {
 impl NoticeContext<'_> {
     /// Returns an exact time if it is plausible; one that has just passed means now.
     pub fn exact(&self, time: Time) -> Option<ResetTime> {
-        self.believable(time, ResetTime::Exact)
+        self.plausible(time, ResetTime::Exact)
     }
 
-    fn believable(&self, time: Time, reset: fn(Time) -> ResetTime) -> Option<ResetTime> {
+    fn plausible(&self, time: Time, reset: fn(Time) -> ResetTime) -> Option<ResetTime> {
         let ahead = time.seconds_since(self.now);
-        let furthest =
-            self.within.map_or(FURTHEST.as_secs_f64(), |within| within.as_secs_f64() + SLACK_SECONDS);
+        let furthest = self
+            .within
+            .map_or(MAX_RESET_DELAY.as_secs_f64(), |within| within.as_secs_f64() + TOLERANCE_SECONDS);
         if ahead > 0.0 {
             return (ahead <= furthest).then(|| reset(time));
         }
-        (ahead > -STALEST_SECONDS).then_some(ResetTime::Passed)
+        (ahead > -MAX_AGE_SECONDS).then_some(ResetTime::Passed)
     }
 }
 
 /// Returns the reset time in `text`, if any; a machine-readable value takes precedence over prose.
-pub fn reset_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
-    figure_in(text, setting).or_else(|| prose_in(text, setting))
+pub fn reset_in(text: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
+    figure_in(text, context).or_else(|| prose_in(text, context))
 }
 
 /// Returns the last machine-readable value in `text`, which may contain JSON.
-fn figure_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
-    let instant = |value: &str| setting.exact(instant_in(value)?);
-    let seconds = |value: &str| setting.exact(setting.now.plus_seconds(value.parse().ok()?));
+fn figure_in(text: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
+    let instant = |value: &str| context.exact(instant_in(value)?);
+    let seconds = |value: &str| context.exact(context.now.plus_seconds(value.parse().ok()?));
     let members = |wanted: ResetFormat| {
-        let names = setting.resets.iter().filter(move |(_, follows)| *follows == wanted);
+        let names = context.resets.iter().filter(move |(_, follows)| *follows == wanted);
         names.flat_map(|(name, _)| values(text, name))
     };
     let instants = members(ResetFormat::Instant).filter_map(|(at, value)| Some((at, instant(value)?)));
@@ -105,14 +106,14 @@ pub(crate) fn instant_in(word: &str) -> Option<Time> {
     Time::parse(&word.to_ascii_uppercase()).ok()
 }
 
-fn prose_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
+fn prose_in(text: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
     // Programs print narrow and non-breaking spaces between a time and its "PM".
     let text: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
     let lower = text.to_ascii_lowercase();
     let mut has_passed = false;
-    for (word, _) in setting.resets.iter().filter(|(_, follows)| *follows == ResetFormat::Text) {
+    for (word, _) in context.resets.iter().filter(|(_, follows)| *follows == ResetFormat::Text) {
         for (at, found) in lower.match_indices(word.as_str()) {
-            match named_time(&text[at + found.len()..], setting) {
+            match named_time(&text[at + found.len()..], context) {
                 Some(ResetTime::Passed) => has_passed = true,
                 Some(reset) => return Some(reset),
                 None => {}
@@ -122,28 +123,28 @@ fn prose_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     has_passed.then_some(ResetTime::Passed)
 }
 
-fn named_time(rest: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
+fn named_time(rest: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
     let mut rest = rest.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
     while let Some(shorter) = without_filler(rest) {
         rest = shorter;
     }
     if let Some((length, _)) = duration::leading(rest) {
-        let time = setting.now.plus_seconds(length.as_secs_f64());
+        let time = context.now.plus_seconds(length.as_secs_f64());
         // Without seconds, it is truncated to the minute, like a clock time.
         let is_cut = length.as_secs() % 60 == 0 && length.subsec_nanos() == 0;
-        return setting.believable(time, if is_cut { ResetTime::Clock } else { ResetTime::Exact });
+        return context.plausible(time, if is_cut { ResetTime::Clock } else { ResetTime::Exact });
     }
     let word = rest.split_whitespace().next()?.trim_end_matches(['.', ',', ')', '"']);
     if let Some(time) = instant_in(word) {
-        return setting.exact(time);
+        return context.exact(time);
     }
     if let Ok(seconds) = word.parse::<u32>()
         && !rest[word.len()..].trim_start().starts_with(|c: char| c.is_ascii_alphabetic())
     {
         // "retry-after: 120"; a number before a word is something else, such as "25 November".
-        return setting.exact(setting.now.plus_seconds(f64::from(seconds)));
+        return context.exact(context.now.plus_seconds(f64::from(seconds)));
     }
-    Spoken::parse(rest).reading(setting)
+    ProseTime::parse(rest).resolve(context)
 }
 
 fn without_filler(text: &str) -> Option<&str> {
@@ -166,8 +167,8 @@ mod tests {
         let within = hours.map(|hours| Duration::from_secs(hours * 3600));
         let every = Vendors::built_in().expect("built-in profiles").common_notices();
         let (now, resets) = (Time::parse(now).expect("a time"), every.resets());
-        let setting = NoticeContext { now, zone: &berlin, within, resets };
-        reset_in(text, setting).map(|reset| match reset {
+        let context = NoticeContext { now, zone: &berlin, within, resets };
+        reset_in(text, context).map(|reset| match reset {
             ResetTime::Exact(time) => format!("exact {}", &time.to_string()[..19]),
             ResetTime::Clock(time) => format!("clock {}", &time.to_string()[..16]),
             ResetTime::Passed => "passed".to_string(),

@@ -45,7 +45,7 @@ enum Zone {
 
 /// A time written for people: "3:05 pm", "Mon 12am", "Oct 9, 5am (Europe/Berlin)".
 #[derive(Debug, Default)]
-pub(super) struct Spoken {
+pub(super) struct ProseTime {
     weekday: Option<Weekday>,
     month: Option<i8>,
     day: Option<i8>,
@@ -56,14 +56,14 @@ pub(super) struct Spoken {
     zone: Zone,
 }
 
-impl Spoken {
+impl ProseTime {
     /// Parses the longest prefix of `text` that describes a time.
     pub(super) fn parse(text: &str) -> Self {
-        let mut spoken = Self::default();
+        let mut time = Self::default();
         let mut rest = text;
         while let Some((raw, after)) = next_word(rest) {
             if let Some(bracket) = raw.strip_prefix('(') {
-                spoken.bracket(bracket, after);
+                time.parse_parentheses(bracket, after);
                 break;
             }
             let word = raw.trim_end_matches(['.', ';', ':', '"', ')', '!']);
@@ -74,26 +74,26 @@ impl Spoken {
             }
             let next = next_word(after).filter(|(next, _)| half_of_day(next).is_some());
             if let Some(clock) = clock(&lower, next.and_then(|(next, _)| half_of_day(next))) {
-                spoken.clock = Some(clock);
+                time.clock = Some(clock);
                 if let Some((_, after)) = next {
                     rest = after;
                 }
-            } else if !spoken.calendar_word(&lower) {
-                spoken.zone_word(word);
-                if !matches!(spoken.zone, Zone::Named(_)) {
+            } else if !time.parse_date(&lower) {
+                time.parse_zone(word);
+                if !matches!(time.zone, Zone::Named(_)) {
                     break;
                 }
             }
             // The time ends with its sentence.
-            if raw.ends_with(['.', ';', '!']) && spoken.clock.is_some() {
+            if raw.ends_with(['.', ';', '!']) && time.clock.is_some() {
                 break;
             }
         }
-        spoken
+        time
     }
 
     /// Parses the text in parentheses after a time: its time zone, or the duration until then.
-    fn bracket(&mut self, first: &str, after: &str) {
+    fn parse_parentheses(&mut self, first: &str, after: &str) {
         let is_one = first.contains(')');
         let name = first.split(')').next().unwrap_or_default();
         if name.eq_ignore_ascii_case("in") || duration::leading(name).is_some() {
@@ -106,7 +106,7 @@ impl Spoken {
     }
 
     /// Parses a word after the time that looks like a time zone: "UTC", "PST", "Europe/Berlin".
-    fn zone_word(&mut self, word: &str) {
+    fn parse_zone(&mut self, word: &str) {
         const SPELT_OUT: [&str; 4] = ["pacific", "mountain", "central", "eastern"];
         let name = word.trim_end_matches([',', ')']);
         let is_abbreviation =
@@ -119,7 +119,7 @@ impl Spoken {
         }
     }
 
-    fn calendar_word(&mut self, word: &str) -> bool {
+    fn parse_date(&mut self, word: &str) -> bool {
         const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
         const MONTHS: [&str; 12] =
             ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
@@ -154,13 +154,13 @@ impl Spoken {
     }
 
     /// Returns the first matching point in time in the future, or "now" for one that has just passed.
-    pub(super) fn reading(self, setting: NoticeContext<'_>) -> Option<ResetTime> {
+    pub(super) fn resolve(self, context: NoticeContext<'_>) -> Option<ResetTime> {
         let zone = match self.zone {
-            Zone::Own => setting.zone.clone(),
+            Zone::Own => context.zone.clone(),
             Zone::Named(zone) => zone,
             Zone::Unknown => return None,
         };
-        let now = jiff::Timestamp::from_microsecond(setting.now.micros()).ok()?;
+        let now = jiff::Timestamp::from_microsecond(context.now.micros()).ok()?;
         let today = zone.to_datetime(now).date();
         let is_date = self.month.is_some() && self.day.is_some();
         if self.clock.is_none() && !is_date && self.weekday.is_none() {
@@ -186,7 +186,7 @@ impl Spoken {
             .filter_map(|date| zone.to_zoned_datetime(date.to_datetime(clock)).ok())
             .map(|zoned| Time::from_micros(zoned.timestamp().as_microsecond()));
         let readings: Vec<ResetTime> =
-            times.filter_map(|time| setting.believable(time, ResetTime::Clock)).collect();
+            times.filter_map(|time| context.plausible(time, ResetTime::Clock)).collect();
         let has_passed = readings.contains(&ResetTime::Passed);
         if has_passed { Some(ResetTime::Passed) } else { readings.first().copied() }
     }
