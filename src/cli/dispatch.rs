@@ -300,8 +300,8 @@ fn print_previews(context: &mut CommandContext, plan: &Plan, previews: &[Preview
     }
     for preview in previews {
         let text = match &preview.command {
-            Ok(argv) if preview.task_id.is_some() => argv.join(" "),
-            Ok(_) => continue,
+            Ok(Some(argv)) => argv.join(" "),
+            Ok(None) => continue,
             Err(reason) => format!("would fail: {reason}"),
         };
         context.out.line("")?;

@@ -32,15 +32,14 @@ pub(crate) struct Preview {
     pub silence: Option<Duration>,
     /// Id of the next task, if any.
     pub task_id: Option<String>,
-    /// Command line for the next task, or the reason for which it would fail.
-    pub command: std::result::Result<Vec<String>, String>,
+    /// Command line for the next task, if there is one, or the reason for which a run would fail.
+    pub command: std::result::Result<Option<Vec<String>>, String>,
 }
 
 impl Preview {
     /// Returns the preview as a JSON object.
     pub(crate) fn to_object(&self) -> Object {
-        let is_task = self.task_id.is_some();
-        let argv = self.command.as_ref().ok().filter(|_| is_task).cloned();
+        let argv = self.command.as_ref().ok().cloned().flatten();
         object([
             ("lane", self.lane.clone().into()),
             ("vendor", self.vendor.clone().into()),
@@ -79,11 +78,12 @@ pub(crate) fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
         let lanes = vec![served.route.lane.clone()];
         let task = store.peek_next(&LaneQuery { lanes, filter: served.filter.clone() })?;
         let command = match &task {
-            None => served.check_ready().map(|()| Vec::new()).map_err(|error| error.to_string()),
+            None => served.check_ready().map(|()| None).map_err(|error| error.to_string()),
             Some(task) => match next_command(store, plan, served, task) {
-                Ok(line) => Ok(std::iter::once(line.program.to_string_lossy().into_owned())
-                    .chain(line.args)
-                    .collect()),
+                Ok(line) => {
+                    let program = line.program.to_string_lossy().into_owned();
+                    Ok(Some(std::iter::once(program).chain(line.args).collect()))
+                }
                 Err(reason) => Err(reason.to_string()),
             },
         };

@@ -7,7 +7,7 @@ use super::DispatchConfig;
 use super::consent::ConsentPolicy;
 use super::reader::{Section, SourceText};
 use super::route::Runner;
-use super::route_rights::{RouteVersion, restricted_change};
+use super::route_change::{RouteVersion, restricted_change};
 use super::sensitive_settings::{FileChoices, file_choices};
 use super::vendor_match;
 use crate::dispatch::vendor::Vendor;

@@ -21,7 +21,7 @@ pub(crate) mod reader;
 pub(crate) mod readiness;
 pub(crate) mod reload;
 pub(crate) mod route;
-pub(crate) mod route_rights;
+pub(crate) mod route_change;
 pub(crate) mod sensitive_settings;
 pub(crate) mod served_lane;
 pub(crate) mod vendor_match;
