@@ -1,21 +1,24 @@
-//! Links the release binary without shared libraries, where this machine can: to find and bind them is
-//! a third of what a short command takes, and every command is a process.
+//! Links the release binary statically if this machine can: loading shared libraries takes a third of the time of
+//! a short command, and every command is a process.
 //!
-//! rustc's own switch for this (`-C target-feature=+crt-static`) cannot be set for one binary. Unless a
-//! target is named on the command line, it reaches the procedural macros too, and those must be shared
-//! libraries. So the linker is told. Where that does not work, which a program of one line tries out,
-//! the binary is linked as any other.
+//! rustc's own option for this (`-C target-feature=+crt-static`) cannot be set for one binary: unless a target is
+//! named on the command line, it also applies to procedural macros, which must be shared libraries. The options
+//! are therefore passed to the linker. If a one-line test program does not link or run with them, the binary is
+//! linked as usual.
 
-#![expect(clippy::disallowed_methods, reason = "Cargo tells a build script everything by its environment")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "Cargo passes its settings to a build script in the environment"
+)]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What rustc links every program with: the linker looks for these.
+/// The libraries that rustc links every program with.
 const LIBRARIES: [&str; 6] = ["util", "rt", "pthread", "m", "dl", "c"];
 
-/// Anything in this variable has the binary linked as any other.
+/// The variable that, set to anything, disables static linking.
 const DYNAMIC: &str = "LANES_DYNAMIC";
 
 fn main() {
@@ -32,8 +35,8 @@ fn variable(name: &str) -> OsString {
     std::env::var_os(name).unwrap_or_default()
 }
 
-/// A debug build is spared, so that its tests can put another clock or a checker under it, and so is
-/// whoever brings a linker along, which may belong to another C library than is found here.
+/// Returns whether to link statically. A debug build is linked as usual, so that tests can preload libraries such
+/// as libfaketime; so is a build with a linker of its own, which may belong to another C library.
 fn is_wanted() -> bool {
     variable(DYNAMIC).is_empty()
         && !rust_flags().iter().any(|flag| flag.contains("linker="))
@@ -43,9 +46,9 @@ fn is_wanted() -> bool {
         && variable("CARGO_CFG_TARGET_ENV") == "gnu"
 }
 
-/// The arguments for the linker, if they lead to a program that runs.
+/// Returns the arguments for the linker, if a program linked with them runs.
 fn static_linking(out: &Path) -> Option<Vec<String>> {
-    // rustc asks for shared libraries by name; where only static ones are found first, those serve.
+    // rustc requests libraries by name; the linker uses the static ones if they are found first.
     let libraries = out.join("static");
     match std::fs::remove_dir_all(&libraries) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return None,
@@ -57,14 +60,14 @@ fn static_linking(out: &Path) -> Option<Vec<String>> {
         println!("cargo:rerun-if-changed={}", place.display());
         std::os::unix::fs::symlink(place, libraries.join(file)).ok()?;
     }
-    // There is no static libgcc_s: what it holds is in libgcc_eh. This is an archive of nothing.
+    // There is no static libgcc_s, whose content is in libgcc_eh. This is an empty archive.
     std::fs::write(libraries.join("libgcc_s.a"), "!<arch>\n").ok()?;
     let args = [&format!("-L{}", libraries.to_str()?), "-static", "-no-pie", "-lgcc_eh", "-lc"];
     let args: Vec<String> = args.into_iter().map(str::to_string).collect();
     works(out, &args).then_some(args)
 }
 
-/// What RUSTFLAGS and the configuration of Cargo give to rustc.
+/// Returns the flags for rustc from RUSTFLAGS and the configuration of Cargo.
 fn rust_flags() -> Vec<String> {
     let flags = variable("CARGO_ENCODED_RUSTFLAGS").to_string_lossy().into_owned();
     flags.split('\x1f').filter(|flag| !flag.is_empty()).map(str::to_string).collect()
@@ -77,14 +80,14 @@ fn linker() -> OsString {
     }
 }
 
-/// Where the linker has a library; when it has none it repeats the name.
+/// Returns the path of a library of the linker; the linker repeats the name if it has none.
 fn place_of(file: &str) -> Option<PathBuf> {
     let output = Command::new(linker()).arg(format!("-print-file-name={file}")).output().ok()?;
     let place = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     place.is_absolute().then_some(place)
 }
 
-/// Whether a program that is linked so starts, unwinds and joins a thread.
+/// Returns whether a program linked with `args` starts, unwinds and joins a thread.
 fn works(out: &Path, args: &[String]) -> bool {
     let (source, program) = (out.join("probe.rs"), out.join("probe"));
     let text = "fn main() { assert!(std::thread::spawn(|| std::panic::resume_unwind(Box::new(()))).join().is_err()) }";

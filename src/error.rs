@@ -1,4 +1,4 @@
-//! What can go wrong, and what each kind means to HTTP and to a person.
+//! The error type, and the meaning of each kind of error for HTTP and for people.
 //!
 //! HTTP turns an [`Error`] into its reply with the exhaustive matches in this file, so that a new kind cannot be
 //! forgotten; a command that fails with one ends with code 1.
@@ -42,7 +42,7 @@ impl ErrorKind {
         }
     }
 
-    /// Returns a stable word for programs; the message may change, this does not.
+    /// Returns a stable code for programs; the message may change, the code does not.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -117,7 +117,7 @@ impl Error {
         self.kind
     }
 
-    /// Returns what to do next, if there is something to say.
+    /// Returns what to do next, if there is a remedy.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }

@@ -1,4 +1,5 @@
-//! What the tests and benchmarks of this package use beyond the public interface. No promise holds for it.
+//! Items that the tests and benchmarks of this package use in addition to the public interface. They may change at
+//! any time.
 
 #![allow(missing_docs, reason = "the documentation is at the items")]
 

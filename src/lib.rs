@@ -32,8 +32,8 @@
 //!
 //! - **A change is one rename.** A process that is killed leaves the state before a change or after it, and what
 //!   is derived from the tasks is repaired by the next process that uses it.
-//! - **One holder.** A task has at most one live claim. Every claim has a new token, and a command with an old token is
-//!   refused: [`Error::refusal`] says why.
+//! - **One holder.** A task has at most one live claim. Every claim has a new token, and a command with an old
+//!   token is refused: [`Error::refusal`] returns the reason.
 //! - **One answer.** A task that has been answered, cancelled or given up as dead never changes its answer.
 //! - **Durable when it returns.** Every change is on the disk when its call returns, and survives a power cut.
 //!
@@ -52,7 +52,7 @@
 //! `cli` (on by default) is the `lanes` binary: command line, HTTP server and dispatcher. Without default features the
 //! crate is the library on this page.
 
-// What neither this page nor `internals` re-exports is for the crate alone, and says so with `pub(crate)`.
+// Items that neither this page nor `internals` re-exports are `pub(crate)`.
 #![warn(unreachable_pub)]
 #![cfg_attr(
     not(feature = "cli"),

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether the process was started without a standard output.
 static STDOUT_IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Looks before the runtime puts /dev/null in the place of a closed descriptor: from then on every
-/// write would succeed, and a claim whose token nobody can learn would be reported as done.
+/// Checks standard output before the Rust runtime replaces a closed descriptor by /dev/null. After that every
+/// write would succeed, and a claim whose token was never printed would be reported as done.
 #[used]
 #[expect(
     unsafe_code,

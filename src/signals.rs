@@ -1,4 +1,4 @@
-//! Signals that the parent of this process had it ignore.
+//! Signals that the parent of this process made it ignore.
 //!
 //! `nohup` ignores SIGHUP, and a shell without job control ignores SIGINT for background commands: the
 //! process is meant to survive them. A handler would undo that.

@@ -1,21 +1,20 @@
-//! Runs the modules whose threads wait for each other in many schedules, with shuttle in the place of
-//! `std::sync`.
+//! Runs the modules whose threads wait for each other in many schedules, with shuttle instead of `std::sync`.
 //!
-//! Each test compiles the file of a module a second time, below a `sync` that is shuttle's. A schedule
-//! decides anew at every use of a lock, a channel or an atomic which thread goes on, and no wait ever
-//! times out: a wake-up that is lost leaves all threads waiting, which shuttle reports as a deadlock. A
-//! failed test prints its schedule; `shuttle::replay` runs that one again.
+//! Each test compiles the file of a module a second time, below a `sync` that is shuttle's. A schedule decides at
+//! every use of a lock, a channel or an atomic which thread continues, and no wait ever times out: a lost wake-up
+//! leaves all threads waiting, which shuttle reports as a deadlock. A failed test prints its schedule;
+//! `shuttle::replay` runs that one again.
 
 mod thread_queue;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
-/// How many schedules of each kind a test tries.
+/// The number of schedules of each kind that a test tries.
 const SCHEDULES: usize = 1_000;
 
-/// How many times a schedule of priorities changes them: the bugs that it is sure to look for need as
-/// many threads to be stopped at a certain place.
+/// The number of priority changes in a schedule: bugs that need this many threads to be stopped at certain points
+/// are found.
 const DEPTH: usize = 3;
 
 /// Fails when `test` panics or deadlocks in one of the schedules that are tried.

@@ -1,4 +1,4 @@
-//! Permits of threads: one at a time for each file, and nobody waits for ever.
+//! The permits of threads: one at a time for each file, and no thread waits for ever.
 
 use std::time::{Duration, Instant};
 

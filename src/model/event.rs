@@ -13,7 +13,7 @@ pub struct Event {
     pub n: Option<u64>,
     /// The time of the event.
     pub created_at: Time,
-    /// The type of the event, one word: `created`, `claimed`, `note`, …
+    /// The type of the event, without spaces: `created`, `claimed`, `note`, …
     pub kind: String,
     /// The description for people.
     pub message: String,

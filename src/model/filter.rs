@@ -1,4 +1,4 @@
-//! Filters on task metadata: which tasks a worker accepts.
+//! Filters on task metadata, by which a worker selects tasks.
 
 use serde_json::Value;
 

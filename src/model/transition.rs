@@ -126,7 +126,7 @@ pub enum Command {
     Respond(Answer),
     /// Add an event to the history.
     Note {
-        /// The event type: one word, not one of [`ENGINE_KINDS`](super::event::ENGINE_KINDS).
+        /// The event type: without spaces, and not one of [`ENGINE_KINDS`](super::event::ENGINE_KINDS).
         kind: String,
         /// The description for people.
         message: String,

@@ -55,7 +55,7 @@ enum CandidateOutcome {
     Skipped,
 }
 
-/// How long to wait for another process to finish its change of the only task that is left.
+/// The longest wait for another process to finish its change of the only task that is left.
 const MAX_BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// Tries one candidate of a lane.
@@ -343,7 +343,7 @@ impl Store {
         }
     }
 
-    /// Returns whether a task is what its index entry says, and matches.
+    /// Checks that a task agrees with its index entry and matches the query.
     fn check_candidate(
         &self,
         query: &LaneQuery,

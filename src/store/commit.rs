@@ -140,7 +140,7 @@ impl Store {
         drop(lock);
 
         atomic::sync_dir(dir)?;
-        // Other implementations believe response.json whatever task.json says, so it appears only when no
+        // Other implementations trust response.json whatever the state in task.json, so it appears only when no
         // power cut can undo the commit. The next change completes what fails here.
         let _ = match staged_response {
             Some(staged) => staged.publish(dir, RESPONSE_FILE),

@@ -1,11 +1,11 @@
 //! Removes tasks that ended long ago.
 //!
-//! Only ended tasks are removed, by the time they ended. A task stays while an open task repeats it or
-//! continues its conversation, and while the task that it repeats stays, so that no link leads nowhere. With
-//! a task goes its idempotency key; its correlation then leads to the newest task of it that stays.
+//! Only ended tasks are removed, by the time they ended. A task stays while an open task repeats it or continues
+//! its conversation, and while the task that it repeats stays, so that no reference dangles. The idempotency key
+//! of a task is removed with it; its correlation then leads to the newest task that stays.
 //!
-//! An archive is written first, as a whole, and only archived tasks are removed: it gets its name when all of
-//! it is on the disk, and a task that changes after that stays.
+//! The archive is written first, and only archived tasks are removed. It gets its name when all of it is on the
+//! disk; a task that changes after that stays.
 //!
 //! A task is removed by one rename into `tmp/` and deleted there: a reader sees it or not, and a full disk is
 //! no obstacle. Changes older than the given age are removed from the feed (unless only one lane is cleaned),
@@ -30,10 +30,10 @@ use super::{Store, atomic, bounded_file, feed, task_files};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Status, Task, TaskId, TaskSpec, Time};
 
-/// How many tasks are removed with one sync.
+/// The number of tasks that are removed with one sync.
 const GROUP_SIZE: usize = 32;
 
-/// What to remove.
+/// The plan of a `gc`: which tasks to remove.
 #[derive(Clone, Debug, Default)]
 pub struct GcPlan {
     /// How long ago a task must have ended.
@@ -54,14 +54,14 @@ pub struct GcPlan {
 pub struct GcReport {
     /// The removed tasks, the one that ended first at the head.
     pub removed: Vec<TaskId>,
-    /// How many are old enough but stay, because a task that stays refers to them or another process is
-    /// changing them.
+    /// The number of tasks that are old enough but stay, since a task that stays refers to them or another process
+    /// is changing them.
     pub kept: u64,
     /// The file that the removed tasks were written to.
     pub archive: Option<PathBuf>,
-    /// How many entries were removed from the feed.
+    /// The number of entries removed from the feed.
     pub feed_dropped: u64,
-    /// Failures that did not matter, one sentence each.
+    /// Failures that did not stop the removal, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -313,8 +313,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes one task from sight; a directory left to delete in `tmp` is added to `discarded`. Returns
-    /// `false` when another process changed the task meanwhile.
+    /// Moves one task out of the queue, and adds its directory in `tmp`, which is left to delete, to `discarded`.
+    /// Returns `false` when another process changed the task meanwhile.
     fn remove_one(
         &self,
         dir: &Dir,
@@ -360,7 +360,7 @@ impl Store {
     }
 }
 
-/// Reads a task; one that cannot be read stays, and the report says so.
+/// Reads a task. One that cannot be read stays, which is added to the report.
 fn read_or_report(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<LoadedTask>> {
     match task_files::task(dir, id) {
         Err(error) if !bounded_file::is_transient(&error) => {

@@ -1,4 +1,4 @@
-//! What is known of a lane without reading all of its tasks.
+//! Queries about lanes that the index answers, without reading all tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -93,7 +93,7 @@ impl Store {
         ids.into_iter().rev().collect()
     }
 
-    /// Returns the lanes of such tasks.
+    /// Returns the lanes of the tasks that changed last.
     pub fn recent_lanes(&self) -> BTreeSet<String> {
         let mut lanes: BTreeSet<String> = self.latest().into_iter().map(|entry| entry.lane).collect();
         let index = Index::open(&self.layout);

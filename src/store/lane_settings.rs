@@ -1,4 +1,4 @@
-//! What people and programs set for a lane: its pause in `lanes.json`, its description in `board.json`.
+//! The settings of lanes: pauses in `lanes.json`, descriptions in `board.json`.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ fn encode_pauses(paused: BTreeMap<String, Pause>) -> Object {
     object([(PAUSED, lanes.into())])
 }
 
-/// board.json as a whole: it may hold sections of other programs, which are kept.
+/// The whole of board.json, which may contain sections of other programs; they are kept.
 const DESCRIPTIONS: JsonFile<Object> = JsonFile {
     name: BOARD,
     max_bytes: 16 * 1024 * 1024,
@@ -74,7 +74,7 @@ impl Store {
     /// Returns the paused lanes.
     ///
     /// # Errors
-    /// `Corrupt` when lanes.json cannot be read: no claim is better than one against somebody's will. `Io`.
+    /// `Corrupt` when lanes.json cannot be read, so that nothing is claimed from a lane that may be paused; `Io`.
     pub fn paused(&self) -> Result<BTreeMap<String, Pause>> {
         PAUSES.read(self)
     }

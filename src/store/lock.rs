@@ -33,7 +33,7 @@ use super::layout::LOCK;
 use super::thread_queue::{FileId, Permit, ThreadQueue};
 use crate::error::{Error, ErrorKind, Result, printable};
 
-/// How many times the time limit is waited for a lock whose holder keeps changing.
+/// The number of time limits to wait for a lock whose holder keeps changing.
 const MAX_WAITS: u32 = 6;
 
 /// How often a waiting thread checks whether it should stop waiting.
@@ -80,8 +80,8 @@ struct HeldLock {
 /// The queue of this process's threads in front of every lock.
 static THREADS: ThreadQueue = ThreadQueue::new();
 
-/// Ends every wait for a lock in this process, now and from now on; a free lock can still be taken. For a
-/// process that is about to end: a thread that waits for a lock has changed nothing yet.
+/// Ends every present and future wait for a lock in this process; a free lock can still be taken. For a process
+/// that is about to end: a thread that waits for a lock has changed nothing yet.
 pub(crate) fn stop_waiting_for_locks() {
     THREADS.close();
 }
@@ -254,7 +254,7 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<He
         if let Some(file) = file {
             return Ok(HeldLock { _file: file?, _permit: permit });
         }
-        // Another holder by now: many processes want it on a busy machine, and none keeps it.
+        // The holder has changed: on a busy machine many processes take the lock in turn.
         let now = holder_pid(stat);
         if window == MAX_WAITS || holder == Some(now) || THREADS.is_closed() {
             break;

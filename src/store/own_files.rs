@@ -1,4 +1,4 @@
-//! Which files belong to a store, by whatever name or link they are reached.
+//! Determines whether a file belongs to a store, by whatever name or link it is reached.
 //!
 //! A task may not name them: a store contains the claim tokens of other tasks, and their prompts and
 //! responses.

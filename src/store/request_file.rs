@@ -89,7 +89,7 @@ fn is_in_store(root: &Path, path: &Path) -> bool {
     lies_in_store(&real(root), &real(path)).unwrap_or(true)
 }
 
-/// Returns whether an error leaves open what the file contains.
+/// Returns whether an error leaves the content of the file unknown.
 fn is_unreadable(error: &Error) -> bool {
     let numbers = [Errno::ACCESS, Errno::PERM, Errno::IO].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|number| numbers.contains(&number))
@@ -105,7 +105,7 @@ fn is_torn(dir: &Dir, task: &Task) -> bool {
     sha256_bytes(prompt) == task.request_sha256 && found().is_ok_and(|found| is_part(&found, prompt))
 }
 
-/// Returns whether a power cut may have left `found` of `whole`: a beginning of it, with zeros for blocks that
+/// Returns whether `found` is what a power cut may leave of `whole`: a beginning of it, with zeros for blocks that
 /// were not written.
 pub(super) fn is_part(found: &[u8], whole: &[u8]) -> bool {
     found.len() <= whole.len() && found.iter().zip(whole).all(|(is, was)| is == was || *is == 0)

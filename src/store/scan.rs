@@ -20,16 +20,16 @@ use crate::model::{Task, TaskId, TaskText};
 /// Files up to this size are read by one call, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// How many results a thread hands over at once: few at first, for callers that want few, then more, since
-/// waking the receiver costs as much as reading several tasks.
+/// The number of results that a thread passes on at once: few at first, for callers that need few, then more,
+/// since waking the receiver costs as much as reading several tasks.
 const FIRST_GROUP: usize = 8;
 const LAST_GROUP: usize = 128;
 
-/// How many groups of a thread may be buffered.
+/// The maximum number of buffered groups of a thread.
 const MAX_BUFFERED_GROUPS: usize = 2;
 
-/// How many threads read. More than most machines have processors: files not in the page cache are read from
-/// the disk, which handles many requests at a time.
+/// The number of reading threads. More than most machines have processors: files not in the page cache are read
+/// from the disk, which handles many requests at a time.
 const MAX_THREADS: usize = 8;
 
 /// Up to this many tasks are read without threads.

@@ -1,8 +1,8 @@
-//! Lets the threads of this process wait for each other before they wait for other processes.
+//! The queue in which threads of this process wait for each other before they wait for other processes.
 //!
-//! flock has no time limit, so that waiting for it takes a thread that cannot be called back. Threads
-//! of one process therefore wait here first, where waiting costs nothing, and only the one that has the
-//! permit for a file asks the kernel. Which of several waiting threads comes next is not defined.
+//! flock has no time limit, so that a thread that waits for it cannot be interrupted. Threads of one process
+//! therefore wait here first, with a time limit, and only the thread with the permit for a file waits for the
+//! kernel. The order among waiting threads is not defined.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -38,8 +38,8 @@ impl ThreadQueue {
         }
     }
 
-    /// Waits until no other thread has the permit for this file; `None` when that lasts until
-    /// `deadline`, or until the queue is closed.
+    /// Waits until no other thread has the permit for this file, and returns it; `None` at `deadline`, or when the
+    /// queue is closed.
     pub(super) fn enter(&self, file: FileId, deadline: Instant) -> Option<Permit<'_>> {
         let mut taken = self.taken();
         loop {
@@ -54,7 +54,7 @@ impl ThreadQueue {
         }
     }
 
-    /// Ends every wait, now and from now on. A permit that nobody has can still be had.
+    /// Ends every present and future wait. A permit that no thread has is still granted.
     pub(super) fn close(&self) {
         // Under the lock, so that no thread begins to wait between the store and the call.
         let _taken = self.taken();

@@ -17,7 +17,7 @@ impl Store {
     /// Adds a line to the usage log. A log that has become too long replaces the old one.
     ///
     /// # Errors
-    /// `Io`, `Corrupt` when something other than a file stands there, and `Locked` when it has to be rotated.
+    /// `Io`; `Corrupt` when something other than a file has its name; `Locked` when it has to be rotated.
     pub fn append_usage(&self, line: &str) -> Result<()> {
         let root = &self.layout.root;
         let is_long = |file: &File| file.metadata().is_ok_and(|meta| meta.len() >= ROTATE_AT);

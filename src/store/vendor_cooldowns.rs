@@ -10,8 +10,8 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Certainty, Cooldown, CooldownCause, CooldownKey, Cooldowns, Time};
 
-/// The keys of vendors.json. Accounts that a vendor refuses are stored apart: a version that does not know of
-/// them sees no cooldown there.
+/// The keys of vendors.json. Refused accounts are stored under a key of their own, so that a version that does not
+/// know them sees no cooldown.
 const PARKED: &str = "parked";
 const UNREADY: &str = "unready";
 
@@ -30,7 +30,7 @@ const COOLDOWNS: JsonFile<Cooldowns> = JsonFile {
     },
 };
 
-/// What becomes of a cooldown.
+/// The change of a cooldown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CooldownChange {
     /// It stays as it is.
@@ -45,7 +45,7 @@ impl Store {
     /// Returns the last cooldowns by key, those that are over included.
     ///
     /// # Errors
-    /// `Corrupt` when vendors.json cannot be read: no run is better than one against somebody's will. `Io`.
+    /// `Corrupt` when vendors.json cannot be read, so that no run starts for a vendor that may be paused; `Io`.
     pub fn cooldowns(&self) -> Result<Cooldowns> {
         COOLDOWNS.read(self)
     }

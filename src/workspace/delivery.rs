@@ -49,7 +49,7 @@ pub(crate) fn deliver(
     match target {
         Ok(target) => store.deliver(task, response, &target)?,
         Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config) => {
-            // The answer must be durable before the error says that the store keeps it.
+            // The answer must be durable before the error reports that the store keeps it.
             store.sync_response(task)?;
             return Err(Error::refused(error.message()).with_hint(KEPT_IN_STORE));
         }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// The locations of a configuration below its workspace or pool, in order of precedence.
 pub(super) const CONFIG_PLACES: [&str; 2] = ["handoff/handoff.yaml", ".agent-lanes-queue/handoff.yaml"];
 
-/// What the user specified about the workspace; the caller has merged flags and environment.
+/// The options of the search for a workspace, from flags and environment.
 #[derive(Clone, Copy, Debug)]
 pub struct LocateOptions<'a> {
     /// `--config`, relative to `base`.

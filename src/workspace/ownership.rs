@@ -143,7 +143,7 @@ impl Mode {
         Self { bits: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() }
     }
 
-    /// Returns who may write besides the owner, and the command that revokes it.
+    /// Returns who may write in addition to the owner, and the mode argument of `chmod` that revokes it.
     fn weakness(self, sticky_helps: bool) -> Option<(&'static str, &'static str)> {
         if sticky_helps && self.bits & STICKY != 0 {
             return None;

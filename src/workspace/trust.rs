@@ -194,7 +194,7 @@ fn name(path: &Path) -> String {
 
 /// Returns the user's state directory; `None` if neither variable is set.
 pub(crate) fn state_home(xdg_state_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
-    // The XDG base directory specification says to ignore relative paths.
+    // The XDG base directory specification requires that relative paths are ignored.
     let named = xdg_state_home.filter(|path| path.is_absolute());
     named.or_else(|| Some(home.filter(|home| home.is_absolute())?.join(".local/state")))
 }

@@ -1,4 +1,5 @@
-//! Requests that wait for a task: none sleeps while there is a task that it could have, and each is answered once.
+//! Requests that wait for a task: none sleeps while there is a task that it could claim, and each is answered
+//! once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Every submit is answered once: with what became of it, or with the news that the server stops.
+//! Every submit is answered once: with its result, or with the error that the server stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 

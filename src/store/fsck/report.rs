@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::model::json::Object;
 use crate::model::task::object;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Harmless: a trace of an interrupted operation; nothing that counts is wrong.
@@ -20,7 +20,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Returns the word for programs.
+    /// Returns the name for programs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Leftover => "leftover",
@@ -33,9 +33,9 @@ impl Severity {
 /// One thing that is wrong with the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// A stable word for programs, such as `task-unreadable`.
+    /// A stable code for programs, such as `task-unreadable`.
     pub code: &'static str,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// The file or directory that is affected.
     pub path: PathBuf,

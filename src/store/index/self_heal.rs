@@ -1,5 +1,5 @@
-//! Repairs a damaged index when it is noticed: it is derived data, and a caller that asks for the next task
-//! need not know of it.
+//! Repairs a damaged index when the damage is noticed. The index is derived data, so the caller of a query is not
+//! affected.
 
 use std::ffi::OsStr;
 use std::ops::ControlFlow;

@@ -6,7 +6,7 @@ use crate::model::Now;
 /// The version of the index; one of another version is rebuilt.
 const FORMAT: &str = "index-5";
 
-/// Returns the boot id as one word.
+/// Returns the boot id without white space.
 pub(super) fn boot_word() -> String {
     match boot_id() {
         "" => "unknown".to_string(),
@@ -31,7 +31,7 @@ pub(in crate::store) struct IndexState {
     pub(super) owed: Vec<String>,
 }
 
-/// How many of those are kept: hardly ever are more of them being synced at the same time.
+/// The maximum number of those ids: more responses are hardly ever synced at the same time.
 const MAX_OWED: usize = 16;
 
 /// By how much the two clocks may drift apart before the wall clock counts as set back, in microseconds.

@@ -64,7 +64,7 @@ fn shell_word(text: &str) -> String {
     }
 }
 
-/// Words that YAML 1.1 or 1.2 does not parse as text.
+/// Keywords that YAML 1.1 or 1.2 does not parse as text.
 const YAML_KEYWORDS: [&str; 12] =
     ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "inf", "infinity", "nan"];
 

@@ -295,7 +295,7 @@ fn a_run_that_falls_silent_is_ended_and_one_that_speaks_goes_on() {
     let (finished, _) = scene.run_plainly(spec);
     assert_eq!(finished.stopped, Some(StopReason::Silent));
 
-    // A word on either pipe is a sign of life.
+    // Output on either pipe is a sign of life.
     let scene = Scene::new();
     let words = "for n in 1 2 3 4 5 6; do sleep 0.5; echo out; sleep 0.5; echo err >&2; done";
     let mut spec = scene.spec("/bin/sh", &["-c", words]);

@@ -4,7 +4,7 @@ use crate::testkit::pool::{Dispatcher, Pool, stand_in};
 use crate::testkit::wait::is_alive;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What the agent says to leave a process behind that bears no mark of it, and to tell who is who.
+/// The script of an agent that leaves an unmarked process behind, and prints the process ids.
 fn leaves_a_stray(then: &str) -> String {
     format!("{} stray\necho $PPID > guard\necho $$ > agent\n{then}", stand_in("stray.sh"))
 }
@@ -67,7 +67,7 @@ fn nothing_is_left_by_a_killed_dispatcher() {
     let (id, dispatcher, pids) = with_stray(&pool);
     dispatcher.kill();
     until_all_are_gone(&pool, &pids);
-    // Nobody else has looked so far: the next dispatcher finds only the task.
+    // No other dispatcher has run so far: the next one finds only the task.
     assert_eq!(pool.state(&id), "claimed");
 }
 

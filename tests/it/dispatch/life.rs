@@ -4,7 +4,7 @@ use crate::testkit::pool::Pool;
 use crate::testkit::wait::is_alive;
 use rustix::process::Signal;
 
-/// A script that tells its process and then stays.
+/// A script that prints its process id and then keeps running.
 const STAYS: &str = "echo $$ > agent\nsleep 1000";
 
 #[test]

@@ -56,7 +56,7 @@ fn a_limit_of_one_model_leaves_the_others_alone() {
     assert_eq!([&met, &again].map(|id| pool.state(id)), ["queued", "queued"]);
     assert!(said.contains("claude with model opus is not used until"), "{said}");
     assert_eq!(pool.json(&["workers"])["parked"]["claude/opus"]["model"], "opus");
-    // A lanes that knows nothing of models looks for the vendor's own key, and finds none.
+    // A version that does not know models reads the vendor's own key, and finds none.
     let text = std::fs::read_to_string(pool.path("state/vendors.json")).unwrap();
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert!(file["parked"].get("claude").is_none(), "{text}");
@@ -113,7 +113,7 @@ fn a_refused_account_costs_no_task_and_is_tried_by_one() {
     pool.until("the try", || runs() == 2 && ids.iter().all(|id| pool.state(id) == "queued"));
     pool.until("the next try is later", || pause(&pool, "claude") > 60.0);
     assert_eq!(runs(), 2);
-    // Somebody logs in and says so.
+    // A person logs in and resumes the vendor.
     std::fs::write(pool.path("login"), "").unwrap();
     pool.ok(&["resume", "--vendor", "claude"]);
     pool.until("all are answered", || ids.iter().all(|id| pool.state(id) == "completed"));
@@ -242,7 +242,7 @@ fn a_person_pauses_a_vendor_or_one_of_its_models() {
     let other = pool.submit("result fine", &[]);
     pool.dispatch_once(&[]);
     assert_eq!([&opus, &other].map(|id| pool.state(id)), ["queued", "completed"]);
-    // The work of others ends nothing that a person said.
+    // The success of other runs does not end a person's pause.
     assert_eq!(pool.json(&["workers"])["parked"]["claude/opus"]["kind"], "asked");
     let pauses = pool.json(&["pause", "--vendor", "claude"])["pauses"].clone();
     for pause in [

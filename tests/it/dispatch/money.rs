@@ -1,4 +1,4 @@
-//! What runs used and cost: as told, computed from prices, or the least that a run shows which was cut short.
+//! The usage and cost of runs: as reported, computed from prices, or the lower bound of a run that was cut short.
 
 use crate::testkit::pool::{Pool, stand_in};
 use serde_json::Value;
@@ -117,7 +117,8 @@ fn half_a_line_in_the_usage_log_costs_no_other_line() {
     assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 3);
 }
 
-/// A pool whose codex is a stand-in that tells 15 fresh, 5 cached and 3 written tokens and neither model nor cost.
+/// Returns a pool whose codex is a script that reports 15 fresh, 5 cached and 3 written tokens and neither model
+/// nor cost.
 fn codex(more: &str) -> Pool {
     Pool::new(&format!(
         "dispatch:\n  vendor: codex\n{more}  vendors:\n    codex: {{command: {}}}\n",
@@ -213,7 +214,7 @@ fn a_conversation_goes_on_after_its_dispatcher_died_at_its_whole_cost() {
 #[test]
 fn a_conversation_that_no_run_began_costs_nothing_known_at_first() {
     let pool = Pool::scripted("  max_retries: 1\n  timeout: 1\n  resume_on: [timeout]\n");
-    // The first run that continues it is cut short, the second tells the total.
+    // The first run that continues it is cut short, the second reports the total.
     std::fs::write(pool.path("go-on"), total(0.25, 20)).unwrap();
     let script = format!("{}\nsleep 1000", message("m1", 4));
     let id = pool.submit(&script, &["--metadata", "session_id=of-a-person"]);

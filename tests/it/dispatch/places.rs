@@ -33,7 +33,7 @@ fn a_task_cannot_choose_a_directory_outside_the_workspace() {
         assert!(reason.contains("is outside the workspace") && reason.contains("worktree_roots"), "{reason}");
         assert!(!pool.path(&format!("state/tasks/{id}/attempts/1/run.json")).exists(), "nothing was started");
     }
-    // The operator's own word.
+    // The operator's own setting.
     let flag = submit_in(&pool, &real);
     pool.dispatch_once(&["--worktree-root", real.to_str().unwrap()]);
     assert_eq!(pool.response(&flag)["body"], real.to_str().unwrap());

@@ -1,4 +1,4 @@
-//! Runs that were cut short go on where they stopped, where a route says so.
+//! Runs that were cut short continue where they stopped, if a route allows it.
 
 use crate::testkit::pool::{Pool, stand_in};
 
@@ -96,7 +96,7 @@ fn a_conversation_that_is_gone_or_never_began_means_a_fresh_run() {
     assert!(pool.events(&id).iter().any(|kind| kind == "resume_refused"), "{:?}", pool.events(&id));
     assert_eq!(pool.task(&id)["attempt"], 2, "one attempt for both");
 
-    // Nothing was said before it was cut short: the agent may not know the task.
+    // It printed nothing before it was cut short: the agent may not know the task.
     std::fs::remove_file(pool.path("once")).unwrap();
     let id = pool.submit("[ -e once ] && result anew && exit\ntouch once\nsleep 1000", &[]);
     pool.dispatch_once(&[]);
@@ -117,7 +117,7 @@ fn an_announced_conversation_is_found_in_the_output() {
     assert!(prompt.starts_with("You were cut short"), "{prompt}");
     let response = pool.response(&id);
     assert_eq!(response["metadata"]["session_id"], "chosen-by-the-agent", "{response}");
-    // What the conversation has come to is counted with the run that told it.
+    // The total of the conversation is counted with the run that reported it.
     assert_eq!(response["metadata"]["tokens"]["input"], 15, "{response}");
 }
 

@@ -1,4 +1,4 @@
-//! What a dispatcher is told, by handoff.yaml, by routes.json and by its command line.
+//! The settings of a dispatcher: from handoff.yaml, routes.json and its command line.
 
 #![expect(clippy::disallowed_methods, reason = "files come and go as a whole, as editors do it")]
 
@@ -125,7 +125,7 @@ fn routes_of_programs_hold_and_changes_are_followed() {
     put("high");
     pool.until("it follows", || pool.log().matches("the settings have changed").count() == 1);
     ask("high");
-    // A broken file changes nothing and is told once.
+    // A broken file changes nothing and is reported once.
     std::fs::write(pool.path("state/routes.json"), "{\"routes\": {\"work\": {\"efort\": 1}}}").unwrap();
     pool.until("it complains", || {
         pool.log().contains("unknown key; did you mean effort?; the settings stay")
@@ -172,7 +172,7 @@ fn what_limits_an_agent_never_gets_lost() {
         "lanes: FILE line 9: dispatch.routes.work.permission_mode: is meant for claude, but codex would serve lane work; \
          leave the lane to claude with `vendor: claude` in its route, or choose others with --lane\n"
     );
-    // Whatever the route itself says counts, and of the defaults what limits.
+    // The settings of the route itself count, and of the defaults those that restrict.
     let model = refusal("  vendor: claude\n  routes: {work: {model: haiku}}\n", &codex);
     assert!(model.contains("line 7: dispatch.routes.work.model: is meant for claude"), "{model}");
     let tools = refusal("  vendor: claude\n  disallowed_tools: [Bash]\n", &codex);
@@ -199,7 +199,7 @@ fn what_limits_an_agent_never_gets_lost() {
     assert!(mode.contains("dispatch.routes.work.permission_mode: cat, which serves lane work"), "{mode}");
 }
 
-/// What a dry run says on stderr, and the vendor of each lane that it would serve.
+/// Returns the standard error of a dry run, and the vendor of each lane that it would serve.
 fn served(dispatch: &str, flags: &[&str]) -> (String, Vec<(String, String)>) {
     let pool = Pool::new(&format!(
         "dispatch:\n{dispatch}  vendors:\n    claude: {{command: AGENT}}\n    codex: {{command: AGENT}}\n    night: {{like: claude}}\n"
@@ -234,7 +234,7 @@ fn a_route_names_its_vendor_then_the_command_line_then_the_default() {
     assert_eq!(said, "lanes: warning: lane work is left to codex, which its route names\n");
     let (_, lanes) = served(routes, &["--command", "--", "cat"]);
     assert_eq!(lanes, [own("tool", "command"), own("next", "command")]);
-    // What is no limit is left out with a warning; a vendor that is `like` another takes its words.
+    // A phrase that is not a limit is skipped with a warning; a vendor that is `like` another has its phrases.
     let words = "  vendor: claude\n  model: opus\n  args: [-x]\n";
     let (said, _) = served(words, &["--vendor", "codex", "--lane", "work"]);
     assert_eq!(

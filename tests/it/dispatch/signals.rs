@@ -1,4 +1,4 @@
-//! Signals that whoever started a dispatcher had it ignore, and the signals of its agents.
+//! Signals that the parent of a dispatcher made it ignore, and the signals of its agents.
 
 use crate::testkit::pool::{Dispatcher, Pool};
 use rustix::process::Signal;
@@ -9,7 +9,7 @@ fn ignoring(pool: &Pool, signals: &str) -> Dispatcher {
     pool.dispatcher_under(&["sh", "-c", &script, "sh"], &["--lane", "work"])
 }
 
-/// Which signals a process ignores, and which it holds back, as the kernel says.
+/// Returns the signals that a process ignores and blocks, as the kernel reports them.
 const MASKS: &str = "grep -E 'Sig(Ign|Blk)' /proc/self/status | tr -s '\\t\\n' '  ' > masks";
 
 #[test]
