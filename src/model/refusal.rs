@@ -334,7 +334,7 @@ mod tests {
 
     /// Calls every command that gives a token, in every state of a task.
     #[test]
-    fn a_refusal_tells_what_a_second_look_at_the_task_would() {
+    fn a_refusal_carries_the_claim_state_that_the_task_would_show() {
         let claim = |token: &str| Command::Claim {
             owner: "ann".to_string(),
             token: ClaimToken::from_text(token),

@@ -36,7 +36,7 @@ const GROUP_SIZE: usize = 32;
 /// The plan of a `gc`: which tasks to remove.
 #[derive(Clone, Debug, Default)]
 pub struct GcPlan {
-    /// How long ago a task must have ended.
+    /// The minimum time since the end of a task.
     pub older_than: Duration,
     /// Whether an age of 0 is intended: every ended task.
     pub all_ended: bool,

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_power_cut_leaves_is_told_from_what_somebody_wrote() {
+    fn remains_of_a_power_cut_are_distinguished_from_edits() {
         for found in ["", "do", "do it", "\0\0\0\0\0", "do\0\0\0", "\0o"] {
             assert!(is_part(found.as_bytes(), b"do it"), "{found:?}");
         }

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_beside_the_file() {
+    fn defaults_are_next_to_the_file() {
         let (_dir, root) = workspace("workspace_id: ' demo '\n");
         let config = Config::load(&root.join("handoff/handoff.yaml"), None).unwrap();
         assert_eq!(config.workspace_id, "demo");

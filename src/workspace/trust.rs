@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn state_is_kept_where_the_user_says() {
+    fn state_is_kept_in_the_directory_of_the_user() {
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(state_home(path("/x"), path("/h")), path("/x"));
         assert_eq!(state_home(path("x"), path("/h")), path("/h/.local/state"));

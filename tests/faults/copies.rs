@@ -100,7 +100,7 @@ fn feed(store: &Path, tasks: &[Task], after: After) -> Result<(), String> {
     }
     let was_cut = numbers.first().is_some_and(|first| *first > 1);
     let begin = feed.first().filter(|_| was_cut).and_then(|entry| text(&entry["created_at"]));
-    let mut told: BTreeSet<(String, u64)> = BTreeSet::new();
+    let mut reported: BTreeSet<(String, u64)> = BTreeSet::new();
     let mut imported: BTreeMap<String, String> = BTreeMap::new();
     let by_id: BTreeMap<&str, &Task> = tasks.iter().map(|task| (task.id.as_str(), task)).collect();
     for entry in &feed {
@@ -109,7 +109,7 @@ fn feed(store: &Path, tasks: &[Task], after: After) -> Result<(), String> {
             imported.insert(id, text(&entry["created_at"]).unwrap_or_default());
             continue;
         };
-        if !told.insert((id.clone(), n)) && after == After::Kill {
+        if !reported.insert((id.clone(), n)) && after == After::Kill {
             return Err(format!("the feed tells twice: {entry}"));
         }
         let Some(task) = by_id.get(id.as_str()) else { continue };
@@ -124,7 +124,7 @@ fn feed(store: &Path, tasks: &[Task], after: After) -> Result<(), String> {
         let begin = imported.get(&task.id).or(begin.as_ref());
         for event in &task.events {
             let n = event["n"].as_u64().unwrap_or(0);
-            let is_known = told.contains(&(task.id.clone(), n));
+            let is_known = reported.contains(&(task.id.clone(), n));
             let is_old = begin.is_some_and(|begin| text(&event["created_at"]).is_some_and(|at| at <= *begin));
             if !is_known && !is_old && after == After::Kill {
                 return Err(format!("the feed lacks event {n} of {}", task.id));

@@ -85,7 +85,7 @@ pub struct Disk {
     open: HashMap<i64, (Node, usize, bool)>,
     unfinished: HashMap<String, String>,
     /// Whether anything was written to the standard output.
-    pub told: bool,
+    pub reported: bool,
 }
 
 /// The files that a power cut leaves: paths and contents; `None` is a directory.
@@ -99,7 +99,7 @@ impl Disk {
             nodes: Vec::new(),
             open: HashMap::new(),
             unfinished: HashMap::new(),
-            told: false,
+            reported: false,
         };
         disk.load_dir(home);
         disk
@@ -263,7 +263,7 @@ impl Disk {
 
     fn write(&mut self, fd: &str, bytes: &[u8], at: Option<usize>) -> bool {
         let number: i64 = fd.parse().unwrap();
-        self.told |= number == 1;
+        self.reported |= number == 1;
         let Some((node, place, append)) = self.open.get_mut(&number) else { return false };
         let Content::File { now, .. } = &mut self.nodes[*node] else { panic!("not a file") };
         let start = at.unwrap_or(if *append { now.len() } else { *place });

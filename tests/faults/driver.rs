@@ -41,8 +41,8 @@ impl User<'_> {
 
     fn ok(&self, words: &[&str]) -> String {
         let output = self.world.run(words);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: then {words:?}: {said}", self.what);
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: then {words:?}: {printed}", self.what);
         String::from_utf8(output.stdout).unwrap().trim_end().to_string()
     }
 
@@ -97,11 +97,11 @@ impl User<'_> {
             let lanes = LANES.iter().flat_map(|lane| ["--lane", lane]);
             let words: Vec<&str> = ["claim", "--json"].into_iter().chain(lanes).collect();
             let output = self.world.run(&words);
-            let said = String::from_utf8_lossy(&output.stderr);
+            let printed = String::from_utf8_lossy(&output.stderr);
             if output.status.code() == Some(4) {
                 return None;
             }
-            assert!(output.status.success(), "{}: then {words:?}: {said}", self.what);
+            assert!(output.status.success(), "{}: then {words:?}: {printed}", self.what);
             let task: Value = serde_json::from_slice(&output.stdout).unwrap();
             let text = |key: &str| task["task"][key].as_str().unwrap().to_string();
             return Some((text("id"), text("claim_token")));

@@ -63,15 +63,15 @@ fn may_be_ignored(scenario: &Scenario, point: &Point) -> bool {
 
 /// Returns the report of the failure: one line, or one for each line of the input.
 fn complaint(output: &Output, scenario: &Scenario, what: &str) -> String {
-    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    let printed = String::from_utf8(output.stderr.clone()).unwrap();
     // `wait` and `gc` print a note about what they did.
     let is_note = |line: &str| line.starts_with("lanes wait: ") || line.ends_with(" removed\n");
-    let said: String = said.split_inclusive('\n').filter(|line| !is_note(line)).collect();
-    let lines = said.trim_end().lines().count();
-    assert!(said.lines().all(|line| line.starts_with("lanes: ")), "{what}: said {said:?}");
-    assert!(lines == 1 || scenario.by_line && lines > 1, "{what}: said {said:?}");
-    assert!(!said.contains("internal error"), "{what}: {said}");
-    said
+    let printed: String = printed.split_inclusive('\n').filter(|line| !is_note(line)).collect();
+    let lines = printed.trim_end().lines().count();
+    assert!(printed.lines().all(|line| line.starts_with("lanes: ")), "{what}: printed {printed:?}");
+    assert!(lines == 1 || scenario.by_line && lines > 1, "{what}: printed {printed:?}");
+    assert!(!printed.contains("internal error"), "{what}: {printed}");
+    printed
 }
 
 #[test]
@@ -127,8 +127,8 @@ fn fail(
     let only_tells = scenario.name.starts_with("next");
     if output.status.success() {
         // gc leaves tasks that it cannot read, and reports them.
-        let said = String::from_utf8_lossy(&output.stderr);
-        let left_out = point.reads && scenario.name.starts_with("gc") && said.contains(words);
+        let printed = String::from_utf8_lossy(&output.stderr);
+        let left_out = point.reads && scenario.name.starts_with("gc") && printed.contains(words);
         let is_fine = is_after || left_out || only_tells && left == *start;
         assert!(is_fine, "{what}: success without effect: {left:#?}");
         assert!(only_tells || point.reads || may_be_ignored(scenario, point), "{what}: success");
@@ -143,29 +143,29 @@ fn fail(
         // fsck reports it on standard output.
         let is_told = scenario.name == "repair" && String::from_utf8_lossy(&output.stdout).contains(words);
         if !is_mute && !is_told && !nothing_else {
-            let said = complaint(&output, scenario, &what);
-            assert!(said.contains(words), "{what}: no cause in {said:?}");
+            let printed = complaint(&output, scenario, &what);
+            assert!(printed.contains(words), "{what}: no cause in {printed:?}");
             let home = world.home();
             let named = [home.to_str().unwrap(), "batch.jsonl", "exported.jsonl"];
-            let names_file = named.iter().any(|name| said.contains(name));
-            assert!(on_output || names_file, "{what}: no file in {said:?}");
+            let names_file = named.iter().any(|name| printed.contains(name));
+            assert!(on_output || names_file, "{what}: no file in {printed:?}");
         }
-        assert!(on_output || scenario.steps || output.stdout.is_empty(), "{what}: told a success");
+        assert!(on_output || scenario.steps || output.stdout.is_empty(), "{what}: reported a success");
         // A claim that could not be printed is released.
         let between = scenario.steps && left.named(base).is_between(&start.named(base), effect)
             || on_output && scenario.name.starts_with("claim");
         assert!(left == *start || is_after || between, "{what}: between before and after: {left:#?}");
         // After the commit, only failures to make it durable or to print it may be reported.
         if is_after && left != *start && !between {
-            let said = String::from_utf8_lossy(&output.stderr);
+            let printed = String::from_utf8_lossy(&output.stderr);
             let is_shown = point.reads && (only_tells || scenario.name == "respond at length");
-            assert!(on_output || is_shown || point.call == "fsync", "{what}: it stands, and yet: {said}");
+            assert!(on_output || is_shown || point.call == "fsync", "{what}: it stands, and yet: {printed}");
         }
     }
     usage::nothing_is_lost(world, After::Kill, scenario, start, &what);
     let Some(driver) = driver else { return };
     if point.reads {
-        usage::mend(world, After::Kill, &what);
+        usage::repair(world, After::Kill, &what);
     }
     if scenario.steps && !point.reads && (point.nth.is_multiple_of(2) || !left.broken.is_empty()) {
         usage::repeat(world, After::Kill, scenario, (base, effect), &what);

@@ -21,8 +21,8 @@ fn in_a_namespace(test: &str) {
         return skipped("the right to mount");
     }
     let output = run_alone(&["unshare", "-rm"], module_path!(), test).unwrap();
-    let said = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{}{}", said.0, said.1);
+    let printed = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{}{}", printed.0, printed.1);
     assert!(output.status.success(), "{test}");
 }
 
@@ -39,7 +39,7 @@ fn all_or_nothing(
     (start, effect, base): (&Snapshot, &Snapshot, &Snapshot),
     words: &[&str],
 ) -> bool {
-    let said = String::from_utf8_lossy(&output.stderr);
+    let printed = String::from_utf8_lossy(&output.stderr);
     let left = usage::look(world, After::Kill, scenario.name);
     if output.status.success() {
         // Changes that are due by time are reported even if they cannot be written.
@@ -49,19 +49,19 @@ fn all_or_nothing(
         assert!(left.named(base) == *effect, "{}: success without effect: {left:#?}", scenario.name);
         return true;
     }
-    assert_eq!(output.status.code(), Some(1), "{}: {said}", scenario.name);
+    assert_eq!(output.status.code(), Some(1), "{}: {printed}", scenario.name);
     // A repair continues after a step that fails, and reports it.
     let report = String::from_utf8_lossy(&output.stdout);
     if scenario.name == "repair" && words.iter().any(|word| report.contains(word)) {
         return false;
     }
-    let lines: Vec<&str> = said.trim_end().lines().collect();
+    let lines: Vec<&str> = printed.trim_end().lines().collect();
     let is_short = lines.len() == 1 || scenario.by_line;
-    assert!(is_short && lines.iter().all(|line| line.starts_with("lanes: ")), "{}: {said}", scenario.name);
-    assert!(words.iter().any(|word| said.contains(word)), "{}: {said}", scenario.name);
-    assert!(output.stdout.is_empty() || scenario.by_line, "{}: told a success", scenario.name);
+    assert!(is_short && lines.iter().all(|line| line.starts_with("lanes: ")), "{}: {printed}", scenario.name);
+    assert!(words.iter().any(|word| printed.contains(word)), "{}: {printed}", scenario.name);
+    assert!(output.stdout.is_empty() || scenario.by_line, "{}: reported a success", scenario.name);
     let between = scenario.steps && left.named(base).is_between(&start.named(base), effect);
-    assert!(left == *start || between, "{}: {said}: something was done: {left:#?}", scenario.name);
+    assert!(left == *start || between, "{}: {printed}: something was done: {left:#?}", scenario.name);
     usage::nothing_is_lost(world, After::Kill, scenario, start, scenario.name);
     false
 }
@@ -133,7 +133,7 @@ fn on_a_full_disk() {
         *(if worked { &mut done } else { &mut refused }) += 1;
         // Reads, waits and the removal of old tasks must work, else there is never room again.
         assert!(worked || !matches!(scenario.name, "gc" | "wait for our own file"), "{}", scenario.name);
-        usage::mend(&world, After::Kill, scenario.name);
+        usage::repair(&world, After::Kill, scenario.name);
         usage::work_it_off(&world, After::Kill, Driver::Commands, scenario.name);
     }
     println!("full disk: {done} done, {refused} refused");
@@ -165,7 +165,7 @@ fn on_a_read_only_disk() {
         // The store contains that answer, so it can be printed.
         assert_eq!(worked, scenario.name == "wait for our own file", "{}", scenario.name);
     }
-    usage::mend(&world, After::Kill, "after all");
+    usage::repair(&world, After::Kill, "after all");
     usage::work_it_off(&world, After::Kill, Driver::Commands, "after all");
 }
 
@@ -182,7 +182,7 @@ fn a_limit_on_the_size_of_files() {
         let limit = format!("--fsize={}", [0, 600, 1000, 20_000][number % 4]);
         let output = world.through("prlimit", &[&limit], scenario);
         all_or_nothing(&world, scenario, &output, (&start, &effect, &base), &["File too large"]);
-        usage::mend(&world, After::Kill, scenario.name);
+        usage::repair(&world, After::Kill, scenario.name);
         usage::work_it_off(&world, After::Kill, Driver::Commands, &format!("{} with {limit}", scenario.name));
     }
 }
@@ -201,7 +201,7 @@ fn a_limit_on_open_files() {
             let output = world.through("prlimit", &[&format!("--nofile={limit}")], scenario);
             all_or_nothing(&world, scenario, &output, (&start, &effect, &base), &["Too many open files"]);
         }
-        usage::mend(&world, After::Kill, scenario.name);
+        usage::repair(&world, After::Kill, scenario.name);
         usage::work_it_off(
             &world,
             After::Kill,

@@ -40,16 +40,16 @@ impl Told {
             std::thread::sleep(Duration::from_micros(dice.roll() % 15_000));
             let _ = child.kill();
         }
-        let (mut said, mut complaint) = (String::new(), String::new());
-        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        let (mut printed, mut complaint) = (String::new(), String::new());
+        child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
         let status = child.wait().unwrap();
         match (status.code(), status.signal()) {
-            (Some(0), _) => Some(said.trim_end().to_string()),
+            (Some(0), _) => Some(printed.trim_end().to_string()),
             (_, Some(9)) => {
                 self.killed.fetch_add(1, Ordering::Relaxed);
                 // Its output before it was killed counts.
-                (said.ends_with('\n') && !said.is_empty()).then(|| said.trim_end().to_string())
+                (printed.ends_with('\n') && !printed.is_empty()).then(|| printed.trim_end().to_string())
             }
             (Some(1 | 4), _) => {
                 let is_refusal = complaint.lines().count() <= 1 && !complaint.contains("internal error");
@@ -79,8 +79,8 @@ impl Told {
                 }
                 3..=5 => {
                     let words = ["claim", "--lane", "h", "--owner", &name, "--json"];
-                    let Some(said) = self.run(world, &mut dice, &words) else { continue };
-                    let reply: Value = serde_json::from_str(&said).unwrap();
+                    let Some(printed) = self.run(world, &mut dice, &words) else { continue };
+                    let reply: Value = serde_json::from_str(&printed).unwrap();
                     let task = &reply["task"];
                     let id = task["id"].as_str().unwrap().to_string();
                     let token = task["claim_token"].as_str().unwrap().to_string();
@@ -145,28 +145,28 @@ fn check_life(id: &str, events: &[Value], claims: &BTreeMap<(String, u64), Strin
         }
     }
     let highest = claims.keys().filter(|(task, _)| task == id).map(|(_, fence)| *fence).max();
-    assert!(highest.unwrap_or(0) <= fence, "{id}: a claim that was told of is not in its history");
+    assert!(highest.unwrap_or(0) <= fence, "{id}: a reported claim is not in its history");
 }
 
 #[test]
 fn many_at_once_with_kills() {
     let (workers, seconds) = if asked_for("LANES_TEST_LONG") { (64, 60) } else { (16, 8) };
     let world = World::new();
-    let told = Told::default();
+    let reported = Told::default();
     let end = Instant::now() + Duration::from_secs(seconds);
     std::thread::scope(|scope| {
         for seed in 0..workers {
-            let (world, told) = (&world, &told);
-            scope.spawn(move || told.work(world, seed + 1, end));
+            let (world, reported) = (&world, &reported);
+            scope.spawn(move || reported.work(world, seed + 1, end));
         }
     });
     let what = "afterwards";
     let seen = usage::look(&world, After::Kill, what);
-    let claims = told.claims.lock().unwrap();
-    for id in told.submitted.lock().unwrap().iter() {
+    let claims = reported.claims.lock().unwrap();
+    for id in reported.submitted.lock().unwrap().iter() {
         assert!(seen.tasks.contains_key(id), "{id} is lost");
     }
-    for (id, body) in told.answered.lock().unwrap().iter() {
+    for (id, body) in reported.answered.lock().unwrap().iter() {
         assert_eq!(seen.tasks[id].answer.as_ref(), Some(body), "{id}: another answer than was accepted");
     }
     // Of several submits at once any may be the last to set the correlation; this one is.
@@ -181,12 +181,12 @@ fn many_at_once_with_kills() {
         assert!(view.answer.is_some());
     }
     println!(
-        "{} commands, {} killed, {} refused; {} tasks, {} claims, {} answers told of",
-        told.commands.load(Ordering::Relaxed),
-        told.killed.load(Ordering::Relaxed),
-        told.refused.load(Ordering::Relaxed),
+        "{} commands, {} killed, {} refused; {} tasks, {} claims, {} answers reported",
+        reported.commands.load(Ordering::Relaxed),
+        reported.killed.load(Ordering::Relaxed),
+        reported.refused.load(Ordering::Relaxed),
         lives.tasks.len(),
         claims.len(),
-        told.answered.lock().unwrap().len()
+        reported.answered.lock().unwrap().len()
     );
 }

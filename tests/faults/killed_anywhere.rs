@@ -59,7 +59,7 @@ fn kill(stage: &Stage<'_>, point: &Point, effect: &Snapshot, driver: Driver) {
     let between = scenario.steps && left.named(base).is_between(&start.named(base), effect);
     assert!(is_before || is_after || between, "{what}: between before and after: {left:#?}");
     if !output.stdout.is_empty() {
-        assert!(is_after, "{what}: told of what is not there");
+        assert!(is_after, "{what}: reported what is not there");
     }
     usage::nothing_is_lost(world, After::Kill, scenario, start, &what);
     // Half of the times it is repeated, the other half others come first.
@@ -91,7 +91,7 @@ fn a_key_that_moved_to_a_retry_stays_there() {
 }
 
 #[test]
-fn what_a_killed_import_told_leaves_its_number_used() {
+fn an_event_that_a_killed_import_published_leaves_its_number_used() {
     if !has("strace") {
         return;
     }
@@ -102,14 +102,14 @@ fn what_a_killed_import_told_leaves_its_number_used() {
     };
     world.set_up(&scenario);
     let points = points::of_changes(&world, &scenario);
-    let told = points.iter().position(|point| point.shown.contains("/feed.jsonl>, \"")).unwrap();
+    let feed_write = points.iter().position(|point| point.shown.contains("/feed.jsonl>, \"")).unwrap();
     for how in ["signal=KILL", "error=EIO"] {
         world.set_up(&scenario);
-        world.traced(&points[told + 1].inject(how), &scenario);
+        world.traced(&points[feed_write + 1].inject(how), &scenario);
         world.ok(&["submit", "--lane", "l", "--prompt", "x"]);
         let feed = std::fs::read_to_string(world.store().join("feed.jsonl")).unwrap();
         let numbers = feed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64());
-        assert!(numbers.is_sorted_by(|a, b| a < b), "{how} at {:?}: {feed}", points[told + 1]);
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{how} at {:?}: {feed}", points[feed_write + 1]);
     }
 }
 
@@ -163,9 +163,9 @@ fn an_index_that_is_removed_meanwhile_stops_nobody() {
         for point in points[..commit].iter().filter(names) {
             world.set_up(scenario);
             let output = world.traced(&point.inject("error=ENOENT"), scenario);
-            let said = String::from_utf8_lossy(&output.stderr);
+            let printed = String::from_utf8_lossy(&output.stderr);
             let what = format!("{} at {} {}: {}", scenario.name, point.call, point.nth, point.shown);
-            assert!(output.status.success(), "{what}: {said}");
+            assert!(output.status.success(), "{what}: {printed}");
             tried += 1;
         }
     }

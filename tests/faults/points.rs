@@ -36,8 +36,8 @@ const CALLS: &str = "openat,openat2,mkdir,mkdirat,write,pwrite64,rename,renameat
 /// Runs a scenario to its end and lists its points. The store has been set up before.
 pub fn of_run(world: &World, scenario: &Scenario) -> Vec<Point> {
     let (output, points) = listed(world, scenario);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", scenario.name);
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {printed}", scenario.name);
     points
 }
 

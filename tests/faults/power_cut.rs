@@ -75,43 +75,43 @@ fn cut(runner: &ScenarioRunner, stage: &Stage<'_>, effort: &Effort) -> usize {
     // What is in the workspace now, as long as nothing has changed it.
     let mut shown: Option<Left> = None;
     for line in trace.lines() {
-        let told = disk.told;
-        if !disk.replay(line) && disk.told == told {
+        let reported = disk.reported;
+        if !disk.replay(line) && disk.reported == reported {
             continue;
         }
         calls += 1;
         for left in disk.after_power_cut(effort.states, &mut dice) {
             let mut hash = DefaultHasher::new();
-            (&left, disk.told).hash(&mut hash);
+            (&left, disk.reported).hash(&mut hash);
             if !seen.insert(hash.finish()) {
                 continue;
             }
             let what = format!(
-                "{}, power cut {} (told: {}) after {line:.150}",
+                "{}, power cut {} (reported: {}) after {line:.150}",
                 scenario.name,
                 seen.len(),
-                disk.told
+                disk.reported
             );
             let nth = seen.len() + number;
             let works = nth.is_multiple_of(effort.works).then_some(nth / effort.works);
             let before = shown.take();
             runner.attempt(|| {
                 materialise(&world.home(), &left, before.as_ref());
-                look(stage, disk.told, &effect, works, &what);
+                look(stage, disk.reported, &effect, works, &what);
                 shown = works.is_none().then_some(left);
             });
         }
     }
-    assert!(disk.told, "{}: the output was not seen", scenario.name);
+    assert!(disk.reported, "{}: the output was not seen", scenario.name);
     calls
 }
 
 /// Checks one state, and processes the queue if it is the `works`th state.
-fn look(stage: &Stage<'_>, told: bool, effect: &Snapshot, works: Option<usize>, what: &str) {
+fn look(stage: &Stage<'_>, reported: bool, effect: &Snapshot, works: Option<usize>, what: &str) {
     let Stage { world, scenario, base, start, .. } = stage;
     let found = usage::look(world, After::PowerCut, what);
     let is_after = found.named(base) == *effect;
-    assert!(is_after || !told, "{what}: what was told of is gone: {found:#?}");
+    assert!(is_after || !reported, "{what}: what was reported is gone: {found:#?}");
     let between = scenario.steps && found.named(base).is_between(&start.named(base), effect);
     assert!(is_after || found == *start || between, "{what}: in between: {found:#?}");
     usage::nothing_is_lost(world, After::PowerCut, scenario, start, what);

@@ -112,7 +112,7 @@ fn the_wall_clock_of_the_program_is_really_another() {
 }
 
 #[test]
-fn a_live_lease_lasts_whatever_the_clock_says() {
+fn a_live_lease_lasts_whatever_the_clock_shows() {
     let Some(world) = World::new() else { return };
     for shift in [FORWARDS, BACKWARDS] {
         let id = world.submit("");
@@ -128,7 +128,7 @@ fn a_live_lease_lasts_whatever_the_clock_says() {
 }
 
 #[test]
-fn a_lease_ends_after_its_length_whatever_the_clock_says() {
+fn a_lease_ends_after_its_length_whatever_the_clock_shows() {
     let Some(world) = World::new() else { return };
     for (then, now) in [("", BACKWARDS), (FORWARDS, ""), (BACKWARDS, FORWARDS)] {
         let id = world.submit("");

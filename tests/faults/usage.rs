@@ -40,7 +40,7 @@ pub fn repeat(
 }
 
 /// Repairs a store that was damaged before the fault.
-pub fn mend(world: &World, after: After, what: &str) {
+pub fn repair(world: &World, after: After, what: &str) {
     if !look(world, after, what).broken.is_empty() {
         world.ok(&["fsck", "--repair"]);
     }

@@ -59,12 +59,12 @@ fn nobody_gets_past_a_stopped_holder_even_when_the_lock_file_is_deleted() {
             std::fs::remove_file(store.join("lock")).unwrap();
         }
         let refused = run(&store, &[&["--lock-timeout", "0.2"], &submit[..]].concat());
-        let said = String::from_utf8(refused.stderr).unwrap();
-        assert_eq!(refused.status.code(), Some(1), "{said}");
+        let printed = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{printed}");
         let who = format!(" has been locked for 0.2 seconds by process {} (", holder.0.id());
         assert!(
-            said.contains(&who) && said.contains("submit --lane l") && said.lines().count() == 1,
-            "{said}"
+            printed.contains(&who) && printed.contains("submit --lane l") && printed.lines().count() == 1,
+            "{printed}"
         );
         assert_eq!(count(&store), 2, "lock deleted: {delete}");
     }

@@ -118,7 +118,7 @@ fn parked_claims_each_get_one_of_what_comes() {
 }
 
 #[test]
-fn one_submit_with_a_key_whoever_is_first() {
+fn of_concurrent_submits_with_a_key_one_creates_the_task() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("state");
     let ids: BTreeSet<String> = std::thread::scope(|scope| {

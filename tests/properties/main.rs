@@ -171,7 +171,7 @@ fn play(cases: u32, steps: usize, waiting: usize) {
 }
 
 #[test]
-fn the_store_does_what_the_model_says() {
+fn the_store_agrees_with_the_model() {
     play(40, 80, 0);
 }
 

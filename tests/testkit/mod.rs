@@ -22,7 +22,10 @@ pub fn run_alone(wrapper: &[&str], module: &str, test: &str) -> std::io::Result<
     command.args(&wrapper[1..]).arg(std::env::current_exe()?);
     command.args([&format!("{module}::{test}"), "--exact", "--ignored", "--nocapture"]);
     let output = command.output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(!output.status.success() || said.contains("1 passed"), "no such test: {module}::{test}: {said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        !output.status.success() || printed.contains("1 passed"),
+        "no such test: {module}::{test}: {printed}"
+    );
     Ok(output)
 }

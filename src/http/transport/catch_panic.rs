@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_caught_and_the_hook_can_tell() {
+    fn a_panic_is_caught_and_the_hook_knows_it() {
         assert!(!is_panic_caught());
         assert_eq!(catch_panic(|| (is_panic_caught(), catch_panic(|| 1))), Some((true, Some(1))));
         let inner = catch_panic(|| {

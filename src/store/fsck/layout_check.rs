@@ -407,7 +407,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_live_owners_from_dead_ones() {
+    fn live_owners_are_distinguished_from_dead_ones() {
         let us = std::process::id();
         let now = clock_gettime(ClockId::Boottime).tv_sec;
         let name = |pid: u32, uptime: i64| format!("{pid}-{uptime}000000000-0");

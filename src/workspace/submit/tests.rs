@@ -240,7 +240,7 @@ fn delays_and_start_times_exclude_each_other() {
 }
 
 #[test]
-fn what_the_file_says_wrong_is_refused_like_the_flags() {
+fn invalid_values_in_the_file_are_refused_like_the_flags() {
     let bench = Bench::new();
     for (line, words) in [
         ("priority: 1001", "priority 1001 is out of range"),

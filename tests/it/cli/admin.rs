@@ -6,7 +6,7 @@ use crate::testkit::sandbox::{Running, Sandbox, text, words};
 use crate::testkit::wait::eventually;
 
 #[test]
-fn cancel_voids_the_claim_and_says_who_did_it() {
+fn cancel_voids_the_claim_and_records_who_cancelled() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
     let (_, token) = sandbox.claim("l");
@@ -115,7 +115,7 @@ fn a_hint_can_be_copied_whatever_the_lane_is_called() {
 }
 
 #[test]
-fn why_tells_the_one_thing() {
+fn why_prints_the_one_reason() {
     let sandbox = Sandbox::new();
     sandbox.write("request.md", "one");
     let id = sandbox.ok(&["submit", "--lane", "l", "--request-from", "request.md", "--delay", "60"]);

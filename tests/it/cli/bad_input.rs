@@ -84,7 +84,7 @@ fn hostile_lanes_are_refused() {
 #[test]
 fn configurations_that_cannot_be_used() {
     let sandbox = Sandbox::new();
-    for (yaml, words) in [
+    for (yaml, expected) in [
         ("", "mapping"),
         ("workspace_id: [a]\n", "workspace_id"),
         ("workspace_id: ''\n", "workspace_id"),
@@ -95,7 +95,7 @@ fn configurations_that_cannot_be_used() {
         ("workspace_id: a\nqueue_root: [x]\n", "queue_root"),
     ] {
         sandbox.write("handoff/handoff.yaml", yaml);
-        sandbox.run(&["list"]).refused(1, words);
+        sandbox.run(&["list"]).refused(1, expected);
     }
     sandbox.write("handoff/handoff.yaml", b"workspace_id: \xff\xfe\n");
     sandbox.run(&["list"]).refused(1, "UTF-8");
@@ -132,7 +132,7 @@ fn what_editors_put_before_a_text_is_passed_over() {
 fn names_that_mislead_are_refused() {
     let sandbox = Sandbox::new();
     let submit = |more: &[&str]| sandbox.run(&[&["submit", "--lane", "l", "--prompt", "x"], more].concat());
-    for (more, words) in [
+    for (more, expected) in [
         (&["--name", "a\u{200b}"][..], "name has invisible characters (U+200B): a\\u{200b}"),
         (&["--label", "\u{202e}x"], "label has invisible characters (U+202E)"),
         (&["--task-id", "a\nb"], "the correlation id has control characters (U+000A): a\\nb"),
@@ -142,7 +142,7 @@ fn names_that_mislead_are_refused() {
         (&["--metadata", "effort=-x"], "metadata effort starts with a dash"),
         (&["--metadata", "model_class=a\u{2066}b"], "metadata model_class has invisible characters"),
     ] {
-        submit(more).refused(1, words);
+        submit(more).refused(1, expected);
     }
     sandbox
         .run(&["submit", "--lane", "re\u{200b}view", "--prompt", "x"])
@@ -153,7 +153,7 @@ fn names_that_mislead_are_refused() {
 }
 
 #[test]
-fn unknown_keys_are_told_in_short() {
+fn unknown_keys_are_reported_shortened() {
     let sandbox = Sandbox::new();
     let keys: String = (0..500).map(|n| format!("{}{n}: 1\n", "k".repeat(900))).collect();
     sandbox.write("t.yaml", format!("lane: l\nprompt: x\n{keys}"));

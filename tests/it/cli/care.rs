@@ -114,12 +114,12 @@ fn doctor_has_a_remedy_for_every_problem() {
     assert_eq!(broken.code, 1, "{broken}");
     assert!(broken.stdout.contains("pauses-unreadable"), "{broken}");
     fs::remove_file(sandbox.path("handoff/state/lanes.json")).unwrap();
-    for (said, code, exit) in [
+    for (printed, code, exit) in [
         ("workspace_root: gone", "workspace-root", 0),
         ("dispatch: {colour: 1}", "dispatch", 1),
         ("dispatch: {vendor: claude}", "dispatch", 0),
     ] {
-        sandbox.write("handoff/handoff.yaml", format!("workspace_id: w\n{said}\n"));
+        sandbox.write("handoff/handoff.yaml", format!("workspace_id: w\n{printed}\n"));
         let outcome = sandbox.run(&["--json", "doctor"]);
         assert_eq!(outcome.code, exit, "{outcome}");
         let checks = outcome.json()["checks"].as_array().unwrap().clone();
@@ -171,9 +171,12 @@ fn an_archive_is_whole_or_absent_and_nothing_goes_before_it() {
     let mut shell = lanes_in_shell("ulimit -f 8; exec \"$0\" gc --all-ended --archive old");
     with_variables_of(&mut shell, &sandbox.command(&[]));
     let failed = shell.current_dir(sandbox.root()).output().unwrap();
-    let said = String::from_utf8_lossy(&failed.stderr);
-    assert_eq!(failed.status.code(), Some(1), "{said}");
-    assert!(said.starts_with("lanes: cannot write the archive ") && said.lines().count() == 1, "{said}");
+    let printed = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{printed}");
+    assert!(
+        printed.starts_with("lanes: cannot write the archive ") && printed.lines().count() == 1,
+        "{printed}"
+    );
     assert_eq!(fs::read_dir(sandbox.path("old")).unwrap().count(), 0);
     assert_eq!(sandbox.json(&["list"])["count"], 4);
     let path = sandbox.ok(&["gc", "--all-ended", "--archive", "old"]);

@@ -282,7 +282,7 @@ fn next_wakes_for_a_submit_and_for_a_due_task() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the tasks are moved away")]
-fn who_waits_in_tasks_that_are_gone_is_told() {
+fn a_wait_in_a_removed_task_directory_ends_with_an_error() {
     let waits: [&[&str]; 3] = [
         &["claim", "--lane", "l", "--wait", "--timeout", "60"],
         &["next", "--lane", "l", "--timeout", "60"],

@@ -110,7 +110,7 @@ fn a_store_that_is_named_needs_neither_a_directory_nor_a_configuration() {
 }
 
 #[test]
-fn what_counts_from_a_directory_that_is_gone_says_so() {
+fn a_relative_path_in_a_removed_directory_is_reported() {
     let sandbox = Sandbox::new();
     let config = [("LANES_CONFIG", sandbox.path("handoff/handoff.yaml").to_str().unwrap().to_string())];
     let lost = "cannot find the current directory: No such file or directory; change to one that exists";

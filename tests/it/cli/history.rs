@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use crate::testkit::sandbox::{Running, Sandbox, text};
 
 #[test]
-fn show_tells_the_whole_story() {
+fn show_prints_the_whole_history() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &["--name", "A title", "--metadata", "effort=high", "--label", "x"]);
     let (_, token) = sandbox.claim("l");

@@ -28,7 +28,7 @@ fn init_makes_a_workspace_that_works() {
 }
 
 #[test]
-fn init_says_in_plain_words_what_it_made() {
+fn init_prints_what_it_created() {
     assert_snapshot!(Sandbox::empty().run(&["init", "--workspace-id", "a: b"]), @r"
         $DIR/project/handoff
         --- exit 0
@@ -50,7 +50,7 @@ fn init_keeps_the_paths_it_was_given() {
 }
 
 #[test]
-fn init_into_a_file_says_that_it_is_one() {
+fn init_into_a_file_reports_that_it_is_a_file() {
     let sandbox = Sandbox::empty();
     sandbox.write("notes.md", "mine");
     for command in ["init", "init-pool"] {

@@ -92,12 +92,12 @@ fn readers_make_nothing_and_see_an_empty_queue() {
         let sandbox = Sandbox::empty();
         sandbox.write("handoff/handoff.yaml", format!("workspace_id: w\nqueue_root: {queue_root}\n"));
         let before = tree(&sandbox.root());
-        let mut said = Vec::new();
+        let mut printed = Vec::new();
         for (line, code) in READERS {
             let outcome = read(&sandbox, line);
             assert_eq!(outcome.code, code, "{line}\n{outcome}");
             assert_eq!(tree(&sandbox.root()), before, "{line} made something");
-            said.push(comparable(&outcome));
+            printed.push(comparable(&outcome));
         }
         // An existing empty queue gives the same reply; only `doctor` distinguishes them.
         let made = Sandbox::empty();
@@ -105,10 +105,10 @@ fn readers_make_nothing_and_see_an_empty_queue() {
         made.ok(&["pause", "l"]);
         made.ok(&["resume", "l"]);
         made.pass(-2);
-        for ((line, _), said) in READERS.iter().zip(said) {
+        for ((line, _), printed) in READERS.iter().zip(printed) {
             let outcome = read(&made, line);
             if !line.starts_with("doctor") {
-                assert_eq!(comparable(&outcome), said, "{line}");
+                assert_eq!(comparable(&outcome), printed, "{line}");
             }
         }
     }

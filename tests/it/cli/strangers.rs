@@ -33,7 +33,7 @@ fn give_away(path: &Path) -> bool {
 
 /// Returns the output of the commands that only read, and of the one that runs programs; it must be the same.
 #[track_caller]
-fn said(sandbox: &Sandbox) -> Outcome {
+fn printed(sandbox: &Sandbox) -> Outcome {
     let dispatched = sandbox.run(&["dispatch", "--once", "--lane", "l", "--command", "--", "touch", "ran"]);
     let listed = sandbox.run(&["list"]);
     assert_eq!((dispatched.code, &dispatched.stderr), (listed.code, &listed.stderr));
@@ -51,7 +51,7 @@ fn every_part_of_a_place_that_was_found_must_be_ones_own() {
             return;
         }
         let shown = path.to_str().unwrap().replace(sandbox.root().to_str().unwrap(), "$DIR/project");
-        let outcome = said(&sandbox);
+        let outcome = printed(&sandbox);
         outcome.refused(1, &format!("but {shown} belongs to another user (uid {STRANGER})"));
         outcome.refused(1, "if you trust it, name it: --config $DIR/project/handoff/handoff.yaml");
         // Below the place it is the same, and the ways out work.
@@ -86,7 +86,7 @@ fn a_strangers_configuration_above_is_refused_too() {
 
 #[test]
 fn nobody_else_may_be_able_to_write_there() {
-    for (part, mode, words) in [
+    for (part, mode, expected) in [
         (
             "handoff/handoff.yaml",
             0o666,
@@ -99,7 +99,7 @@ fn nobody_else_may_be_able_to_write_there() {
     ] {
         let (sandbox, file) = sandbox();
         set_mode(&sandbox.path(part), mode);
-        said(&sandbox).refused(1, words);
+        printed(&sandbox).refused(1, expected);
         sandbox.ok(&["list", "--config", file.to_str().unwrap()]);
         set_mode(&sandbox.path(part), 0o700);
         sandbox.ok(&["list"]);
@@ -121,8 +121,8 @@ fn a_group_may_write_when_it_is_the_owners_own() {
         if rustix::process::geteuid().is_root() {
             chown(&path, None, Some(4_100_000)).unwrap();
             set_mode(&path, 0o775);
-            said(&sandbox).refused(1, "but its group may write to");
-            said(&sandbox).refused(1, "`chmod g-w ");
+            printed(&sandbox).refused(1, "but its group may write to");
+            printed(&sandbox).refused(1, "`chmod g-w ");
             chown(&path, None, Some(0)).unwrap();
             sandbox.ok(&["list"]);
         }

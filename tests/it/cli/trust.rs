@@ -78,8 +78,11 @@ fn a_clone_runs_nothing_before_somebody_agrees() {
     assert_eq!(clone.sandbox.json(&["status", &id])["task"]["attempt"], 0);
     assert!(clone.ok(&["doctor"]).contains("which you have not agreed to"));
 
-    let said = clone.ok(&["trust", "handoff/handoff.yaml"]);
-    assert!(said.ends_with("handoff.yaml: dispatch.routes.l.args, dispatch.routes.l.command\n"), "{said}");
+    let printed = clone.ok(&["trust", "handoff/handoff.yaml"]);
+    assert!(
+        printed.ends_with("handoff.yaml: dispatch.routes.l.args, dispatch.routes.l.command\n"),
+        "{printed}"
+    );
     clone.ok(&["dispatch", "--once"]);
     assert!(clone.ran("ran"));
     assert!(clone.ok(&["doctor"]).contains("you have agreed to what"));
@@ -151,9 +154,9 @@ fn routes_in_a_cloned_queue_are_asked_about_too() {
     let refused = clone.run(&["dispatch", "--once"]);
     refused.refused(1, "handoff/state/routes.json is in a repository and chooses");
     refused.refused(1, "agree with `lanes trust $DIR/project/handoff/handoff.yaml`");
-    let said = clone.ok(&["trust", "--yes", "--json"]);
-    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said["files"][0]["settings"]["routes.l.command"], "touch", "{said}");
+    let printed = clone.ok(&["trust", "--yes", "--json"]);
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed["files"][0]["settings"]["routes.l.command"], "touch", "{printed}");
     clone.ok(&["dispatch", "--once"]);
     assert!(clone.ran("routed"));
     // A queue that is named is the caller's own choice.
@@ -191,22 +194,22 @@ fn a_dispatcher_at_work_keeps_what_was_agreed_to() {
     let clone = Clone::new(&touches("before"));
     clone.ok(&["trust", "."]);
     let log = clone.sandbox.path("log");
-    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    let printed = || std::fs::read_to_string(&log).unwrap_or_default();
     let file = std::fs::File::create(&log).unwrap();
     let mut dispatch = clone.command(&["dispatch"]);
     dispatch.stdout(file.try_clone().unwrap()).stderr(file);
     let dispatcher = Running::start(dispatch);
-    eventually("it serves", || said().contains("serves"));
+    eventually("it serves", || printed().contains("serves"));
     clone.says(&touches("after"));
-    let is_refused = || said().matches("has changed what runs since you agreed to it").count();
+    let is_refused = || printed().matches("has changed what runs since you agreed to it").count();
     eventually("it says so", || is_refused() == 1);
     let submit = || clone.ok(&["submit", "--lane", "l", "--prompt", "do it"]);
     submit();
     eventually("what was agreed to runs", || clone.ran("before"));
-    assert!(!clone.ran("after"), "{}", said());
-    assert_eq!(is_refused(), 1, "{}", said());
+    assert!(!clone.ran("after"), "{}", printed());
+    assert_eq!(is_refused(), 1, "{}", printed());
     clone.ok(&["trust", "."]);
-    eventually("it follows", || said().contains("the settings have changed"));
+    eventually("it follows", || printed().contains("the settings have changed"));
     submit();
     eventually("what is agreed to now runs", || clone.ran("after"));
     drop(dispatcher);
@@ -219,8 +222,8 @@ fn agreeing_needs_a_name_or_a_person() {
     clone.run(&["trust", "handoff/state"]).refused(1, "no handoff.yaml found in $DIR/project/handoff/state");
     clone.run(&["trust", "--revoke"]).refused(1, "is not trusted");
     clone.ok(&["trust", "handoff"]);
-    let said = clone.ok(&["trust", "--revoke", "--json", "handoff/handoff.yaml"]);
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&said).unwrap()["status"], "revoked");
+    let printed = clone.ok(&["trust", "--revoke", "--json", "handoff/handoff.yaml"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap()["status"], "revoked");
     clone.says("  timeout: 5\n");
     assert!(clone.ok(&["trust", "."]).starts_with("nothing to trust: "));
     let homeless = clone.sandbox.run(&["trust", "."]);

@@ -66,7 +66,7 @@ fn the_answer_to_a_prompt_is_printed() {
 }
 
 #[test]
-fn a_failed_task_is_told_apart() {
+fn a_failed_task_is_distinguished() {
     let sandbox = Sandbox::new();
     let id = sandbox.answered("l", "failed", "no");
     let waited = sandbox.json(&["wait", &id]);
@@ -175,16 +175,16 @@ fn signs_of_life_have_the_protocols_shape() {
 }
 
 #[test]
-fn nobody_at_work_is_said_once() {
+fn a_lane_without_a_worker_is_reported_once() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("lonely", &[]);
     let wait = ["wait", &id, "--timeout", "0.3", "--heartbeat-seconds", "0.1"];
-    let said = |stderr: &str| stderr.lines().filter(|line| line.contains("no live worker serves")).count();
-    assert_eq!(said(&sandbox.run(&wait).stderr), 1);
+    let printed = |stderr: &str| stderr.lines().filter(|line| line.contains("no live worker serves")).count();
+    assert_eq!(printed(&sandbox.run(&wait).stderr), 1);
     let _worker =
         Running::start(sandbox.live_command(&["claim", "--lane", "lonely", "--match", "k=never", "--wait"]));
     eventually("a worker is there", || sandbox.peek(&["workers"])["count"] == 1);
-    assert_eq!(said(&sandbox.run(&wait).stderr), 0);
+    assert_eq!(printed(&sandbox.run(&wait).stderr), 0);
 }
 
 #[test]

@@ -266,7 +266,7 @@ fn the_wrong_conversation_is_ended_at_once() {
 }
 
 #[test]
-fn what_cannot_start_says_why() {
+fn an_agent_that_cannot_start_is_reported_with_the_reason() {
     let scene = Scene::new();
     let stop = StopHandle::new().expect("a handle");
     let failure = |spec| run(spec, &guard_pool(), &stop, &mut |_| {}).expect_err("cannot start");

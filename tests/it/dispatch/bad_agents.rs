@@ -23,7 +23,7 @@ fn failure(pool: &Pool) -> (String, String) {
 
 #[test]
 fn garbage_and_silence_are_errors() {
-    for (agent, words) in [
+    for (agent, expected) in [
         ("garbage.py", "exited with code 0 without a result ("),
         ("silent.sh", "exited with code 0 without a result"),
         ("half_line.sh", "without a result (1 unreadable lines)"),
@@ -32,7 +32,7 @@ fn garbage_and_silence_are_errors() {
     ] {
         let (class, reason) = failure(&pool_of(agent, ""));
         assert_eq!(class, "error", "{agent}");
-        assert!(reason.contains(words), "{agent}: {reason}");
+        assert!(reason.contains(expected), "{agent}: {reason}");
     }
 }
 
@@ -92,7 +92,7 @@ fn a_gigabyte_of_output_is_read_and_little_of_it_kept() {
 }
 
 #[test]
-fn a_lane_that_nothing_knows_is_told_and_served() {
+fn an_unknown_lane_is_reported_and_served() {
     let pool = Pool::scripted("");
     let output = pool.output(&["dispatch", "--once", "--lane", "wrok"]);
     assert!(output.status.success());
@@ -119,8 +119,8 @@ fn pool_for(vendor: &str) -> Pool {
 fn every_vendor_is_understood() {
     for vendor in ["codex", "gemini", "opencode"] {
         let pool = pool_for(vendor);
-        let ask = |words: &str, more: &[&str]| {
-            let prompt = format!("SAY {words}");
+        let ask = |expected: &str, more: &[&str]| {
+            let prompt = format!("SAY {expected}");
             let id = pool.ok(&[&["submit", "--lane", "work", "--prompt", &prompt], more].concat());
             pool.dispatch_once(&[]);
             id

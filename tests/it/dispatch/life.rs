@@ -150,9 +150,9 @@ fn a_killed_dispatcher_leaves_no_agent_and_no_claim() {
     pool.until("the agent dies with it", || !is_alive(&agent));
     let why = pool.json(&["why", &id]);
     assert_eq!(why["reason"], "dispatcher_gone", "{why}");
-    let said = pool.dispatch_once(&[]);
-    assert!(said.contains("its dispatcher died; back in its lane"), "{said}");
-    assert!(!is_alive(&tool), "{said}");
+    let printed = pool.dispatch_once(&[]);
+    assert!(printed.contains("its dispatcher died; back in its lane"), "{printed}");
+    assert!(!is_alive(&tool), "{printed}");
     assert_eq!(pool.response(&id)["body"], "second");
     assert_eq!(pool.task(&id)["attempt"], 2);
     let stats = pool.json(&["stats"]);
@@ -170,8 +170,8 @@ fn a_result_outlives_its_dispatcher() {
     // What is still in the pipe dies with its reader.
     pool.until("the result is read", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("kept")));
     dispatcher.kill();
-    let said = pool.dispatch_once(&[]);
-    assert!(said.contains("the answer was kept"), "{said}");
+    let printed = pool.dispatch_once(&[]);
+    assert!(printed.contains("the answer was kept"), "{printed}");
     assert_eq!(pool.response(&id)["body"], "kept");
     assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 1);
 }
@@ -187,8 +187,8 @@ fn a_result_that_its_dispatcher_never_read_is_kept() {
     std::fs::write(pool.path("go"), "").unwrap();
     pool.until("the agent has said it", || pool.path("said").exists() && !is_alive(&agent));
     dispatcher.kill();
-    let said = pool.dispatch_once(&[]);
-    assert!(said.contains("the answer was kept"), "{said}");
+    let printed = pool.dispatch_once(&[]);
+    assert!(printed.contains("the answer was kept"), "{printed}");
     assert_eq!(pool.response(&id)["body"], "kept");
     assert_eq!(pool.task(&id)["attempt"], 1);
 }
@@ -244,7 +244,7 @@ fn two_hundred_tasks_survive_a_dispatcher_that_is_killed_at_random() {
 }
 
 #[test]
-fn a_follow_up_that_cannot_be_made_is_told_once_and_holds_nothing_up() {
+fn a_follow_up_that_cannot_be_submitted_is_reported_once_and_delays_nothing() {
     let pool = Pool::scripted("  routes: {work: {dead_letter_lane: next}}\n");
     let id = pool.submit("rm \"state/tasks/$LANES_TASK_ID/request.md\"\nfailure boom 400", &[]);
     let dispatcher = pool.dispatcher(&["--max-concurrent", "1"]);
@@ -253,8 +253,8 @@ fn a_follow_up_that_cannot_be_made_is_told_once_and_holds_nothing_up() {
     pool.until("the slot is free", || pool.state(&after) == "completed");
     dispatcher.signal(Signal::TERM);
     assert!(dispatcher.wait().success());
-    let told = pool.events(&id).into_iter().filter(|kind| kind == "follow_up_failed").count();
-    assert_eq!((told, pool.log().matches("no task follows it").count()), (1, 1), "{}", pool.log());
+    let reported = pool.events(&id).into_iter().filter(|kind| kind == "follow_up_failed").count();
+    assert_eq!((reported, pool.log().matches("no task follows it").count()), (1, 1), "{}", pool.log());
     assert_eq!(pool.json(&["stats"])["stats"]["all"]["runs"], 2);
     assert!(std::fs::read_dir(pool.path("state/outbox")).unwrap().next().is_none());
 }
@@ -268,14 +268,14 @@ fn lanes_that_pass_tasks_on_in_a_circle_come_to_an_end() {
     for (routes, script) in circles {
         let pool = Pool::scripted(&format!("  routes: {{{routes}}}\n"));
         pool.submit(script, &[]);
-        let said = pool.output(&["dispatch", "--once"]);
-        let said = String::from_utf8(said.stderr).unwrap();
-        assert!(said.contains("16 tasks have followed one another already"), "{said}");
+        let printed = pool.output(&["dispatch", "--once"]);
+        let printed = String::from_utf8(printed.stderr).unwrap();
+        assert!(printed.contains("16 tasks have followed one another already"), "{printed}");
         let tasks = pool.json(&["list"])["tasks"].clone();
         assert_eq!(tasks.as_array().unwrap().len(), 17, "the first one and those that followed it");
         let ids = tasks.as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap());
-        let told = ids.filter(|id| pool.events(id).contains(&"follow_up_failed".to_string())).count();
-        assert_eq!(told, 1);
+        let reported = ids.filter(|id| pool.events(id).contains(&"follow_up_failed".to_string())).count();
+        assert_eq!(reported, 1);
     }
 }
 
@@ -290,7 +290,7 @@ fn a_lane_for_dead_letters_passes_none_on_to_itself() {
 }
 
 #[test]
-fn a_report_that_cannot_be_told_does_not_hold_up_the_end_and_is_told_at_the_next_start() {
+fn a_report_that_cannot_be_delivered_does_not_delay_the_end_and_is_delivered_at_the_next_start() {
     let pool = Pool::scripted("");
     let id = pool.submit("mkdir state/usage.jsonl\nresult fine", &[]);
     let dispatcher = pool.dispatcher(&["--max-concurrent", "1"]);
@@ -300,8 +300,8 @@ fn a_report_that_cannot_be_told_does_not_hold_up_the_end_and_is_told_at_the_next
     assert!(pool.log().contains("its report could not be delivered"), "{}", pool.log());
     assert_eq!(std::fs::read_dir(pool.path("state/outbox")).unwrap().count(), 1);
     std::fs::remove_dir(pool.path("state/usage.jsonl")).unwrap();
-    let said = pool.dispatch_once(&[]);
-    assert!(said.contains("a report that was written and not sent was sent"), "{said}");
+    let printed = pool.dispatch_once(&[]);
+    assert!(printed.contains("a report that was written and not sent was sent"), "{printed}");
     assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 1);
     assert_eq!(pool.response(&id)["body"], "fine");
 }
@@ -312,8 +312,8 @@ fn trouble_before_the_agent_starts_costs_no_attempt() {
     let id = pool.submit("result fine", &[]);
     let in_the_way = pool.path(&format!("state/tasks/{id}/attempts/1/prompt.md"));
     std::fs::create_dir_all(&in_the_way).unwrap();
-    let said = pool.dispatch_once(&[]);
-    assert!(said.contains("its agent was not started"), "{said}");
+    let printed = pool.dispatch_once(&[]);
+    assert!(printed.contains("its agent was not started"), "{printed}");
     let task = pool.task(&id);
     assert_eq!((&task["attempt"], &task["failure_class"]), (&0.into(), &serde_json::Value::Null), "{task}");
 }

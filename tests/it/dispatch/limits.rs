@@ -51,10 +51,10 @@ fn a_limit_of_one_model_leaves_the_others_alone() {
         pool.submit("result fine", &opus),
     );
     let by_default = pool.submit("result fine", &[]);
-    let said = pool.dispatch_once(&[]);
-    assert_eq!([&other, &by_default].map(|id| pool.state(id)), ["completed", "completed"], "{said}");
+    let printed = pool.dispatch_once(&[]);
+    assert_eq!([&other, &by_default].map(|id| pool.state(id)), ["completed", "completed"], "{printed}");
     assert_eq!([&met, &again].map(|id| pool.state(id)), ["queued", "queued"]);
-    assert!(said.contains("claude with model opus is not used until"), "{said}");
+    assert!(printed.contains("claude with model opus is not used until"), "{printed}");
     assert_eq!(pool.json(&["workers"])["parked"]["claude/opus"]["model"], "opus");
     // A version that does not know models reads the vendor's own key, and finds none.
     let text = std::fs::read_to_string(pool.path("state/vendors.json")).unwrap();
@@ -174,11 +174,11 @@ fn a_task_that_alone_is_refused_fails() {
 }
 
 #[test]
-fn what_an_agent_or_a_program_says_in_passing_parks_nobody() {
+fn a_phrase_in_passing_starts_no_cooldown() {
     let pool = Pool::scripted("");
-    let said = pool.submit("result \"You've hit your usage limit. Try again at 2:40 PM.\"", &[]);
+    let printed = pool.submit("result \"You've hit your usage limit. Try again at 2:40 PM.\"", &[]);
     pool.dispatch_once(&[]);
-    assert_eq!(pool.state(&said), "completed");
+    assert_eq!(pool.state(&printed), "completed");
     let passing = pool.submit("x", &[]);
     let script = "echo usage limit reached >&2; echo the test failed >&2; exit 1";
     pool.dispatch_once(&["--command", "--", "/bin/sh", "-c", script]);
@@ -196,10 +196,10 @@ fn a_wording_is_added_in_the_file() {
     let pool = Pool::new(
         "dispatch:\n  vendor: claude\n  vendors:\n    every: {says: {tea time: overloaded}}\n    claude:\n      command: AGENT\n      says: {come back tomorrow: usage_limit, not logged in: null}\n",
     );
-    for (words, kind) in [("Come back tomorrow!", "usage_limit"), ("Tea time", "overloaded")] {
-        pool.submit(&format!("failure '{words}'"), &[]);
+    for (expected, kind) in [("Come back tomorrow!", "usage_limit"), ("Tea time", "overloaded")] {
+        pool.submit(&format!("failure '{expected}'"), &[]);
         pool.dispatch_once(&[]);
-        assert_eq!(pool.json(&["workers"])["parked"]["claude"]["kind"], kind, "{words}");
+        assert_eq!(pool.json(&["workers"])["parked"]["claude"]["kind"], kind, "{expected}");
         pool.ok(&["resume", "--vendor", "claude"]);
         for task in pool.json(&["list"])["tasks"].as_array().unwrap() {
             pool.output(&["cancel", task["id"].as_str().unwrap()]);
@@ -231,11 +231,11 @@ fn pauses_of_an_older_lanes_hold() {
 #[test]
 fn a_person_pauses_a_vendor_or_one_of_its_models() {
     let pool = Pool::scripted("");
-    let said =
+    let printed =
         pool.ok(&["pause", "--vendor", "claude", "--model", "opus", "--for", "2h", "--reason", "dear"]);
     assert!(
-        said.starts_with("claude with model opus is not used until ") && said.ends_with(": dear"),
-        "{said}"
+        printed.starts_with("claude with model opus is not used until ") && printed.ends_with(": dear"),
+        "{printed}"
     );
     assert!((7000.0..=7200.0).contains(&pause(&pool, "claude/opus")));
     let opus = pool.submit("result fine", &["--metadata", "model_class=opus"]);
@@ -292,7 +292,7 @@ fn while_the_pauses_cannot_be_read_nothing_is_claimed() {
     pool.ok(&["pause", "--vendor", "claude"]);
     let file = pool.path("state/vendors.json");
     std::fs::write(&file, "{bad").unwrap();
-    let told = format!(
+    let reported = format!(
         "lanes: {} cannot be read, so nothing is claimed for any vendor; \
          remove the file to end the pauses of all vendors\n",
         file.display()
@@ -304,8 +304,8 @@ fn while_the_pauses_cannot_be_read_nothing_is_claimed() {
         &["resume", "--vendor", "claude"],
         &["why", &id],
     ] {
-        let said = pool.refused(refused);
-        assert!(said.ends_with(&told), "{refused:?}: {said}");
+        let printed = pool.refused(refused);
+        assert!(printed.ends_with(&reported), "{refused:?}: {printed}");
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "{bad", "nothing is overwritten");
     for shown in ["status", "workers"] {
@@ -332,14 +332,14 @@ fn a_vendor_that_nobody_knows_is_paused_with_a_hint() {
     let pool = Pool::new(
         "dispatch:\n  vendor: claude\n  vendors:\n    mine: {like: claude}\n    claude: {command: AGENT}\n",
     );
-    let told = |vendor: &str| {
+    let reported = |vendor: &str| {
         let output = pool.output(&["pause", "--vendor", vendor]);
         assert!(output.status.success());
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(said, format!("{vendor} is not used until it is resumed\n"));
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(printed, format!("{vendor} is not used until it is resumed\n"));
         String::from_utf8(output.stderr).unwrap()
     };
-    let hint = told("cluade");
+    let hint = reported("cluade");
     assert!(
         hint.starts_with("lanes: no vendor is called cluade here; known are ") && hint.lines().count() == 1
     );
@@ -347,6 +347,6 @@ fn a_vendor_that_nobody_knows_is_paused_with_a_hint() {
         assert!(hint.split([' ', ',', '\n']).any(|word| word == known), "{hint}");
     }
     for known in ["claude", "mine", "command:/bin/sh"] {
-        assert_eq!(told(known), "");
+        assert_eq!(reported(known), "");
     }
 }

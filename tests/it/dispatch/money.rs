@@ -48,7 +48,7 @@ fn a_run_that_was_timed_out_counts_with_the_least_that_it_shows() {
 }
 
 #[test]
-fn runs_that_were_cancelled_or_lost_count_too_and_the_silent_ones_are_told_of() {
+fn runs_that_were_cancelled_or_lost_count_too_and_silent_ones_are_reported() {
     let pool = Pool::scripted("");
     let work = format!("{}\ntouch ready\nsleep 1000", message("m1", 5));
     let cancelled = pool.submit(&work, &[]);
@@ -127,7 +127,7 @@ fn codex(more: &str) -> Pool {
 }
 
 #[test]
-fn a_vendor_that_tells_no_cost_costs_what_the_prices_say() {
+fn a_vendor_that_reports_no_cost_is_priced_by_the_configuration() {
     let prices = "  prices: {gpt-x: {input: 10000, output: 100000, cache_read: 20000}}\n";
     for (more, model, cost) in [
         (format!("  model: gpt-x\n{prices}"), Value::from("gpt-x"), Value::from(0.55)),
@@ -138,9 +138,9 @@ fn a_vendor_that_tells_no_cost_costs_what_the_prices_say() {
         let id = pool.ok(&["submit", "--lane", "work", "--prompt", "SAY fine"]);
         pool.dispatch_once(&[]);
         let about = pool.response(&id)["metadata"].clone();
-        let told = |key: &str| about.get(key).cloned().unwrap_or_default();
-        assert_eq!((told("model"), told("cost_usd")), (model.clone(), cost.clone()), "{about}");
-        assert_eq!(told("cost_source"), if cost.is_null() { Value::Null } else { "computed".into() });
+        let reported = |key: &str| about.get(key).cloned().unwrap_or_default();
+        assert_eq!((reported("model"), reported("cost_usd")), (model.clone(), cost.clone()), "{about}");
+        assert_eq!(reported("cost_source"), if cost.is_null() { Value::Null } else { "computed".into() });
         let line = &usage_log(&pool)[0];
         assert_eq!(line.get("model").cloned().unwrap_or_default(), model, "{line}");
         assert_eq!(line.get("cost_usd").cloned().unwrap_or_default(), cost, "{line}");
@@ -166,13 +166,21 @@ fn the_runs_of_a_conversation_add_up_to_its_total_though_one_was_cut_short() {
         std::fs::write(pool.path("go-on"), total(0.25, 20)).unwrap();
         let id = pool.submit(&format!("{}\nsleep 1000", message("m1", 4)), &[]);
         pool.dispatch_once(&[]);
-        let [cut, told] = &usage_log(&pool)[..] else { panic!("two runs") };
+        let [cut, reported] = &usage_log(&pool)[..] else { panic!("two runs") };
         assert_eq!(cut["begins_session"], true, "{cut}");
         assert_eq!(cut.get("at_least_cost_usd").cloned().unwrap_or_default(), least, "{cut}");
-        assert_eq!((&told["cost_usd"], &told["cost_source"]), (&rest.into(), &"reported".into()), "{told}");
-        assert_eq!((&told["session_cost_usd"], told.get("begins_session")), (&0.25.into(), None), "{told}");
-        assert_eq!(told["tokens"]["input"], 16, "{told}");
-        assert_eq!(told["model_usage"]["model-x"]["cost_usd"], rest, "{told}");
+        assert_eq!(
+            (&reported["cost_usd"], &reported["cost_source"]),
+            (&rest.into(), &"reported".into()),
+            "{reported}"
+        );
+        assert_eq!(
+            (&reported["session_cost_usd"], reported.get("begins_session")),
+            (&0.25.into(), None),
+            "{reported}"
+        );
+        assert_eq!(reported["tokens"]["input"], 16, "{reported}");
+        assert_eq!(reported["model_usage"]["model-x"]["cost_usd"], rest, "{reported}");
         let about = pool.response(&id)["metadata"].clone();
         assert_eq!(
             (&about["cost_usd"], &about["cost_source"]),
@@ -185,7 +193,7 @@ fn the_runs_of_a_conversation_add_up_to_its_total_though_one_was_cut_short() {
         assert!(pool.ok(&["stats"]).contains("$0.25"));
 
         // The next run of the conversation pays for itself alone.
-        let session = format!("session_id={}", told["session_id"].as_str().unwrap());
+        let session = format!("session_id={}", reported["session_id"].as_str().unwrap());
         pool.submit(&total(0.375, 30), &["--metadata", &session]);
         pool.dispatch_once(&[]);
         let next = usage_log(&pool).pop().unwrap();

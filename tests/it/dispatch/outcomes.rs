@@ -3,7 +3,7 @@
 use crate::testkit::pool::Pool;
 
 /// What an agent prints about one that it started in the background.
-fn told(subtype: &str, more: &str) -> String {
+fn reported(subtype: &str, more: &str) -> String {
     format!(
         r#"printf '{{"type":"system","subtype":"{subtype}","task_id":"a1","task_type":"local_agent","description":"look",{more},"session_id":"%s"}}\n' "$session""#
     )
@@ -17,9 +17,9 @@ fn next_tasks(pool: &Pool) -> usize {
 fn a_background_agent_that_was_stopped_makes_the_answer_partial() {
     let pool = Pool::scripted("  routes: {work: {on_success: {move_to: next}}}\n");
     let script = [
-        told("task_started", r#""is_backgrounded":true"#),
+        reported("task_started", r#""is_backgrounded":true"#),
         "say waiting".to_string(),
-        told("task_notification", r#""status":"stopped""#),
+        reported("task_notification", r#""status":"stopped""#),
         "result 'interim text'".to_string(),
     ];
     let id = pool.submit(&script.join("\n"), &[]);
@@ -28,8 +28,8 @@ fn a_background_agent_that_was_stopped_makes_the_answer_partial() {
     let response = pool.response(&id);
     assert_eq!((&response["status"], &response["body"]), (&"completed".into(), &"interim text".into()));
     assert_eq!(response["metadata"]["outcome"], "partial", "{response}");
-    let told = &response["metadata"]["background_cut_short"];
-    assert_eq!(told[0], "background agent \"look\" was stopped", "{response}");
+    let reported = &response["metadata"]["background_cut_short"];
+    assert_eq!(reported[0], "background agent \"look\" was stopped", "{response}");
     assert_eq!(next_tasks(&pool), 0);
 }
 
@@ -37,10 +37,10 @@ fn a_background_agent_that_was_stopped_makes_the_answer_partial() {
 fn a_result_before_the_background_agents_end_is_not_the_last_one() {
     let pool = Pool::scripted("  linger: 0.2\n");
     let script = [
-        told("task_started", r#""is_backgrounded":true"#),
+        reported("task_started", r#""is_backgrounded":true"#),
         "result interim".to_string(),
         "sleep 1.5".to_string(),
-        told("task_notification", r#""status":"completed""#),
+        reported("task_notification", r#""status":"completed""#),
         "say thinking".to_string(),
         "result synthesis".to_string(),
     ];
@@ -55,7 +55,7 @@ fn a_result_before_the_background_agents_end_is_not_the_last_one() {
 fn a_run_that_waits_for_its_background_agents_is_bounded_by_its_limits() {
     let pool = Pool::scripted("  linger: 0.2\n  silence_timeout: 1\n");
     let script = [
-        told("task_started", r#""is_backgrounded":true"#),
+        reported("task_started", r#""is_backgrounded":true"#),
         "result interim".to_string(),
         "sleep 1000".to_string(),
     ];
@@ -64,8 +64,8 @@ fn a_run_that_waits_for_its_background_agents_is_bounded_by_its_limits() {
     let response = pool.response(&id);
     assert_eq!((&response["status"], &response["body"]), (&"completed".into(), &"interim".into()));
     assert_eq!(response["metadata"]["outcome"], "partial", "{response}");
-    let told = &response["metadata"]["background_cut_short"];
-    assert_eq!(told[0], "background agent \"look\" had not ended", "{response}");
+    let reported = &response["metadata"]["background_cut_short"];
+    assert_eq!(reported[0], "background agent \"look\" had not ended", "{response}");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn only_done_or_no_word_moves_the_work_on() {
 }
 
 #[test]
-fn claude_may_wait_for_its_background_agents_unless_a_person_says_otherwise() {
+fn claude_may_wait_for_its_background_agents_unless_a_setting_forbids_it() {
     let ceiling = "result \"limit:$CLAUDE_CODE_PRINT_BG_WAIT_CEILING_MS\"";
     for (env, expected) in
         [("", "limit:0"), ("  env: {CLAUDE_CODE_PRINT_BG_WAIT_CEILING_MS: \"5\"}\n", "limit:5")]

@@ -63,7 +63,7 @@ fn the_worktree_of_the_configuration_and_the_cwd_of_a_route_are_the_operators() 
 }
 
 #[test]
-fn claude_loads_the_settings_of_its_user_unless_a_route_says_more() {
+fn claude_loads_the_settings_of_its_user_unless_a_route_allows_more() {
     let routes =
         "  routes:\n    next: {setting_sources: [user, project]}\n    plain: {setting_sources: null}\n";
     let pool = Pool::scripted(routes);
@@ -83,8 +83,8 @@ fn claude_loads_the_settings_of_its_user_unless_a_route_says_more() {
     assert!(empty.refused(&["dispatch"]).contains("dispatch.setting_sources: name at least one source"));
     // It limits what runs, so it does not get lost with another vendor.
     let other = Pool::scripted("  setting_sources: [user]\n");
-    let said = other.refused(&["dispatch", "--command", "--", "cat"]);
-    assert!(said.contains("dispatch.setting_sources: is meant for claude"), "{said}");
+    let printed = other.refused(&["dispatch", "--command", "--", "cat"]);
+    assert!(printed.contains("dispatch.setting_sources: is meant for claude"), "{printed}");
 }
 
 #[test]
@@ -114,13 +114,13 @@ fn an_agent_cannot_start_a_dispatcher() {
     let id =
         pool.submit("result \"$(lanes dispatch --once --command -- touch made 2>&1 | tr -d '\"')\"", &[]);
     pool.dispatch_once(&["--lane", "work"]);
-    let said = pool.response(&id)["body"].as_str().unwrap().to_string();
-    assert!(said.contains("dispatch is not for agents"), "{said}");
+    let printed = pool.response(&id)["body"].as_str().unwrap().to_string();
+    assert!(printed.contains("dispatch is not for agents"), "{printed}");
     assert!(!pool.path("made").exists());
 }
 
 #[test]
-fn codex_may_write_what_a_commit_writes_unless_a_route_says_no() {
+fn codex_may_write_what_a_commit_writes_unless_a_route_forbids_it() {
     let pool = Pool::new(
         "dispatch:\n  vendor: codex\n  vendors: {codex: {command: AGENT}}\n  routes: {next: {git_writable: false}}\n",
     );

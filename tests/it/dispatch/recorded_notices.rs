@@ -89,7 +89,7 @@ fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
 }
 
 #[test]
-fn every_recorded_output_means_what_stands_beside_it() {
+fn every_recorded_output_has_the_meaning_in_its_file() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dispatch/vendor/recorded");
     let vendors = Vendors::built_in().unwrap();
     let mut wrong = Vec::new();

@@ -49,7 +49,7 @@ fn bad_agents_have_defined_ends() {
         ("half_line.sh", "error", "without a result (1 unreadable lines)"),
         ("closes_stdin.sh", "error", "without a result"),
     ];
-    for (agent, class, words) in cases {
+    for (agent, class, expected) in cases {
         let pool = Pool::new(&format!(
             "dispatch:\n  vendor: claude\n  vendors:\n    claude: {{command: {}}}\n",
             stand_in(agent)
@@ -59,7 +59,7 @@ fn bad_agents_have_defined_ends() {
         let task = pool.task(&id);
         assert_eq!(task["failure_class"], class, "{agent}: {task}");
         let reason = task["failure_reason"].as_str().unwrap();
-        assert!(reason.contains(words), "{agent}: {reason}");
+        assert!(reason.contains(expected), "{agent}: {reason}");
     }
     let pool = Pool::new(&format!(
         "dispatch:\n  vendor: claude\n  vendors:\n    claude: {{command: {}}}\n",
@@ -115,8 +115,8 @@ fn failures_are_retried_and_then_collected() {
 fn a_usage_limit_parks_the_vendor_and_costs_no_attempt() {
     let pool = Pool::scripted("");
     let id = pool.submit("failure 'usage limit reached, try again in 2 hours' 429", &[]);
-    let said = pool.dispatch_once(&[]);
-    assert!(said.contains("claude is not used until"), "{said}");
+    let printed = pool.dispatch_once(&[]);
+    assert!(printed.contains("claude is not used until"), "{printed}");
     let task = pool.task(&id);
     assert_eq!((&task["state"], &task["attempt"]), (&"queued".into(), &0.into()));
     let parked = pool.json(&["workers"])["parked"].clone();
@@ -127,8 +127,11 @@ fn a_usage_limit_parks_the_vendor_and_costs_no_attempt() {
     assert!(pool.ok(&["dispatch", "--dry-run"]).contains("work: claude is not used until"));
     let why = pool.json(&["why", &id]);
     assert_eq!(why["reason"], "vendor_parked");
-    let words = why["message"].as_str().unwrap();
-    assert!(words.contains("claude, which is not used") && words.contains("nobody serves"), "{words}");
+    let expected = why["message"].as_str().unwrap();
+    assert!(
+        expected.contains("claude, which is not used") && expected.contains("nobody serves"),
+        "{expected}"
+    );
     let dispatcher = pool.dispatcher(&[]);
     pool.until("why knows of the dispatcher", || {
         let why = pool.ok(&["why", &id]);
@@ -144,8 +147,8 @@ fn the_agent_may_answer_by_itself() {
         "lanes respond \"$LANES_TASK_ID\" --claim-token \"$LANES_CLAIM_TOKEN\" --body mine\nresult later",
         &[],
     );
-    let said = pool.dispatch_once(&[]);
-    assert_eq!(pool.response(&id)["body"], "mine", "{said}");
+    let printed = pool.dispatch_once(&[]);
+    assert_eq!(pool.response(&id)["body"], "mine", "{printed}");
     assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 1);
 }
 
@@ -212,7 +215,7 @@ fn runs_that_meet_a_limit_together_park_their_vendor_once() {
 }
 
 #[test]
-fn a_conversation_has_one_run_at_a_time_whoever_dispatches() {
+fn a_conversation_has_one_run_at_a_time_among_all_dispatchers() {
     let pool = Pool::scripted("");
     let script = "mkdir busy || echo both >> overlap\nsleep 0.1\nrmdir busy\nresult \"$session\"";
     let ids: Vec<String> = (0..8).map(|_| pool.submit(script, &["--metadata", "session_id=talk"])).collect();
@@ -271,7 +274,7 @@ fn conversations_continue_one_at_a_time() {
 }
 
 #[test]
-fn what_cannot_be_served_is_said_before_anything_is_claimed() {
+fn what_cannot_be_served_is_reported_before_anything_is_claimed() {
     let pool = Pool::scripted("");
     let id = pool.submit("result x", &["--metadata", "required_vendor=codex"]);
     assert!(pool.refused(&["dispatch", "--vendor", "nobody"]).contains("unknown vendor nobody"));

@@ -16,10 +16,10 @@ fn install_agent(pool: &Pool) {
 fn a_missing_directory_is_refused_before_anything_is_claimed() {
     let pool = Pool::scripted("  routes:\n    work:\n      cwd: sub\n");
     let id = pool.submit("result \"$(pwd)\"", &[]);
-    let said = pool.refused(&["dispatch", "--once"]);
+    let printed = pool.refused(&["dispatch", "--once"]);
     let file = pool.path("handoff.yaml");
     let place = format!("lanes: {} line 11: dispatch.routes.work.cwd: directory ", file.display());
-    assert!(said.starts_with(&place) && said.trim_end().ends_with("/sub does not exist"), "{said}");
+    assert!(printed.starts_with(&place) && printed.trim_end().ends_with("/sub does not exist"), "{printed}");
     assert_eq!(pool.task(&id)["attempt"], 0);
     assert!(pool.refused(&["dispatch", "--cwd", "gone"]).starts_with("lanes: --cwd: directory /"));
     // Relative to the file, wherever the dispatcher was started.
@@ -73,7 +73,7 @@ fn a_lane_is_left_alone_while_its_agent_or_its_directory_is_gone() {
 }
 
 #[test]
-fn why_tells_that_a_route_allows_no_run() {
+fn why_reports_a_route_that_allows_no_run() {
     let pool = Pool::scripted("  routes:\n    work:\n      concurrency: 0\n");
     let dispatcher = pool.dispatcher(&["--owner", "d"]);
     pool.until("it runs", || pool.log().contains("serves"));
@@ -94,10 +94,10 @@ fn a_program_that_cannot_be_started_costs_no_attempt() {
     let text = std::fs::read_to_string(pool.path("agent.sh")).unwrap();
     std::fs::write(pool.path("agent.sh"), text.replace("#!/bin/sh", "#!/no/such/shell")).unwrap();
     let ids: Vec<String> = (0..3).map(|_| pool.submit("result x", &[])).collect();
-    let said = pool.dispatch_once(&[]);
+    let printed = pool.dispatch_once(&[]);
     assert!(
-        said.contains("lane work is not served: ") && said.contains("its interpreter is missing"),
-        "{said}"
+        printed.contains("lane work is not served: ") && printed.contains("its interpreter is missing"),
+        "{printed}"
     );
     for id in &ids {
         let task = pool.task(id);
@@ -159,9 +159,9 @@ fn refusal(dispatch: &str, flags: &[&str]) -> String {
     let pool = Pool::new(&format!(
         "dispatch:\n{dispatch}  vendors:\n    claude: {{command: AGENT}}\n    codex: {{command: AGENT}}\n"
     ));
-    let said = pool.refused(&[&["dispatch", "--once"], flags].concat());
-    assert_eq!(said.lines().count(), 1, "{said}");
-    said.replace(pool.path("handoff.yaml").to_str().unwrap(), "FILE")
+    let printed = pool.refused(&[&["dispatch", "--once"], flags].concat());
+    assert_eq!(printed.lines().count(), 1, "{printed}");
+    printed.replace(pool.path("handoff.yaml").to_str().unwrap(), "FILE")
 }
 
 #[test]
@@ -205,12 +205,12 @@ fn served(dispatch: &str, flags: &[&str]) -> (String, Vec<(String, String)>) {
         "dispatch:\n{dispatch}  vendors:\n    claude: {{command: AGENT}}\n    codex: {{command: AGENT}}\n    night: {{like: claude}}\n"
     ));
     let output = pool.output(&[&["dispatch", "--dry-run", "--json"], flags].concat());
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{printed}");
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_string();
     let lanes = plan["lanes"].as_array().unwrap().iter();
-    (said, lanes.map(|lane| (text(&lane["lane"]), text(&lane["vendor"]))).collect())
+    (printed, lanes.map(|lane| (text(&lane["lane"]), text(&lane["vendor"]))).collect())
 }
 
 #[test]
@@ -218,34 +218,34 @@ fn a_route_names_its_vendor_then_the_command_line_then_the_default() {
     let own = |lane: &str, vendor: &str| (lane.to_string(), vendor.to_string());
     let routes =
         "  vendor: claude\n  routes:\n    work: {vendor: codex}\n    tool: {command: cat}\n    next: {}\n";
-    let (said, lanes) = served(routes, &[]);
+    let (printed, lanes) = served(routes, &[]);
     assert_eq!(lanes, [own("work", "codex"), own("tool", "command"), own("next", "claude")]);
-    assert_eq!(said, "");
-    let (said, lanes) = served(routes, &["--vendor", "claude"]);
-    assert_eq!((said.as_str(), lanes), ("", vec![own("tool", "command"), own("next", "claude")]));
-    let (said, lanes) = served(routes, &["--vendor", "codex"]);
+    assert_eq!(printed, "");
+    let (printed, lanes) = served(routes, &["--vendor", "claude"]);
+    assert_eq!((printed.as_str(), lanes), ("", vec![own("tool", "command"), own("next", "claude")]));
+    let (printed, lanes) = served(routes, &["--vendor", "codex"]);
     assert_eq!(lanes, [own("work", "codex"), own("tool", "command"), own("next", "codex")]);
     assert_eq!(
-        said,
+        printed,
         "lanes: warning: next: served as given on the command line, not by claude, the default of the file\n"
     );
-    let (said, lanes) = served(routes, &["--vendor", "claude", "--lane", "work", "--lane", "next"]);
+    let (printed, lanes) = served(routes, &["--vendor", "claude", "--lane", "work", "--lane", "next"]);
     assert_eq!(lanes, [own("next", "claude")]);
-    assert_eq!(said, "lanes: warning: lane work is left to codex, which its route names\n");
+    assert_eq!(printed, "lanes: warning: lane work is left to codex, which its route names\n");
     let (_, lanes) = served(routes, &["--command", "--", "cat"]);
     assert_eq!(lanes, [own("tool", "command"), own("next", "command")]);
     // A phrase that is not a limit is skipped with a warning; a vendor that is `like` another has its phrases.
     let words = "  vendor: claude\n  model: opus\n  args: [-x]\n";
-    let (said, _) = served(words, &["--vendor", "codex", "--lane", "work"]);
+    let (printed, _) = served(words, &["--vendor", "codex", "--lane", "work"]);
     assert_eq!(
-        said.lines().collect::<Vec<_>>()[..2],
+        printed.lines().collect::<Vec<_>>()[..2],
         [
             "lanes: warning: lane work runs without args of dispatch, which is meant for claude",
             "lanes: warning: lane work runs without model of dispatch, which is meant for claude"
         ]
     );
-    let (said, _) = served("  vendor: claude\n  permission_mode: plan\n", &["--vendor", "night"]);
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let (printed, _) = served("  vendor: claude\n  permission_mode: plan\n", &["--vendor", "night"]);
+    assert_eq!(printed.lines().count(), 1, "{printed}");
 }
 
 #[test]

@@ -45,8 +45,11 @@ fn a_token_that_others_can_read_is_not_served_and_is_repaired() {
     server.stop();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
     let refused = failed_start(server.dir.path(), &[]);
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(refused.status.code() == Some(1) && said.contains("can be read or written by others"), "{said}");
+    let printed = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        refused.status.code() == Some(1) && printed.contains("can be read or written by others"),
+        "{printed}"
+    );
     let checked = program(server.dir.path(), &["fsck", "--json"]).output().unwrap();
     assert!(String::from_utf8_lossy(&checked.stdout).contains("token-open"), "{checked:?}");
     server.lanes(&["fsck", "--repair"]);
@@ -66,9 +69,9 @@ fn a_token_file_is_treated_as_a_key() {
         let start = Instant::now();
         let refused = failed_start(dir.path(), &["--token-file", path.to_str().unwrap()]);
         assert!(start.elapsed() < Duration::from_secs(20));
-        let said = String::from_utf8(refused.stderr).unwrap();
-        assert_eq!((refused.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-        said
+        let printed = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), printed.lines().count()), (Some(1), 1), "{printed}");
+        printed
     };
     for mode in [0o644, 0o640, 0o602, 0o660] {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
@@ -117,30 +120,30 @@ fn announcement(server: &mut Server, flags: &[&str], until: &str) -> String {
     let mut command = program(server.dir.path(), &[&["serve", "--port", "0"], flags].concat());
     server.child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(server.child.stdout.take().unwrap()).lines();
-    let mut said = String::new();
-    while !said.contains(until) {
-        said.push_str(&lines.next().unwrap().unwrap());
-        said.push('\n');
+    let mut printed = String::new();
+    while !printed.contains(until) {
+        printed.push_str(&lines.next().unwrap().unwrap());
+        printed.push('\n');
     }
-    server.address = said.lines().next().unwrap().rsplit("http://").next().unwrap().parse().unwrap();
-    said
+    server.address = printed.lines().next().unwrap().rsplit("http://").next().unwrap().parse().unwrap();
+    printed
 }
 
 #[test]
-fn the_announcement_tells_how_to_ask_and_not_the_secret() {
+fn the_announcement_shows_how_to_connect_and_not_the_secret() {
     let mut server = Server::with_token();
-    let said = announcement(&mut server, &[], "/status");
+    let printed = announcement(&mut server, &[], "/status");
     let path = server.root().join("state/serve.token");
-    assert!(said.contains(&format!("$(cat {})", path.display())), "{said}");
-    assert!(!said.contains(&server.token_of_store()), "{said}");
+    assert!(printed.contains(&format!("$(cat {})", path.display())), "{printed}");
+    assert!(!printed.contains(&server.token_of_store()), "{printed}");
 }
 
 #[test]
 fn a_browser_is_let_in_once_and_changes_things_only_from_our_own_pages() {
     let mut server = Server::with_token();
-    let said = announcement(&mut server, &["--open"], "/open?code=");
+    let printed = announcement(&mut server, &["--open"], "/open?code=");
     let url =
-        said.lines().find(|line| line.contains("/open?code=")).unwrap().rsplit("http://").next().unwrap();
+        printed.lines().find(|line| line.contains("/open?code=")).unwrap().rsplit("http://").next().unwrap();
     let (host, code) = url.split_once("/open?code=").unwrap();
     assert!(host.starts_with("lanes-") && host.contains(".localhost:"), "{host}");
     let address = server.address;
@@ -181,14 +184,14 @@ fn a_browser_is_let_in_once_and_changes_things_only_from_our_own_pages() {
 }
 
 #[test]
-fn health_says_why_only_to_whom_may_know() {
+fn health_gives_the_reason_only_to_authenticated_clients() {
     let server = Server::with_token();
     let stranger = || Client::to(server.address).ask("GET", "/healthz", &[], None);
     assert_eq!(stranger().json(), json!({"status": "ok"}));
     let pauses = server.dir.path().join("state/lanes.json");
     std::fs::write(&pauses, "{").unwrap();
-    let told = server.get("/healthz");
-    assert!(told.status == 500 && told.text.contains("lanes.json"), "{}", told.text);
+    let reported = server.get("/healthz");
+    assert!(reported.status == 500 && reported.text.contains("lanes.json"), "{}", reported.text);
     let untold = stranger();
     assert_eq!((untold.status, untold.code().as_str()), (500, "unhealthy"));
     assert!(!untold.text.contains(server.dir.path().to_str().unwrap()), "{}", untold.text);

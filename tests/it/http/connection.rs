@@ -83,13 +83,13 @@ fn a_taken_port_is_a_clear_error() {
     let server = Server::new();
     let dir = tempfile::tempdir().unwrap();
     let taken = failed_start(dir.path(), &["--port", &server.address.port().to_string()]);
-    let said = String::from_utf8(taken.stderr).unwrap();
-    assert_eq!((taken.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains("Address already in use") && said.contains("--port"), "{said}");
+    let printed = String::from_utf8(taken.stderr).unwrap();
+    assert_eq!((taken.status.code(), printed.lines().count()), (Some(1), 1), "{printed}");
+    assert!(printed.contains("Address already in use") && printed.contains("--port"), "{printed}");
 }
 
 #[test]
-fn bodies_are_capped_and_the_client_is_told() {
+fn bodies_are_limited_and_the_client_gets_the_limit() {
     let server = Server::new();
     let mut declared = server.client();
     let head = "POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
@@ -243,7 +243,7 @@ fn many_clients_that_keep_their_connections_are_all_served() {
 }
 
 #[test]
-fn an_old_client_is_told_that_its_connection_stays() {
+fn an_old_client_gets_keep_alive_for_a_connection_that_stays() {
     let server = Server::new();
     let mut client = server.client();
     for says in ["keep-alive", "close"] {

@@ -169,7 +169,7 @@ fn go_on(server: &Server, since: u64, is_last: impl FnMut(&Value) -> bool) -> Ve
 }
 
 #[test]
-fn nothing_is_missed_or_repeated_whoever_writes_and_however_often_the_stream_breaks() {
+fn no_event_is_missed_or_repeated_by_any_writer_however_often_the_stream_breaks() {
     let mut server = Server::new();
     let id = server.submit("l");
     let mut seen: Vec<(u64, Value)> = Vec::new();
@@ -227,7 +227,7 @@ fn a_client_learns_that_what_it_asks_for_is_gone() {
 }
 
 #[test]
-fn a_client_that_has_seen_more_than_there_is_is_told_and_goes_on() {
+fn a_client_ahead_of_the_feed_gets_a_gap_event_and_continues() {
     let server = Server::new();
     let id = server.submit("l");
     for ahead in [1, 1_000_000, i64::MAX as u64 / 2] {

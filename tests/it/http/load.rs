@@ -84,9 +84,9 @@ fn a_server_asks_for_the_files_it_needs_and_refuses_too_few() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = lanes_in_shell("ulimit -n 100 && exec \"$0\" --store state serve --port 0");
     let output = command.current_dir(dir.path()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains("needs 160 open files, and only 100 are allowed"), "{said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), printed.lines().count()), (Some(1), 1), "{printed}");
+    assert!(printed.contains("needs 160 open files, and only 100 are allowed"), "{printed}");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_locked_store_holds_up_nobody_who_reads() {
 }
 
 #[test]
-fn health_is_told_while_every_request_waits() {
+fn health_is_reported_while_every_request_waits() {
     let server = Server::new();
     let ids: Vec<String> = (0..20).map(|_| server.submit("l")).collect();
     let holder = server.hold_lock();
@@ -352,7 +352,7 @@ fn the_kernel_watches_over_silent_clients() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a person moves the store")]
-fn a_server_whose_store_is_gone_says_so() {
+fn a_server_whose_store_is_gone_reports_it() {
     let server = Server::new();
     server.submit("l");
     let (state, aside) = (server.dir.path().join("state"), server.dir.path().join("aside"));

@@ -31,7 +31,7 @@ fn the_log_has_a_line_for_each_answer() {
 }
 
 #[test]
-fn what_happens_is_counted_whoever_does_it() {
+fn changes_by_any_program_are_counted() {
     let server = Server::new();
     let id = server.submit("a \"lane\"");
     let token = server.claim(&id);
@@ -186,7 +186,7 @@ fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
 }
 
 #[test]
-fn the_server_answers_whoever_waits_and_ends() {
+fn the_server_answers_waiting_requests_and_ends() {
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
         let mut server = Server::under("true");
         let mut client = server.client();

@@ -88,9 +88,9 @@ fn what_a_dead_server_left_is_replaced_and_a_live_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let mut first = SocketServer::start(dir.path(), &path);
-    let (code, said) = why(dir.path(), &path);
-    assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains("another server listens"), "{said}");
+    let (code, printed) = why(dir.path(), &path);
+    assert_eq!((code, printed.lines().count()), (Some(1), 1), "{printed}");
+    assert!(printed.contains("another server listens"), "{printed}");
     assert!(first.ask(STATUS).starts_with("HTTP/1.1 200 "));
     first.end(Signal::KILL);
     assert!(path.exists());
@@ -99,8 +99,8 @@ fn what_a_dead_server_left_is_replaced_and_a_live_one_is_not() {
     // One that knows nothing of our lock.
     let other = dir.path().join("other");
     let _listener = UnixListener::bind(&other).unwrap();
-    let (code, said) = why(dir.path(), &other);
-    assert!(code == Some(1) && said.contains("another server listens"), "{said}");
+    let (code, printed) = why(dir.path(), &other);
+    assert!(code == Some(1) && printed.contains("another server listens"), "{printed}");
 }
 
 #[test]
@@ -111,15 +111,15 @@ fn a_place_that_is_no_place_for_a_socket_is_refused_in_one_line() {
     let open = dir.path().join("open");
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
-    for (path, words) in [
+    for (path, expected) in [
         (file.clone(), "is not a socket"),
         (dir.path().join("x".repeat(120)), "too long"),
         (dir.path().join("missing/s"), "No such file"),
         (open.join("s"), "others can replace files"),
     ] {
-        let (code, said) = why(dir.path(), &path);
-        assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
-        assert!(said.contains(words), "{said}");
+        let (code, printed) = why(dir.path(), &path);
+        assert_eq!((code, printed.lines().count()), (Some(1), 1), "{printed}");
+        assert!(printed.contains(expected), "{printed}");
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
     let both = failed_start(dir.path(), &["--socket", file.to_str().unwrap()]);

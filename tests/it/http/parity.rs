@@ -179,7 +179,7 @@ fn many_tasks_are_submitted_at_once_each_for_itself() {
 }
 
 #[test]
-fn what_is_not_understood_is_said() {
+fn unknown_fields_are_reported() {
     let server = Server::new();
     let two = |description: &str| {
         let body = json!({"lane": "l", "prompt": "p", "description": description});

@@ -10,7 +10,7 @@ use crate::testkit::wait::eventually;
 const PROGRAMS: [&str; 4] = ["--enable-queue-management", "--allow-route-programs", "--token-file", "token"];
 
 #[test]
-fn routes_are_those_of_the_file_and_what_was_said_on_top() {
+fn routes_are_those_of_the_file_and_those_set_over_http() {
     let text = "dispatch: {routes: {review: {vendor: claude, priority: 3, env: {SECRET: s3cret}, mcp_config: '{s3cret: 1}'}}}\n";
     let server = Server::configured(text, &PROGRAMS);
     let file = server.dir.path().join("handoff/handoff.yaml");
@@ -52,7 +52,7 @@ fn routes_are_those_of_the_file_and_what_was_said_on_top() {
 #[test]
 fn a_route_that_no_dispatcher_could_use_is_refused_by_its_key() {
     let server = Server::with(&PROGRAMS);
-    for (settings, words) in [
+    for (settings, expected) in [
         (json!({"timeuot": 5}), "routes.l.timeuot: unknown key; did you mean timeout?"),
         (json!({"vendor": "clod"}), "routes.l.vendor: unknown vendor clod"),
         (json!({"vendor": "claude", "command": "x"}), "either a vendor or a command"),
@@ -65,7 +65,7 @@ fn a_route_that_no_dispatcher_could_use_is_refused_by_its_key() {
     ] {
         let refused = server.post("/routes", &json!({"lane": "l", "settings": settings}));
         assert_eq!((refused.status, refused.code().as_str()), (400, "config"), "{}", refused.text);
-        assert!(refused.text_at("/error").contains(words), "{}", refused.text);
+        assert!(refused.text_at("/error").contains(expected), "{}", refused.text);
         assert!(refused.text.len() < 500, "{}", refused.text);
     }
     for body in [json!({"lane": "l"}), json!({"settings": {}}), json!({"lane": "-l", "settings": {}})] {

@@ -41,7 +41,7 @@ fn a_poll_ends_with_a_submit_by_anybody() {
 }
 
 #[test]
-fn a_poll_in_vain_ends_in_time() {
+fn a_poll_without_a_task_ends_in_time() {
     let server = Server::new();
     let start = Instant::now();
     let answer = server.get("/tasks/next?lane=l&wait_seconds=0.3");

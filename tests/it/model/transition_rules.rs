@@ -72,16 +72,16 @@ fn answer(token: Option<&str>) -> Answer {
 #[test]
 fn a_changed_request_stops_claims_and_success_but_not_failure() {
     let changed = RequestCheck::Changed("cd34".into());
-    for (request, words) in [(&RequestCheck::Missing, "is missing"), (&changed, "has changed")] {
+    for (request, expected) in [(&RequestCheck::Missing, "is missing"), (&changed, "has changed")] {
         let refusal = on(&mut queued(None), 0, request, &claim("a")).unwrap_err();
-        assert!(refusal.contains(words), "{refusal}");
+        assert!(refusal.contains(expected), "{refusal}");
         for token in [None, Some("a")] {
             let mut task = queued(None);
             if token.is_some() {
                 run(&mut task, 0, &claim("a")).unwrap();
             }
             let refusal = on(&mut task, 1, request, &Command::Respond(answer(token))).unwrap_err();
-            assert!(refusal.contains(words), "{refusal}");
+            assert!(refusal.contains(expected), "{refusal}");
             let failed = Answer { status: ResponseStatus::Failed, ..answer(token) };
             on(&mut task, 1, request, &Command::Respond(failed)).unwrap();
             let response: Response = task.bookkeeping.response.unwrap();

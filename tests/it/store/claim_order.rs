@@ -65,7 +65,7 @@ impl Fixture {
 }
 
 #[test]
-fn a_task_whose_request_changed_is_passed_over_and_says_so_once() {
+fn a_task_whose_request_changed_is_skipped_and_records_it_once() {
     type Break = fn(&std::path::Path);
     let breaks: [Break; 3] = [
         |path| std::fs::write(path, "other").unwrap(),
@@ -92,8 +92,8 @@ fn a_task_whose_request_changed_is_passed_over_and_says_so_once() {
             let refusal =
                 fixture.store.claim(&spoiled.id, "a", Duration::from_secs(60)).unwrap_err().to_string();
             assert!(refusal.contains(spoiled.id.as_str()) && refusal.contains("request"), "{refusal}");
-            let said = fixture.kinds(&spoiled.id).iter().filter(|kind| *kind == "request_changed").count();
-            assert_eq!(said, 1, "{state}");
+            let printed = fixture.kinds(&spoiled.id).iter().filter(|kind| *kind == "request_changed").count();
+            assert_eq!(printed, 1, "{state}");
             let _ = std::fs::remove_dir(fixture.request());
             std::fs::write(fixture.request(), "").unwrap();
             assert_eq!(fixture.next(&["l"]).unwrap(), spoiled.id, "{state}: it is whole again");

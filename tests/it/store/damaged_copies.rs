@@ -65,8 +65,8 @@ fn a_planted_number_hides_no_later_event() {
                 store.apply(&task.id, &note(text)).unwrap();
             }
             let events = store.events(&task.id).unwrap();
-            let said = shown(&events);
-            assert!(["one", "two", "three"].iter().all(|text| said.contains(text)), "{n}: {said:?}");
+            let printed = shown(&events);
+            assert!(["one", "two", "three"].iter().all(|text| printed.contains(text)), "{n}: {printed:?}");
             let last = store.last_event(&store.task(&task.id).unwrap()).unwrap().unwrap();
             assert_eq!(last.message, "three", "{n}");
             store.fsck(true, &mut |_, _| {}).unwrap();
@@ -176,8 +176,8 @@ fn the_feed_takes_back_what_did_not_happen() {
     fs::remove_file(store.root().join("indexes/state")).unwrap();
     store.apply(&task.id, &note("and then this")).unwrap();
     let entries: Vec<FeedEntry> = store.feed_since(0, 9).unwrap();
-    let said: Vec<&str> = entries.iter().map(|entry| entry.event.message.as_str()).collect();
-    assert_eq!(said, ["submitted to l", "this happened", "and then this"]);
+    let printed: Vec<&str> = entries.iter().map(|entry| entry.event.message.as_str()).collect();
+    assert_eq!(printed, ["submitted to l", "this happened", "and then this"]);
     let report = store.fsck(false, &mut |_, _| {}).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }

@@ -316,8 +316,8 @@ fn a_claim_writes_what_was_lost_of_a_prompt_and_refuses_what_was_changed() {
     }
 }
 
-fn run(words: &[&str], from: &Path, to: &Path) {
-    let status = std::process::Command::new(words[0]).args(&words[1..]).args([from, to]).status();
+fn run(expected: &[&str], from: &Path, to: &Path) {
+    let status = std::process::Command::new(expected[0]).args(&expected[1..]).args([from, to]).status();
     assert!(status.unwrap().success());
 }
 
@@ -329,9 +329,9 @@ fn a_store_that_was_moved_or_copied_keeps_its_requests_and_answers() {
     let (first, second) = (ask(), ask());
     let old = store.root().to_path_buf();
     drop(store);
-    for (words, name, id) in [(&["mv"][..], "moved", first.id), (&["cp", "-a"], "copied", second.id)] {
+    for (expected, name, id) in [(&["mv"][..], "moved", first.id), (&["cp", "-a"], "copied", second.id)] {
         let new = old.with_file_name(name);
-        run(words, &old, &new);
+        run(expected, &old, &new);
         let store = Store::open(&new, StoreOptions::default()).unwrap();
         assert!(check(&store).findings.is_empty());
         let task = store.claim(&id, "worker", Duration::from_secs(60)).unwrap();
@@ -345,7 +345,7 @@ fn a_store_that_was_moved_or_copied_keeps_its_requests_and_answers() {
         assert_eq!(fs::read_to_string(&task.response_path).unwrap(), "done");
         assert!(check(&store).findings.is_empty());
         if name == "moved" {
-            run(words, &new, &old);
+            run(expected, &new, &old);
         }
     }
 }
@@ -434,7 +434,7 @@ fn what_has_the_wrong_type_is_moved_out_of_the_way() {
 }
 
 #[test]
-fn the_doctor_tells_how_far_it_is() {
+fn the_doctor_reports_its_progress() {
     let fixture = Fixture::new();
     let (store, _) = busy_store(&fixture);
     let wish = DoctorOptions {
@@ -448,10 +448,10 @@ fn the_doctor_tells_how_far_it_is() {
         search_path: None,
         program: None,
     };
-    let mut told = Vec::new();
-    let diagnoses = doctor(&wish, &mut |done, of| told.push((done, of)));
+    let mut reported = Vec::new();
+    let diagnoses = doctor(&wish, &mut |done, of| reported.push((done, of)));
     let count = store.task_names().unwrap().len() as u64;
-    assert_eq!(told.last(), Some(&(count, count)), "{told:?}");
+    assert_eq!(reported.last(), Some(&(count, count)), "{reported:?}");
     for diagnosis in diagnoses {
         assert_eq!(diagnosis.level == DiagnosisLevel::Ok, diagnosis.remedy.is_none(), "{diagnosis:?}");
     }

@@ -175,7 +175,7 @@ fn a_task_whose_answer_cannot_be_archived_stays() {
 }
 
 #[test]
-fn the_feed_forgets_and_says_so() {
+fn the_feed_drops_old_entries_and_shows_where_it_begins() {
     let fixture = Fixture::new();
     let store = fixture.store();
     for _ in 0..5 {
@@ -223,7 +223,7 @@ fn what_is_archived_can_be_imported_again() {
 }
 
 #[test]
-fn removing_beside_claims_and_answers_loses_nothing() {
+fn removing_during_claims_and_answers_loses_nothing() {
     let fixture = Fixture::new();
     let store = fixture.store();
     for _ in 0..40 {
