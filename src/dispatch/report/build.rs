@@ -90,10 +90,8 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
         _ => None,
     };
     let follow_up = match &action {
-        ReportAction::Respond { completed: true, .. } => on_success(run, closing),
-        ReportAction::Respond { completed: false, .. } => {
-            follow_up(run.route.dead_letter_lane.as_ref(), false)
-        }
+        ReportAction::Complete { .. } => on_success(run, closing),
+        ReportAction::Fail { .. } => follow_up(run.route.dead_letter_lane.as_ref(), false),
         ReportAction::Release { .. } | ReportAction::Nothing => None,
     };
     let report = Report {
@@ -176,13 +174,7 @@ fn respond(run: &ReportInput<'_>, answer: &RunAnswer) -> ReportAction {
         Some(Err(reason)) => drop(metadata.insert("parse_error".to_string(), reason.clone().into())),
         None => {}
     }
-    ReportAction::Respond {
-        completed: true,
-        class: None,
-        body: answer.body.clone(),
-        verdict: answer.verdict,
-        metadata,
-    }
+    ReportAction::Complete { body: answer.body.clone(), verdict: answer.verdict, metadata }
 }
 
 fn failed(
@@ -211,13 +203,7 @@ fn failed(
                     0 => message,
                     earlier => format!("{message} (after {} failed attempts)", earlier + 1),
                 };
-                let action = ReportAction::Respond {
-                    completed: false,
-                    class: Some(class),
-                    body: body.clone(),
-                    verdict: None,
-                    metadata: metadata(run),
-                };
+                let action = ReportAction::Fail { class, body: body.clone(), metadata: metadata(run) };
                 (action, DispatchEvent::Failed { task_id, message: body })
             }
         };
@@ -307,7 +293,7 @@ mod tests {
     fn an_answer_carries_what_is_known_and_names_the_next_lane() {
         let route = Route { move_to: Some("review".to_string()), ..Route::with_defaults("work") };
         let (report, event) = report_of(answer("done"), &route).expect("a report");
-        let ReportAction::Respond { completed: true, body, metadata, .. } = &report.action else {
+        let ReportAction::Complete { body, metadata, .. } = &report.action else {
             panic!("{:?}", report.action);
         };
         assert_eq!(body, "done");
@@ -334,7 +320,7 @@ mod tests {
                 parsed: None,
             };
             let (report, event) = report_of(RunOutcome::Completed(answer), &route).expect("a report");
-            let ReportAction::Respond { completed: true, metadata, .. } = report.action else {
+            let ReportAction::Complete { metadata, .. } = report.action else {
                 panic!("{:?}", report.action)
             };
             assert_eq!(metadata["background_cut_short"][0], "background agent was stopped");
@@ -375,7 +361,7 @@ mod tests {
         );
         assert_eq!(report.follow_up, None);
         let (report, event) = report_of(failure(FailureClass::Permanent), &route).expect("a report");
-        assert!(matches!(report.action, ReportAction::Respond { completed: false, .. }));
+        assert!(matches!(report.action, ReportAction::Fail { .. }));
         assert_eq!(report.follow_up.map(|next| next.lane).as_deref(), Some("attic"));
         assert_eq!(event.kind(), "failed");
     }

@@ -8,16 +8,16 @@
 pub(crate) mod build;
 pub(crate) mod deliver;
 pub(crate) mod recover;
+mod stored_action;
 
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::stored_action::StoredAction;
 use super::usage_record::UsageRecord;
 use crate::error::ErrorKind;
-use crate::model::duration;
 use crate::model::json::Object;
 use crate::model::{
     Answer, ClaimState, ClaimToken, Command, FailureClass, NewTask, Refusal, ResponseStatus, Status, Task,
@@ -52,20 +52,23 @@ pub(crate) struct Report {
 
 /// The change of the task that a report requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(from = "StoredAction", into = "StoredAction")]
 pub(crate) enum ReportAction {
-    /// Responds to the task.
-    Respond {
-        /// Whether the task is completed; otherwise it has failed.
-        completed: bool,
-        /// Class of a failure; written as an empty string after success.
-        #[serde(serialize_with = "write_class", deserialize_with = "read_class")]
-        class: Option<FailureClass>,
-        /// The answer, or the reason of the failure.
+    /// Completes the task.
+    Complete {
+        /// The answer.
         body: String,
-        /// Verdict of the agent; an unknown one, which a later version may write, is read as `None`.
-        #[serde(default, deserialize_with = "read_verdict")]
+        /// Verdict of the agent.
         verdict: Option<Verdict>,
+        /// Metadata about the run.
+        metadata: Object,
+    },
+    /// Fails the task.
+    Fail {
+        /// Class of the failure.
+        class: FailureClass,
+        /// Reason of the failure.
+        body: String,
         /// Metadata about the run.
         metadata: Object,
     },
@@ -74,42 +77,12 @@ pub(crate) enum ReportAction {
         /// Reason, for the task's history.
         reason: String,
         /// Time until it can be claimed again.
-        #[serde(
-            rename = "delay_seconds",
-            serialize_with = "write_seconds",
-            deserialize_with = "read_seconds"
-        )]
         delay: Duration,
         /// Class of the failure, if the attempt counts.
         spent: Option<FailureClass>,
     },
     /// Does nothing: the agent answered the task itself.
     Nothing,
-}
-
-fn write_class<S: Serializer>(class: &Option<FailureClass>, out: S) -> std::result::Result<S::Ok, S::Error> {
-    out.serialize_str(class.as_ref().map_or("", FailureClass::as_str))
-}
-
-fn read_class<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<FailureClass>, D::Error> {
-    let class = String::deserialize(value)?;
-    Ok((!class.is_empty()).then(|| FailureClass::parse(&class)))
-}
-
-fn read_verdict<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Verdict>, D::Error> {
-    Ok(Option::<String>::deserialize(value)?.as_deref().and_then(Verdict::parse))
-}
-
-fn write_seconds<S: Serializer>(length: &Duration, out: S) -> std::result::Result<S::Ok, S::Error> {
-    out.serialize_f64(duration::seconds(*length))
-}
-
-/// Reads a number of seconds; a negative one is 0, and one that is too large is the longest duration. Inside an enum
-/// with a tag, `f64` itself cannot be read while serde_json keeps numbers as they are written.
-fn read_seconds<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Duration, D::Error> {
-    let seconds = Value::deserialize(value)?.as_f64();
-    let seconds = seconds.ok_or_else(|| D::Error::custom("not a number of seconds"))?;
-    Ok(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
 /// A task that is submitted when another one has ended.
@@ -211,14 +184,11 @@ impl Report {
         };
         match (error.refusal(), &self.action) {
             // The request changed while the agent worked: a success cannot be accepted for it.
-            (
-                Some(Refusal::RequestUnusable { .. }),
-                ReportAction::Respond { completed: true, body, metadata, .. },
-            ) => {
+            (Some(Refusal::RequestUnusable { .. }), ReportAction::Complete { body, metadata, .. }) => {
                 let body = format!("{}; the agent's answer follows\n\n{body}", error.message());
-                let class = Some(FailureClass::Permanent);
+                let class = FailureClass::Permanent;
                 let metadata = metadata.clone();
-                let failed = ReportAction::Respond { completed: false, class, body, verdict: None, metadata };
+                let failed = ReportAction::Fail { class, body, metadata };
                 Self { action: failed, ..self.clone() }.apply_action(store, id)
             }
             (Some(refusal), _) => refusal.claim_state().map(ReportDelivery::of).ok_or(error),
@@ -229,17 +199,20 @@ impl Report {
     fn command(&self) -> Option<Command> {
         let token = &self.token;
         match &self.action {
-            ReportAction::Respond { completed, class, body, verdict, metadata } => {
-                Some(Command::Respond(Answer {
-                    token: Some(token.clone()),
-                    status: if *completed { ResponseStatus::Completed } else { ResponseStatus::Failed },
-                    class: class.clone().unwrap_or(FailureClass::Error),
-                    verdict: *verdict,
-                    follow_up_required: *verdict == Some(Verdict::AcceptWithFollowUps),
-                    metadata: metadata.clone(),
-                    ..Answer::completed(&self.owner, body)
-                }))
-            }
+            ReportAction::Complete { body, verdict, metadata } => Some(Command::Respond(Answer {
+                token: Some(token.clone()),
+                verdict: *verdict,
+                follow_up_required: *verdict == Some(Verdict::AcceptWithFollowUps),
+                metadata: metadata.clone(),
+                ..Answer::completed(&self.owner, body)
+            })),
+            ReportAction::Fail { class, body, metadata } => Some(Command::Respond(Answer {
+                token: Some(token.clone()),
+                status: ResponseStatus::Failed,
+                class: class.clone(),
+                metadata: metadata.clone(),
+                ..Answer::completed(&self.owner, body)
+            })),
             ReportAction::Release { reason, delay, spent } => Some(Command::Release {
                 token: token.clone(),
                 reason: Some(reason.clone()),
@@ -366,10 +339,13 @@ mod tests {
 
     #[test]
     fn words_of_a_newer_version_do_not_make_a_report_unreadable() {
-        let text =
+        let action = |text: String| serde_json::from_str::<Report>(&text).expect("a report").action;
+        let shrugs =
             COMPLETED.replace("accept-with-follow-ups", "shrug").replace(r#""class":"""#, r#""class":"new""#);
-        let report: Report = serde_json::from_str(&text).expect("a report");
-        let ReportAction::Respond { class, verdict, .. } = report.action else { panic!("an answer") };
-        assert_eq!((class, verdict), (Some(FailureClass::Other("new".to_string())), None));
+        assert!(matches!(action(shrugs), ReportAction::Complete { verdict: None, .. }));
+        let ReportAction::Fail { class, .. } = action(FAILED.replace(r#""dead""#, r#""new""#)) else {
+            panic!("a failure");
+        };
+        assert_eq!(class, FailureClass::Other("new".to_string()));
     }
 }
