@@ -7,11 +7,20 @@ use crate::model::cooldown::{is_model, model_name};
 use crate::model::{Certainty, Cooldown, CooldownCause, Time};
 use crate::store::CooldownChange;
 
-/// First and maximum cooldown after a refusal without a reset time; doubled each time.
-const LIMIT_BACKOFF: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from_secs(60 * 60));
-const OVERLOAD_BACKOFF: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(10 * 60));
-/// First and maximum time until the next task probes a refused account; doubled each time.
-const PROBE_BACKOFF: (Duration, Duration) = (Duration::from_secs(2 * 60), Duration::from_secs(15 * 60));
+/// A time that doubles with each repetition.
+struct Backoff {
+    first: Duration,
+    max: Duration,
+}
+
+/// The cooldown after a refusal without a reset time.
+const LIMIT_BACKOFF: Backoff =
+    Backoff { first: Duration::from_secs(5 * 60), max: Duration::from_secs(60 * 60) };
+const OVERLOAD_BACKOFF: Backoff =
+    Backoff { first: Duration::from_secs(60), max: Duration::from_secs(10 * 60) };
+/// The time until the next task probes a refused account.
+const PROBE_BACKOFF: Backoff =
+    Backoff { first: Duration::from_secs(2 * 60), max: Duration::from_secs(15 * 60) };
 /// Minimum and maximum delay in seconds after the reset time: for a machine-readable value, and for a clock time,
 /// which is truncated to the minute. Random within this range, so that dispatchers do not retry simultaneously.
 const EXACT_RESET_DELAY: (f64, f64) = (2.0, 5.0);
@@ -95,7 +104,7 @@ pub(crate) fn after_refusal(
         Some(_) if vendor_refusal.cause == CooldownCause::Overloaded => return CooldownChange::Keep,
         _ => {}
     }
-    let recent = same.filter(|before| now.seconds_since(before.until) < LIMIT_BACKOFF.1.as_secs_f64());
+    let recent = same.filter(|before| now.seconds_since(before.until) < LIMIT_BACKOFF.max.as_secs_f64());
     let strikes = recent.map_or(1, |before| {
         let is_new = claimed >= before.until || before.cause == CooldownCause::Account;
         before.strikes.saturating_add(u32::from(is_new))
@@ -135,22 +144,22 @@ pub(crate) fn after_success(claimed: Time, before: Option<&Cooldown>) -> Cooldow
 
 /// Returns the certainty and the end of the cooldown after a refusal; `share` (0 to 1) spreads the end.
 fn cooldown_end(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: f64) -> (Certainty, Time) {
-    let spread = |(least, most): (f64, f64)| least + (most - least) * share;
-    let (first, longest) = match vendor_refusal.cause {
+    let spread = |(min, max): (f64, f64)| min + (max - min) * share;
+    let backoff = match vendor_refusal.cause {
         CooldownCause::Limit | CooldownCause::Asked => LIMIT_BACKOFF,
         CooldownCause::Overloaded => OVERLOAD_BACKOFF,
         CooldownCause::Account => PROBE_BACKOFF,
     };
-    let grown = |seconds: f64| {
+    let doubled = |seconds: f64| {
         let doublings = strikes.saturating_sub(1).min(8);
-        (seconds * f64::from(1_u32 << doublings)).min(longest.as_secs_f64())
+        (seconds * f64::from(1_u32 << doublings)).min(backoff.max.as_secs_f64())
     };
     match vendor_refusal.reset.filter(|_| vendor_refusal.cause != CooldownCause::Account) {
         Some(ResetTime::Exact(time)) => (Certainty::Exact, time.plus_seconds(spread(EXACT_RESET_DELAY))),
         Some(ResetTime::Clock(time)) => (Certainty::Named, time.plus_seconds(spread(CLOCK_RESET_DELAY))),
-        Some(ResetTime::Passed) => (Certainty::Named, now.plus_seconds(grown(spread(CLOCK_RESET_DELAY)))),
+        Some(ResetTime::Passed) => (Certainty::Named, now.plus_seconds(doubled(spread(CLOCK_RESET_DELAY)))),
         None => {
-            let ceiling = grown(first.as_secs_f64());
+            let ceiling = doubled(backoff.first.as_secs_f64());
             (Certainty::Guess, now.plus_seconds(spread((ceiling / 2.0, ceiling))))
         }
     }

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_work_in_the_workspace_and_where_the_configuration_says() {
+    fn agents_work_in_the_workspace_and_in_worktree_roots() {
         let scene = Scene::new();
         assert_eq!(scene.admit(&[], "ws"), Ok(scene.top.join("ws")));
         assert_eq!(scene.admit(&[], "ws/in/../in/deep"), Ok(scene.top.join("ws/in/deep")));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_takes_the_place_of_a_root_leads_nowhere() {
+    fn a_link_in_place_of_a_root_is_refused() {
         let scene = Scene::new();
         let config = Config::store_only(Path::new("state"), &scene.top.join("ws")).expect("a workspace");
         let places =
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_gets_one_refusal_whether_or_not_it_exists() {
+    fn existing_and_missing_directories_outside_get_the_same_refusal() {
         let scene = Scene::new();
         symlink(scene.top.join("other"), scene.top.join("ws/link")).expect("linked");
         std::fs::create_dir(scene.top.join("ws2")).expect("made");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_everybody_may_fill_is_refused_unless_it_is_named() {
+    fn a_world_writable_directory_is_refused_unless_it_is_named() {
         let scene = Scene::new();
         scene.open_up("ws/in", 0o1777);
         assert!(scene.admit(&[], "ws/in/deep").is_ok(), "others cannot replace it there");

@@ -181,7 +181,7 @@ prices:
     }
 
     #[test]
-    fn mistakes_are_named_with_their_line() {
+    fn errors_name_their_line() {
         let message = |text: &str| prices(text).expect_err("a mistake").to_string();
         let negative = message("prices:\n  m:\n    input: -1\n");
         assert!(negative.starts_with("handoff.yaml line 3: prices.m.input: expected dollars"), "{negative}");

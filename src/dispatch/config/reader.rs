@@ -384,7 +384,7 @@ dispatch:
     }
 
     #[test]
-    fn a_key_in_braces_has_a_line_too() {
+    fn a_key_in_braces_has_a_line() {
         let error = dispatch()
             .section("routes")
             .and_then(|routes| routes.section("review"))

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_is_more() {
+    fn nothing_is_more_than_no_limit() {
         assert!(is_more(Some(1), None) && is_more(Some(1), Some(2)));
         assert!(!is_more(None, Some(9)) && !is_more(Some(2), Some(2)) && !is_more(None::<u32>, None));
     }

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn all_parts_in_their_order() {
+    fn the_parts_of_a_prompt_have_a_fixed_order() {
         let text = build(&PromptInput {
             effort_hint: Some("high".to_string()),
             caller: Some("planner".to_string()),

@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn gemini_and_opencode_as_measured() {
+    fn gemini_and_opencode_get_the_expected_arguments() {
         let mut values = values();
         values.session_id = Some("u".to_string());
         values.permission_mode = Some("yolo".to_string());
