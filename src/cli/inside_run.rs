@@ -19,7 +19,7 @@ pub(super) fn refuse(context: &CommandContext, command: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::refused(format!(
-        "{command} is not for agents, and {MARKER} says that a dispatcher's agent gave it"
+        "{command} is not for agents, and {MARKER} shows that a dispatcher's agent runs it"
     ))
     .with_hint("give --inside-run as well if a person wants it so"))
 }

@@ -307,11 +307,11 @@ mod tests {
         ] {
             let args: Vec<OsString> =
                 std::iter::once("lanes").chain(line.split_whitespace()).map(Into::into).collect();
-            let said = |parsed: std::result::Result<Cli, clap::Error>| match parsed {
+            let shown = |parsed: std::result::Result<Cli, clap::Error>| match parsed {
                 Ok(cli) => format!("{cli:?}"),
                 Err(error) => error.render().to_string(),
             };
-            assert_eq!(said(parse(&args)), said(Cli::try_parse_from(&args)), "{line}");
+            assert_eq!(shown(parse(&args)), shown(Cli::try_parse_from(&args)), "{line}");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::model::task::object;
 use crate::model::{Command, Effect};
 use crate::workspace::check_lane;
 
-/// Put a waiting task into another lane.
+/// Move a waiting task to another lane.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes move d64cf2 --to review")]
 pub(super) struct MoveCommand {

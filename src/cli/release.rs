@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command, FailureClass, limits};
 
-/// Give a claimed task back unfinished.
+/// Return a claimed task to its lane unfinished.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  lanes release d64cf2 --claim-token $token --reason 'no network' --delay 10m"

@@ -39,31 +39,30 @@ pub(super) struct ServeCommand {
     /// Port to listen on; 0 chooses a free one [default: 8765]
     #[arg(long, value_name = "N", value_parser = port, allow_negative_numbers = true)]
     port: Option<u16>,
-    /// A socket to make in the file system, which only you can reach; without --host and --port, TCP
-    /// is not served then
+    /// Unix socket to listen on, which only you can reach; without --host and --port, TCP is then not served
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// A file with the token that clients must show, which only you can read; needed beyond the loopback
+    /// File with the token that clients must present, readable only by you; required beyond the loopback
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Ask for no token: every user and every sandbox that can reach the port may use the queue. For
-    /// the loopback alone, and for clients that know no token, such as those of agent-lanes
+    /// Require no token: every user and every sandbox that can reach the port may use the queue. Only for
+    /// the loopback, and for clients that cannot send a token, such as those of agent-lanes
     #[arg(long, conflicts_with_all = ["token_file", "enable_queue_management", "open"])]
     no_token: bool,
     /// Print an address that admits one browser, once and within five minutes
     #[arg(long)]
     open: bool,
-    /// A directory, besides the workspace root, in which tasks may have their workspace or worktree; repeatable
+    /// Directory, in addition to the workspace root, for workspaces and worktrees of tasks; repeatable
     #[arg(long, value_name = "DIR")]
     allow_root: Vec<PathBuf>,
-    /// A name, besides localhost, under which clients may address the server; repeatable
+    /// Host name, in addition to localhost, under which clients may address the server; repeatable
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
     /// Let clients describe, rename, pause and delete lanes, and change dispatch routes
     #[arg(long)]
     enable_queue_management: bool,
-    /// Let them also choose in a route which program runs, how, and what it may do: anyone with the
-    /// token can then run anything here
+    /// Let clients also choose in a route which program runs, how, and with which permissions: anyone with
+    /// the token can then run any program as you
     #[arg(long, requires_all = ["enable_queue_management", "token_file"])]
     allow_route_programs: bool,
     /// Log each response as a line of JSON on standard error

@@ -108,11 +108,11 @@ mod tests {
         assert_eq!(find(&deep, None, None).unwrap().workspace_id, "top");
         write(&root, "pool/.agent-lanes-queue/handoff.yaml", "pool");
         assert_eq!(find(&deep, None, None).unwrap().workspace_id, "pool");
-        write(&root, "pool/handoff/handoff.yaml", "beside");
-        assert_eq!(find(&deep, None, None).unwrap().workspace_id, "beside");
+        write(&root, "pool/handoff/handoff.yaml", "nearest");
+        assert_eq!(find(&deep, None, None).unwrap().workspace_id, "nearest");
         write(&root, "pool/project/handoff/handoff.yaml", "project");
         assert_eq!(find(&deep, None, None).unwrap().workspace_id, "project");
-        assert_eq!(find(&root.join("pool"), None, None).unwrap().workspace_id, "beside");
+        assert_eq!(find(&root.join("pool"), None, None).unwrap().workspace_id, "nearest");
     }
 
     #[test]

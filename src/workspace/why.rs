@@ -196,9 +196,9 @@ fn vendors_at_work(store: &Store, task: &Task) -> Result<Vec<(String, Option<Str
 /// from an earlier run.
 fn usual_vendor(store: &Store, task: &Task) -> Result<Option<(String, Option<String>)>> {
     let started = store.events(&task.id)?.into_iter().rev().find(|event| event.kind == "headless_started");
-    let told = |key: &str| started.as_ref()?.data.get(key)?.as_str().map(str::to_string);
-    let model = told("model").or_else(|| model_class(task).map(str::to_string));
-    Ok(required_vendor(task).map(str::to_string).or_else(|| told("vendor")).map(|vendor| (vendor, model)))
+    let recorded = |key: &str| started.as_ref()?.data.get(key)?.as_str().map(str::to_string);
+    let model = recorded("model").or_else(|| model_class(task).map(str::to_string));
+    Ok(required_vendor(task).map(str::to_string).or_else(|| recorded("vendor")).map(|vendor| (vendor, model)))
 }
 
 fn model_class(task: &Task) -> Option<&str> {

@@ -90,7 +90,7 @@ impl ChunkDecoder {
                         self.next = ChunkState::Size;
                     }
                     [] | [b'\r'] => return Ok(ChunkProgress::NeedMore),
-                    _ => return Err(bad_request("a chunk does not end where its size says")),
+                    _ => return Err(bad_request("a chunk is not as long as its size")),
                 },
                 ChunkState::Trailer => {
                     let Some((line, length)) = chunk_line(rest)? else { return Ok(ChunkProgress::NeedMore) };

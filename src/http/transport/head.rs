@@ -62,8 +62,8 @@ pub(crate) fn parse_head(head: &[u8]) -> Result<RequestHead, HttpResponse> {
     request.host = request.header("host").unwrap_or_default().to_string();
     set_target(&mut request, target)?;
     let connection = request.header("connection").unwrap_or_default().to_ascii_lowercase();
-    let says = |word: &str| connection.split(',').any(|item| item.trim() == word);
-    request.keep_alive = if is_1_0 { says("keep-alive") } else { !says("close") };
+    let has = |word: &str| connection.split(',').any(|item| item.trim() == word);
+    request.keep_alive = if is_1_0 { has("keep-alive") } else { !has("close") };
     if request.count("connection") > 1 {
         request.keep_alive = false;
     }

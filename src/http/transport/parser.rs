@@ -285,7 +285,7 @@ mod tests {
         };
         assert_eq!(status_of(&head("1.1", "")), 100);
         assert_eq!(status_of(&head("1.1", "a")), 0, "it has not waited");
-        assert_eq!(status_of(&head("1.0", "")), 0, "that client does not know what it would be told");
+        assert_eq!(status_of(&head("1.0", "")), 0, "that client does not know 100 Continue");
         let mut parser = RequestParser::default();
         parser.push(head("1.1", "").as_bytes());
         assert!(matches!(step(&mut parser), Ok((ParseStep::NeedMore, true))));

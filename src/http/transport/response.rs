@@ -71,7 +71,7 @@ impl HttpResponse {
 
     /// Makes the response to a request whose handler panicked.
     pub(crate) fn internal_error() -> Self {
-        Self::error(500, "internal", "an internal error; the server's standard error says where")
+        Self::error(500, "internal", "an internal error; the server's standard error shows where")
     }
 
     /// Adds a header.

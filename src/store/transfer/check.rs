@@ -151,7 +151,7 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
     refuse_if(response.task_id != task.id.as_str(), "its answer belongs to another task")?;
     refuse_if(
         expected.is_some_and(|expected| expected != response.status),
-        format!("it is {state} and its answer says {}", response.status.as_str()),
+        format!("it is {state} and its answer is {}", response.status.as_str()),
     )?;
     refuse_if(response.body.len() > MAX_BODY, format!("its answer is longer than {MAX_BODY} bytes"))?;
     refuse_if(carried.is_some_and(|carried| carried != response), "it holds two answers that differ")

@@ -243,11 +243,11 @@ fn scripts_work_from_hostile_directories() {
             .current_dir(&root)
             .output()
             .unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
         let mut expected = vec!["--config", config.to_str().unwrap()];
         expected.extend(fixed);
         expected.extend(["a b", "$(x)"]);
-        assert_eq!(said, expected.join(" ") + "\n", "{script:?}");
+        assert_eq!(printed, expected.join(" ") + "\n", "{script:?}");
     }
     assert!(!root.join("pwned").exists());
 }

@@ -162,9 +162,9 @@ fn prompt_files_count_from_where_they_are_named() {
     assert_eq!(bench.task(file.clone()).spec.prompt, "of sub");
     let flag = SubmitRequest { prompt_file: Some("p.md".into()), ..file.clone() };
     assert_eq!(bench.task(flag.clone()).spec.prompt, "of the root");
-    let text = SubmitRequest { prompt: Some("said".to_string()), ..file };
-    assert_eq!(bench.task(text).spec.prompt, "said");
-    let both = bench.check(SubmitRequest { prompt: Some("said".to_string()), ..flag }).unwrap();
+    let text = SubmitRequest { prompt: Some("given".to_string()), ..file };
+    assert_eq!(bench.task(text).spec.prompt, "given");
+    let both = bench.check(SubmitRequest { prompt: Some("given".to_string()), ..flag }).unwrap();
     assert_eq!(both.task.spec.prompt, "of the root");
     assert_eq!(both.warnings.len(), 1, "{:?}", both.warnings);
 }

@@ -27,7 +27,7 @@ fn what_decides_what_runs_is_for_people() {
     ];
     for words in refused {
         let ended = in_a_run(&sandbox, words);
-        ended.refused(1, "is not for agents, and LANES_RUN_ID says");
+        ended.refused(1, "is not for agents, and LANES_RUN_ID shows");
         assert!(ended.stderr.contains("--inside-run"), "{ended}");
     }
     assert!(!sandbox.path("other").exists() && !sandbox.path("pool").exists());
