@@ -124,9 +124,9 @@ fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
         (&ended, "response", json!(null), "answer is missing"),
         (&ended, "response", json!("done"), "response"),
         (&ended, "response/task_id", json!("other"), "another task"),
-        (&ended, "response/status", json!("failed"), "says failed"),
+        (&ended, "response/status", json!("failed"), "its answer is failed"),
         (&ended, "response/body", json!("never said"), "two answers"),
-        (&ended, "task/state", json!("failed"), "says completed"),
+        (&ended, "task/state", json!("failed"), "its answer is completed"),
     ];
     for (line, path, value, why) in cases {
         let new = fixture.store_named("new");
