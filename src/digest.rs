@@ -1,23 +1,24 @@
 //! SHA-256 hashes, which pin the content of request and supporting files.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256 as Hasher};
+
+use crate::model::Sha256;
 
 /// The size of the buffer for reading files, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Returns the SHA-256 of a regular file's content, as 64 lower-case hex digits.
+/// Returns the SHA-256 of a regular file's content.
 ///
 /// Symbolic links are followed. Uses constant memory, and does not block on a named pipe.
 ///
 /// # Errors
 /// `InvalidInput` when it is not a regular file; otherwise the error of the operating system.
-pub fn sha256_file(path: &Path) -> io::Result<String> {
+pub fn sha256_file(path: &Path) -> io::Result<Sha256> {
     sha256_file_with(path, |_| Ok(()))
 }
 
@@ -26,7 +27,7 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 /// As [`sha256_file`], and the error of `each`.
-pub(crate) fn sha256_file_with(path: &Path, each: impl FnMut(usize) -> io::Result<()>) -> io::Result<String> {
+pub(crate) fn sha256_file_with(path: &Path, each: impl FnMut(usize) -> io::Result<()>) -> io::Result<Sha256> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     read(OpenOptions::new().read(true).custom_flags(nonblock).open(path)?, each)
 }
@@ -35,19 +36,19 @@ pub(crate) fn sha256_file_with(path: &Path, each: impl FnMut(usize) -> io::Resul
 ///
 /// # Errors
 /// As [`sha256_file`].
-pub(crate) fn sha256_open(file: File) -> io::Result<String> {
+pub(crate) fn sha256_open(file: File) -> io::Result<Sha256> {
     read(file, |_| Ok(()))
 }
 
-fn read(mut file: File, mut each: impl FnMut(usize) -> io::Result<()>) -> io::Result<String> {
+fn read(mut file: File, mut each: impl FnMut(usize) -> io::Result<()>) -> io::Result<Sha256> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    let mut hasher = Sha256::new();
+    let mut hasher = Hasher::new();
     let mut chunk = vec![0; BUFFER_BYTES];
     loop {
         match file.read(&mut chunk) {
-            Ok(0) => return Ok(hex(hasher)),
+            Ok(0) => return Ok(Sha256::computed(hasher.finalize().into())),
             Ok(length) => {
                 each(length)?;
                 hasher.update(&chunk[..length]);
@@ -58,18 +59,9 @@ fn read(mut file: File, mut each: impl FnMut(usize) -> io::Result<()>) -> io::Re
     }
 }
 
-/// Returns the SHA-256 of `bytes`, as 64 lower-case hex digits.
-pub fn sha256_bytes(bytes: &[u8]) -> String {
-    hex(Sha256::new_with_prefix(bytes))
-}
-
-fn hex(hasher: Sha256) -> String {
-    let mut out = String::with_capacity(64);
-    for byte in hasher.finalize() {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
+/// Returns the SHA-256 of `bytes`.
+pub fn sha256_bytes(bytes: &[u8]) -> Sha256 {
+    Sha256::computed(Hasher::new_with_prefix(bytes).finalize().into())
 }
 
 #[cfg(test)]

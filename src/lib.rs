@@ -85,7 +85,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use model::json::Object;
 pub use model::{
     Answer, Claim, ClaimState, ClaimToken, Command, Effect, Event, FailureClass, Filter, NewRequest, NewTask,
-    Refusal, RequestFault, Response, ResponseStatus, Status, StoredDuration, SupportingPath, Task, TaskEnd,
-    TaskId, TaskSpec, Time, Verdict,
+    Refusal, RequestFault, Response, ResponseStatus, Sha256, Status, StoredDuration, SupportingPath, Task,
+    TaskEnd, TaskId, TaskSpec, Time, Verdict,
 };
 pub use store::{Clock, Entropy, FeedCursor, FeedEntry, LaneQuery, Store, StoreOptions, Submitted, Watch};

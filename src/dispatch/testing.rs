@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::json::parse_object;
-use crate::model::{Bookkeeping, Event, Status, Task, TaskId, TaskSpec, Time};
+use crate::model::{Bookkeeping, Event, Sha256, Status, Task, TaskId, TaskSpec, Time};
 
 /// Returns an event of a task's history; `data` is JSON text.
 pub(super) fn event(kind: &str, data: &str) -> Event {
@@ -31,7 +31,7 @@ pub(super) fn task() -> Task {
             ..TaskSpec::default()
         },
         request_path: "/request.md".to_string(),
-        request_sha256: String::new(),
+        request_sha256: Sha256::default(),
         response_path: String::new(),
         status: Status::Queued,
         created_at: now,

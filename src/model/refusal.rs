@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::claim_state::ClaimState;
 use super::id::{ClaimToken, TaskId};
+use super::sha256::Sha256;
 use super::task::{FailureClass, Status, Task};
 use super::time::Time;
 use crate::error::{printable, shell_word};
@@ -103,8 +104,8 @@ pub enum Refusal {
         id: TaskId,
         /// The path of the request file.
         path: String,
-        /// The SHA-256 of the request as submitted.
-        expected: String,
+        /// The hash of the request as submitted.
+        expected: Sha256,
         /// The problem with the file.
         fault: RequestFault,
     },
@@ -112,8 +113,8 @@ pub enum Refusal {
     OtherRequestRead {
         /// The id of the task.
         id: TaskId,
-        /// The SHA-256 of the request as submitted.
-        submitted: String,
+        /// The hash of the request as submitted.
+        submitted: Sha256,
         /// The SHA-256 that the worker gave.
         read: String,
     },
@@ -143,7 +144,7 @@ pub enum RequestFault {
     /// It cannot be read, with the reason.
     Unreadable(String),
     /// Its content has changed and now has this SHA-256.
-    Changed(String),
+    Changed(Sha256),
 }
 
 /// The end of a task, as a refusal reports it.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::json::Object;
 use super::json::raw::{Raw, RawString, read_object};
+use super::sha256::Sha256;
 use super::time::Time;
 
 /// The largest accepted body, in bytes (100 MiB).
@@ -76,7 +77,7 @@ pub struct Response {
     /// The answer, unchanged.
     pub body: String,
     /// The fingerprint of the request that was reviewed.
-    pub reviewed_request_sha256: String,
+    pub reviewed_request_sha256: Sha256,
     /// Whether the request file had changed since the submit.
     pub request_changed_before_response: bool,
     /// Whether the worker requests more work.
@@ -139,7 +140,7 @@ impl Response {
             status: parts.status,
             created_at: parts.created_at,
             reviewer: owned(parts.reviewer).unwrap_or_default(),
-            reviewed_request_sha256: owned(parts.sha256).unwrap_or_default(),
+            reviewed_request_sha256: owned(parts.sha256).map(Sha256::stored).unwrap_or_default(),
             request_changed_before_response: parts.changed.unwrap_or(false),
             follow_up_required: parts.follow_up.unwrap_or(false),
             verdict: owned(parts.verdict),

@@ -11,6 +11,7 @@ use super::duration::StoredDuration;
 use super::json::Object;
 use super::json::raw::{Raw, RawString};
 
+use super::sha256::Sha256;
 use super::time::Time;
 use reader::{Members, key};
 
@@ -19,8 +20,8 @@ use reader::{Members, key};
 pub struct SupportingPath {
     /// Absolute path.
     pub path: String,
-    /// SHA-256 of its content at the time of the submit, in hex.
-    pub sha256: String,
+    /// The hash of its content at the time of the submit.
+    pub sha256: Sha256,
 }
 
 /// The specification of a task. Everything else in a [`Task`](super::Task) describes its progress.
@@ -69,8 +70,8 @@ pub enum NewRequest {
     File {
         /// Absolute path.
         path: String,
-        /// SHA-256 of its content, in hex.
-        sha256: String,
+        /// The hash of its content.
+        sha256: Sha256,
     },
     /// Text that the store saves next to the task.
     Text(String),
@@ -278,12 +279,12 @@ fn optional(text: Option<RawString<'_>>) -> Option<String> {
 fn supporting_path(value: &Value) -> Option<SupportingPath> {
     Some(SupportingPath {
         path: value.get("path")?.as_str()?.to_string(),
-        sha256: value.get("sha256").and_then(Value::as_str).unwrap_or_default().to_string(),
+        sha256: Sha256::stored(value.get("sha256").and_then(Value::as_str).unwrap_or_default()),
     })
 }
 
 fn supporting_object(file: &SupportingPath) -> Value {
-    serde_json::json!({"path": file.path, "sha256": file.sha256})
+    serde_json::json!({"path": file.path, "sha256": file.sha256.as_str()})
 }
 
 #[cfg(test)]
@@ -322,7 +323,7 @@ mod tests {
             workspace_root: "/w".to_string(),
             worktree_path: Some("/t".to_string()),
             expected_branch: Some("b".to_string()),
-            supporting_paths: vec![SupportingPath { path: "/w/f".to_string(), sha256: "ab".to_string() }],
+            supporting_paths: vec![SupportingPath { path: "/w/f".to_string(), sha256: Sha256::stored("ab") }],
             prompt: "p".to_string(),
             metadata: Object::from_iter([("k".to_string(), 1.into())]),
             priority: 2,

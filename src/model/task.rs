@@ -8,6 +8,7 @@ use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::Object;
 use super::response::Response;
+use super::sha256::Sha256;
 use super::spec::TaskSpec;
 use super::time::{Now, Time};
 
@@ -199,7 +200,7 @@ pub struct Bookkeeping {
     /// The end of the current lease by uptime.
     pub lease: Option<LeaseClock>,
     /// The fingerprint of the submitted task, for idempotency keys.
-    pub content_sha256: Option<String>,
+    pub content_sha256: Option<Sha256>,
     /// Whether the name of the task's directory is known to be durable.
     pub name_is_durable: bool,
 }
@@ -213,8 +214,8 @@ pub struct Task {
     pub spec: TaskSpec,
     /// Absolute path of the request.
     pub request_path: String,
-    /// SHA-256 of the request at the time of the submit, in hex.
-    pub request_sha256: String,
+    /// The hash of the request at the time of the submit.
+    pub request_sha256: Sha256,
     /// The path to which `wait` writes the answer.
     pub response_path: String,
     /// The state.

@@ -12,6 +12,7 @@ use super::id::{ClaimToken, TaskId};
 use super::json::raw::{Raw, RawString, members};
 use super::json::{Object, parse_object};
 use super::response::Response;
+use super::sha256::Sha256;
 use super::spec::SpecText;
 use super::spec::reader::{BOOKKEEPING_KEY, KEYS, Members, key};
 use super::task::{Bookkeeping, Claim, FailureClass, LeaseClock, Status, Task};
@@ -269,7 +270,7 @@ impl<'a> TaskText<'a> {
             id: self.id.clone(),
             spec: self.spec.to_spec(&mut extra),
             request_path: self.request_path.decode().into_owned(),
-            request_sha256: self.request_sha256.decode().into_owned(),
+            request_sha256: Sha256::stored(self.request_sha256.decode()),
             response_path: self.response_path.decode().into_owned(),
             status: self.status(),
             created_at: self.created_at,
@@ -310,7 +311,7 @@ fn bookkeeping(raw: Raw<'_>) -> Bookkeeping {
         }
         "response" => bookkeeping.response = Response::from_raw(raw).ok(),
         "lease" => bookkeeping.lease = lease(raw),
-        "content_sha256" => bookkeeping.content_sha256 = optional(raw.text()),
+        "content_sha256" => bookkeeping.content_sha256 = optional(raw.text()).map(Sha256::stored),
         "name_is_durable" => bookkeeping.name_is_durable = raw.boolean().unwrap_or(false),
         _ => {}
     });

@@ -14,6 +14,7 @@ use super::id::ClaimToken;
 use super::json::Object;
 use super::refusal::{Refusal, RequestFault};
 use super::response::{Response, ResponseStatus, Verdict};
+use super::sha256::Sha256;
 use super::task::{Claim, FailureClass, Status, Task};
 use super::time::Now;
 pub(crate) use end::{check_redrive, check_retry};
@@ -32,7 +33,7 @@ pub enum RequestCheck {
     /// Unreadable, with the reason.
     Unreadable(String),
     /// Changed, with the new fingerprint.
-    Changed(String),
+    Changed(Sha256),
 }
 
 /// The facts outside the task that a command depends on.

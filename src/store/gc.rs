@@ -28,7 +28,7 @@ use super::task_files::LoadedTask;
 use super::transfer::export_line;
 use super::{Store, atomic, bounded_file, feed, task_files};
 use crate::error::{Error, ErrorKind, Result, printable};
-use crate::model::{Status, Task, TaskId, TaskSpec, Time};
+use crate::model::{Sha256, Status, Task, TaskId, TaskSpec, Time};
 
 /// The number of tasks that are removed with one sync.
 const GROUP_SIZE: usize = 32;
@@ -74,7 +74,7 @@ struct GcCandidate {
     /// The name of the file of its correlation.
     correlation: String,
     /// The fingerprint of the archived task.json.
-    archived: Option<String>,
+    archived: Option<Sha256>,
 }
 
 /// The newest task that stays, for the file of each correlation.

@@ -2,18 +2,17 @@
 
 use rustix::io::Errno;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::atomic::Staged;
 use super::correlation_file::correlation_file;
 use super::index::Index;
-use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE, hex};
+use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
 use super::{Store, feed, write_format};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::model::transition::check_retry;
-use crate::model::{Bookkeeping, Command, NewRequest, NewTask, Status, Task, TaskId, Time, json};
+use crate::model::{Bookkeeping, Command, NewRequest, NewTask, Sha256, Status, Task, TaskId, Time, json};
 
 /// The result of a submit.
 #[derive(Clone, Debug)]
@@ -127,7 +126,7 @@ impl Store {
     }
 
     /// Prepares everything about a new task that does not depend on the store.
-    pub(super) fn draft(&self, new: NewTask, content: String, now: Time) -> PreparedTask {
+    pub(super) fn draft(&self, new: NewTask, content: Sha256, now: Time) -> PreparedTask {
         let (task, request) = self.build(new.clone(), content.clone(), now);
         let text = json::to_text(&task.to_object());
         let events =
@@ -180,7 +179,7 @@ impl Store {
         &self,
         index: &Index<'_>,
         new: &NewTask,
-        content: &str,
+        content: &Sha256,
         takes_over: Option<&TaskId>,
     ) -> Result<Option<Task>> {
         let Some(key) = &new.spec.key else { return Ok(None) };
@@ -194,7 +193,7 @@ impl Store {
             return Ok(None);
         };
         let existing = self.load(&dir, &id)?.task;
-        if existing.bookkeeping.content_sha256.as_deref() == Some(content) {
+        if existing.bookkeeping.content_sha256.as_ref() == Some(content) {
             return Ok(Some(existing));
         }
         Err(Error::refused(format!(
@@ -204,13 +203,13 @@ impl Store {
         .with_hint("submit the same content again, or choose another key"))
     }
 
-    fn build(&self, new: NewTask, content: String, now: Time) -> (Task, Option<String>) {
+    fn build(&self, new: NewTask, content: Sha256, now: Time) -> (Task, Option<String>) {
         let random = self.options.entropy.draw(now) as u32;
         let (sha256, path, text) = match new.request {
             NewRequest::File { path, sha256 } => (sha256, Some(path), None),
             NewRequest::Text(text) => (sha256_bytes(text.as_bytes()), None, Some(text)),
         };
-        let id = TaskId::generate(now, &new.spec.correlation_id, &sha256, random);
+        let id = TaskId::generate(now, &new.spec.correlation_id, sha256.as_str(), random);
         let own =
             |name: &str| self.layout.tasks.path().join(id.as_str()).join(name).to_string_lossy().into_owned();
         let request_path = path.unwrap_or_else(|| own(REQUEST_FILE));
@@ -265,7 +264,7 @@ pub(super) fn is_id_taken(error: &Error) -> bool {
 /// A new task with its files, before it is in the store.
 pub(super) struct PreparedTask {
     pub(super) new: NewTask,
-    content: String,
+    content: Sha256,
     pub(super) task: Task,
     text: String,
     events: String,
@@ -288,12 +287,13 @@ impl PreparedTask {
 
 /// Returns the hash that two submits of the same content have in common: of everything the worker sees, but
 /// not of time and order.
-pub(super) fn content_fingerprint(new: &NewTask) -> String {
+pub(super) fn content_fingerprint(new: &NewTask) -> Sha256 {
     let (request_path, request) = match &new.request {
         NewRequest::File { path, sha256 } => (Some(path.as_str()), sha256.clone()),
         NewRequest::Text(text) => (None, sha256_bytes(text.as_bytes())),
     };
-    let supporting = new.spec.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256]));
+    let supporting =
+        new.spec.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256.as_str()]));
     // Parsed as the next reader of task.json parses it, which settles how a number is written.
     let metadata = json::parse_object(json::to_line(&new.spec.metadata).as_bytes());
     // Not with `json!`, which cannot represent Python's NaN.
@@ -311,7 +311,7 @@ pub(super) fn content_fingerprint(new: &NewTask) -> String {
         new.spec.prompt.as_str().into(),
         metadata.unwrap_or_else(|_| new.spec.metadata.clone()).into(),
     ]);
-    hex(&Sha256::digest(content.to_string().as_bytes()))
+    sha256_bytes(content.to_string().as_bytes())
 }
 
 #[cfg(test)]
@@ -319,7 +319,7 @@ mod tests {
     use super::*;
     use crate::model::TaskSpec;
 
-    fn fingerprint(metadata: json::Object) -> String {
+    fn fingerprint(metadata: json::Object) -> Sha256 {
         let spec = TaskSpec {
             workspace_id: "w".into(),
             correlation_id: "c".into(),

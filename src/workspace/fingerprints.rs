@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::sha256_file_with;
 use crate::error::{Error, Result};
+use crate::model::Sha256;
 
 /// Computes the fingerprint of each file once, however often the file is named. Clones share their cache.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +16,7 @@ pub struct Fingerprints(Arc<Mutex<FingerprintCache>>);
 
 #[derive(Debug, Default)]
 struct FingerprintCache {
-    known: HashMap<PathBuf, String>,
+    known: HashMap<PathBuf, Sha256>,
     bounds: Option<Bounds>,
     is_exceeded: bool,
 }
@@ -42,7 +43,7 @@ impl Fingerprints {
     ///
     /// # Errors
     /// `Io` when the file cannot be read, the total size exceeds the limit, or the reading was stopped.
-    pub(super) fn of(&self, real: &Path) -> Result<String> {
+    pub(super) fn of(&self, real: &Path) -> Result<Sha256> {
         let inner = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = inner.known.get(real) {
             return Ok(known.clone());

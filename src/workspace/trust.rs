@@ -35,7 +35,7 @@ pub(crate) fn is_in_repository(path: &Path) -> bool {
 /// Returns the fingerprint of all choices of a file.
 pub(crate) fn fingerprint(choices: &Choices) -> String {
     let all: Object = choices.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    sha256_bytes(json::to_line(&all).as_bytes())
+    sha256_bytes(json::to_line(&all).as_bytes()).into()
 }
 
 /// The relation of a file to its record of trust.
@@ -79,7 +79,10 @@ impl TrustRecord {
 }
 
 fn digests(choices: &Choices) -> BTreeMap<String, String> {
-    choices.iter().map(|(key, value)| (key.clone(), sha256_bytes(value.to_string().as_bytes()))).collect()
+    choices
+        .iter()
+        .map(|(key, value)| (key.clone(), sha256_bytes(value.to_string().as_bytes()).into()))
+        .collect()
 }
 
 /// The records of trust of one user.

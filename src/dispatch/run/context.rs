@@ -140,7 +140,7 @@ impl RunContext<'_> {
 pub(crate) fn run_id(token: &ClaimToken) -> RunId {
     let digest = crate::digest::sha256_bytes(format!("run:{}", token.as_str()).as_bytes());
     // Always succeeds: the digest is hexadecimal and longer than an id.
-    RunId::parse(&digest[..32]).unwrap_or_else(|| RunId::from_random(0))
+    RunId::parse(&digest.as_str()[..32]).unwrap_or_else(|| RunId::from_random(0))
 }
 
 /// Removes the claim token from the files of an attempt, once no process writes them any more.

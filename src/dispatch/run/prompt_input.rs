@@ -13,7 +13,7 @@ use crate::dispatch::prompt::{
     Artifact, MAX_REQUEST_BYTES, PromptInput, ThreadAnswer, ThreadLink, fill_template, thread_history,
 };
 use crate::dispatch::task_metadata::metadata_text;
-use crate::model::{Event, Task, TaskId};
+use crate::model::{Event, Sha256, Task, TaskId};
 use crate::store::Store;
 use crate::{Error, Result};
 
@@ -127,7 +127,7 @@ fn read_prompt(file: File, path: &Path) -> Result<String> {
 
 /// Reads the request file, with its content only if that is small enough for a prompt. The file may have been
 /// replaced since the check at the claim, so the content is checked again.
-fn artifact(path: &Path, sha256: &str) -> Result<Artifact> {
+fn artifact(path: &Path, sha256: &Sha256) -> Result<Artifact> {
     let fail = |error| Error::io("read the request", path, error);
     // A pipe in its place must not block the dispatcher.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
@@ -135,7 +135,7 @@ fn artifact(path: &Path, sha256: &str) -> Result<Artifact> {
     let mut bytes = Vec::new();
     file.take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
     let content = (bytes.len() <= MAX_REQUEST_BYTES).then_some(bytes);
-    if content.as_deref().is_some_and(|content| sha256_bytes(content) != sha256) {
+    if content.as_deref().is_some_and(|content| sha256_bytes(content) != *sha256) {
         return Err(fail(std::io::Error::other("it has changed since the claim")));
     }
     Ok(Artifact { path: path.to_string_lossy().into_owned(), content })

@@ -36,7 +36,7 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
         reviewer: answer.reviewer.clone(),
         status: answer.status,
         body: answer.body.clone(),
-        reviewed_request_sha256: answer.expect_sha256.clone().unwrap_or_else(|| task.request_sha256.clone()),
+        reviewed_request_sha256: task.request_sha256.clone(),
         request_changed_before_response: changed,
         follow_up_required: answer.follow_up_required,
         verdict: answer.verdict.map(|verdict| verdict.as_str().to_string()),
@@ -95,7 +95,7 @@ pub(super) fn respond_again(task: &Task, context: &TransitionContext<'_>, answer
 pub(super) fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
     limits::short_text("the reviewer", &answer.reviewer)?;
     if let Some(expected) = &answer.expect_sha256
-        && *expected != task.request_sha256
+        && task.request_sha256 != expected.as_str()
     {
         return Err(Refusal::OtherRequestRead {
             id: task.id.clone(),

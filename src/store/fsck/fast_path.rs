@@ -62,7 +62,7 @@ impl FastChecker {
         }
         if !has_response && is_in_task(&request, id.as_str(), REQUEST_FILE) {
             let content = self.other.read_small(&dir, "", REQUEST_FILE)?;
-            Some(sha256_bytes(content)).filter(|found| sha256.is(found))?;
+            Some(sha256_bytes(content)).filter(|found| sha256.is(found.as_str()))?;
         }
         if has_response {
             let text = std::str::from_utf8(self.other.read_small(&dir, "", RESPONSE_FILE)?).ok()?;

@@ -11,7 +11,7 @@ use crate::model::json::Object;
 use crate::model::limits::{self, MAX_LEASE, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::response::MAX_BODY;
 use crate::model::{
-    Claim, FailureClass, Now, Response, ResponseStatus, Status, StoredDuration, Task, TaskId, Time,
+    Claim, FailureClass, Now, Response, ResponseStatus, Sha256, Status, StoredDuration, Task, TaskId, Time,
     check_lane,
 };
 use crate::store::task_files::MAX_TASK_FILE;
@@ -87,7 +87,7 @@ fn paths(task: &Task) -> Result<()> {
         refuse_if(!is_path, format!("'{what}' is not an absolute path"))?;
     }
     let mut hashes = task.spec.supporting_paths.iter().map(|file| &file.sha256).chain([&task.request_sha256]);
-    refuse_if(!hashes.all(|hash| is_sha256(hash)), "a 'sha256' is not 64 hex digits")
+    refuse_if(!hashes.all(Sha256::is_valid), "a 'sha256' is not 64 hex digits")
 }
 
 fn numbers(task: &Task) -> Result<()> {
@@ -109,9 +109,9 @@ fn key(task: &Task) -> Result<()> {
     if !key.strip_prefix(RETRY_KEY).is_some_and(TaskId::is_valid) {
         limits::key(key.clone())?;
     }
-    let content = task.bookkeeping.content_sha256.as_deref();
+    let content = task.bookkeeping.content_sha256.as_ref();
     refuse_if(
-        !content.is_some_and(is_sha256),
+        !content.is_some_and(Sha256::is_valid),
         "it has an idempotency key and no 'content_sha256' to compare a repeated submit with",
     )
 }
@@ -210,10 +210,6 @@ fn file(task: &Task, path: &str, content: &[u8]) -> Result<()> {
         RESPONSE_BODY_FILE => refuse_if(content.len() > MAX_BODY, "its response.md is too long"),
         _ => Ok(()),
     }
-}
-
-fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn refuse_if(wrong: bool, why: impl Into<String>) -> Result<()> {

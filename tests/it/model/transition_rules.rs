@@ -1,6 +1,7 @@
 //! Details of the state machine that the table of `transitions.rs` does not cover: changed requests, repeated
 //! answers, spent attempts, texts with line breaks.
 
+use lanes::Sha256;
 use std::time::Duration;
 
 use lanes::ErrorKind;
@@ -71,7 +72,7 @@ fn answer(token: Option<&str>) -> Answer {
 
 #[test]
 fn a_changed_request_stops_claims_and_success_but_not_failure() {
-    let changed = RequestCheck::Changed("cd34".into());
+    let changed = RequestCheck::Changed(Sha256::new("cd".repeat(32)).unwrap());
     for (request, expected) in [(&RequestCheck::Missing, "is missing"), (&changed, "has changed")] {
         let refusal = on(&mut queued(None), 0, request, &claim("a")).unwrap_err();
         assert!(refusal.contains(expected), "{refusal}");
