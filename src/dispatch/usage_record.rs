@@ -98,8 +98,8 @@ impl UsageRecord {
         Self {
             model: report.models.first().cloned(),
             begins_session: !report.continues_session && self.session_id.is_some(),
-            cost_usd: report.cost_usd,
-            cost_source: report.cost_source.map(|source| source.as_str().to_string()),
+            cost_usd: report.cost_usd(),
+            cost_source: report.cost.map(|cost| cost.source.as_str().to_string()),
             session_cost_usd: report.totals.cost_usd,
             tokens: report.tokens,
             session_tokens: report.totals.tokens,

@@ -192,7 +192,7 @@ fn check(bytes: &[u8], format: Format) {
     let resumed = report(format, [bytes], &Baseline::Resumed(earlier));
     for report in [whole, resumed] {
         let least = report.lower_bound.as_ref().and_then(|least| least.cost_usd);
-        for cost in [report.cost_usd, report.totals.cost_usd, least].into_iter().flatten() {
+        for cost in [report.cost_usd(), report.totals.cost_usd, least].into_iter().flatten() {
             assert!(cost.is_finite() && cost >= 0.0, "it cost {cost}");
         }
         assert!(report.text.len() <= MAX_TEXT_BYTES);

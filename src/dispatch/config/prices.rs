@@ -6,7 +6,7 @@ use serde_yaml::Value;
 
 use super::reader::Section;
 use crate::Result;
-use crate::dispatch::output::{CostSource, RunReport, Tokens, Usage, plus_cost};
+use crate::dispatch::output::{Cost, CostSource, RunReport, Tokens, Usage, plus_cost};
 
 /// Number of tokens that a price is for.
 const TOKENS_PER_PRICE: f64 = 1e6;
@@ -93,13 +93,11 @@ impl Prices {
                 (reported, priced) => reported.or(priced),
             };
         }
-        report.cost_source = report.cost_usd.map(|_| CostSource::Reported);
-        if report.cost_usd.is_some() || report.lower_bound.is_some() || report.usage.0.is_empty() {
+        if report.cost.is_some() || report.lower_bound.is_some() || report.usage.0.is_empty() {
             return;
         }
-        if let Some(cost) = self.cost(&report.usage) {
-            report.cost_usd = Some(cost);
-            report.cost_source = Some(CostSource::Computed);
+        if let Some(usd) = self.cost(&report.usage) {
+            report.cost = Some(Cost { usd, source: CostSource::Computed });
             for (model, used) in &mut report.usage.0 {
                 used.cost_usd = self.0.get(model).and_then(|price| price.of(used.tokens));
             }
@@ -145,22 +143,22 @@ prices:
     fn a_cost_is_computed_only_from_known_prices() {
         let tokens = Tokens { input: 1_000_000, output: 100_000, cache_read: 2_000_000, cache_write: 7 };
         let known = report(Some("gpt-x"), tokens);
-        assert_eq!((known.cost_usd, known.cost_source), (Some(4.0), Some(CostSource::Computed)));
+        assert_eq!(known.cost, Some(Cost { usd: 4.0, source: CostSource::Computed }));
         assert_eq!(known.usage.0["gpt-x"].cost_usd, Some(4.0));
         for model in [Some("gpt-y"), Some("half"), None] {
             let unknown = report(model, tokens);
-            assert_eq!((unknown.cost_usd, unknown.cost_source), (None, None), "{model:?}");
+            assert_eq!(unknown.cost, None, "{model:?}");
         }
         let input = Tokens { input: 500_000, ..Tokens::default() };
-        assert_eq!(report(Some("half"), input).cost_usd, Some(0.5), "no other price is needed");
+        assert_eq!(report(Some("half"), input).cost_usd(), Some(0.5), "no other price is needed");
     }
 
     #[test]
     fn a_reported_cost_wins_over_a_computed_one() {
-        let mut reported = RunReport { cost_usd: Some(0.25), ..RunReport::default() };
+        let mut reported = RunReport { cost: Some(Cost::reported(0.25)), ..RunReport::default() };
         reported.usage.add("gpt-x", Tokens { input: 1, ..Tokens::default() }, None);
         prices(TEXT).expect("valid").complete(&mut reported);
-        assert_eq!((reported.cost_usd, reported.cost_source), (Some(0.25), Some(CostSource::Reported)));
+        assert_eq!(reported.cost, Some(Cost { usd: 0.25, source: CostSource::Reported }));
     }
 
     #[test]
@@ -177,7 +175,7 @@ prices:
             ..RunReport::default()
         };
         prices(TEXT).expect("valid").complete(&mut cut);
-        assert_eq!((cut.lower_bound.expect("a bound").cost_usd, cut.cost_usd), (Some(1.5), None));
+        assert_eq!((cut.lower_bound.expect("a bound").cost_usd, cut.cost), (Some(1.5), None));
     }
 
     #[test]

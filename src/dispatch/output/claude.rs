@@ -201,22 +201,22 @@ mod tests {
         let close = |cost: Option<f64>, expected: f64| (cost.expect("known") - expected).abs() < 1e-9;
         let resumed = |cost_usd| Baseline::Resumed(Totals { cost_usd, ..Totals::default() });
         let (report, _) = read(&[RESULT], &resumed(Some(0.05)));
-        assert!(close(report.cost_usd, 0.0598), "the vendor's own figure");
+        assert!(close(report.cost_usd(), 0.0598), "the vendor's own figure");
         assert!(close(report.totals.cost_usd, 0.0998));
         let plain = r#"{"type":"result","is_error":false,"result":"x","total_cost_usd":0.08}"#;
-        assert!(close(read(&[plain], &resumed(Some(0.05))).0.cost_usd, 0.03));
-        assert!(close(read(&[plain], &resumed(Some(0.09))).0.cost_usd, 0.08), "counted per run");
-        assert!(close(read(&[plain], &Baseline::Fresh).0.cost_usd, 0.08));
-        assert_eq!(read(&[plain], &resumed(None)).0.cost_usd, None, "unknown rather than wrong");
+        assert!(close(read(&[plain], &resumed(Some(0.05))).0.cost_usd(), 0.03));
+        assert!(close(read(&[plain], &resumed(Some(0.09))).0.cost_usd(), 0.08), "counted per run");
+        assert!(close(read(&[plain], &Baseline::Fresh).0.cost_usd(), 0.08));
+        assert_eq!(read(&[plain], &resumed(None)).0.cost_usd(), None, "unknown rather than wrong");
         let after_cut = |told, counted| Baseline::AfterInterruption {
             totals: Totals { cost_usd: told, ..Totals::default() },
             counted: UsageLowerBound { cost_usd: counted, ..UsageLowerBound::default() },
         };
-        assert!(close(read(&[plain], &after_cut(Some(0.0), Some(0.03))).0.cost_usd, 0.05));
-        assert!(close(read(&[plain], &after_cut(Some(0.0), Some(0.1))).0.cost_usd, 0.0), "never negative");
-        assert_eq!(read(&[plain], &after_cut(None, Some(0.03))).0.cost_usd, None);
+        assert!(close(read(&[plain], &after_cut(Some(0.0), Some(0.03))).0.cost_usd(), 0.05));
+        assert!(close(read(&[plain], &after_cut(Some(0.0), Some(0.1))).0.cost_usd(), 0.0), "never negative");
+        assert_eq!(read(&[plain], &after_cut(None, Some(0.03))).0.cost_usd(), None);
         assert!(
-            close(read(&[RESULT], &after_cut(Some(0.0), None)).0.cost_usd, 0.0998),
+            close(read(&[RESULT], &after_cut(Some(0.0), None)).0.cost_usd(), 0.0998),
             "with the untold part"
         );
     }
@@ -242,6 +242,6 @@ mod tests {
         assert!(report.result.is_some_and(|result| result.standing == ResultStanding::Superseded));
         let (report, _) = read(&[RESULT, TEXT, RESULT], &Baseline::Fresh);
         assert!(report.has_final_result());
-        assert!((report.cost_usd.expect("known") - 0.1196).abs() < 1e-9);
+        assert!((report.cost_usd().expect("known") - 0.1196).abs() < 1e-9);
     }
 }

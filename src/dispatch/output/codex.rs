@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(report.text, "final text");
         assert_eq!(report.session_id.as_deref(), Some("t1"));
         assert_eq!(report.denials, [Denial { call: "q.add".to_string() }]);
-        assert_eq!(report.cost_usd, None);
+        assert_eq!(report.cost, None);
         let tokens = report.tokens.expect("tokens");
         assert_eq!((tokens.input, tokens.cache_read, tokens.output), (9036, 500, 3));
         assert_eq!(

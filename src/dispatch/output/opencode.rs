@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::json::{amount, count, some_text, status, text};
 use super::report::{AgentResult, RunReport};
 use super::tool_call;
-use super::usage::{Tokens, UsageLowerBound, plus_cost};
+use super::usage::{Cost, Tokens, UsageLowerBound, plus_cost};
 
 #[derive(Debug, Default)]
 pub(super) struct Opencode {
@@ -65,7 +65,7 @@ impl Opencode {
             None => None,
         };
         if let Some(cost) = amount(part, "cost") {
-            report.cost_usd = Some(plus_cost(report.cost_usd, cost));
+            report.cost = Some(Cost::reported(plus_cost(report.cost_usd(), cost)));
         }
         if let Some(tokens) = part.get("tokens") {
             let nothing = Value::Null;
@@ -84,7 +84,7 @@ impl Opencode {
         report.turns = (self.steps > 0).then_some(self.steps);
         // Each step reports its own share; that of the unfinished step is missing.
         if let (None, Some(tokens)) = (report.current_result(), report.tokens) {
-            let cost_usd = report.cost_usd.take();
+            let cost_usd = report.cost.take().map(|cost| cost.usd);
             report.tokens = None;
             report.lower_bound = Some(UsageLowerBound { tokens, cost_usd, ..UsageLowerBound::default() });
         }
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(report.result, Some(AgentResult::success(Some("stop".to_string()))));
         assert_eq!(report.text, "done");
         assert_eq!(report.session_id.as_deref(), Some("ses_1"));
-        assert_eq!(report.cost_usd, Some(0.75));
+        assert_eq!(report.cost_usd(), Some(0.75));
         assert_eq!(report.turns, Some(2));
         assert_eq!(report.tokens.map(Tokens::total), Some(11));
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::note::one_line;
-use super::usage::{CostSource, Tokens, Usage, UsageLowerBound};
+use super::usage::{Cost, Tokens, Usage, UsageLowerBound};
 
 /// Figures that a vendor counts from the start of a conversation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -156,10 +156,8 @@ pub struct RunReport {
     pub models: Vec<String>,
     /// Version of the agent program.
     pub cli_version: Option<String>,
-    /// Cost of this run alone, in US dollars.
-    pub cost_usd: Option<f64>,
-    /// Origin of the cost; `None` before the configured prices were consulted.
-    pub cost_source: Option<CostSource>,
+    /// Cost of this run alone.
+    pub cost: Option<Cost>,
     /// Tokens of this run alone.
     pub tokens: Option<Tokens>,
     /// Tokens and cost of this run by model, if the models are known.
@@ -198,6 +196,11 @@ impl RunReport {
         }
     }
 
+    /// Returns the cost of this run in US dollars.
+    pub fn cost_usd(&self) -> Option<f64> {
+        self.cost.map(|cost| cost.usd)
+    }
+
     /// Marks the result as superseded: the agent continues to work.
     pub fn supersede_result(&mut self) {
         if let Some(result) = &mut self.result {
@@ -228,7 +231,7 @@ impl RunReport {
         }
         let [model] = self.models.as_slice() else { return };
         if let Some(tokens) = self.tokens.filter(|_| self.usage.0.is_empty()) {
-            self.usage.add(model, tokens, self.cost_usd);
+            self.usage.add(model, tokens, self.cost_usd());
         }
         if let Some(least) = self.lower_bound.as_mut().filter(|least| least.usage.0.is_empty()) {
             least.usage.add(model, least.tokens, least.cost_usd);

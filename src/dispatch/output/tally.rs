@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::json::{amount, count, text};
 use super::report::{Baseline, RunReport, Totals};
-use super::usage::{Tokens, Usage, UsageLowerBound, plus_cost};
+use super::usage::{Cost, Tokens, Usage, UsageLowerBound, plus_cost};
 
 /// Number of messages for which further lines are expected. The lines of a message are close together.
 const MAX_OPEN_MESSAGES: usize = 1000;
@@ -73,7 +73,7 @@ impl Tally {
         report.totals = Totals { cost_usd: self.total_cost, tokens: None, usage: self.total };
         let rest = self.since_result.usage();
         if rest.0.is_empty() {
-            report.cost_usd = cost_usd;
+            report.cost = cost_usd.map(Cost::reported);
             report.tokens = usage.as_ref().map(Usage::tokens).or(self.main);
             report.usage = usage.unwrap_or_default();
             return;
@@ -216,7 +216,7 @@ mod tests {
         let tokens = Tokens { input: 7000, output: 700, cache_read: 70, cache_write: 100 };
         assert_eq!((report.tokens, report.usage.0["opus"].tokens), (Some(tokens), tokens));
         assert_eq!(report.usage.0["opus"].cost_usd, Some(0.1));
-        assert_eq!((report.cost_usd, &report.lower_bound), (Some(0.1), &None));
+        assert_eq!((report.cost_usd(), &report.lower_bound), (Some(0.1), &None));
         // Only the usage of the main conversation is known.
         let plain = r#"{"type":"result","result":"x","usage":{"input_tokens":5,"output_tokens":1}}"#;
         assert_eq!(read(&[plain], &Baseline::Fresh).tokens.map(Tokens::total), Some(6));
@@ -260,7 +260,7 @@ mod tests {
         ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let report = read(&lines, &Baseline::Fresh);
-        assert_eq!((report.tokens, report.cost_usd), (None, None));
+        assert_eq!((report.tokens, report.cost_usd()), (None, None));
         let least = report.lower_bound.expect("a lower bound");
         assert_eq!(
             least.usage.0["opus"].tokens,
@@ -273,7 +273,7 @@ mod tests {
         let report = read(&[lines[0], RESULT, lines[2]], &Baseline::Fresh);
         let least = report.lower_bound.expect("a lower bound");
         assert_eq!((least.tokens.input, least.cost_usd), (7030, Some(0.1)));
-        assert_eq!((least.unpriced.tokens().input, report.cost_usd), (30, None));
+        assert_eq!((least.unpriced.tokens().input, report.cost), (30, None));
         assert_eq!(read(&[], &Baseline::Fresh).lower_bound, None);
     }
 

@@ -160,6 +160,22 @@ pub struct UsageLowerBound {
     pub cost_usd: Option<f64>,
 }
 
+/// The cost of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Amount in US dollars.
+    pub usd: f64,
+    /// Origin of the amount.
+    pub source: CostSource,
+}
+
+impl Cost {
+    /// Creates a cost that the vendor reported.
+    pub const fn reported(usd: f64) -> Self {
+        Self { usd, source: CostSource::Reported }
+    }
+}
+
 /// Where a cost comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CostSource {

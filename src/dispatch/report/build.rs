@@ -8,7 +8,7 @@ use super::{FollowUp, Report, ReportAction};
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{DISPATCHER_STOPPED, RunAnswer, RunFailure, RunOutcome, StopReason};
-use crate::dispatch::output::{ClosingStatus, CostSource, Tokens, Usage};
+use crate::dispatch::output::{ClosingStatus, Tokens, Usage};
 use crate::dispatch::run::context::FinishedRun;
 use crate::dispatch::run::retry::{RetryDecision, after_failure};
 use crate::dispatch::usage_record::UsageRecord;
@@ -52,7 +52,8 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
     let (action, event, outcome) = match &run.result.outcome {
         RunOutcome::Completed(answer) => {
             let duration = run.result.duration;
-            let (cost_usd, outcome) = (run.result.report.cost_usd, answer.closing.map(ClosingStatus::as_str));
+            let (cost_usd, outcome) =
+                (run.result.report.cost_usd(), answer.closing.map(ClosingStatus::as_str));
             (
                 respond(run, answer),
                 DispatchEvent::Answered { task_id: id, duration, cost_usd, outcome },
@@ -221,8 +222,8 @@ fn metadata(run: &ReportInput<'_>) -> Object {
         ("models", if report.models.len() > 1 { report.models.clone().into() } else { Value::Null }),
         ("cli_version", version(run).into()),
         ("session_id", report.session_id.clone().into()),
-        ("cost_usd", report.cost_usd.into()),
-        ("cost_source", report.cost_source.map(CostSource::as_str).into()),
+        ("cost_usd", report.cost_usd().into()),
+        ("cost_source", report.cost.map(|cost| cost.source.as_str()).into()),
         ("tokens", tokens(report.tokens)),
         ("model_usage", model_usage(&report.usage)),
         ("at_least_cost_usd", least.and_then(|least| least.cost_usd).into()),
@@ -249,14 +250,18 @@ mod tests {
 
     use super::*;
     use crate::dispatch::outcome::VendorRefusal;
-    use crate::dispatch::output::RunReport;
+    use crate::dispatch::output::{Cost, RunReport};
     use crate::dispatch::run::retry::PastAttempts;
     use crate::dispatch::testing;
     use crate::model::CooldownCause;
 
     fn report_of(outcome: RunOutcome, route: &Route) -> Option<(Report, DispatchEvent)> {
         let task = testing::task();
-        let report = RunReport { cost_usd: Some(0.5), models: vec!["m".to_string()], ..RunReport::default() };
+        let report = RunReport {
+            cost: Some(Cost::reported(0.5)),
+            models: vec!["m".to_string()],
+            ..RunReport::default()
+        };
         let result = FinishedRun {
             outcome,
             report,

@@ -208,7 +208,7 @@ fn answered_event(task_id: &str, result: &FinishedRun, closing: Option<ClosingSt
     DispatchEvent::Answered {
         task_id: task_id.to_string(),
         duration: result.duration,
-        cost_usd: result.report.cost_usd,
+        cost_usd: result.report.cost_usd(),
         outcome: closing.map(ClosingStatus::as_str),
     }
 }
@@ -234,7 +234,7 @@ fn note_run_end(
     };
     let mut data = crate::model::json::Object::new();
     data.insert("seconds".to_string(), result.duration.as_secs_f64().into());
-    if let Some(cost) = result.report.cost_usd {
+    if let Some(cost) = result.report.cost_usd() {
         data.insert("cost_usd".to_string(), cost.into());
     }
     context.note_if_possible(claimed, kind, event.message(), data);

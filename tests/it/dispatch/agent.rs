@@ -107,7 +107,7 @@ fn a_good_run_is_read_and_logged() {
     assert_eq!(finished.exit, AgentExit::Code(0));
     assert_eq!((finished.stopped, finished.leftovers, finished.dropped), (None, 0, 0));
     assert_eq!(report.text, "hello");
-    assert_eq!(report.cost_usd, Some(0.25));
+    assert_eq!(report.cost_usd(), Some(0.25));
     seen.sort();
     assert_eq!(seen, ["session s-1", "started", "working"]);
     let log = std::fs::read_to_string(scene.path("stdout")).expect("log");
