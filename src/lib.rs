@@ -83,9 +83,13 @@ mod workspace;
 pub use cli::run as run_command_line;
 pub use error::{Error, ErrorKind, Result};
 pub use model::json::Object;
+pub use model::task::Availability;
 pub use model::{
     Answer, Claim, ClaimState, ClaimToken, Command, Effect, Event, FailureClass, Filter, NewRequest, NewTask,
-    Refusal, RequestFault, Response, ResponseStatus, Sha256, Status, StoredDuration, SupportingPath, Task,
-    TaskEnd, TaskId, TaskSpec, Time, Verdict,
+    Now, Refusal, RequestCheck, RequestFault, Response, ResponseStatus, Sha256, Status, StoredDuration,
+    SupportingPath, Task, TaskEnd, TaskId, TaskSpec, Time, Verdict,
 };
-pub use store::{Clock, Entropy, FeedCursor, FeedEntry, LaneQuery, Store, StoreOptions, Submitted, Watch};
+pub use store::{
+    Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcPlan, GcReport, ImportReport, LaneQuery,
+    Pause, ProgressListener, Registration, Severity, Store, StoreOptions, Submitted, Watch, WorkerInfo,
+};

@@ -231,6 +231,7 @@ pub struct Task {
     /// The id of the task that retries this one.
     pub retried_as: Option<String>,
     /// The bookkeeping of `lanes`, hidden from output.
+    #[doc(hidden)]
     pub bookkeeping: Bookkeeping,
     /// Unknown keys, written by other implementations.
     pub extra: Object,

@@ -187,6 +187,7 @@ impl Command {
     /// # Errors
     /// `Refused` if the state of the task does not allow the command; `Invalid` for a value out of range. The
     /// task may be half changed then and must be discarded.
+    #[doc(hidden)]
     pub fn apply(&self, task: &mut Task, context: &TransitionContext<'_>) -> Result<Effect> {
         let effect = match self {
             Self::Claim { owner, token, lease } => claim::claim(task, context, owner, token, *lease),

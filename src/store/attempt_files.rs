@@ -136,6 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `Io`.
+    #[doc(hidden)]
     pub fn attempt(&self, id: &TaskId, fence: u64) -> Result<AttemptDir> {
         let dir = self.task_dir(id)?.open_or_make(ATTEMPTS)?.open_or_make(&fence.to_string())?;
         Ok(AttemptDir { dir, tmp: self.layout.tmp()? })
@@ -145,6 +146,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `Corrupt`, `Io`.
+    #[doc(hidden)]
     pub fn existing_attempt(&self, id: &TaskId, fence: u64) -> Result<Option<AttemptDir>> {
         let Some(attempts) = self.task_dir(id)?.open_existing(ATTEMPTS)? else {
             return Ok(None);

@@ -78,6 +78,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::claim_next`].
+    #[doc(hidden)]
     pub fn claim_next_as(&self, query: &LaneQuery, request: &ClaimRequest<'_>) -> Result<Option<Task>> {
         self.check_writable()?;
         limits::lease(request.lease)?;

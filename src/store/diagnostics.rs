@@ -50,6 +50,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
+    #[doc(hidden)]
     pub fn space(&self) -> Result<DiskSpace> {
         let stat = rustix::fs::fstatvfs(&self.layout.root)
             .map_err(|errno| Error::io("ask for the free space of", self.root(), errno))?;

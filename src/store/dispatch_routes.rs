@@ -118,6 +118,7 @@ impl Store {
     }
 
     /// Returns the present version of routes.json; `None` when there is none.
+    #[doc(hidden)]
     pub fn routes_version(&self) -> Option<FileVersion> {
         let stat = rustix::fs::statat(&self.layout.root, layout::ROUTES, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         Some(FileVersion::of(&stat))

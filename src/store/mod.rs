@@ -97,23 +97,23 @@ pub use claim_next::LaneQuery;
 pub use clock::{Clock, Entropy};
 pub(crate) use dispatch_routes::FileVersion;
 pub use feed::{FeedCursor, FeedEntry};
-pub use fsck::{FsckReport, Severity};
-pub use gc::GcPlan;
-pub(crate) use lane_settings::Pause;
+pub use fsck::{Finding, FsckReport, Severity};
+pub use gc::{GcPlan, GcReport};
+pub use lane_settings::Pause;
 pub(crate) use lock::FileLock;
 #[doc(hidden)]
 pub use lock::last_lock_hold;
 pub(crate) use lock::stop_waiting_for_locks;
 pub(crate) use own_files::{is_linked_into_store, lies_in_store};
 pub(crate) use private_files::PrivateFiles;
-pub(crate) use progress::ProgressListener;
+pub use progress::ProgressListener;
 pub(crate) use server_token::new_secret;
 pub use submit::Submitted;
 pub use transfer::ImportReport;
 pub(crate) use vendor_cooldowns::CooldownChange;
 pub use watch::Watch;
-pub use worker_registry::WorkerInfo;
-pub(crate) use worker_registry::{AbandonedWorker, DISPATCHER, Registration};
+pub(crate) use worker_registry::{AbandonedWorker, DISPATCHER};
+pub use worker_registry::{Registration, WorkerInfo};
 
 use rustix::io::Errno;
 

@@ -46,6 +46,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when vendors.json cannot be read, so that no run starts for a vendor that may be paused; `Io`.
+    #[doc(hidden)]
     pub fn cooldowns(&self) -> Result<Cooldowns> {
         COOLDOWNS.read(self)
     }
@@ -54,6 +55,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::cooldowns`].
+    #[doc(hidden)]
     pub fn active_cooldowns(&self) -> Result<Cooldowns> {
         let now = self.now().wall;
         let mut cooldowns = self.cooldowns()?;
@@ -66,6 +68,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when vendors.json cannot be read, `Config`, `Locked`, `Io`; each with nothing changed.
+    #[doc(hidden)]
     pub fn change_cooldown(
         &self,
         key: &CooldownKey,
@@ -86,6 +89,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::change_cooldown`].
+    #[doc(hidden)]
     pub fn pause_vendor(
         &self,
         vendor: &str,
@@ -105,6 +109,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::change_cooldown`].
+    #[doc(hidden)]
     pub fn resume_vendor(&self, vendor: &str, model: Option<&str>) -> Result<Vec<Cooldown>> {
         let model = model.map(str::to_lowercase);
         let is_meant =

@@ -175,6 +175,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
+    #[doc(hidden)]
     pub fn abandoned_workers(&self, kind: &str) -> Result<Vec<AbandonedWorker>> {
         let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
             return Ok(Vec::new());

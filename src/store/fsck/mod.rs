@@ -25,8 +25,7 @@ use rustix::io::Errno;
 
 use self::expected::StoreExpectations;
 use self::fast_path::FastChecker;
-pub(crate) use self::report::Finding;
-pub use self::report::{FsckReport, Severity};
+pub use self::report::{Finding, FsckReport, Severity};
 use super::dir::Dir;
 use super::scan::map_in_order;
 use super::{Store, atomic, bounded_file, quarantine};
