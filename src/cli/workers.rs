@@ -125,7 +125,7 @@ pub(super) fn print_cooldowns(context: &mut CommandContext, cooldowns: &Cooldown
         let (name, until) = (cooldown.name(), relative(cooldown.until, now));
         let what = match cooldown.cause {
             CooldownCause::Account => format!("{name} is unready: log in; one task tries again {until}"),
-            CooldownCause::Asked if cooldown.until == indefinite_end() => {
+            CooldownCause::Person if cooldown.until == indefinite_end() => {
                 format!("{name} is not used until it is resumed")
             }
             _ => format!("{name} is not used, continues {until}"),

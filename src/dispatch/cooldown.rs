@@ -84,7 +84,7 @@ pub(crate) fn after_refusal(
     let same = before.filter(|before| before.cause == vendor_refusal.cause);
     match before.filter(is_live) {
         // A cooldown that a person has set is not changed.
-        Some(before) if before.cause == CooldownCause::Asked => return CooldownChange::Keep,
+        Some(before) if before.cause == CooldownCause::Person => return CooldownChange::Keep,
         Some(before) if before.cause == CooldownCause::Account => match vendor_refusal.cause {
             CooldownCause::Overloaded => return CooldownChange::Keep,
             // Only a run that started since then is newer evidence.
@@ -133,7 +133,7 @@ pub(crate) fn reserve_probe(before: Option<&Cooldown>, now: Time, random: u64) -
 /// call in a run that started after the cooldown shows that it is over.
 pub(crate) fn after_success(claimed: Time, before: Option<&Cooldown>) -> CooldownChange {
     match before {
-        Some(before) if before.cause == CooldownCause::Asked => CooldownChange::Keep,
+        Some(before) if before.cause == CooldownCause::Person => CooldownChange::Keep,
         Some(before) if before.cause == CooldownCause::Account && claimed > before.since => {
             CooldownChange::Clear
         }
@@ -146,7 +146,7 @@ pub(crate) fn after_success(claimed: Time, before: Option<&Cooldown>) -> Cooldow
 fn cooldown_end(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: f64) -> (Certainty, Time) {
     let spread = |(min, max): (f64, f64)| min + (max - min) * share;
     let backoff = match vendor_refusal.cause {
-        CooldownCause::Limit | CooldownCause::Asked => LIMIT_BACKOFF,
+        CooldownCause::Limit | CooldownCause::Person => LIMIT_BACKOFF,
         CooldownCause::Overloaded => OVERLOAD_BACKOFF,
         CooldownCause::Account => PROBE_BACKOFF,
     };
@@ -338,7 +338,7 @@ mod tests {
             CooldownCause::Limit,
             "the account was accepted"
         );
-        let asked = Cooldown { cause: CooldownCause::Asked, ..limit };
+        let asked = Cooldown { cause: CooldownCause::Person, ..limit };
         for cause in [CooldownCause::Limit, CooldownCause::Overloaded, CooldownCause::Account] {
             assert_eq!(then(cause, &asked), CooldownChange::Keep, "set by a person");
         }

@@ -22,7 +22,7 @@ pub enum CooldownCause {
     /// over, one task tests whether that was done.
     Account,
     /// A person asked for it.
-    Asked,
+    Person,
 }
 
 impl CooldownCause {
@@ -30,7 +30,7 @@ impl CooldownCause {
         (Self::Limit, "usage_limit"),
         (Self::Overloaded, "overloaded"),
         (Self::Account, "account"),
-        (Self::Asked, "asked"),
+        (Self::Person, "asked"),
     ];
 
     /// Returns the name used in files and JSON.
@@ -135,7 +135,7 @@ impl Cooldown {
             vendor: vendor.to_string(),
             model: model.map(str::to_lowercase),
             by_default: false,
-            cause: CooldownCause::Asked,
+            cause: CooldownCause::Person,
             since: now,
             until,
             certainty: Certainty::Exact,
@@ -200,7 +200,7 @@ impl Cooldown {
             CooldownCause::Account => {
                 format!("{name} is unready, log in; the next try is at {until}{reason}")
             }
-            CooldownCause::Asked if *until == indefinite_end() => {
+            CooldownCause::Person if *until == indefinite_end() => {
                 format!("{name} is not used until it is resumed{reason}")
             }
             _ => format!("{name} is not used until {until}{reason}"),
@@ -261,7 +261,7 @@ pub(crate) fn cooldown_for<'p>(
 mod tests {
     use super::*;
 
-    fn parked(model: Option<&str>) -> Cooldown {
+    fn cooldown_of(model: Option<&str>) -> Cooldown {
         Cooldown {
             vendor: "claude".to_string(),
             model: model.map(str::to_string),
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_family_has_many_names_and_a_model_one() {
-        for (model, parked, expected) in [
+        for (model, of_cooldown, expected) in [
             ("opus", "opus", true),
             ("claude-opus-5-5", "opus", true),
             ("anthropic/Claude-Opus-5-5[1m]", "opus", true),
@@ -287,17 +287,17 @@ mod tests {
             ("openai/gpt-5", "gpt-5", true),
             ("gpt-5-mini", "gpt-5", false),
         ] {
-            assert_eq!(is_model(model, parked), expected, "{model} {parked}");
+            assert_eq!(is_model(model, of_cooldown), expected, "{model} {of_cooldown}");
         }
     }
 
     #[test]
     fn a_pause_stops_its_vendor_and_its_model_alone() {
         let (now, later) = (Time::from_micros(5), Time::from_micros(10));
-        let all = parked(None);
+        let all = cooldown_of(None);
         assert!(all.blocks("claude", Some("opus"), now) && all.blocks("claude", None, now));
         assert!(!all.blocks("codex", None, now) && !all.blocks("claude", None, later));
-        let opus = parked(Some("opus"));
+        let opus = cooldown_of(Some("opus"));
         assert!(opus.blocks("claude", Some("claude-opus-5-5"), now));
         assert!(!opus.blocks("claude", Some("sonnet"), now) && !opus.blocks("claude", None, now));
         let by_default = Cooldown { by_default: true, ..opus };

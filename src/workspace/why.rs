@@ -102,9 +102,9 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         RequestCheck::Same | RequestCheck::Unchecked => {}
     }
     let is_served = store.lane_is_served(lane)?;
-    if let Some(parked) = all_vendors_parked(store, task, is_served)? {
+    if let Some(cooldown) = all_vendors_cooling_down(store, task, is_served)? {
         let nobody = if is_served { String::new() } else { format!(" (and nobody serves lane {lane} now)") };
-        return say(parked_code(&parked), parked_sentence(&parked, &nobody));
+        return say(cooldown_code(&cooldown), cooldown_sentence(&cooldown, &nobody));
     }
     if !is_served {
         return say("no_worker", format!("waiting for a worker: nobody serves lane {lane}"));
@@ -132,26 +132,26 @@ fn unready_everywhere(store: &Store, lane: &str) -> Result<Option<(String, Strin
     Ok(first)
 }
 
-fn parked_code(parked: &Cooldown) -> &'static str {
-    if parked.cause == CooldownCause::Account { "vendor_unready" } else { "vendor_parked" }
+fn cooldown_code(cooldown: &Cooldown) -> &'static str {
+    if cooldown.cause == CooldownCause::Account { "vendor_unready" } else { "vendor_parked" }
 }
 
-fn parked_sentence(parked: &Cooldown, nobody: &str) -> String {
-    let (name, until) = (parked.name(), parked.until);
-    let reason = short(&parked.reason, 200);
+fn cooldown_sentence(cooldown: &Cooldown, nobody: &str) -> String {
+    let (name, until) = (cooldown.name(), cooldown.until);
+    let reason = short(&cooldown.reason, 200);
     let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
-    let vendor = shell_word(&parked.vendor);
+    let vendor = shell_word(&cooldown.vendor);
     let model =
-        parked.model.as_ref().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
+        cooldown.model.as_ref().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
     let resume = format!("`lanes resume --vendor {vendor}{model}`");
-    match parked.cause {
+    match cooldown.cause {
         CooldownCause::Account => format!(
             "{name}, which is unready: log in{nobody}{reason}; one task tries again at {until}, {resume} lets all"
         ),
-        CooldownCause::Asked if until == cooldown::indefinite_end() => {
+        CooldownCause::Person if until == cooldown::indefinite_end() => {
             format!("{name}, which is not used until {resume}{nobody}{reason}")
         }
-        CooldownCause::Asked => {
+        CooldownCause::Person => {
             format!("{name}, which is not used until {until} or {resume}{nobody}{reason}")
         }
         CooldownCause::Limit | CooldownCause::Overloaded => {
@@ -161,7 +161,7 @@ fn parked_sentence(parked: &Cooldown, nobody: &str) -> String {
 }
 
 /// Returns the cooldown that ends first, if all workers that may take a task are prevented by one.
-fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Option<Cooldown>> {
+fn all_vendors_cooling_down(store: &Store, task: &Task, is_served: bool) -> Result<Option<Cooldown>> {
     let all = store.active_cooldowns()?;
     if all.is_empty() {
         return Ok(None);

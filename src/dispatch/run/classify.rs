@@ -117,7 +117,7 @@ fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
 fn vendor_failure(diagnosis: &FailureDiagnosis, detail: &str) -> Option<RunFailure> {
     let vendor_refusal = diagnosis.vendor_refusal.clone()?;
     let begins = match vendor_refusal.cause {
-        CooldownCause::Limit | CooldownCause::Asked => REFUSAL_REASONS[0],
+        CooldownCause::Limit | CooldownCause::Person => REFUSAL_REASONS[0],
         CooldownCause::Overloaded => REFUSAL_REASONS[1],
         CooldownCause::Account => REFUSAL_REASONS[2],
     };

@@ -120,7 +120,7 @@ pub(crate) fn retry_delay(attempt: u32, first: Duration, longest: Duration, rand
 
 fn hold_back_delay(cause: CooldownCause, times: u32) -> Duration {
     match cause {
-        CooldownCause::Limit | CooldownCause::Asked => AFTER_LIMIT.saturating_mul(times.min(24)),
+        CooldownCause::Limit | CooldownCause::Person => AFTER_LIMIT.saturating_mul(times.min(24)),
         CooldownCause::Overloaded => AFTER_OVERLOAD.saturating_mul(times.min(10)),
         // From the third refusal on, so that another task, if any, makes the next try.
         CooldownCause::Account => AFTER_REFUSAL.saturating_mul(times.saturating_sub(1).min(3)),

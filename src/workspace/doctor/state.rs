@@ -166,20 +166,20 @@ pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
             format!("run `lanes resume {}` to reopen it", shell_word(lane)),
         );
     }
-    for parked in store.active_cooldowns().unwrap_or_default().values() {
-        let vendor = shell_word(&parked.vendor);
-        let resume = match &parked.model {
+    for cooldown in store.active_cooldowns().unwrap_or_default().values() {
+        let vendor = shell_word(&cooldown.vendor);
+        let resume = match &cooldown.model {
             Some(model) => format!("`lanes resume --vendor {vendor} --model {}`", shell_word(model)),
             None => format!("`lanes resume --vendor {vendor}`"),
         };
-        let (code, remedy) = match parked.cause {
+        let (code, remedy) = match cooldown.cause {
             CooldownCause::Account => (
                 "vendor-unready",
                 format!("log in as the dispatcher's user, or repair the key; then {resume}"),
             ),
             _ => ("vendor-parked", format!("nothing to do, or {resume} to try at once")),
         };
-        diagnoses.warn(code, printable(&parked.describe()), remedy);
+        diagnoses.warn(code, printable(&cooldown.describe()), remedy);
     }
     match store.lanes_with_ready_tasks() {
         Ok(lanes) => {
