@@ -10,7 +10,7 @@ use std::process::{Command as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lanes::{Answer, Command, LaneQuery, ResponseStatus, Store, StoreOptions, Task};
+use lanes::{Answer, Command, LaneName, LaneQuery, ResponseStatus, Store, StoreOptions, Task};
 
 /// How long a claim holds unless it is renewed.
 const LEASE: Duration = Duration::from_secs(60);
@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: worker STATE_DIR LANE COMMAND".into());
     };
     let store = Store::open_existing(root.as_ref(), StoreOptions::default())?;
-    while let Some(task) = store.claim_next(&LaneQuery::lane(lane), "worker", LEASE)? {
+    let query = LaneQuery::lane(LaneName::new(lane)?);
+    while let Some(task) = store.claim_next(&query, "worker", LEASE)? {
         let answer = work(&store, &task, command)?;
         store.apply(&task.id, &Command::Respond(answer))?;
     }

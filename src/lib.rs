@@ -7,15 +7,16 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use lanes::{Answer, Command, LaneQuery, NewTask, Store, StoreOptions};
+//! use lanes::{Answer, Command, LaneName, LaneQuery, NewTask, Store, StoreOptions};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let root = dir.path().join("state");
 //! let store = Store::open(&root, StoreOptions::default())?;
-//! let id = store.submit(NewTask::prompt("review", "Is this right?"))?.task.id;
+//! let review = LaneName::new("review")?;
+//! let id = store.submit(NewTask::prompt(&review, "Is this right?"))?.task.id;
 //!
 //! // A worker, usually in another process. The lease holds for 60 seconds unless it is renewed.
-//! let task = store.claim_next(&LaneQuery::lane("review"), "worker-1", Duration::from_secs(60))?.expect("a task is waiting");
+//! let task = store.claim_next(&LaneQuery::lane(&review), "worker-1", Duration::from_secs(60))?.expect("a task is waiting");
 //! let token = task.status.claim().map(|claim| claim.token.clone());
 //! let answer = Answer { token, ..Answer::completed("worker-1", "Yes.") };
 //! store.apply(&task.id, &Command::Respond(answer))?;
@@ -43,8 +44,9 @@
 //!
 //! - Linux, and a local file system: locks rely on `flock`, leases on the clock and the uptime of one machine.
 //! - Calls block while they wait for a lock, [`StoreOptions::lock_timeout`] at most, and for the disk.
-//! - A prompt has at most 8 MiB (1 MiB with a request file), a response at most 100 MiB, and a lane name at most 200 bytes. The command line and the
-//!   server check these limits and all names; a program that calls [`Store::submit`] itself has to.
+//! - A prompt has at most 8 MiB (1 MiB with a request file), and a response at most 100 MiB. The command line and the
+//!   server check these sizes and the texts of a task; a program that calls [`Store::submit`] itself has to. Only the
+//!   name of a lane is checked by its type, [`LaneName`].
 //! - The version of the crate is 0.x: names may change. The files and the command line are what is stable.
 //!
 //! # Features
@@ -85,9 +87,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use model::json::Object;
 pub use model::task::Availability;
 pub use model::{
-    Answer, Claim, ClaimState, ClaimToken, Command, Effect, Event, FailureClass, Filter, NewRequest, NewTask,
-    Now, Refusal, RequestCheck, RequestFault, Response, ResponseStatus, Sha256, Status, StoredDuration,
-    SupportingPath, Task, TaskEnd, TaskId, TaskSpec, Time, Verdict,
+    Answer, Claim, ClaimState, ClaimToken, Command, Effect, Event, FailureClass, Filter, LaneName,
+    NewRequest, NewTask, Now, Refusal, RequestCheck, RequestFault, Response, ResponseStatus, Sha256, Status,
+    StoredDuration, SupportingPath, Task, TaskEnd, TaskId, TaskSpec, Time, Verdict,
 };
 pub use store::{
     Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcPlan, GcReport, ImportReport, LaneQuery,

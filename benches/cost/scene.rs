@@ -174,7 +174,7 @@ pub const COMMANDS: [Measured; 10] = [
 /// Returns a small task with its own correlation id.
 pub fn wish(root: &Path) -> NewTask {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let mut new = NewTask::prompt(LANE, "do it");
+    let mut new = NewTask::prompt(support::lane_name(LANE), "do it");
     new.spec.workspace_id = "bench".into();
     new.spec.correlation_id = format!("bench-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     new.spec.source_agent = "bench".into();

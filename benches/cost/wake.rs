@@ -5,12 +5,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lanes::internals::model::Filter;
 use lanes::internals::store::{LaneQuery, Store};
 
 use crate::measure::{ms, quantile, ratio, repeat};
 use crate::scene::{LANE, LANES, Scene, answer, wish};
-use crate::support::Plan;
+use crate::support::{Plan, lane_name};
 
 const ROUNDS: usize = 1000;
 const PARKED: usize = 200;
@@ -41,7 +40,7 @@ pub fn run() {
     for _ in 0..ROUNDS {
         let mut wait = park(&scene, &["claim", "--wait", "--lane", "woken", "--owner", "bench", "--quiet"]);
         let mut new = wish(store.root());
-        new.spec.lane = "woken".into();
+        new.spec.lane = lane_name("woken");
         store.submit(new).expect("a task can be submitted");
         let begin = Instant::now();
         let (first, end) = follow(&mut wait, begin);
@@ -154,7 +153,7 @@ fn submits(scene: &Scene) -> Duration {
 
 /// Claims everything that is still queued.
 fn drain(store: &Store) {
-    let want = LaneQuery { lanes: vec![LANE.into()], filter: Filter::default() };
+    let want = LaneQuery::lane(lane_name(LANE));
     while store.claim_next(&want, "bench", Duration::from_secs(3600)).expect("the lane can be read").is_some()
     {
     }

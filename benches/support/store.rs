@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use lanes::internals::model::{Answer, Command, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json};
+use lanes::internals::model::{
+    Answer, Command, LaneName, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json,
+};
 use lanes::internals::store::{Clock, Store, StoreOptions};
 
 /// How many tasks of each kind a store gets; the oldest have ended.
@@ -133,7 +135,12 @@ pub fn make(root: &Path, plan: &Plan) {
     }
     feed.flush().expect("the feed can be written");
     let store = Store::open(root, StoreOptions::default()).expect("the store opens");
-    store.queue_depth("lane-00").expect("the index can be built");
+    store.queue_depth(&lane_name("lane-00")).expect("the index can be built");
+}
+
+/// The name of a lane.
+pub fn lane_name(name: &str) -> LaneName {
+    LaneName::new(name).expect("a valid name")
 }
 
 /// Deletes the index, so that the next command that needs it rebuilds it.
@@ -238,7 +245,7 @@ impl Model {
 fn wish(root: &Path, not_before: Option<Time>, keyed: bool) -> NewTask {
     let prompt =
         paragraph("Please review the change in the worktree and answer every question of the request.");
-    let mut new = NewTask::prompt(format!("lane-{LANE}"), prompt);
+    let mut new = NewTask::prompt(lane_name(&format!("lane-{LANE}")), prompt);
     new.not_before = not_before;
     new.spec = TaskSpec {
         workspace_id: "bench".into(),

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::error::{Error, Result};
-use crate::model::Filter;
 use crate::model::duration::parse as parse_span;
+use crate::model::{Filter, LaneName};
 use crate::store::LaneQuery;
-use crate::workspace::check_lane;
 
 /// The heading of the examples at the end of every command's help.
 pub(super) const EXAMPLES_HEADING: &str = "Examples:";
@@ -37,10 +36,8 @@ impl LaneQueryArgs {
     /// # Errors
     /// `Invalid` for a malformed lane name or filter.
     pub(super) fn query(&self) -> Result<LaneQuery> {
-        for lane in &self.lane {
-            check_lane(lane)?;
-        }
-        Ok(LaneQuery { lanes: self.lane.clone(), filter: Filter::parse(&self.filter)? })
+        let lanes = self.lane.iter().map(LaneName::new).collect::<Result<_>>()?;
+        Ok(LaneQuery { lanes, filter: Filter::parse(&self.filter)? })
     }
 }
 

@@ -119,7 +119,7 @@ fn show(context: &mut CommandContext, task: &Task) -> Result<()> {
     let out = &mut context.out;
     out.pair("task_id", task.id.as_str())?;
     out.pair("claim_token", token)?;
-    out.pair("lane", &task.spec.lane)?;
+    out.pair("lane", task.spec.lane.as_str())?;
     out.pair("attempt", &task.attempt.to_string())?;
     out.pair("fence", &task.fence.to_string())?;
     out.pair("lease_expires_at", &expires)?;

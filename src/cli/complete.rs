@@ -14,6 +14,7 @@ use super::exit::CommandExit;
 use super::output::Output;
 use super::table::short;
 use crate::error::{Error, Result, printable};
+use crate::model::LaneName;
 use crate::store::Store;
 use crate::workspace::{BaseDir, Config};
 
@@ -79,10 +80,15 @@ fn queue() -> Option<(Config, Store)> {
 /// `$(…)`.
 fn lanes() -> Vec<CompletionCandidate> {
     let Some((config, store)) = queue() else { return Vec::new() };
-    let mut lanes: BTreeSet<String> = config.lanes.into_keys().collect();
+    let mut lanes: BTreeSet<LaneName> = config.lanes.into_keys().collect();
     lanes.extend(store.recent_lanes());
     let plain = |c: char| c.is_alphanumeric() || "-_.,/@+=%".contains(c);
-    lanes.into_iter().filter(|name| name.chars().all(plain)).map(CompletionCandidate::new).collect()
+    lanes
+        .into_iter()
+        .filter(|name| name.as_str().chars().all(plain))
+        .map(String::from)
+        .map(CompletionCandidate::new)
+        .collect()
 }
 
 /// Returns the ids that begin with the typed text, or whose last digits do, newest first. Searches the open tasks

@@ -32,10 +32,10 @@ use crate::dispatch::event::DispatchEvent;
 use crate::error::{Error, Result, printable};
 use crate::model::duration::{self, Limit};
 use crate::model::task::object;
-use crate::model::{Time, limits};
+use crate::model::{LaneName, Time, limits};
 use crate::signals::not_ignored;
 use crate::store::Store;
-use crate::workspace::{Config, check_lane};
+use crate::workspace::Config;
 
 /// Claim tasks and run an agent for each, until stopped.
 ///
@@ -126,7 +126,7 @@ impl DispatchCommand {
         }
         let (config, store) =
             if self.dry_run { context.workspace_to_read()? } else { context.workspace()? };
-        self.lane.iter().try_for_each(|lane| check_lane(lane))?;
+        let lanes = self.lane.iter().map(LaneName::new).collect::<Result<_>>()?;
         let process = ProcessContext {
             environment: env::all_variables(),
             cwd: self.directory(context)?,
@@ -134,7 +134,7 @@ impl DispatchCommand {
             consent: self.consent_policy(context, &config, &store)?,
         };
         let options = DispatchOptions {
-            lanes: self.lane.clone(),
+            lanes,
             runner: match &self.vendor {
                 Some(vendor) => Some(CommandLineRunner::vendor(vendor)),
                 None => CommandLineRunner::program(&self.program),
@@ -283,7 +283,7 @@ fn print_previews(context: &mut CommandContext, plan: &Plan, previews: &[Preview
     let mut table = Table::new(&["LANE", "VENDOR", "PROGRAM", "TIMEOUT", "SILENCE", "NEXT TASK"]);
     for preview in previews {
         table.row(vec![
-            preview.lane.clone(),
+            preview.lane.to_string(),
             preview.vendor.clone(),
             preview.program.clone().unwrap_or_else(|| "not installed".to_string()),
             limit_text(preview.timeout),

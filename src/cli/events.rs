@@ -150,7 +150,7 @@ fn print_entry(context: &mut CommandContext, entry: &FeedEntry) -> Result<()> {
         entry.seq,
         event.created_at,
         entry.task_id,
-        printable(&entry.lane),
+        printable(entry.lane.as_str()),
         printable(&event.kind),
         printable(&event.message)
     ))

@@ -52,7 +52,7 @@ impl ExportCommand {
         let result = store.export(
             &mut sink,
             &|task| {
-                self.lane.as_ref().is_none_or(|lane| *lane == task.spec.lane)
+                self.lane.as_ref().is_none_or(|lane| task.spec.lane == lane.as_str())
                     && (!self.ended || task.status.is_terminal())
             },
             &mut |_, error| unreadable.push(error),

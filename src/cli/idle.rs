@@ -2,6 +2,7 @@
 
 use super::context::CommandContext;
 use crate::error::{Result, shell_word};
+use crate::model::LaneName;
 use crate::model::task::object;
 use crate::store::{LaneQuery, Store};
 
@@ -13,7 +14,8 @@ pub(super) fn print_idle(
     timeout: f64,
 ) -> Result<()> {
     let lanes = want.lanes.join(", ");
-    let flags: Vec<String> = want.lanes.iter().map(|lane| format!("--lane {}", shell_word(lane))).collect();
+    let flags: Vec<String> =
+        want.lanes.iter().map(|lane| format!("--lane {}", shell_word(lane.as_str()))).collect();
     let mut used = false;
     for lane in &want.lanes {
         used |= store.lane_has_tasks(lane)?;
@@ -21,7 +23,7 @@ pub(super) fn print_idle(
     let reason = if used { "no_queued_task" } else { "no_task_submitted" };
     let paused = store.paused()?;
     let stopped: Vec<&str> =
-        want.lanes.iter().filter(|lane| paused.contains_key(*lane)).map(String::as_str).collect();
+        want.lanes.iter().filter(|lane| paused.contains_key(*lane)).map(LaneName::as_str).collect();
     let message = if !stopped.is_empty() && stopped.len() == want.lanes.len() {
         let words: Vec<String> = stopped.iter().map(|lane| shell_word(lane)).collect();
         format!("lane {lanes} is paused; run `lanes resume {}` to reopen it", words.join("`, `lanes resume "))
@@ -33,7 +35,7 @@ pub(super) fn print_idle(
     if context.out.json {
         context.out.object(&object([
             ("status", "idle".into()),
-            ("lane", want.lanes.first().cloned().unwrap_or_default().into()),
+            ("lane", want.lanes.first().map_or("", LaneName::as_str).into()),
             ("lanes", want.lanes.clone().into()),
             ("reason", reason.into()),
             ("paused", stopped.into()),

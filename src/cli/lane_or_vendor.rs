@@ -7,8 +7,7 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Error, Result};
 use crate::model::task::object;
-use crate::model::{Cooldown, limits};
-use crate::workspace::check_lane;
+use crate::model::{Cooldown, LaneName, limits};
 
 /// The vendor that `pause` and `resume` may name instead of a lane.
 #[derive(Args, Debug)]
@@ -26,12 +25,11 @@ impl VendorArgs {
     ///
     /// # Errors
     /// `Invalid` for a model without a vendor, or a malformed lane name.
-    pub(super) fn lane<'l>(&self, lane: Option<&'l str>) -> Result<&'l str> {
+    pub(super) fn lane(&self, lane: Option<&str>) -> Result<LaneName> {
         if self.model.is_some() {
             return Err(Error::invalid("--model goes with --vendor"));
         }
-        let lane = lane.unwrap_or_default();
-        check_lane(lane).map(|()| lane)
+        LaneName::new(lane.unwrap_or_default())
     }
 
     /// Returns the model that is named, if any.
@@ -66,7 +64,7 @@ pub(super) fn print_vendor(
 pub(super) fn print_lane(
     context: &mut CommandContext,
     status: &str,
-    lane: &str,
+    lane: &LaneName,
     changed: bool,
 ) -> Result<CommandExit> {
     if context.out.json {

@@ -7,8 +7,7 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
 use crate::model::task::object;
-use crate::model::{Command, Effect};
-use crate::workspace::check_lane;
+use crate::model::{Command, Effect, LaneName};
 
 /// Move a waiting task to another lane.
 #[derive(Args, Debug)]
@@ -24,10 +23,10 @@ pub(super) struct MoveCommand {
 
 impl MoveCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        check_lane(&self.to)?;
+        let lane = LaneName::new(self.to.as_str())?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
-        let (task, effect) = store.apply(&id, &Command::Move { lane: self.to.clone() })?;
+        let (task, effect) = store.apply(&id, &Command::Move { lane })?;
         if context.out.json {
             context.out.object(&object([
                 ("status", "moved".into()),

@@ -53,12 +53,14 @@ impl PauseCommand {
         }
         let lane = self.vendor.lane(self.lane.as_deref())?;
         let store = context.store_for_settings()?;
-        let changed = store.pause(lane, self.reason.as_deref())?;
+        let changed = store.pause(&lane, self.reason.as_deref())?;
         // After a typing error, the intended lane would stay open.
-        if store.lane_has_tasks(lane).is_ok_and(|used| !used) {
-            context.out.note(&format!("lanes: nothing was ever submitted to lane {}", printable(lane)));
+        if store.lane_has_tasks(&lane).is_ok_and(|used| !used) {
+            context
+                .out
+                .note(&format!("lanes: nothing was ever submitted to lane {}", printable(lane.as_str())));
         }
-        print_lane(context, "paused", lane, changed)
+        print_lane(context, "paused", &lane, changed)
     }
 
     fn pause_vendor(&self, context: &mut CommandContext, vendor: &str) -> Result<CommandExit> {

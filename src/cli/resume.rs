@@ -37,7 +37,7 @@ impl ResumeCommand {
             return print_vendor(context, "resumed", vendor, &ended);
         }
         let lane = self.vendor.lane(self.lane.as_deref())?;
-        let changed = context.store_for_settings()?.resume(lane)?;
-        print_lane(context, "resumed", lane, changed)
+        let changed = context.store_for_settings()?.resume(&lane)?;
+        print_lane(context, "resumed", &lane, changed)
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Answer, Command, Filter, TaskId};
+use crate::model::{Answer, Command, LaneName, TaskId};
 use crate::store::{LaneQuery, Store, StoreOptions};
 use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_submit, deliver};
 
@@ -78,7 +78,7 @@ fn round(place: &Path, options: &StoreOptions) -> Result<TaskId> {
 
 fn work(root: &Path, options: &StoreOptions) -> Result<()> {
     let store = Store::open(root, options.clone())?;
-    let want = LaneQuery { lanes: vec![LANE.to_string()], filter: Filter::default() };
+    let want = LaneQuery::lane(LaneName::new(LANE)?);
     let task = store
         .claim_next(&want, "self-test", Duration::from_secs(60))?
         .ok_or_else(|| failed("the task could not be claimed"))?;

@@ -87,7 +87,7 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
     let facts: [(&str, Option<String>); 19] = [
         ("task", some(task.id.as_str())),
         ("name", task.spec.name.clone()),
-        ("lane", some(&task.spec.lane)),
+        ("lane", some(task.spec.lane.as_str())),
         ("state", some(&state_label(&task.status, &now, || task.lease_is_live(&now)))),
         (
             "submitted",

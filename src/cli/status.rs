@@ -95,11 +95,11 @@ impl StatusCommand {
         }
         for worker in &workers {
             for lane in &worker.lanes {
-                lanes.entry(lane).or_default().workers += 1;
+                lanes.entry(lane.as_str()).or_default().workers += 1;
             }
         }
         for lane in paused.keys() {
-            lanes.entry(lane).or_default().paused = true;
+            lanes.entry(lane.as_str()).or_default().paused = true;
         }
         if context.out.json {
             let lanes: Object = lanes

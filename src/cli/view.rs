@@ -54,7 +54,7 @@ fn whole(seconds: f64) -> i64 {
 
 /// Returns what to do about a task, in one line.
 pub(super) fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_response: bool) -> String {
-    let (id, lane) = (&task.id, shell_word(&task.spec.lane));
+    let (id, lane) = (&task.id, shell_word(task.spec.lane.as_str()));
     match &task.status {
         Status::Queued => {
             format!("worker: claim it with `lanes claim {id}` or `lanes claim --lane {lane}`")

@@ -6,7 +6,7 @@ use super::args::Timing;
 use super::context::CommandContext;
 use super::view::{lease_expired, next_action};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Now, Response, Status, Task, TaskId, Time};
+use crate::model::{LaneName, Now, Response, Status, Task, TaskId, Time};
 use crate::store::Store;
 
 /// A task that was answered.
@@ -156,7 +156,7 @@ fn check_delay(last: Duration, slept: Duration) -> Duration {
 pub(super) fn wait_for_task(
     context: &CommandContext,
     store: &Store,
-    lanes: &[String],
+    lanes: &[LaneName],
     verb: &str,
     mut timing: Timing,
     mut look: impl FnMut() -> Result<Option<Task>>,

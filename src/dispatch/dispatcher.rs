@@ -28,7 +28,7 @@ use super::run::context::{ClaimedTask, RunContext, run_id};
 use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
-use crate::model::{Cooldown, CooldownKey, Task, Time};
+use crate::model::{Cooldown, CooldownKey, LaneName, Task, Time};
 use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
 
 /// Time between two searches for dead dispatchers.
@@ -63,7 +63,7 @@ pub(crate) struct DispatchSummary {
 
 /// A run in progress.
 struct ActiveRun {
-    lane: String,
+    lane: LaneName,
     session_id: Option<String>,
     stop: StopHandle,
 }
@@ -192,19 +192,19 @@ impl ShutdownHandle {
 }
 
 /// Wakes the event loop when one of its lanes changes.
-struct LaneWatcher(Mutex<Vec<String>>);
+struct LaneWatcher(Mutex<Vec<LaneName>>);
 
 impl LaneWatcher {
-    fn new(lanes: Vec<String>) -> Self {
+    fn new(lanes: Vec<LaneName>) -> Self {
         Self(Mutex::new(lanes))
     }
 
-    fn lanes(&self) -> Vec<String> {
+    fn lanes(&self) -> Vec<LaneName> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Replaces the lanes that are watched.
-    fn set_lanes(&self, store: &Store, lanes: Vec<String>) {
+    fn set_lanes(&self, store: &Store, lanes: Vec<LaneName>) {
         let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), lanes);
         store.wake_waiters(&before);
     }

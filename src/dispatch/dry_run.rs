@@ -12,14 +12,14 @@ use crate::Result;
 use crate::model::Task;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Cooldown, cooldown};
+use crate::model::{Cooldown, LaneName, cooldown};
 use crate::store::{LaneQuery, Store};
 
 /// The next run of a lane.
 #[derive(Clone, Debug)]
 pub(crate) struct Preview {
     /// Name of the lane.
-    pub lane: String,
+    pub lane: LaneName,
     /// Name of the vendor that serves the lane.
     pub vendor: String,
     /// Path of the vendor's program, or `None` if it is not installed.
@@ -41,7 +41,7 @@ impl Preview {
     pub(crate) fn to_object(&self) -> Object {
         let argv = self.command.as_ref().ok().cloned().flatten();
         object([
-            ("lane", self.lane.clone().into()),
+            ("lane", (&self.lane).into()),
             ("vendor", self.vendor.clone().into()),
             ("program", self.program.clone().into()),
             ("parked_until", self.cooldown.as_ref().map(|cooldown| cooldown.until.to_string()).into()),

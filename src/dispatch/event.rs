@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::output::ClosingStatus;
-use crate::model::Cooldown;
 use crate::model::duration;
 use crate::model::json::Object;
 use crate::model::task::object;
+use crate::model::{Cooldown, LaneName};
 
 /// An event of a dispatcher, printed by `lanes dispatch` and written to its log.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,14 +18,14 @@ pub(crate) enum DispatchEvent {
         /// Owner name in its claims.
         owner: String,
         /// Lanes that it serves.
-        lanes: Vec<String>,
+        lanes: Vec<LaneName>,
     },
     /// A task was claimed.
     Claimed {
         /// Id of the task.
         task_id: String,
         /// Lane of the task.
-        lane: String,
+        lane: LaneName,
         /// Name of the vendor.
         vendor: String,
         /// Number of the attempt, from 1.
@@ -84,19 +84,19 @@ pub(crate) enum DispatchEvent {
     /// A lane is not served because something that all its runs need is missing.
     LaneNotReady {
         /// Name of the lane.
-        lane: String,
+        lane: LaneName,
         /// What is missing.
         message: String,
     },
     /// A lane that was not ready is served again.
     LaneReady {
         /// Name of the lane.
-        lane: String,
+        lane: LaneName,
     },
     /// The configuration has changed; new runs use it.
     Reloaded {
         /// Lanes that are served from now on.
-        lanes: Vec<String>,
+        lanes: Vec<LaneName>,
     },
     /// A task of a dispatcher that died was recovered.
     Recovered {

@@ -12,7 +12,7 @@ use super::config::plan::Plan;
 use crate::Result;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ClaimToken, Time};
+use crate::model::{ClaimToken, LaneName, Time};
 use crate::store::{DISPATCHER, Registration, Store, WorkerInfo};
 
 /// Minimum time between two updates of the registration that only change progress.
@@ -22,7 +22,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct RunEntry {
     /// Lane of the task.
-    pub lane: String,
+    pub lane: LaneName,
     /// Name of the vendor.
     pub vendor: String,
     /// Id of the run.
@@ -180,7 +180,7 @@ impl DispatcherRegistration {
         let running = state.running.iter().map(|(task_id, entry)| {
             Value::Object(object([
                 ("task_id", task_id.clone().into()),
-                ("lane", entry.lane.clone().into()),
+                ("lane", (&entry.lane).into()),
                 ("vendor", entry.vendor.clone().into()),
                 ("run", entry.run.as_str().into()),
                 ("in_progress", entry.in_progress.clone().into()),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::json::parse_object;
-use crate::model::{Bookkeeping, Event, Sha256, Status, Task, TaskId, TaskSpec, Time};
+use crate::model::{Bookkeeping, Event, LaneName, Sha256, Status, Task, TaskId, TaskSpec, Time};
 
 /// Returns an event of a task's history; `data` is JSON text.
 pub(super) fn event(kind: &str, data: &str) -> Event {
@@ -25,10 +25,9 @@ pub(super) fn task() -> Task {
             workspace_id: "demo".to_string(),
             correlation_id: "demo".to_string(),
             source_agent: "orchestrator".to_string(),
-            lane: "work".to_string(),
             workspace_root: "/".to_string(),
             prompt: "do it".to_string(),
-            ..TaskSpec::default()
+            ..TaskSpec::new(LaneName::stored("work"))
         },
         request_path: "/request.md".to_string(),
         request_sha256: Sha256::default(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::error::Result;
-use crate::model::TaskId;
+use crate::model::{LaneName, TaskId};
 use crate::store::{FeedCursor, FeedEntry, Store};
 
 /// What has happened since the last round.
@@ -14,7 +14,7 @@ pub(super) struct StoreChanges {
     /// The sequence number of the newest change.
     pub latest: u64,
     /// How many changes each lane has had; at least 1 for lanes in which a task may have become claimable.
-    pub lanes: HashMap<String, usize>,
+    pub lanes: HashMap<LaneName, usize>,
     /// The numbers of requests that have just begun to wait.
     pub added: BTreeSet<u64>,
     /// The groups of requests of which the next one is to be tried, because the one that was woken has gone.
@@ -36,7 +36,7 @@ impl StoreChanges {
 pub(super) struct ChangeReader {
     cursor: FeedCursor,
     /// The lanes that were paused at the last check.
-    paused: BTreeSet<String>,
+    paused: BTreeSet<LaneName>,
 }
 
 impl ChangeReader {
@@ -67,7 +67,7 @@ impl ChangeReader {
         }
         // Resuming a lane notifies watchers, but leaves no entry in the feed.
         if let Ok(paused) = store.paused() {
-            let paused: BTreeSet<String> = paused.into_keys().collect();
+            let paused: BTreeSet<LaneName> = paused.into_keys().collect();
             for lane in self.paused.difference(&paused) {
                 changes.lanes.insert(lane.clone(), usize::MAX);
             }

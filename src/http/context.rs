@@ -26,8 +26,8 @@ use super::transport::response::HttpResponse;
 use super::transport::service::{Reply, SendResult, Ticket};
 use super::wait_for::WaitFor;
 use crate::error::Result;
-use crate::model::TaskId;
 use crate::model::json::Object;
+use crate::model::{LaneName, TaskId};
 use crate::store::Store;
 use crate::workspace::{Config, Fingerprints};
 
@@ -43,13 +43,13 @@ pub(crate) struct RouteRules {
     /// Whether a route may choose what runs, with which rights and limits.
     pub programs: bool,
     /// The dispatcher's own check of a lane's route.
-    pub check: fn(&Config, &str, &Value) -> Result<()>,
+    pub check: fn(&Config, &LaneName, &Value) -> Result<()>,
     /// Records trust in a change of routes.json, from the routes before and after it, so that a dispatcher does
     /// not ask about a change that an authorized client has made.
     pub agree: AgreeToRoutes,
     /// Returns the reason why a change of a lane's route, from one (null for none) to another, chooses what runs;
     /// `None` if it does not.
-    pub restricted_change: fn(&Config, &str, &Value, &Value) -> Result<Option<String>>,
+    pub restricted_change: fn(&Config, &LaneName, &Value, &Value) -> Result<Option<String>>,
 }
 
 /// The state of a server.

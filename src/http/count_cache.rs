@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::model::TaskText;
+use crate::model::{LaneName, TaskText};
 use crate::store::Store;
 
 /// Tasks by lane and state.
-pub(super) type Counts = BTreeMap<String, BTreeMap<String, u64>>;
+pub(super) type Counts = BTreeMap<LaneName, BTreeMap<String, u64>>;
 
 /// A count that took longer than this is reused for a while even if the store has changed.
 const SLOW_COUNT: Duration = Duration::from_millis(50);
@@ -46,7 +46,7 @@ impl CountCache {
         }
         let at = Instant::now();
         let mut counts = Counts::new();
-        let place = |task: &TaskText<'_>| (task.spec.lane.decode().into_owned(), task.state().into_owned());
+        let place = |task: &TaskText<'_>| (task.spec.lane_name(), task.state().into_owned());
         store.scan_names(&store.task_names()?, place, &mut |_, place| {
             if let Ok((lane, state)) = place {
                 *counts.entry(lane).or_default().entry(state).or_default() += 1;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::model::{TaskId, Time};
+use crate::model::{LaneName, TaskId, Time};
 use crate::store::{FeedCursor, FeedEntry, Store};
 
 /// Upper bounds of the histograms for requests, and for tasks, in seconds.
@@ -60,10 +60,10 @@ struct Counters {
     requests: BTreeMap<(&'static str, &'static str, u16), u64>,
     latency: BTreeMap<&'static str, Histogram>,
     cursor: FeedCursor,
-    submitted: BTreeMap<String, u64>,
-    claims: BTreeMap<String, u64>,
-    expired: BTreeMap<String, u64>,
-    ended: BTreeMap<(String, &'static str), u64>,
+    submitted: BTreeMap<LaneName, u64>,
+    claims: BTreeMap<LaneName, u64>,
+    expired: BTreeMap<LaneName, u64>,
+    ended: BTreeMap<(LaneName, &'static str), u64>,
     wait: Histogram,
     run: Histogram,
     open: HashMap<TaskId, TaskTimes>,
@@ -164,10 +164,10 @@ impl Counters {
 
 impl Counters {
     fn write(&self, out: &mut String) {
-        let by_lane = |out: &mut String, name: &str, about: &str, counts: &BTreeMap<String, u64>| {
+        let by_lane = |out: &mut String, name: &str, about: &str, counts: &BTreeMap<LaneName, u64>| {
             write_help(out, name, "counter", about);
             for (lane, n) in counts {
-                let _ = writeln!(out, "{name}{{lane=\"{}\"}} {n}", label(lane));
+                let _ = writeln!(out, "{name}{{lane=\"{}\"}} {n}", label(lane.as_str()));
             }
         };
         by_lane(out, "lanes_submitted_total", "Tasks submitted.", &self.submitted);
@@ -180,7 +180,11 @@ impl Counters {
         );
         write_help(out, "lanes_ended_total", "counter", "Tasks that ended, by outcome.");
         for ((lane, outcome), n) in &self.ended {
-            let _ = writeln!(out, "lanes_ended_total{{lane=\"{}\",outcome=\"{outcome}\"}} {n}", label(lane));
+            let _ = writeln!(
+                out,
+                "lanes_ended_total{{lane=\"{}\",outcome=\"{outcome}\"}} {n}",
+                label(lane.as_str())
+            );
         }
         write_help(
             out,

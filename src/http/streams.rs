@@ -139,7 +139,7 @@ impl StreamContext<'_> {
                     break;
                 }
                 last = entry.seq;
-                if lane.as_ref().is_none_or(|lane| *lane == entry.lane) {
+                if lane.as_ref().is_none_or(|lane| entry.lane == lane.as_str()) {
                     piece.push_str(&event_text(entry.seq, entry.to_object()));
                 }
             }

@@ -16,8 +16,8 @@ use super::transport::catch_panic::catch_panic;
 use super::transport::response::HttpResponse;
 use super::wait_for::{WaitFor, group};
 use crate::error::Result;
-use crate::model::Time;
 use crate::model::json::Object;
+use crate::model::{LaneName, Time};
 use crate::store::{Registration, Store, WorkerInfo};
 
 /// The interval at which some requests are checked although no change concerns them.
@@ -49,7 +49,7 @@ pub(super) struct Watcher<'a> {
     inbox: Receiver<WatcherSignal>,
     reader: ChangeReader,
     /// When the next task becomes claimable by the clock, for each lane that is waited for.
-    due: BTreeMap<String, Option<Time>>,
+    due: BTreeMap<LaneName, Option<Time>>,
     /// The earliest time of the next alarm.
     alarm_after: Instant,
     next_slow_check: Instant,
@@ -57,7 +57,7 @@ pub(super) struct Watcher<'a> {
     checked_up_to: u64,
     streams: StreamTimers,
     /// The lanes that are waited for, as other programs see them.
-    registration: Option<(BTreeSet<String>, Registration)>,
+    registration: Option<(BTreeSet<LaneName>, Registration)>,
 }
 
 impl<'a> Watcher<'a> {
@@ -261,7 +261,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Returns the lanes that are waited for.
-    fn lanes(&self) -> BTreeSet<String> {
+    fn lanes(&self) -> BTreeSet<LaneName> {
         let mut lanes = BTreeSet::new();
         self.polls.visit(|_, request| {
             for lane in request.wait.query().into_iter().flat_map(|query| &query.lanes) {
@@ -275,7 +275,7 @@ impl<'a> Watcher<'a> {
 
     /// Shows other programs for which lanes requests wait.
     fn update_registration(&mut self) {
-        let lanes: BTreeSet<String> = self.due.keys().cloned().collect();
+        let lanes: BTreeSet<LaneName> = self.due.keys().cloned().collect();
         if self.registration.as_ref().map(|(shown, _)| shown).unwrap_or(&BTreeSet::new()) == &lanes {
             return;
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::claim_state::ClaimState;
 use super::id::{ClaimToken, TaskId};
+use super::lane::LaneName;
 use super::sha256::Sha256;
 use super::task::{FailureClass, Status, Task};
 use super::time::Time;
@@ -94,7 +95,7 @@ pub enum Refusal {
         /// The id of the task.
         id: TaskId,
         /// The lane.
-        lane: String,
+        lane: LaneName,
         /// The time of the pause.
         since: Time,
     },
@@ -217,7 +218,7 @@ impl Refusal {
             Self::ClaimEnded { .. } => "claim it again, or answer a queued task without --claim-token",
             Self::Claimed { .. } => "release or cancel it first",
             Self::LanePaused { lane, .. } => {
-                return Some(format!("run `lanes resume {}` to reopen it", shell_word(lane)));
+                return Some(format!("run `lanes resume {}` to reopen it", shell_word(lane.as_str())));
             }
             Self::RequestUnusable { fault, .. } => match fault {
                 RequestFault::Missing => "restore the file, or cancel the task",
@@ -265,7 +266,11 @@ impl fmt::Display for Refusal {
                 write!(f, "cannot claim {id}; {attempt} of {max_attempts} attempts are spent")
             }
             Self::LanePaused { id, lane, since } => {
-                write!(f, "cannot claim {id}; lane {} has been paused since {since}", printable(lane))
+                write!(
+                    f,
+                    "cannot claim {id}; lane {} has been paused since {since}",
+                    printable(lane.as_str())
+                )
             }
             Self::RequestUnusable { id, path, expected, fault } => {
                 write!(f, "the request of {id} ")?;

@@ -11,6 +11,7 @@ use super::duration::StoredDuration;
 use super::json::Object;
 use super::json::raw::{Raw, RawString};
 
+use super::lane::LaneName;
 use super::sha256::Sha256;
 use super::time::Time;
 use reader::{Members, key};
@@ -25,7 +26,7 @@ pub struct SupportingPath {
 }
 
 /// The specification of a task. Everything else in a [`Task`](super::Task) describes its progress.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TaskSpec {
     /// The id of the workspace it belongs to.
     pub workspace_id: String,
@@ -34,7 +35,7 @@ pub struct TaskSpec {
     /// The name of the submitter.
     pub source_agent: String,
     /// The lane.
-    pub lane: String,
+    pub lane: LaneName,
     /// Absolute path of the workspace.
     pub workspace_root: String,
     /// The absolute path of the directory to work in, if it is not the workspace.
@@ -93,10 +94,10 @@ pub struct NewTask {
 impl NewTask {
     /// Makes a task in `lane` whose whole request is `text`. Everything else has its default, which is
     /// empty for the workspace.
-    pub fn prompt(lane: impl Into<String>, text: impl Into<String>) -> Self {
+    pub fn prompt(lane: impl Into<LaneName>, text: impl Into<String>) -> Self {
         let (lane, prompt) = (lane.into(), text.into());
         let request = NewRequest::Text(prompt.clone());
-        let spec = TaskSpec { correlation_id: lane.clone(), lane, prompt, ..TaskSpec::default() };
+        let spec = TaskSpec { correlation_id: lane.to_string(), prompt, ..TaskSpec::new(lane) };
         Self { spec, request, response_path: None, not_before: None }
     }
 
@@ -208,6 +209,11 @@ impl<'a> SpecText<'a> {
         }
     }
 
+    /// Returns the name of the lane.
+    pub fn lane_name(&self) -> LaneName {
+        LaneName::stored(self.lane.decode())
+    }
+
     /// Returns the specification. Additional data of other programs about supporting files goes into `extra`.
     pub(super) fn to_spec(&self, extra: &mut Object) -> TaskSpec {
         let mut supporting_paths = Vec::new();
@@ -225,7 +231,7 @@ impl<'a> SpecText<'a> {
             workspace_id: self.workspace_id.decode().into_owned(),
             correlation_id: self.correlation_id.decode().into_owned(),
             source_agent: self.source_agent.decode().into_owned(),
-            lane: self.lane.decode().into_owned(),
+            lane: self.lane_name(),
             workspace_root: self.workspace_root.decode().into_owned(),
             worktree_path: optional(self.worktree_path),
             expected_branch: optional(self.expected_branch),
@@ -244,6 +250,29 @@ impl<'a> SpecText<'a> {
 }
 
 impl TaskSpec {
+    /// Makes a specification with nothing but a lane.
+    pub fn new(lane: impl Into<LaneName>) -> Self {
+        Self {
+            workspace_id: String::new(),
+            correlation_id: String::new(),
+            source_agent: String::new(),
+            lane: lane.into(),
+            workspace_root: String::new(),
+            worktree_path: None,
+            expected_branch: None,
+            supporting_paths: Vec::new(),
+            prompt: String::new(),
+            metadata: Object::new(),
+            priority: 0,
+            max_attempts: None,
+            key: None,
+            name: None,
+            labels: Vec::new(),
+            timeout: None,
+            retry_of: None,
+        }
+    }
+
     /// Writes the fields into an object, with the additional data about supporting files from `extra`.
     pub(super) fn write(&self, object: &mut Object) {
         if !object.contains_key("supporting_paths") {
@@ -256,7 +285,7 @@ impl TaskSpec {
         put("workspace_id", self.workspace_id.clone().into());
         put("correlation_id", self.correlation_id.clone().into());
         put("source_agent", self.source_agent.clone().into());
-        put("lane", self.lane.clone().into());
+        put("lane", (&self.lane).into());
         put("workspace_root", self.workspace_root.clone().into());
         put("worktree_path", self.worktree_path.clone().into());
         put("expected_branch", self.expected_branch.clone().into());
@@ -294,7 +323,7 @@ mod tests {
     #[test]
     fn every_field_is_written_and_listed_with_its_type() {
         let mut object = Object::new();
-        TaskSpec::default().write(&mut object);
+        TaskSpec::new(LaneName::stored("l")).write(&mut object);
         let written: Vec<&str> = object.keys().map(String::as_str).collect();
         assert_eq!(written, SPEC_FIELDS.map(|(key, _)| key), "the keys of SPEC_FIELDS, sorted");
         for (key, kind) in SPEC_FIELDS {
@@ -319,7 +348,7 @@ mod tests {
             workspace_id: "w".to_string(),
             correlation_id: "c".to_string(),
             source_agent: "s".to_string(),
-            lane: "l".to_string(),
+            lane: LaneName::stored("l"),
             workspace_root: "/w".to_string(),
             worktree_path: Some("/t".to_string()),
             expected_branch: Some("b".to_string()),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::id::ClaimToken;
 use super::json::Object;
+use super::lane::LaneName;
 use super::refusal::{Refusal, RequestFault};
 use super::response::{Response, ResponseStatus, Verdict};
 use super::sha256::Sha256;
@@ -157,7 +158,7 @@ pub enum Command {
     /// Move the task to another lane.
     Move {
         /// The new lane.
-        lane: String,
+        lane: LaneName,
     },
     /// Record in a failed task that another task retries it.
     Retried {

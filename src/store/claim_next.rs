@@ -12,21 +12,21 @@ use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::TransitionContext;
 use crate::model::{
-    ClaimToken, Command, Effect, Filter, Refusal, RequestCheck, Status, Task, TaskId, json, limits,
+    ClaimToken, Command, Effect, Filter, LaneName, Refusal, RequestCheck, Status, Task, TaskId, json, limits,
 };
 
 /// Which tasks a worker is ready to take.
 #[derive(Clone, Debug)]
 pub struct LaneQuery {
     /// The lanes, in the order in which they are searched.
-    pub lanes: Vec<String>,
+    pub lanes: Vec<LaneName>,
     /// Which of their tasks match.
     pub filter: Filter,
 }
 
 impl LaneQuery {
     /// Makes a query for any task in `lane`.
-    pub fn lane(lane: impl Into<String>) -> Self {
+    pub fn lane(lane: impl Into<LaneName>) -> Self {
         Self { lanes: vec![lane.into()], filter: Filter::default() }
     }
 }
@@ -59,7 +59,7 @@ enum CandidateOutcome {
 const MAX_BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// Tries one candidate of a lane.
-type TryCandidate<'a> = dyn Fn(&TaskId, &IndexEntry, &str) -> Result<CandidateOutcome> + 'a;
+type TryCandidate<'a> = dyn Fn(&TaskId, &IndexEntry, &LaneName) -> Result<CandidateOutcome> + 'a;
 
 impl Store {
     /// Claims the first matching task in one step: of two callers at the same time, each gets a different
@@ -132,14 +132,14 @@ impl Store {
         attempt: &TryCandidate<'_>,
     ) -> Result<Option<Task>> {
         let paused = self.paused()?;
-        let lanes: Vec<&String> = query.lanes.iter().filter(|lane| !paused.contains_key(*lane)).collect();
+        let lanes: Vec<&LaneName> = query.lanes.iter().filter(|lane| !paused.contains_key(*lane)).collect();
         self.with_index(|index| self.find_in_lanes(index, &lanes, query, writes, attempt))
     }
 
     fn find_in_lanes(
         &self,
         index: &Index<'_>,
-        lanes: &[&String],
+        lanes: &[&LaneName],
         query: &LaneQuery,
         writes: bool,
         attempt: &TryCandidate<'_>,
@@ -197,7 +197,7 @@ impl Store {
 
     /// Repairs the index when the count of a lane differs from the number of tasks `seen` in it: a chunk that
     /// somebody removed leaves no other trace. Returns whether it was repaired.
-    fn heal_miscounted(&self, index: &Index<'_>, seen: &[(&String, u64)]) -> Result<bool> {
+    fn heal_miscounted(&self, index: &Index<'_>, seen: &[(&LaneName, u64)]) -> Result<bool> {
         for (lane, count) in seen {
             if let Some(sets) = index.existing_lane(lane)?
                 && sets.count()? != *count
@@ -225,7 +225,7 @@ impl Store {
     }
 
     /// Brings the index of a lane up to date, taking the lock only if there is something to do.
-    pub(super) fn refresh(&self, index: &Index<'_>, lane: &str) -> Result<u64> {
+    pub(super) fn refresh(&self, index: &Index<'_>, lane: &LaneName) -> Result<u64> {
         let now = self.now();
         let usable = index.usable()?;
         if let Some(state) = usable
@@ -243,7 +243,7 @@ impl Store {
     fn find_in_lane(
         &self,
         index: &Index<'_>,
-        lane: &str,
+        lane: &LaneName,
         query: &LaneQuery,
         attempt: &TryCandidate<'_>,
         seen: &mut u64,
@@ -280,7 +280,7 @@ impl Store {
         }
     }
 
-    fn correct(&self, index: &Index<'_>, lane: &str, stale: &[IndexEntry]) -> Result<()> {
+    fn correct(&self, index: &Index<'_>, lane: &LaneName, stale: &[IndexEntry]) -> Result<()> {
         if stale.is_empty() {
             return Ok(());
         }
@@ -304,7 +304,7 @@ impl Store {
 
     /// Checks that the claimed tasks of a lane are still claimed: another implementation changes them without
     /// updating our index. Returns whether the index was corrected.
-    fn recheck_held(&self, index: &Index<'_>, lane: &str) -> Result<bool> {
+    fn recheck_held(&self, index: &Index<'_>, lane: &LaneName) -> Result<bool> {
         let Some(sets) = index.existing_lane(lane)? else {
             return Ok(false);
         };
@@ -313,7 +313,7 @@ impl Store {
         sets.held.visit(|entry| {
             let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             let as_noted = task.as_ref().is_some_and(|task| {
-                task.spec.lane == lane
+                task.spec.lane == *lane
                     && matches!(&task.status, Status::Claimed(claim)
                         if claim.lease_expires_at.micros() == entry.key)
             });
@@ -349,10 +349,10 @@ impl Store {
         &self,
         query: &LaneQuery,
         entry: &IndexEntry,
-        lane: &str,
+        lane: &LaneName,
         task: &Task,
     ) -> CandidateOutcome {
-        if task.spec.lane != lane || task.rank() != entry.rank {
+        if task.spec.lane != *lane || task.rank() != entry.rank {
             return CandidateOutcome::Stale;
         }
         match task.availability(&self.now()) {
@@ -372,7 +372,7 @@ impl Store {
         query: &LaneQuery,
         id: &TaskId,
         entry: &IndexEntry,
-        lane: &str,
+        lane: &LaneName,
         request: &ClaimRequest<'_>,
     ) -> Result<CandidateOutcome> {
         let dir = match candidate(self.layout.task(id))? {

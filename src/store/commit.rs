@@ -147,7 +147,7 @@ impl Store {
             None if large => atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE),
             None => Ok(()),
         };
-        self.ring(&[&task.spec.lane, &loaded.task.spec.lane]);
+        self.ring([&task.spec.lane, &loaded.task.spec.lane]);
         Ok(Some(task))
     }
 

@@ -13,6 +13,7 @@ use super::bounded_file::FileContent;
 use super::json_file::{Edit, JsonFile, cannot_be_read};
 use super::layout;
 use crate::error::{Error, Result, printable};
+use crate::model::LaneName;
 use crate::model::json::Object;
 use crate::model::task::object;
 
@@ -109,9 +110,9 @@ impl Store {
     /// # Errors
     /// The error of `change`, `Corrupt`, `Config`, `Locked`, `Io`; each with nothing written.
     pub fn change_routes(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
-        let lanes: Vec<String> = ROUTES.change(self, |routes| {
+        let lanes: Vec<LaneName> = ROUTES.change(self, |routes| {
             change(routes)?;
-            Ok(Edit::Write(routes.keys().cloned().collect()))
+            Ok(Edit::Write(routes.keys().map(LaneName::stored).collect()))
         })?;
         self.wake_waiters(&lanes);
         Ok(())

@@ -15,7 +15,7 @@ use super::history::open_read;
 use super::layout::FEED;
 use crate::error::{Error, Result};
 use crate::model::json::raw::read_object;
-use crate::model::{Event, Task, TaskId, Time, json};
+use crate::model::{Event, LaneName, Task, TaskId, Time, json};
 
 /// One change of the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub struct FeedEntry {
     /// The task that changed.
     pub task_id: TaskId,
     /// The lane of the task after the change.
-    pub lane: String,
+    pub lane: LaneName,
     /// The event that was recorded.
     pub event: Event,
 }
@@ -36,7 +36,7 @@ impl FeedEntry {
         let mut object = self.event.to_object();
         object.insert("seq".into(), self.seq.into());
         object.insert("task_id".into(), self.task_id.as_str().into());
-        object.insert("lane".into(), self.lane.clone().into());
+        object.insert("lane".into(), (&self.lane).into());
         object
     }
 
@@ -52,7 +52,7 @@ impl FeedEntry {
             Some(Self {
                 seq: seq?,
                 task_id: TaskId::parse(&task_id?.decode()).ok()?,
-                lane: lane?.decode().into_owned(),
+                lane: LaneName::stored(lane?.decode()),
                 event: Event::from_raw(raw)?,
             })
         })

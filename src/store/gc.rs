@@ -176,7 +176,7 @@ impl Store {
             }
             if let Some(ended) = ended_at(&task)
                 && ended <= cutoff
-                && plan.lane.as_ref().is_none_or(|lane| *lane == task.spec.lane)
+                && plan.lane.as_ref().is_none_or(|lane| task.spec.lane == lane.as_str())
             {
                 let correlation = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
                 let Task { id, spec: TaskSpec { retry_of, .. }, created_at: created, .. } = task;

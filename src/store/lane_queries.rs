@@ -6,14 +6,14 @@ use std::ops::ControlFlow;
 use super::index::Index;
 use super::{Store, cannot_write, earlier, feed};
 use crate::error::{ErrorKind, Result};
-use crate::model::{Status, Task, TaskId, Time};
+use crate::model::{LaneName, Status, Task, TaskId, Time};
 
 /// How much of the end of the feed counts as the latest changes, in bytes.
 const RECENT_FEED_BYTES: u64 = 64 * 1024;
 
 impl Store {
     /// Returns when the next task of these lanes comes due, by the wall clock.
-    pub fn next_due(&self, lanes: &[String]) -> Option<Time> {
+    pub fn next_due(&self, lanes: &[LaneName]) -> Option<Time> {
         let next = |index: &Index<'_>| {
             lanes.iter().try_fold(None, |next, lane| Ok(earlier(next, index.next_due(lane)?)))
         };
@@ -24,8 +24,8 @@ impl Store {
     ///
     /// # Errors
     /// `Io`, `Locked`.
-    pub fn lane_is_served(&self, lane: &str) -> Result<bool> {
-        if self.live_workers()?.iter().any(|worker| worker.lanes.iter().any(|served| served == lane)) {
+    pub fn lane_is_served(&self, lane: &LaneName) -> Result<bool> {
+        if self.live_workers()?.iter().any(|worker| worker.lanes.contains(lane)) {
             return Ok(true);
         }
         self.lane_has_live_claim(lane)
@@ -35,14 +35,14 @@ impl Store {
     ///
     /// # Errors
     /// `Io`, `Locked`.
-    pub fn lane_has_live_claim(&self, lane: &str) -> Result<bool> {
+    pub fn lane_has_live_claim(&self, lane: &LaneName) -> Result<bool> {
         let now = self.now();
         self.with_index(|index| {
             let mut found = false;
             if let Some(sets) = index.existing_lane(lane)? {
                 sets.held.visit(|entry| {
                     let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
-                    found = task.is_some_and(|task| task.spec.lane == lane && task.lease_is_live(&now));
+                    found = task.is_some_and(|task| task.spec.lane == *lane && task.lease_is_live(&now));
                     Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                 })?;
             }
@@ -94,8 +94,8 @@ impl Store {
     }
 
     /// Returns the lanes of the tasks that changed last.
-    pub fn recent_lanes(&self) -> BTreeSet<String> {
-        let mut lanes: BTreeSet<String> = self.latest().into_iter().map(|entry| entry.lane).collect();
+    pub fn recent_lanes(&self) -> BTreeSet<LaneName> {
+        let mut lanes: BTreeSet<LaneName> = self.latest().into_iter().map(|entry| entry.lane).collect();
         let index = Index::open(&self.layout);
         for id in index.and_then(|index| index.one_of_each_lane()).unwrap_or_default() {
             let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
@@ -125,7 +125,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`, `Locked`.
-    pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
+    pub fn lane_has_tasks(&self, lane: &LaneName) -> Result<bool> {
         self.with_index(|index| {
             self.ensure_index(index)?;
             Ok(index.existing_lane(lane)?.is_some())
@@ -137,7 +137,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`, `Locked`.
-    pub fn queue_depth(&self, lane: &str) -> Result<u64> {
+    pub fn queue_depth(&self, lane: &LaneName) -> Result<u64> {
         self.with_index(|index| match self.refresh(index, lane) {
             Err(error) if cannot_write(&error) => index.depth(lane, &self.now()),
             refreshed => refreshed.and_then(|_| index.depth(lane, &self.now())),
@@ -148,7 +148,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`, `Locked` when the index must be brought up to date first and cannot be.
-    pub fn lanes_with_ready_tasks(&self) -> Result<BTreeMap<String, u64>> {
+    pub fn lanes_with_ready_tasks(&self) -> Result<BTreeMap<LaneName, u64>> {
         let index = Index::open(&self.layout)?;
         if index.usable()?.is_none() {
             index.ensure(&self.lock_store()?)?;
@@ -167,7 +167,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`, `Locked`.
-    pub fn held_tasks(&self, lane: &str, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
+    pub fn held_tasks(&self, lane: &LaneName, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
         let index = Index::open(&self.layout)?;
         if index.usable()?.is_none() {
             index.ensure(&self.lock_store()?)?;

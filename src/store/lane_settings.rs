@@ -8,9 +8,9 @@ use super::Store;
 use super::json_file::{Decoded, Edit, JsonFile, admit_any, cannot_be_read};
 use super::layout::{BOARD, LANES};
 use crate::error::{Error, Result};
-use crate::model::Time;
 use crate::model::json::Object;
 use crate::model::task::object;
+use crate::model::{LaneName, Time};
 
 /// The pause of a lane: no task of it is handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Pause {
     pub reason: Option<String>,
 }
 
-const PAUSES: JsonFile<BTreeMap<String, Pause>> = JsonFile {
+const PAUSES: JsonFile<BTreeMap<LaneName, Pause>> = JsonFile {
     name: LANES,
     max_bytes: 16 * 1024 * 1024,
     admit: admit_any,
@@ -35,7 +35,7 @@ const PAUSES: JsonFile<BTreeMap<String, Pause>> = JsonFile {
 /// The one key of lanes.json.
 const PAUSED: &str = "paused";
 
-fn decode_pauses(file: Object) -> Decoded<BTreeMap<String, Pause>> {
+fn decode_pauses(file: Object) -> Decoded<BTreeMap<LaneName, Pause>> {
     let lanes = file.get(PAUSED).and_then(Value::as_object).ok_or("'paused' is not an object")?;
     let pause = |entry: &Value| -> Decoded<Pause> {
         let since = entry.get("since").and_then(Value::as_str).ok_or("'since' is not a text")?;
@@ -43,13 +43,13 @@ fn decode_pauses(file: Object) -> Decoded<BTreeMap<String, Pause>> {
         let reason = entry.get("reason").and_then(Value::as_str).map(str::to_string);
         Ok(Pause { since, reason })
     };
-    lanes.iter().map(|(lane, entry)| Ok((lane.clone(), pause(entry)?))).collect()
+    lanes.iter().map(|(lane, entry)| Ok((LaneName::stored(lane), pause(entry)?))).collect()
 }
 
-fn encode_pauses(paused: BTreeMap<String, Pause>) -> Object {
+fn encode_pauses(paused: BTreeMap<LaneName, Pause>) -> Object {
     let entry =
         |pause: Pause| object([("since", pause.since.to_string().into()), ("reason", pause.reason.into())]);
-    let lanes: Object = paused.into_iter().map(|(lane, pause)| (lane, entry(pause).into())).collect();
+    let lanes: Object = paused.into_iter().map(|(lane, pause)| (lane.into(), entry(pause).into())).collect();
     object([(PAUSED, lanes.into())])
 }
 
@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when lanes.json cannot be read, so that nothing is claimed from a lane that may be paused; `Io`.
-    pub fn paused(&self) -> Result<BTreeMap<String, Pause>> {
+    pub fn paused(&self) -> Result<BTreeMap<LaneName, Pause>> {
         PAUSES.read(self)
     }
 
@@ -84,12 +84,12 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when lanes.json cannot be read, `Config`, `Locked`, `Io`; each with nothing changed.
-    pub fn pause(&self, lane: &str, reason: Option<&str>) -> Result<bool> {
+    pub fn pause(&self, lane: &LaneName, reason: Option<&str>) -> Result<bool> {
         let since = self.now().wall;
         self.change_pause(lane, |paused| {
             let is_new = !paused.contains_key(lane);
             if is_new {
-                paused.insert(lane.to_string(), Pause { since, reason: reason.map(str::to_string) });
+                paused.insert(lane.clone(), Pause { since, reason: reason.map(str::to_string) });
             }
             is_new
         })
@@ -99,20 +99,20 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::pause`].
-    pub fn resume(&self, lane: &str) -> Result<bool> {
+    pub fn resume(&self, lane: &LaneName) -> Result<bool> {
         self.change_pause(lane, |paused| paused.remove(lane).is_some())
     }
 
     fn change_pause(
         &self,
-        lane: &str,
-        change: impl FnOnce(&mut BTreeMap<String, Pause>) -> bool,
+        lane: &LaneName,
+        change: impl FnOnce(&mut BTreeMap<LaneName, Pause>) -> bool,
     ) -> Result<bool> {
         let changed = PAUSES.change(self, |paused| match change(paused) {
             true => Ok(Edit::Write(true)),
             false => Ok(Edit::Keep(false)),
         })?;
-        self.ring(&[lane]);
+        self.ring([lane]);
         Ok(changed)
     }
 

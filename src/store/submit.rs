@@ -120,7 +120,7 @@ impl Store {
         };
         self.sync_new(&[&submitted.task])?;
         if !submitted.existing {
-            self.ring(&[&submitted.task.spec.lane]);
+            self.ring([&submitted.task.spec.lane]);
         }
         Ok(submitted)
     }
@@ -317,21 +317,20 @@ pub(super) fn content_fingerprint(new: &NewTask) -> Sha256 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TaskSpec;
+    use crate::model::{LaneName, TaskSpec};
 
     fn fingerprint(metadata: json::Object) -> Sha256 {
         let spec = TaskSpec {
             workspace_id: "w".into(),
             correlation_id: "c".into(),
             source_agent: "test".into(),
-            lane: "l".into(),
             workspace_root: "/w".into(),
             expected_branch: Some("main".into()),
             prompt: "do it".into(),
             metadata,
-            ..TaskSpec::default()
+            ..TaskSpec::new(LaneName::stored("l"))
         };
-        content_fingerprint(&NewTask { spec, ..NewTask::prompt("l", "do it") })
+        content_fingerprint(&NewTask { spec, ..NewTask::prompt(LaneName::stored("l"), "do it") })
     }
 
     #[test]

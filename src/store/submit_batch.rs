@@ -15,7 +15,7 @@ use super::index::Index;
 use super::submit::{PreparedTask, content_fingerprint, is_id_taken};
 use super::{Store, Submitted, write_format};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{NewTask, Task, Time};
+use crate::model::{LaneName, NewTask, Task, Time};
 
 /// How many tasks are synced together. Each keeps up to four files open meanwhile, and two groups are open at
 /// a time: fewer than 256 files, the lowest usual limit of a process.
@@ -115,7 +115,7 @@ impl Store {
                 *item = Err(error);
             }
         }
-        let mut lanes: Vec<String> = Vec::new();
+        let mut lanes: Vec<LaneName> = Vec::new();
         let mut results: Vec<Result<Submitted>> = Vec::with_capacity(in_hand.len());
         // New tasks that no correlation leads to yet, because a later one of the group was to replace them.
         let mut passed_over: BTreeMap<String, Task> = BTreeMap::new();
@@ -148,7 +148,7 @@ impl Store {
         }
         let added: Vec<&Task> = results.iter().flatten().map(|submitted| &submitted.task).collect();
         let synced = self.sync_new(&added);
-        self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
+        self.ring(&lanes);
         if let Err(error) = synced {
             // They exist, but may not survive a power cut.
             for result in results.iter_mut().filter(|result| result.is_ok()) {

@@ -16,7 +16,7 @@ use super::layout::WORKERS;
 use super::{Store, atomic, bounded_file, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::task::object;
-use crate::model::{ClaimToken, Time, json};
+use crate::model::{ClaimToken, LaneName, Time, json};
 
 /// The kind of workers whose registrations outlive them, because their tasks must be recovered.
 pub(crate) const DISPATCHER: &str = "dispatcher";
@@ -31,7 +31,7 @@ pub struct WorkerInfo {
     /// Its process id.
     pub pid: u32,
     /// The lanes it serves.
-    pub lanes: Vec<String>,
+    pub lanes: Vec<LaneName>,
     /// The filter for its tasks; empty for all.
     pub filter: String,
     /// When it was registered.
@@ -64,11 +64,13 @@ impl WorkerInfo {
 
     /// Returns the vendors that a dispatcher uses for a lane, each with the model for a task of `class`, if
     /// one is named.
-    pub fn vendors_for_lane(&self, lane: &str, class: Option<&str>) -> Vec<(String, Option<String>)> {
+    pub fn vendors_for_lane(&self, lane: &LaneName, class: Option<&str>) -> Vec<(String, Option<String>)> {
         let serves = self.data.get("serves").and_then(Value::as_array);
         let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
-        let serving =
-            serves.into_iter().flatten().filter(|entry| text(entry, "lane").as_deref() == Some(lane));
+        let serving = serves
+            .into_iter()
+            .flatten()
+            .filter(|entry| text(entry, "lane").as_deref() == Some(lane.as_str()));
         let model = |entry: &Value| {
             let by_class = class.and_then(|class| text(entry.get("model_classes")?, class));
             by_class.or_else(|| text(entry, "model"))
@@ -83,7 +85,7 @@ impl WorkerInfo {
             kind: text("kind")?,
             owner: text("owner")?,
             pid: u32::try_from(object.get("pid")?.as_u64()?).ok()?,
-            lanes: lanes.iter().filter_map(|lane| lane.as_str().map(str::to_string)).collect(),
+            lanes: lanes.iter().filter_map(|lane| lane.as_str().map(LaneName::stored)).collect(),
             filter: text("match").unwrap_or_default(),
             since: Time::parse(&text("since")?).ok()?,
             data: object.get("data").and_then(Value::as_object).cloned().unwrap_or_default(),

@@ -13,6 +13,7 @@ use super::trust::is_in_repository;
 use super::yaml;
 use super::yaml::MappingReader;
 use crate::error::{Error, ErrorKind, Result, printable};
+use crate::model::LaneName;
 
 const CONFIG_FILE: TextFile = TextFile {
     name: "config file",
@@ -45,7 +46,7 @@ pub struct Config {
     /// The branch on which workers work, unless a task sets another one.
     pub expected_branch: Option<String>,
     /// The described lanes: name → description, which may be empty.
-    pub lanes: BTreeMap<String, String>,
+    pub lanes: BTreeMap<LaneName, String>,
     /// The `dispatch` section as it was written, for the dispatcher to read.
     pub dispatch: Option<serde_yaml::Value>,
     /// Warnings for the user, such as unknown keys.
@@ -181,17 +182,20 @@ impl Config {
     }
 }
 
-/// Reads the lanes and their descriptions; descriptions are for people, so any kind of value is accepted.
-fn lanes(fields: &mut MappingReader) -> Result<BTreeMap<String, String>> {
+/// Reads the lanes and their descriptions. The names may be those of another implementation; descriptions are for people, so any kind of value is accepted.
+fn lanes(fields: &mut MappingReader) -> Result<BTreeMap<LaneName, String>> {
     let describe = |value: Value| match value {
         Value::Null => String::new(),
         other => yaml::scalar_text(&other).unwrap_or_else(|| other.to_string()),
     };
     let lanes = fields.mapping("lanes")?.into_iter();
     Ok(lanes
-        .map(|(name, value)| match value {
-            Value::Object(mut details) => (name, describe(details.remove("description").unwrap_or_default())),
-            other => (name, describe(other)),
+        .map(|(name, value)| {
+            let description = match value {
+                Value::Object(mut details) => describe(details.remove("description").unwrap_or_default()),
+                other => describe(other),
+            };
+            (LaneName::stored(name), description)
         })
         .collect())
 }

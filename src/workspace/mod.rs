@@ -23,7 +23,6 @@ mod trust;
 mod why;
 mod yaml;
 
-pub(crate) use crate::model::check_lane;
 pub(crate) use crate::model::limits::MAX_PROMPT_ONLY;
 pub(crate) use crate::model::limits::key as check_key;
 pub use base_dir::BaseDir;

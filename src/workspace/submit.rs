@@ -12,7 +12,7 @@ use super::yaml::{MappingReader, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
-use crate::model::{NewRequest, NewTask, SupportingPath, TaskSpec, Time, check_lane, json};
+use crate::model::{LaneName, NewRequest, NewTask, SupportingPath, TaskSpec, Time, json};
 
 /// The longest prompt, in bytes, that is copied to task.json when the prompt is the whole request.
 const MAX_COPIED_PROMPT: usize = 16 * 1024;
@@ -113,11 +113,10 @@ fn check(
     let source_agent = not_blank(asked.source_agent.as_deref()).unwrap_or("orchestrator").to_string();
     let correlation_id = not_blank(asked.correlation_id.as_deref()).or(not_blank(stem)).map(str::to_string);
 
-    let lane = asked.lane.ok_or_else(|| {
+    let lane = LaneName::new(asked.lane.ok_or_else(|| {
         Error::invalid("a submit needs a lane").with_hint("give --lane NAME, or `lane:` in the task file")
-    })?;
-    check_lane(&lane)?;
-    let correlation_id = correlation_id.unwrap_or_else(|| lane.clone());
+    })?)?;
+    let correlation_id = correlation_id.unwrap_or_else(|| lane.to_string());
     let expected_branch = asked.branch.or_else(|| config.expected_branch.clone());
     limits::short_text("the correlation id", &correlation_id)?;
     limits::short_text("the source agent", &source_agent)?;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::error::{Result, shell_word};
 use crate::model::task::Availability;
 use crate::model::{
-    Claim, Cooldown, CooldownCause, FailureClass, RequestCheck, Status, Task, Time, cooldown,
+    Claim, Cooldown, CooldownCause, FailureClass, LaneName, RequestCheck, Status, Task, Time, cooldown,
 };
 use crate::store::{DISPATCHER, Store};
 
@@ -78,7 +78,7 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
             format!(
                 "lane {lane} has been paused since {}{why}; run `lanes resume {}` to reopen it",
                 pause.since,
-                shell_word(lane)
+                shell_word(lane.as_str())
             ),
         );
     }
@@ -122,10 +122,10 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
 }
 
 /// Returns what is missing, if every worker of a lane is a dispatcher that skips the lane because of it.
-fn unready_everywhere(store: &Store, lane: &str) -> Result<Option<(String, String)>> {
+fn unready_everywhere(store: &Store, lane: &LaneName) -> Result<Option<(String, String)>> {
     let mut first = None;
-    for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.iter().any(|own| own == lane)) {
-        let missing = worker.data.get("unready").and_then(|unready| unready.get(lane)?.as_str());
+    for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(lane)) {
+        let missing = worker.data.get("unready").and_then(|unready| unready.get(lane.as_str())?.as_str());
         let Some(missing) = missing else { return Ok(None) };
         first.get_or_insert((worker.owner.clone(), short(missing, 200)));
     }

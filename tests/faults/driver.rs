@@ -8,7 +8,7 @@ use lanes::internals::model::{ClaimToken, Command, Filter, TaskId};
 use lanes::internals::store::{LaneQuery, Store, StoreOptions};
 use serde_json::Value;
 
-use crate::testkit::store::{answer_with, new_task, note};
+use crate::testkit::store::{answer_with, lane_name, new_task, note};
 use crate::world::World;
 
 const LANES: [&str; 6] = ["l", "m", "n", "o", "h", "d"];
@@ -77,7 +77,7 @@ impl User<'_> {
     pub fn resume(&self, lane: &str) {
         match self.driver {
             Driver::Commands => drop(self.ok(&["resume", lane])),
-            Driver::Library => drop(self.done("resume", self.store().resume(lane))),
+            Driver::Library => drop(self.done("resume", self.store().resume(&lane_name(lane)))),
         }
     }
 
@@ -106,7 +106,7 @@ impl User<'_> {
             let text = |key: &str| task["task"][key].as_str().unwrap().to_string();
             return Some((text("id"), text("claim_token")));
         }
-        let want = LaneQuery { lanes: LANES.map(str::to_string).into(), filter: Filter::default() };
+        let want = LaneQuery { lanes: LANES.map(lane_name).into(), filter: Filter::default() };
         let task = self.done("claim", self.store().claim_next(&want, "me", Duration::from_secs(3600)))?;
         let token = task.status.claim().unwrap().token.as_str().to_string();
         Some((task.id.to_string(), token))

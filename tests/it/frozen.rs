@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{answer, new_task, note};
+use crate::testkit::store::{answer, lane_name, new_task, note};
 use lanes::ErrorKind;
 use lanes::internals::model::{Command, Effect, FailureClass, Filter, Status, Task, TaskId, Time, json};
 use lanes::internals::store::{LaneQuery, Store};
@@ -70,7 +70,10 @@ fn tasks(store: &Store, name: impl Fn(&Task) -> String) -> BTreeMap<String, Task
 }
 
 fn want(lane: &str) -> LaneQuery {
-    LaneQuery { lanes: vec![lane.into()], filter: Filter::parse(&["required_vendor=claude,any"]).unwrap() }
+    LaneQuery {
+        lanes: vec![lane_name(lane)],
+        filter: Filter::parse(&["required_vendor=claude,any"]).unwrap(),
+    }
 }
 
 fn drain(store: &Store, lane: &str) -> Vec<Task> {
@@ -122,7 +125,7 @@ fn agent_lanes_0_1_1_is_read_and_its_tasks_go_on() {
         store.events(&all["claimed"].id).unwrap().into_iter().map(|event| event.message).collect();
     assert_eq!(messages.last().unwrap(), "half — way");
 
-    assert_eq!(store.queue_depth("review").unwrap(), 4);
+    assert_eq!(store.queue_depth(&lane_name("review")).unwrap(), 4);
     let claimed = drain(&store, "review");
     let names: Vec<&str> = claimed.iter().map(|task| task.spec.correlation_id.as_str()).collect();
     assert_eq!(names, ["queued one", "released one", "expired one", "supported"]);
@@ -255,10 +258,10 @@ fn format_1_is_read_and_its_tasks_go_on() {
     assert_eq!(numbers, (1..=23).map(Some).collect::<Vec<_>>());
 
     let ids = |tasks: Vec<Task>| tasks.into_iter().map(|task| task.id).collect::<Vec<_>>();
-    assert_eq!(store.queue_depth("review").unwrap(), 2);
+    assert_eq!(store.queue_depth(&lane_name("review")).unwrap(), 2);
     assert_eq!(ids(drain(&store, "review")), [titled.id.clone(), all[""].id.clone()]);
     assert_eq!(ids(drain(&store, "third")), []);
-    store.resume("third").unwrap();
+    store.resume(&lane_name("third")).unwrap();
     assert_eq!(ids(drain(&store, "third")), [all["moved"].id.clone(), all["with a long history"].id.clone()]);
     assert_eq!(store.task(&all["with a long history"].id).unwrap().fence, 2);
     let held = all["held"].status.claim().unwrap();
@@ -300,13 +303,13 @@ fn a_newer_format_is_read_and_left_alone() {
     let task = all.values().next().unwrap();
     assert_eq!(store.events(&task.id).unwrap().len(), 1);
     assert_eq!(store.feed_since(0, 1000).unwrap().len(), 49);
-    let _ = (store.peek_next(&want("review")), store.queue_depth("review"));
+    let _ = (store.peek_next(&want("review")), store.queue_depth(&lane_name("review")));
     let refused = [
         store.submit(new_task("review", Path::new("/"))).map(drop),
         store.claim_next(&want("review"), "me", Duration::from_secs(60)).map(drop),
         store.claim(&task.id, "me", Duration::from_secs(60)).map(drop),
         store.apply(&task.id, &note("read")).map(drop),
-        store.pause("review", None).map(drop),
+        store.pause(&lane_name("review"), None).map(drop),
     ];
     for result in refused {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Config);

@@ -7,6 +7,7 @@ use lanes::internals::model::{Claim, ClaimToken, Command, FailureClass, Response
 
 use crate::Step;
 use crate::model::{Mirror, State};
+use crate::testkit::store::lane_name;
 use crate::world::{LANES, World, answer, open, want};
 
 impl World {
@@ -22,7 +23,7 @@ impl World {
             let open = |task: &&Mirror| task.lane == lane && !task.ended();
             let queued = |task: &&Mirror| open(task) && task.state == State::Queued;
             let count = |keep: &dyn Fn(&&Mirror) -> bool| self.model.tasks.iter().filter(keep).count() as u64;
-            let depth = self.store.queue_depth(lane).unwrap();
+            let depth = self.store.queue_depth(&lane_name(lane)).unwrap();
             assert!((count(&queued)..=count(&open)).contains(&depth), "{step:?}: {depth} in {lane}");
         }
     }

@@ -10,7 +10,7 @@ use lanes::internals::store::{Entropy, Store, StoreOptions, Submitted};
 
 use crate::model::{Mirror, Model, Outcome, State, Want};
 use crate::testkit::clock::{START, TestClock};
-use crate::testkit::store::{answer_with, new_task};
+use crate::testkit::store::{answer_with, lane_name, new_task};
 use crate::{Proof, Step};
 
 pub const LANES: [&str; 2] = ["left", "right hand"];
@@ -49,7 +49,7 @@ pub fn want(choice: usize, vendor: usize) -> (Want, lanes::internals::store::Lan
     let conditions: Vec<String> = ours.vendor.iter().map(|vendor| format!("vendor={vendor},any")).collect();
     let filter = Filter::parse(&conditions).unwrap();
     let theirs = lanes::internals::store::LaneQuery {
-        lanes: ours.lanes.iter().map(|lane| lane.to_string()).collect(),
+        lanes: ours.lanes.iter().map(|lane| lane_name(lane)).collect(),
         filter,
     };
     (ours, theirs)
@@ -173,11 +173,11 @@ impl World {
             Step::DrainCopy { lanes, vendor } => self.drain_copy(*lanes, *vendor, 4),
             Step::Pause { lane } => {
                 let new = self.model.paused.insert(LANES[*lane], ()).is_none();
-                assert_eq!(self.store.pause(LANES[*lane], None).unwrap(), new);
+                assert_eq!(self.store.pause(&lane_name(LANES[*lane]), None).unwrap(), new);
             }
             Step::Resume { lane } => {
                 let was = self.model.paused.remove(LANES[*lane]).is_some();
-                assert_eq!(self.store.resume(LANES[*lane]).unwrap(), was);
+                assert_eq!(self.store.resume(&lane_name(LANES[*lane])).unwrap(), was);
             }
             Step::Submit { .. } => self.submit(step),
             Step::Next { lanes, vendor, length } => {
@@ -363,7 +363,7 @@ impl World {
             }
             Step::Cancel { .. } => (Command::Cancel { reason: None, by: "me".into() }, self.model.cancel(at)),
             Step::Move { lane, .. } => {
-                (Command::Move { lane: LANES[*lane].into() }, self.model.move_to(at, LANES[*lane]))
+                (Command::Move { lane: lane_name(LANES[*lane]) }, self.model.move_to(at, LANES[*lane]))
             }
             other => panic!("{other:?} is no command on a task"),
         }

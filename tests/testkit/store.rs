@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lanes::internals::model::{
-    Answer, ClaimToken, Command, Effect, Filter, NewTask, ResponseStatus, Task, TaskId, json,
+    Answer, ClaimToken, Command, Effect, LaneName, NewTask, ResponseStatus, Task, TaskId, json,
 };
 use lanes::internals::store::{LaneQuery, Store};
 
@@ -70,9 +70,14 @@ impl Fixture {
     }
 }
 
+/// The name of a lane.
+pub fn lane_name(name: &str) -> LaneName {
+    LaneName::new(name).unwrap()
+}
+
 /// A prompt to submit to `lane`, in a workspace at `root`.
 pub fn new_task(lane: &str, root: &Path) -> NewTask {
-    let mut new = NewTask::prompt(lane, "do it");
+    let mut new = NewTask::prompt(lane_name(lane), "do it");
     new.spec.workspace_id = "w".into();
     new.spec.correlation_id = "c".into();
     new.spec.source_agent = "test".into();
@@ -82,7 +87,7 @@ pub fn new_task(lane: &str, root: &Path) -> NewTask {
 
 /// Any task of `lane`.
 pub fn in_lane(lane: &str) -> LaneQuery {
-    LaneQuery { lanes: vec![lane.into()], filter: Filter::default() }
+    LaneQuery::lane(lane_name(lane))
 }
 
 /// An answer under the claim of `task`.

@@ -12,6 +12,7 @@ use super::sensitive_settings::{FileChoices, file_choices};
 use super::vendor_match;
 use crate::dispatch::vendor::Vendor;
 use crate::error::printable;
+use crate::model::LaneName;
 use crate::model::json::{self, Object};
 use crate::store::Store;
 use crate::workspace::{Config, check_nesting};
@@ -49,7 +50,7 @@ pub(crate) fn current_choices(workspace: &Config, store: Option<&Store>) -> Resu
 ///
 /// # Errors
 /// `Config`, naming the key of the route.
-pub(crate) fn check_route(workspace: &Config, lane: &str, route: &serde_json::Value) -> Result<()> {
+pub(crate) fn check_route(workspace: &Config, lane: &LaneName, route: &serde_json::Value) -> Result<()> {
     let config = with_route(workspace, lane, route)?;
     let route = config.route(lane);
     let vendor = match &route.runner {
@@ -67,7 +68,7 @@ pub(crate) fn check_route(workspace: &Config, lane: &str, route: &serde_json::Va
 /// As [`check_route`].
 pub(crate) fn restricted_route_change(
     workspace: &Config,
-    lane: &str,
+    lane: &LaneName,
     before: &serde_json::Value,
     after: &serde_json::Value,
 ) -> Result<Option<String>> {
@@ -77,7 +78,7 @@ pub(crate) fn restricted_route_change(
 }
 
 /// Returns the settings with `route` as the only stored route; null stands for no route.
-fn with_route(workspace: &Config, lane: &str, route: &serde_json::Value) -> Result<DispatchConfig> {
+fn with_route(workspace: &Config, lane: &LaneName, route: &serde_json::Value) -> Result<DispatchConfig> {
     let routes = Object::from_iter([(lane.to_string(), route.clone())]);
     let text = json::to_text(&Object::from_iter([("routes".to_string(), routes.into())]));
     let value = parse("the route", &text)?;
@@ -130,7 +131,7 @@ mod tests {
                 .expect("valid");
         let lanes: Vec<&str> = config.routes.iter().map(|route| route.lane.as_str()).collect();
         assert_eq!(lanes, ["a", "c", "d"]);
-        let a = config.route("a");
+        let a = config.route(&LaneName::stored("a"));
         assert_eq!(a.max_retries, 0, "the route as a whole is replaced");
         assert_eq!(a.timeout.map(|length| length.as_secs()), Some(300), "the defaults stay");
     }
@@ -147,8 +148,9 @@ mod tests {
         assert!(message("{").starts_with("cannot parse routes.json: "));
         let workspace =
             Config::store_only(std::path::Path::new("/q"), std::path::Path::new("/")).expect("one");
-        let check =
-            |route: serde_json::Value| check_route(&workspace, "a", &route).map_err(|e| e.to_string());
+        let check = |route: serde_json::Value| {
+            check_route(&workspace, &LaneName::stored("a"), &route).map_err(|e| e.to_string())
+        };
         assert_eq!(check(serde_json::json!({"vendor": "codex", "priority": 5})), Ok(()));
         assert_eq!(
             check(serde_json::json!({"on_success": {"move_to": "a"}})),

@@ -35,7 +35,7 @@ use self::prices::Prices;
 use self::reader::{Section, SourceText};
 use self::route::{ROUTE_KEYS, Route, SettingLevel, read_route};
 use super::vendor::Vendors;
-use crate::workspace::check_lane;
+use crate::model::LaneName;
 use crate::{Error, Result};
 
 /// Keys that apply to the whole dispatcher, not to a route.
@@ -84,7 +84,7 @@ pub struct DispatchConfig {
     /// Owner name in claims.
     pub owner: Option<String>,
     /// Lanes to serve if the command line does not name any; empty for all lanes in the file.
-    pub lanes: Vec<String>,
+    pub lanes: Vec<LaneName>,
     /// Maximum time that agents may keep running after the first request to stop; `None` means until they finish.
     pub drain: Option<Duration>,
     /// Time between SIGTERM and SIGKILL.
@@ -121,7 +121,7 @@ impl DispatchConfig {
         let known: Vec<&str> = PROCESS_KEYS.into_iter().chain(ROUTE_KEYS).collect();
         section.refuse_unknown_keys(&known)?;
         let vendors = Vendors::with_overrides(&section.section("vendors")?)?;
-        let defaults = read_route(Route::with_defaults(""), &section, &vendors)?;
+        let defaults = read_route(Route::defaults(), &section, &vendors)?;
         let written = section.section("routes")?;
         let mut routes = Vec::new();
         let mut names = written.keys()?;
@@ -138,11 +138,9 @@ impl DispatchConfig {
                 continue;
             }
             let route = place.section(&lane)?;
-            if let Err(error) = check_lane(&lane) {
-                return Err(route.error_here(error.message()));
-            }
+            let lane = LaneName::new(lane).map_err(|error| route.error_here(error.message()))?;
             route.refuse_unknown_keys(&ROUTE_KEYS)?;
-            let inherited = Route { lane: lane.clone(), ..defaults.clone() };
+            let inherited = Route { lane, ..defaults.clone() };
             routes.push(read_route(inherited, &route, &vendors)?);
         }
         // Stable: equal priorities keep the order of the file.
@@ -157,10 +155,9 @@ impl DispatchConfig {
         if max_concurrent == 0 {
             return Err(section.error("max_concurrent", "must be at least 1; `lanes pause` pauses a lane"));
         }
-        let lanes = section.list("lanes")?.or(Vec::new());
-        if let Some(Err(error)) = lanes.iter().map(|lane| check_lane(lane)).find(Result::is_err) {
-            return Err(section.error("lanes", error.message()));
-        }
+        let lanes =
+            section.list("lanes")?.or(Vec::new()).into_iter().map(LaneName::new).collect::<Result<_>>();
+        let lanes = lanes.map_err(|error| section.error("lanes", error.message()))?;
         Ok(Self {
             max_concurrent,
             max_depth: section.count("max_depth")?.or(3),
@@ -208,8 +205,8 @@ impl DispatchConfig {
     }
 
     /// Returns the route of `lane`, or the defaults for a lane without one.
-    pub fn route(&self, lane: &str) -> Route {
-        let own = self.routes.iter().find(|route| route.lane == lane);
+    pub fn route(&self, lane: &LaneName) -> Route {
+        let own = self.routes.iter().find(|route| route.lane == *lane);
         own.cloned().unwrap_or_else(|| self.defaults.clone().for_lane(lane))
     }
 }
@@ -276,7 +273,7 @@ dispatch:
              env: {V: 1.10, N: 7, T: true}\n",
         )
         .expect("valid");
-        let route = config.route("w");
+        let route = config.route(&LaneName::stored("w"));
         assert_eq!(route.args, ["-v", "1.10", "6e2", "0o17"]);
         for (name, value) in [("A", "0x1F"), ("V", "1.10"), ("N", "7"), ("T", "true")] {
             assert_eq!(route.env[name].as_deref(), Some(value), "{name}");
@@ -291,25 +288,25 @@ dispatch:
         assert_eq!(config.max_concurrent, 5);
         let lanes: Vec<&str> = config.routes.iter().map(|route| route.lane.as_str()).collect();
         assert_eq!(lanes, ["review", "attic", "build"]);
-        let build = config.route("build");
+        let build = config.route(&LaneName::stored("build"));
         assert_eq!(build.runner, Some(Runner::Vendor("claude".to_string())));
         assert_eq!(build.timeout, None);
         assert_eq!(build.max_retries, 0);
         assert_eq!(build.permission_mode, Override::Off);
         assert_eq!(build.allowed_tools, Override::Value(Vec::new()));
-        assert_eq!(build.move_to.as_deref(), Some("review"));
-        assert_eq!(build.dead_letter_lane.as_deref(), Some("attic"));
+        assert_eq!(build.move_to.as_ref().map(LaneName::as_str), Some("review"));
+        assert_eq!(build.dead_letter_lane.as_ref().map(LaneName::as_str), Some("attic"));
         assert_eq!(build.env["A"], None);
         assert_eq!(build.env["B"].as_deref(), Some("2"));
-        let review = config.route("review");
+        let review = config.route(&LaneName::stored("review"));
         assert_eq!(review.runner, Some(Runner::Vendor("codex".to_string())));
         assert_eq!(review.timeout, Some(Duration::from_secs(7200)));
         assert_eq!(review.permission_mode, Override::Inherit, "a setting for another vendor");
         assert_eq!(review.max_retries, 2);
-        let attic = config.route("attic");
+        let attic = config.route(&LaneName::stored("attic"));
         assert!(matches!(attic.runner, Some(Runner::Command { .. })));
         assert_eq!(attic.dead_letter_lane, None);
-        let other = config.route("other");
+        let other = config.route(&LaneName::stored("other"));
         assert_eq!(other.timeout, Some(Duration::from_secs(1800)));
         assert_eq!(other.lane, "other");
     }
@@ -317,7 +314,7 @@ dispatch:
     #[test]
     fn a_run_has_limits_unless_they_are_switched_off() {
         let limits = |text: &str, lane: &str| {
-            let route = read(text).expect("valid").route(lane);
+            let route = read(text).expect("valid").route(&LaneName::stored(lane));
             let minutes = |limit: Option<Duration>| limit.map(|limit| limit.as_secs() / 60);
             let stream = route.silence_limit(Format::ClaudeStream);
             (minutes(route.timeout), minutes(stream), minutes(route.silence_limit(Format::Text)))
@@ -337,9 +334,15 @@ dispatch:
     #[test]
     fn the_example_is_valid() {
         let config = read(include_str!("../../../examples/pool/handoff.yaml")).expect("valid");
-        assert_eq!(config.route("build").move_to.as_deref(), Some("review"));
-        assert_eq!(config.route("questions").max_retries, 0);
-        assert_eq!(config.route("review").runner, Some(Runner::Vendor("codex".to_string())));
+        assert_eq!(
+            config.route(&LaneName::stored("build")).move_to.as_ref().map(LaneName::as_str),
+            Some("review")
+        );
+        assert_eq!(config.route(&LaneName::stored("questions")).max_retries, 0);
+        assert_eq!(
+            config.route(&LaneName::stored("review")).runner,
+            Some(Runner::Vendor("codex".to_string()))
+        );
         assert!(config.vendors.get("claude-proxy").is_ok());
     }
 
@@ -362,7 +365,7 @@ dispatch:
         let config = read("workspace_id: x\n").expect("valid");
         assert_eq!((config.max_concurrent, config.max_depth), (3, 3));
         assert!(config.routes.is_empty());
-        assert_eq!(config.route("default").runner, None);
+        assert_eq!(config.route(&LaneName::stored("default")).runner, None);
         assert_eq!(config.grace, Duration::from_secs(5));
     }
 

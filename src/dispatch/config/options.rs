@@ -7,13 +7,14 @@ use std::time::Duration;
 use super::consent::ConsentPolicy;
 use super::route::Runner;
 use crate::dispatch::output::Format;
+use crate::model::LaneName;
 use crate::model::duration::Limit;
 
 /// The options of the command line, which override the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DispatchOptions {
     /// Serve only these lanes.
-    pub lanes: Vec<String>,
+    pub lanes: Vec<LaneName>,
     /// The runner of lanes whose route does not name one.
     pub runner: Option<CommandLineRunner>,
     /// Maximum number of concurrent agents.

@@ -15,6 +15,7 @@ use super::route::Route;
 use super::served_lane::{ServedLane, SettingSources};
 use super::vendor_match::{self, RunnerChoice};
 use crate::error::printable;
+use crate::model::LaneName;
 use crate::model::duration::Limit;
 use crate::model::limits;
 use crate::store::Store;
@@ -96,13 +97,13 @@ impl Plan {
                 RunnerChoice::FromRoute => (route, false),
                 RunnerChoice::FromCommandLine(CommandLineRunner { runner, args }) => {
                     if route.runner.as_ref().is_some_and(|default| *default != runner) {
-                        taken_over.push(printable(&lane));
+                        taken_over.push(printable(lane.as_str()));
                     }
                     (route.with_runner(runner, args, &config.vendors), true)
                 }
                 RunnerChoice::OtherVendor(vendor) => {
                     if options.lanes.contains(&lane) {
-                        let lane = printable(&lane);
+                        let lane = printable(lane.as_str());
                         warnings.push(format!("lane {lane} is left to {vendor}, which its route names"));
                     }
                     continue;
@@ -110,7 +111,7 @@ impl Plan {
                 RunnerChoice::Unconfigured => {
                     return Err(Error::config(format!(
                         "no vendor is configured for lane {}",
-                        printable(&lane)
+                        printable(lane.as_str())
                     ))
                     .with_hint("give --vendor NAME, or `vendor:` under dispatch in handoff.yaml"));
                 }
@@ -180,7 +181,7 @@ impl Plan {
     }
 
     /// Returns the names of the served lanes, in order.
-    pub(crate) fn lanes(&self) -> Vec<String> {
+    pub(crate) fn lanes(&self) -> Vec<LaneName> {
         self.served_lanes.iter().map(|served| served.route.lane.clone()).collect()
     }
 }
@@ -209,10 +210,10 @@ fn depth(process: &ProcessContext, max_depth: u32) -> Result<u32> {
 
 /// Returns the names of the lanes to serve: those of the command line, of `dispatch.lanes`, or all lanes in the file.
 /// Lanes that only collect dead letters are not served unless they have a route.
-fn lane_names(workspace: &Config, config: &DispatchConfig, options: &DispatchOptions) -> Vec<String> {
+fn lane_names(workspace: &Config, config: &DispatchConfig, options: &DispatchOptions) -> Vec<LaneName> {
     let named = [&options.lanes, &config.lanes].into_iter().find(|lanes| !lanes.is_empty());
-    let mut lanes: Vec<String> = Vec::new();
-    let mut add = |lane: &String| {
+    let mut lanes: Vec<LaneName> = Vec::new();
+    let mut add = |lane: &LaneName| {
         if !lanes.contains(lane) {
             lanes.push(lane.clone());
         }
@@ -222,12 +223,12 @@ fn lane_names(workspace: &Config, config: &DispatchConfig, options: &DispatchOpt
         None => {
             config.routes.iter().for_each(|route| add(&route.lane));
             let routes = config.routes.iter().chain([&config.defaults]);
-            let dead: Vec<&String> = routes.filter_map(|route| route.dead_letter_lane.as_ref()).collect();
+            let dead: Vec<&LaneName> = routes.filter_map(|route| route.dead_letter_lane.as_ref()).collect();
             workspace.lanes.keys().filter(|lane| !dead.contains(lane)).for_each(&mut add);
         }
     }
     if lanes.is_empty() {
-        lanes.push(DEFAULT_LANE.to_string());
+        lanes.push(LaneName::stored(DEFAULT_LANE));
     }
     lanes
 }
@@ -245,17 +246,18 @@ fn unknown_lane_warnings(
         [Some(&route.lane), route.move_to.as_ref(), route.dead_letter_lane.as_ref()].into_iter().flatten()
     });
     let known: Vec<&str> =
-        named.chain(&config.lanes).chain(workspace.lanes.keys()).map(String::as_str).collect();
-    let is_unknown =
-        |lane: &&String| !known.contains(&lane.as_str()) && store.lane_has_tasks(lane).is_ok_and(|has| !has);
+        named.chain(&config.lanes).chain(workspace.lanes.keys()).map(LaneName::as_str).collect();
+    let is_unknown = |lane: &&LaneName| {
+        !known.contains(&lane.as_str()) && store.lane_has_tasks(lane).is_ok_and(|has| !has)
+    };
     let unknown = options.lanes.iter().filter(is_unknown);
     unknown
         .map(|lane| {
-            let similar =
-                most_similar(lane, &known).map(|similar| format!("; did you mean {}?", printable(similar)));
+            let similar = most_similar(lane.as_str(), &known)
+                .map(|similar| format!("; did you mean {}?", printable(similar)));
             format!(
                 "lane {} is not in handoff.yaml and has never had a task{}",
-                printable(lane),
+                printable(lane.as_str()),
                 similar.unwrap_or_default()
             )
         })

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::plan::Plan;
 use super::served_lane::ServedLane;
 use crate::dispatch::event::DispatchEvent;
+use crate::model::LaneName;
 use crate::model::json::Object;
 
 /// Time for which a lane is not served after its program could not be started.
@@ -16,14 +17,14 @@ const START_FAILURE_PAUSE: Duration = Duration::from_secs(60);
 /// The lanes that cannot be served, and what each is missing.
 #[derive(Debug, Default)]
 pub(crate) struct LaneReadiness {
-    missing: BTreeMap<String, String>,
+    missing: BTreeMap<LaneName, String>,
     /// Lanes whose program could not be started: until when they are not served, and the reason.
-    no_start: BTreeMap<String, (Instant, String)>,
+    no_start: BTreeMap<LaneName, (Instant, String)>,
 }
 
 impl LaneReadiness {
     /// Records that a run of the lane could not be started.
-    pub(crate) fn record_start_failure(&mut self, lane: String, message: String) {
+    pub(crate) fn record_start_failure(&mut self, lane: LaneName, message: String) {
         self.no_start.insert(lane, (Instant::now() + START_FAILURE_PAUSE, message));
     }
 
@@ -31,7 +32,7 @@ impl LaneReadiness {
     pub(crate) fn check(&mut self, plan: &Plan) -> Vec<DispatchEvent> {
         let now = Instant::now();
         self.no_start.retain(|_, (until, _)| now < *until);
-        let missing: BTreeMap<String, String> =
+        let missing: BTreeMap<LaneName, String> =
             plan.served_lanes.iter().filter_map(|served| self.find_missing(served)).collect();
         // A lane that is no longer served does not become ready.
         let lanes = plan.lanes();
@@ -46,16 +47,16 @@ impl LaneReadiness {
     }
 
     /// Returns whether the lane cannot be served.
-    pub(crate) fn is_blocked(&self, lane: &str) -> bool {
+    pub(crate) fn is_blocked(&self, lane: &LaneName) -> bool {
         self.missing.contains_key(lane)
     }
 
     /// Returns what is missing, by lane.
     pub(crate) fn to_object(&self) -> Object {
-        self.missing.iter().map(|(lane, why)| (lane.clone(), why.clone().into())).collect()
+        self.missing.iter().map(|(lane, why)| (lane.to_string(), why.clone().into())).collect()
     }
 
-    fn find_missing(&self, served: &Arc<ServedLane>) -> Option<(String, String)> {
+    fn find_missing(&self, served: &Arc<ServedLane>) -> Option<(LaneName, String)> {
         let lane = &served.route.lane;
         let why = match served.check_ready() {
             Err(error) => error.message().to_string(),

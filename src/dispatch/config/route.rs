@@ -11,7 +11,7 @@ use crate::dispatch::outcome::Interruption;
 use crate::dispatch::output::Format;
 use crate::dispatch::prompt;
 use crate::dispatch::vendor::Vendors;
-use crate::workspace::check_lane;
+use crate::model::LaneName;
 
 /// Placeholders of a prompt template.
 pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
@@ -112,8 +112,8 @@ const VENDOR_SPECIFIC_KEYS: [&str; 7] = [
 /// Settings for the runs of a lane. All fields have their final values: defaults are merged in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Name of the lane.
-    pub lane: String,
+    /// Name of the lane; empty in the defaults, which are for no lane.
+    pub lane: LaneName,
     /// Program that serves the lane; `None` if neither the route nor the defaults set it.
     pub runner: Option<Runner>,
     /// Additional arguments of a vendor, or all arguments of a command.
@@ -135,11 +135,11 @@ pub struct Route {
     /// Interruptions after which the next attempt continues the conversation of the last one.
     pub resume_on: Vec<Interruption>,
     /// Lane that receives a dead letter for each task that failed permanently.
-    pub dead_letter_lane: Option<String>,
+    pub dead_letter_lane: Option<LaneName>,
     /// Template of the prompt; `None` means the task's own prompt.
     pub prompt: Option<String>,
     /// Lane that receives a task that was answered successfully.
-    pub move_to: Option<String>,
+    pub move_to: Option<LaneName>,
     /// Name that boards show for the state of a running task.
     pub in_progress: Option<String>,
     /// Maximum number of concurrent runs of this route: 0 pauses it, `None` applies only the dispatcher's limit.
@@ -178,20 +178,30 @@ pub struct Route {
 
 impl Route {
     /// Returns the same settings for `lane`, without `dead_letter_lane` and `move_to` if they name `lane` itself.
-    pub fn for_lane(self, lane: &str) -> Self {
-        let is_other = |target: &String| target != lane;
+    pub fn for_lane(self, lane: &LaneName) -> Self {
+        let is_other = |target: &LaneName| target != lane;
         Self {
-            lane: lane.to_string(),
+            lane: lane.clone(),
             dead_letter_lane: self.dead_letter_lane.filter(is_other),
             move_to: self.move_to.filter(is_other),
             ..self
         }
     }
 
+    /// Returns the defaults without any settings.
+    pub fn defaults() -> Self {
+        Self::with_defaults(LaneName::stored(""))
+    }
+
+    /// Returns whether these are the defaults and not the route of a lane.
+    fn is_defaults(&self) -> bool {
+        self.lane.as_str().is_empty()
+    }
+
     /// Returns the route of a lane without any settings.
-    pub fn with_defaults(lane: &str) -> Self {
+    pub fn with_defaults(lane: impl Into<LaneName>) -> Self {
         Self {
-            lane: lane.to_string(),
+            lane: lane.into(),
             runner: None,
             args: Vec::new(),
             priority: 0,
@@ -295,7 +305,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         Some(runner) => base.with_runner(runner, Vec::new(), vendors),
         None => Route { runner: None, ..base },
     };
-    let level = if base.lane.is_empty() { SettingLevel::Default } else { SettingLevel::Own };
+    let level = if base.is_defaults() { SettingLevel::Default } else { SettingLevel::Own };
     let mut given = base.given;
     given.extend(
         ROUTE_KEYS.iter().filter(|key| section.mapping().contains_key(**key)).map(|key| (*key, level)),
@@ -318,21 +328,27 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
     let on_success = section.section("on_success")?;
     on_success.refuse_unknown_keys(&["move_to"])?;
     let move_to = match section.mapping().get("on_success") {
-        Some(Value::Null) => None,
-        _ => on_success.text("move_to")?.or_inherit(base.move_to),
+        Some(Value::Null) => Override::Off,
+        _ => on_success.text("move_to")?,
     };
-    let dead_letter_lane = section.text("dead_letter_lane")?.or_inherit(base.dead_letter_lane);
-    for (key, target) in [("on_success", &move_to), ("dead_letter_lane", &dead_letter_lane)] {
+    let dead_letter_lane = section.text("dead_letter_lane")?;
+    let target = |key, own: Override<String>, inherited: Option<LaneName>| -> Result<Option<LaneName>> {
+        let target = match own {
+            Override::Value(name) => {
+                Some(LaneName::new(name).map_err(|error| section.error(key, error.message()))?)
+            }
+            Override::Off => None,
+            Override::Inherit => inherited,
+        };
         // A default may name a lane that has a route; it would be a loop only in the route of that lane.
         let is_own = section.mapping().contains_key(key);
-        if is_own && !base.lane.is_empty() && target.as_ref() == Some(&base.lane) {
+        if is_own && level == SettingLevel::Own && target.as_ref() == Some(&base.lane) {
             return Err(section.error(key, "a lane cannot pass its tasks on to itself"));
         }
-        if let Some(Err(error)) = target.as_deref().filter(|_| is_own).map(check_lane) {
-            return Err(section.error(key, error.message()));
-        }
-    }
-    let elsewhere = |target: Option<String>| target.filter(|target| *target != base.lane);
+        Ok(target.filter(|target| *target != base.lane))
+    };
+    let move_to = target("on_success", move_to, base.move_to)?;
+    let dead_letter_lane = target("dead_letter_lane", dead_letter_lane, base.dead_letter_lane)?;
     let priority = section.integer("priority")?.or(base.priority);
     let retry_delay = section.duration("retry_delay")?.or(base.retry_delay);
     Ok(Route {
@@ -349,9 +365,9 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
             .read("resume_on", Interruption::list_from_yaml)?
             .or_inherit(Some(base.resume_on))
             .unwrap_or_default(),
-        dead_letter_lane: elsewhere(dead_letter_lane),
+        dead_letter_lane,
         prompt: prompt.or_inherit(base.prompt),
-        move_to: elsewhere(move_to),
+        move_to,
         in_progress: section.text("in_progress")?.or_inherit(base.in_progress),
         concurrency: section.count("concurrency")?.or_inherit(base.concurrency),
         env,

@@ -86,7 +86,7 @@ impl ServedLane {
             None => {
                 return Err(Error::config(format!(
                     "no vendor is configured for lane {}",
-                    printable(&route.lane)
+                    printable(route.lane.as_str())
                 )));
             }
         };

@@ -67,7 +67,7 @@ pub(crate) fn check_settings(
     vendor: &Vendor,
     is_from_command_line: bool,
 ) -> Result<Vec<String>> {
-    let lane = printable(&route.lane);
+    let lane = printable(route.lane.as_str());
     let name = match vendor.name.as_str() {
         COMMAND => printable(&vendor.command),
         name => name.to_string(),

@@ -14,7 +14,7 @@ use crate::dispatch::run::retry::{RetryDecision, after_failure};
 use crate::dispatch::usage_record::UsageRecord;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ClaimToken, FailureClass, Status, Task, Time};
+use crate::model::{ClaimToken, FailureClass, LaneName, Status, Task, Time};
 
 /// Delay of a task whose conversation is in use by another run.
 const BUSY_DELAY: Duration = Duration::from_secs(5);
@@ -132,7 +132,7 @@ pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
         task_id: run.task.id.to_string(),
         run: run.run.to_string(),
         attempt: run.task.attempt,
-        lane: run.task.spec.lane.clone(),
+        lane: run.task.spec.lane.to_string(),
         vendor: run.vendor.to_string(),
         outcome: outcome.to_string(),
         duration: run.result.duration.into(),
@@ -154,7 +154,7 @@ fn on_success(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Option<F
     follow_up(next, true)
 }
 
-fn follow_up(lane: Option<&String>, after_success: bool) -> Option<FollowUp> {
+fn follow_up(lane: Option<&LaneName>, after_success: bool) -> Option<FollowUp> {
     Some(FollowUp { lane: lane?.clone(), after_success })
 }
 
@@ -296,7 +296,10 @@ mod tests {
 
     #[test]
     fn an_answer_carries_what_is_known_and_names_the_next_lane() {
-        let route = Route { move_to: Some("review".to_string()), ..Route::with_defaults("work") };
+        let route = Route {
+            move_to: Some(LaneName::stored("review")),
+            ..Route::with_defaults(LaneName::stored("work"))
+        };
         let (report, event) = report_of(answer("done"), &route).expect("a report");
         let ReportAction::Complete { body, metadata, .. } = &report.action else {
             panic!("{:?}", report.action);
@@ -305,7 +308,10 @@ mod tests {
         assert_eq!(metadata["cost_usd"], 0.5);
         assert_eq!(metadata["cli_version"], "1.0");
         assert!(!metadata.contains_key("tokens") && !metadata.contains_key("denied_tools"));
-        assert_eq!(report.follow_up, Some(FollowUp { lane: "review".to_string(), after_success: true }));
+        assert_eq!(
+            report.follow_up,
+            Some(FollowUp { lane: LaneName::stored("review"), after_success: true })
+        );
         assert_eq!(report.record.outcome, "completed");
         assert_eq!(event.kind(), "answered");
         let text = serde_json::to_string(&report).expect("JSON");
@@ -315,7 +321,10 @@ mod tests {
 
     #[test]
     fn only_what_is_done_goes_on_to_the_next_lane() {
-        let route = Route { move_to: Some("review".to_string()), ..Route::with_defaults("work") };
+        let route = Route {
+            move_to: Some(LaneName::stored("review")),
+            ..Route::with_defaults(LaneName::stored("work"))
+        };
         let next = |closing| {
             let answer = RunAnswer {
                 body: "x".to_string(),
@@ -333,8 +342,8 @@ mod tests {
             assert_eq!(object.get("outcome").and_then(Value::as_str), closing.map(ClosingStatus::as_str));
             report.follow_up.map(|next| next.lane)
         };
-        assert_eq!(next(None).as_deref(), Some("review"));
-        assert_eq!(next(Some(ClosingStatus::Done)).as_deref(), Some("review"));
+        assert_eq!(next(None).as_ref().map(LaneName::as_str), Some("review"));
+        assert_eq!(next(Some(ClosingStatus::Done)).as_ref().map(LaneName::as_str), Some("review"));
         assert_eq!(next(Some(ClosingStatus::Partial)), None);
         assert_eq!(next(Some(ClosingStatus::Blocked)), None);
     }
@@ -344,8 +353,8 @@ mod tests {
         let failure = |class| RunOutcome::Failed(RunFailure::new(class, "boom"));
         let route = Route {
             max_retries: 1,
-            dead_letter_lane: Some("attic".to_string()),
-            ..Route::with_defaults("work")
+            dead_letter_lane: Some(LaneName::stored("attic")),
+            ..Route::with_defaults(LaneName::stored("work"))
         };
         let (report, _) = report_of(failure(FailureClass::Error), &route).expect("a report");
         assert!(matches!(report.action, ReportAction::Release { spent: Some(_), .. }), "{:?}", report.action);
@@ -367,13 +376,13 @@ mod tests {
         assert_eq!(report.follow_up, None);
         let (report, event) = report_of(failure(FailureClass::Permanent), &route).expect("a report");
         assert!(matches!(report.action, ReportAction::Fail { .. }));
-        assert_eq!(report.follow_up.map(|next| next.lane).as_deref(), Some("attic"));
+        assert_eq!(report.follow_up.map(|next| next.lane).as_ref().map(LaneName::as_str), Some("attic"));
         assert_eq!(event.kind(), "failed");
     }
 
     #[test]
     fn nothing_is_said_about_a_lost_claim() {
-        let route = Route::with_defaults("work");
+        let route = Route::with_defaults(LaneName::stored("work"));
         assert!(report_of(RunOutcome::Stopped(StopReason::LeaseLost), &route).is_none());
         assert!(report_of(RunOutcome::Stopped(StopReason::Cancelled), &route).is_none());
         let (report, _) = report_of(RunOutcome::Stopped(StopReason::Shutdown), &route).expect("a release");

@@ -14,7 +14,9 @@ use crate::dispatch::usage_record::UsageRecord;
 use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
 use crate::model::cooldown::is_model;
-use crate::model::{ClaimState, Cooldown, CooldownCause, CooldownKey, Cooldowns, Task, TaskId, Time};
+use crate::model::{
+    ClaimState, Cooldown, CooldownCause, CooldownKey, Cooldowns, LaneName, Task, TaskId, Time,
+};
 use crate::store::CooldownChange;
 
 /// Time before a report is delivered again: first and maximum.
@@ -48,7 +50,7 @@ pub(crate) enum TaskDisposition {
     /// No run can be started for the lane.
     LaneNotReady {
         /// The lane.
-        lane: String,
+        lane: LaneName,
         /// What is missing.
         missing: String,
     },
@@ -138,7 +140,7 @@ fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Finishe
         let since = result.past.last_refusal.unwrap_or(claimed.task.created_at);
         let mut others = usage.lines().rev().filter_map(UsageRecord::from_line).filter(|record| {
             let is_same = match claimed.served.vendor.name.as_str() {
-                COMMAND => record.lane == claimed.task.spec.lane,
+                COMMAND => claimed.task.spec.lane == record.lane.as_str(),
                 vendor => record.vendor == vendor,
             };
             let model = vendor_refusal.model.as_ref();

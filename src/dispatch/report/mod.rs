@@ -12,7 +12,7 @@ mod stored_action;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use self::stored_action::StoredAction;
@@ -20,8 +20,8 @@ use super::usage_record::UsageRecord;
 use crate::error::ErrorKind;
 use crate::model::json::Object;
 use crate::model::{
-    Answer, ClaimState, ClaimToken, Command, FailureClass, NewTask, Refusal, ResponseStatus, Status, Task,
-    TaskId, Verdict,
+    Answer, ClaimState, ClaimToken, Command, FailureClass, LaneName, NewTask, Refusal, ResponseStatus,
+    Status, Task, TaskId, Verdict,
 };
 use crate::store::Store;
 use crate::{Error, Result};
@@ -85,11 +85,17 @@ pub(crate) enum ReportAction {
     Nothing,
 }
 
+/// Reads the name of a lane, which was checked before the report was written.
+fn read_lane<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<LaneName, D::Error> {
+    String::deserialize(value).map(LaneName::stored)
+}
+
 /// A task that is submitted when another one has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FollowUp {
     /// Lane of the new task.
-    pub lane: String,
+    #[serde(deserialize_with = "read_lane")]
+    pub lane: LaneName,
     /// Whether it follows a success; otherwise it follows a failure.
     pub after_success: bool,
 }

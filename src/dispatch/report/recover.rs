@@ -150,7 +150,7 @@ fn lost_record(
         task_id: task.id.to_string(),
         run: run_file.run.as_str().to_string(),
         attempt: task.attempt,
-        lane: task.spec.lane.clone(),
+        lane: task.spec.lane.to_string(),
         vendor: run_file.vendor.clone(),
         outcome: FailureClass::Lost.as_str().to_string(),
         duration: StoredDuration::stored(ended.seconds_since(started)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::retry::PastAttempts;
 use super::vendor_version::VersionCache;
@@ -19,7 +19,7 @@ use crate::dispatch::output::{Format, RunReport, StreamParser};
 use crate::dispatch::registration::DispatcherRegistration;
 use crate::dispatch::stored_time;
 use crate::model::json::Object;
-use crate::model::{ClaimToken, Command, Task, Time};
+use crate::model::{ClaimToken, Command, LaneName, Task, Time};
 use crate::store::{AttemptDir, Store};
 
 /// File names in an attempt's directory.
@@ -92,7 +92,13 @@ pub(crate) struct RunFile {
     /// Whether the answer must be JSON.
     pub wants_json: bool,
     /// Lane of the follow-up task after success.
-    pub move_to: Option<String>,
+    #[serde(default, deserialize_with = "read_lane")]
+    pub move_to: Option<LaneName>,
+}
+
+/// Reads the name of a lane, which was checked before the record was written.
+fn read_lane<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<LaneName>, D::Error> {
+    Ok(Option::<String>::deserialize(value)?.map(LaneName::stored))
 }
 
 /// The result of a run that is over and not reported yet.

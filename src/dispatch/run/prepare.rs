@@ -269,7 +269,7 @@ impl RunContext<'_> {
                 ("LANES_CLAIM_TOKEN", Some(claimed.token.as_str().to_string())),
                 ("LANES_STORE", path(self.store.root())),
                 ("LANES_CONFIG", self.plan.config_path.as_deref().and_then(path)),
-                ("LANES_LANE", Some(task.spec.lane.clone())),
+                ("LANES_LANE", Some(task.spec.lane.to_string())),
                 ("LANES_ATTEMPT", Some(task.attempt.to_string())),
                 ("LANES_FENCE", Some(task.fence.to_string())),
                 ("LANES_API_URL", process.variable("LANES_API_URL").map(str::to_string)),

@@ -156,11 +156,13 @@ fn link(store: &Store, id: &str) -> Option<ThreadLink> {
 mod tests {
     use super::*;
     use crate::dispatch::testing;
+    use crate::model::LaneName;
 
     #[test]
     fn unknown_efforts_become_medium_with_a_warning() {
         let mut task = testing::task();
-        let route = Route { effort: Some("low".to_string()), ..Route::with_defaults("work") };
+        let route =
+            Route { effort: Some("low".to_string()), ..Route::with_defaults(LaneName::stored("work")) };
         assert_eq!(effort(&task, &route), (Some("low".to_string()), None));
         task.spec.metadata.insert("effort".to_string(), "xhigh".into());
         assert_eq!(effort(&task, &route), (Some("xhigh".to_string()), None));

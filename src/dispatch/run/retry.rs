@@ -133,6 +133,7 @@ mod tests {
     use crate::dispatch::outcome::VendorRefusal;
     use crate::dispatch::run::prompt_input::earlier_attempts;
     use crate::dispatch::testing::event;
+    use crate::model::LaneName;
 
     #[test]
     fn the_past_is_read_from_events() {
@@ -160,7 +161,7 @@ mod tests {
     #[test]
     fn retries_end_and_permanent_failures_have_none() {
         let task = crate::dispatch::testing::task();
-        let route = Route { max_retries: 1, ..Route::with_defaults("l") };
+        let route = Route { max_retries: 1, ..Route::with_defaults(LaneName::stored("l")) };
         let next =
             |failure: &RunFailure, past, route: &Route| after_failure(failure, past, false, &task, route, 0);
         let error = RunFailure::new(FailureClass::Error, "boom");
@@ -168,7 +169,7 @@ mod tests {
         assert!(matches!(next(&error, fresh, &route), RetryDecision::Retry(_)));
         let once = PastAttempts { failures: 1, interruptions: 3, ..fresh };
         assert_eq!(next(&error, once, &route), RetryDecision::GiveUp(FailureClass::Dead));
-        let never = Route::with_defaults("l");
+        let never = Route::with_defaults(LaneName::stored("l"));
         assert_eq!(next(&error, fresh, &never), RetryDecision::GiveUp(FailureClass::Error));
         let permanent = RunFailure::permanent("no such directory");
         assert_eq!(next(&permanent, fresh, &route), RetryDecision::GiveUp(FailureClass::Permanent));
@@ -183,8 +184,10 @@ mod tests {
     #[test]
     fn a_task_goes_back_while_its_vendor_refuses_and_fails_when_it_alone_is_refused() {
         let task = crate::dispatch::testing::task();
-        let (never, once) =
-            (Route::with_defaults("l"), Route { max_retries: 1, ..Route::with_defaults("l") });
+        let (never, once) = (
+            Route::with_defaults(LaneName::stored("l")),
+            Route { max_retries: 1, ..Route::with_defaults(LaneName::stored("l")) },
+        );
         let limit = vendor_refusal(CooldownCause::Limit, FailureClass::UsageLimit);
         let account = vendor_refusal(CooldownCause::Account, FailureClass::Permanent);
         let past = |refusals| PastAttempts { refusals, ..PastAttempts::default() };

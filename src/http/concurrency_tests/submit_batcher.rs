@@ -13,7 +13,7 @@ use super::transport::response::HttpResponse;
 use super::transport::service::{SendResult, Ticket};
 use super::{api, check, responder, sync, ticket, trace, transport};
 use crate::error::Error;
-use crate::model::NewTask;
+use crate::model::{LaneName, NewTask};
 use crate::workspace::CheckedSubmit;
 
 #[path = "../submit_batcher.rs"]
@@ -80,7 +80,7 @@ fn submit_all(closes_early: bool) -> (BTreeMap<u64, Vec<String>>, BTreeSet<Strin
         .map(|client| {
             let (batcher, responses) = (batcher.clone(), responses.clone());
             thread::spawn(move || {
-                let task = NewTask::prompt("l", prompt(client));
+                let task = NewTask::prompt(LaneName::stored("l"), prompt(client));
                 let request = Deferred::new(ticket(client), trace(), Reservation::default());
                 if let Some(request) = batcher.submit(request, CheckedSubmit { task, warnings: Vec::new() }) {
                     request.respond(&*responses, HttpResponse::stopping());

@@ -8,9 +8,8 @@ use crate::http::api::views::{claimed, public_task};
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
-use crate::model::{Command, FailureClass, Filter};
+use crate::model::{Command, FailureClass, Filter, LaneName};
 use crate::store::LaneQuery;
-use crate::workspace::check_lane;
 
 /// How long a request waits by default.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(21_600);
@@ -43,7 +42,7 @@ pub(crate) fn claim_next(call: &Call<'_>) -> HandlerResult {
 }
 
 fn query(lanes: Vec<String>, filter: Filter) -> Result<LaneQuery> {
-    lanes.iter().try_for_each(|lane| check_lane(lane))?;
+    let lanes = lanes.into_iter().map(LaneName::new).collect::<Result<_>>()?;
     Ok(LaneQuery { lanes, filter })
 }
 

@@ -11,8 +11,9 @@ use crate::error::{Error, Result, printable};
 use crate::http::api::params::missing;
 use crate::http::context::{App, Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members, ok};
+use crate::model::LaneName;
 use crate::model::json::Object;
-use crate::workspace::{Config, check_lane};
+use crate::workspace::Config;
 
 /// One lane's route.
 struct LaneRoute {
@@ -34,55 +35,61 @@ pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
 
 /// `POST /routes`
 pub(crate) fn create(call: &Call<'_>) -> HandlerResult {
-    let lane =
-        call.body.text("lane").or_else(|| call.body.text("queue_name")).ok_or_else(|| missing("lane"))?;
-    check_lane(&lane)?;
+    let lane = call.body.text("lane").or_else(|| call.body.text("queue_name"));
+    let lane = LaneName::new(lane.ok_or_else(|| missing("lane"))?)?;
     if all(call.app)?.contains_key(&lane) {
-        return Err(Error::refused(format!("lane {} already has a route", printable(&lane)))
+        return Err(Error::refused(format!("lane {} already has a route", printable(lane.as_str())))
             .with_hint("PATCH changes it")
             .into());
     }
     let settings = call.body.map("settings");
     check_change(call.app, &lane, &Value::Null, &settings)?;
     put(call.app, &lane, settings, None)?;
-    Ok(one(call.app, &lane, 201)?
-        .with_header("Location", format!("/routes/{}", percent_encoded(&lane)))
+    Ok(one(call.app, lane.as_str(), 201)?
+        .with_header("Location", format!("/routes/{}", percent_encoded(lane.as_str())))
         .into())
 }
 
 /// `PATCH /routes/{lane}`: keys that are not named stay as they are.
 pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
-    let lane = &call.parameter;
-    let route = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
+    let (lane, route) = route_of(call)?;
     let (before, changes) = (route.is_stored.then(|| route.settings.clone()), call.body.map("settings"));
     let old = Value::Object(route.settings.clone());
     let mut settings = route.settings;
     settings.extend(changes);
-    check_change(call.app, lane, &old, &settings)?;
-    put(call.app, lane, settings, before)?;
-    Ok(one(call.app, lane, 200)?.into())
+    check_change(call.app, &lane, &old, &settings)?;
+    put(call.app, &lane, settings, before)?;
+    Ok(one(call.app, lane.as_str(), 200)?.into())
 }
 
 /// `DELETE /routes/{lane}`: deletes a route of routes.json; the file's route applies again, if it has one.
 pub(crate) fn delete(call: &Call<'_>) -> HandlerResult {
-    let lane = &call.parameter;
-    let route = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
+    let (lane, route) = route_of(call)?;
     if !route.is_stored {
-        return Err(Error::refused(format!("the route of lane {} is in handoff.yaml", printable(lane)))
-            .with_hint("edit that file, or PATCH the route")
-            .into());
+        return Err(Error::refused(format!(
+            "the route of lane {} is in handoff.yaml",
+            printable(lane.as_str())
+        ))
+        .with_hint("edit that file, or PATCH the route")
+        .into());
     }
     change(call.app, |routes| {
-        routes.remove(lane);
+        routes.remove(lane.as_str());
         Ok(())
     })?;
     Ok(HttpResponse::no_content().into())
 }
 
+/// Returns the lane and the route that the path names.
+fn route_of(call: &Call<'_>) -> Result<(LaneName, LaneRoute)> {
+    let lane = call.parameter.as_str();
+    all(call.app)?.remove_entry(lane).ok_or_else(|| unknown(lane))
+}
+
 /// Refuses settings that the dispatcher could not use, and changes that this server does not allow.
 fn check_change(
     app: &App,
-    lane: &str,
+    lane: &LaneName,
     before: &Value,
     after: &Object,
 ) -> std::result::Result<(), HttpResponse> {
@@ -101,12 +108,12 @@ fn check_change(
 }
 
 /// Writes a route, unless it has been changed since it was `before`.
-fn put(app: &App, lane: &str, settings: Object, before: Option<Object>) -> Result<()> {
+fn put(app: &App, lane: &LaneName, settings: Object, before: Option<Object>) -> Result<()> {
     change(app, |routes| {
-        if routes.get(lane).and_then(Value::as_object) != before.as_ref() {
+        if routes.get(lane.as_str()).and_then(Value::as_object) != before.as_ref() {
             return Err(Error::refused(format!(
                 "the route of lane {} has been changed meanwhile",
-                printable(lane)
+                printable(lane.as_str())
             ))
             .with_hint("read it again before you change it"));
         }
@@ -131,7 +138,7 @@ fn unknown(lane: &str) -> Error {
 
 fn one(app: &App, lane: &str, status: u16) -> Result<HttpResponse> {
     let all = all(app)?;
-    let route = all.get(lane).ok_or_else(|| unknown(lane))?;
+    let (lane, route) = all.get_key_value(lane).ok_or_else(|| unknown(lane))?;
     Ok(HttpResponse::json(status, &members([("route", view(lane, route))])))
 }
 
@@ -141,20 +148,22 @@ fn current(app: &App) -> Config {
 }
 
 /// Returns the routes in effect, by lane.
-fn all(app: &App) -> Result<BTreeMap<String, LaneRoute>> {
+fn all(app: &App) -> Result<BTreeMap<LaneName, LaneRoute>> {
     let dispatch = current(app).dispatch.and_then(|yaml| serde_json::to_value(yaml).ok()).unwrap_or_default();
     let of_file = dispatch.get("routes").and_then(Value::as_object).cloned().unwrap_or_default();
     let route = |settings: Value, is_stored| LaneRoute {
         settings: settings.as_object().cloned().unwrap_or_default(),
         is_stored,
     };
-    let mut routes: BTreeMap<String, LaneRoute> =
-        of_file.into_iter().map(|(lane, settings)| (lane, route(settings, false))).collect();
+    let mut routes: BTreeMap<LaneName, LaneRoute> = of_file
+        .into_iter()
+        .map(|(lane, settings)| (LaneName::stored(lane), route(settings, false)))
+        .collect();
     for (lane, settings) in app.store.routes()? {
         if settings.is_null() {
-            routes.remove(&lane);
+            routes.remove(lane.as_str());
         } else {
-            routes.insert(lane, route(settings, true));
+            routes.insert(LaneName::stored(lane), route(settings, true));
         }
     }
     Ok(routes)
@@ -162,7 +171,7 @@ fn all(app: &App) -> Result<BTreeMap<String, LaneRoute>> {
 
 /// Returns a route as it is shown, without what may be secret: the values of its environment, and servers that are
 /// described in the route itself and not in a file.
-fn view(lane: &str, route: &LaneRoute) -> Value {
+fn view(lane: &LaneName, route: &LaneRoute) -> Value {
     let mut settings = route.settings.clone();
     if let Some(Value::Object(env)) = settings.get_mut("env") {
         env.values_mut().for_each(|value| *value = Value::Null);

@@ -2,6 +2,8 @@
 //!
 //! A lane need not be created: it exists once a task is submitted to it. Only its description is created.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::error::{Error, Result, printable};
@@ -9,9 +11,9 @@ use crate::http::api::params::missing;
 use crate::http::context::{App, Call, HandlerResult};
 use crate::http::count_cache::Counts;
 use crate::http::transport::response::{HttpResponse, members, ok};
+use crate::model::LaneName;
 use crate::model::task::object;
 use crate::store::Pause;
-use crate::workspace::check_lane;
 
 /// `GET /lanes`, `GET /queues`
 pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
@@ -23,19 +25,21 @@ pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
 
 /// `GET /lanes/{name}`, `GET /queues/{name}`
 pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
-    Ok(one(call.app, &call.parameter, 200)?.into())
+    if call.parameter.is_empty() {
+        return Err(missing("name").into());
+    }
+    Ok(one(call.app, &LaneName::new(call.parameter.as_str())?, 200)?.into())
 }
 
 /// `POST /lanes`, `POST /queues`
 pub(crate) fn create(call: &Call<'_>) -> HandlerResult {
-    let name = call.body.needed("name")?;
-    check_lane(&name)?;
+    let name = LaneName::new(call.body.needed("name")?)?;
     if exists(call.app, &name)? {
-        return Err(Error::refused(format!("lane {} already exists", printable(&name))).into());
+        return Err(Error::refused(format!("lane {} already exists", printable(name.as_str()))).into());
     }
     let entry = object([("description", call.body.text_or("description", "").into())]);
     call.app.store.change_lane_descriptions(|lanes| {
-        lanes.insert(name.clone(), entry.into());
+        lanes.insert(name.to_string(), entry.into());
         Ok(())
     })?;
     Ok(one(call.app, &name, 201)?.into())
@@ -43,23 +47,22 @@ pub(crate) fn create(call: &Call<'_>) -> HandlerResult {
 
 /// `PATCH /lanes/{name}`, `PATCH /queues/{name}`
 pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
-    let (store, old) = (&call.app.store, &call.parameter);
-    check_exists(call.app, old)?;
-    let new = call.body.text("name").unwrap_or_else(|| old.clone());
-    check_lane(&new)?;
-    if new != *old {
+    let store = &call.app.store;
+    let old = check_exists(call.app, &call.parameter)?;
+    let new = call.body.text("name").map_or_else(|| Ok(old.clone()), LaneName::new)?;
+    if new != old {
         if exists(call.app, &new)? {
-            return Err(Error::refused(format!("lane {} already exists", printable(&new))).into());
+            return Err(Error::refused(format!("lane {} already exists", printable(new.as_str()))).into());
         }
-        check_unused(call.app, old, "rename")?;
+        check_unused(call.app, &old, "rename")?;
     }
-    if new != *old || call.body.has("description") {
+    if new != old || call.body.has("description") {
         store.change_lane_descriptions(|lanes| {
-            let mut entry = lanes.remove(old).unwrap_or_else(|| object([]).into());
+            let mut entry = lanes.remove(old.as_str()).unwrap_or_else(|| object([]).into());
             if let (Some(text), Value::Object(entry)) = (call.body.text("description"), &mut entry) {
                 entry.insert("description".into(), text.into());
             }
-            lanes.insert(new.clone(), entry);
+            lanes.insert(new.to_string(), entry);
             Ok(())
         })?;
     }
@@ -75,71 +78,71 @@ pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
 
 /// `DELETE /lanes/{name}`, `DELETE /queues/{name}`: only of a lane without tasks.
 pub(crate) fn delete(call: &Call<'_>) -> HandlerResult {
-    let name = &call.parameter;
-    check_exists(call.app, name)?;
-    check_unused(call.app, name, "delete")?;
+    let name = check_exists(call.app, &call.parameter)?;
+    check_unused(call.app, &name, "delete")?;
     call.app.store.change_lane_descriptions(|lanes| {
-        lanes.remove(name);
+        lanes.remove(name.as_str());
         Ok(())
     })?;
-    call.app.store.resume(name)?;
+    call.app.store.resume(&name)?;
     Ok(HttpResponse::no_content().into())
 }
 
 /// `POST /lanes/{name}/pause`: also for a lane that does not exist yet.
 pub(crate) fn pause(call: &Call<'_>) -> HandlerResult {
-    let name = &call.parameter;
-    check_lane(name)?;
-    let changed = call.app.store.pause(name, call.body.text("reason").as_deref())?;
-    Ok(ok([("lane", name.as_str().into()), ("paused", true.into()), ("changed", changed.into())]).into())
+    let name = LaneName::new(call.parameter.as_str())?;
+    let changed = call.app.store.pause(&name, call.body.text("reason").as_deref())?;
+    Ok(ok([("lane", name.into()), ("paused", true.into()), ("changed", changed.into())]).into())
 }
 
 /// `POST /lanes/{name}/resume`
 pub(crate) fn resume(call: &Call<'_>) -> HandlerResult {
-    let name = &call.parameter;
-    check_lane(name)?;
-    let changed = call.app.store.resume(name)?;
-    Ok(ok([("lane", name.as_str().into()), ("paused", false.into()), ("changed", changed.into())]).into())
+    let name = LaneName::new(call.parameter.as_str())?;
+    let changed = call.app.store.resume(&name)?;
+    Ok(ok([("lane", name.into()), ("paused", false.into()), ("changed", changed.into())]).into())
 }
 
 /// Refuses to delete or rename (`verb`) a lane that is in use.
-fn check_unused(app: &App, name: &str, verb: &str) -> Result<()> {
+fn check_unused(app: &App, name: &LaneName, verb: &str) -> Result<()> {
     if app.config.lanes.contains_key(name) {
-        return Err(Error::refused(format!("cannot {verb} lane {}; handoff.yaml names it", printable(name)))
-            .with_hint("edit that file"));
+        return Err(Error::refused(format!(
+            "cannot {verb} lane {}; handoff.yaml names it",
+            printable(name.as_str())
+        ))
+        .with_hint("edit that file"));
     }
     if app.store.lane_has_tasks(name)? {
-        return Err(Error::refused(format!("cannot {verb} lane {}; it has tasks", printable(name))));
+        return Err(Error::refused(format!("cannot {verb} lane {}; it has tasks", printable(name.as_str()))));
     }
     Ok(())
 }
 
-fn exists(app: &App, name: &str) -> Result<bool> {
+fn exists(app: &App, name: &LaneName) -> Result<bool> {
     Ok(app.config.lanes.contains_key(name)
-        || app.store.lane_descriptions()?.contains_key(name)
+        || app.store.lane_descriptions()?.contains_key(name.as_str())
         || app.store.paused()?.contains_key(name)
         || app.store.lane_has_tasks(name)?)
 }
 
-/// Refuses a lane that does not exist.
-fn check_exists(app: &App, name: &str) -> Result<()> {
-    check_lane(name)?;
-    if exists(app, name)? {
-        return Ok(());
-    }
-    Err(Error::not_found(format!("unknown lane: {}", printable(name))))
+/// Returns the name of a lane that exists; refuses any other.
+fn check_exists(app: &App, name: &str) -> Result<LaneName> {
+    let name = LaneName::new(name)?;
+    if exists(app, &name)? { Ok(name) } else { Err(unknown(&name)) }
+}
+
+fn unknown(name: &LaneName) -> Error {
+    Error::not_found(format!("unknown lane: {}", printable(name.as_str())))
 }
 
 /// Returns the response that shows one lane.
-fn one(app: &App, name: &str, status: u16) -> Result<HttpResponse> {
-    if name.is_empty() {
-        return Err(missing("name"));
+fn one(app: &App, name: &LaneName, status: u16) -> Result<HttpResponse> {
+    if !exists(app, name)? {
+        return Err(unknown(name));
     }
-    check_exists(app, name)?;
     let descriptions = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
     let counts = app.counts.read(&app.store)?;
-    let lane = view(app, name, descriptions.get(name), paused.get(name), &counts);
+    let lane = view(app, name.as_str(), descriptions.get(name.as_str()), paused.get(name), &counts);
     // The second form is the one that boards read.
     let mut object = members([("lane", lane.clone()), ("queue", lane.clone())]);
     if let Value::Object(fields) = lane {
@@ -154,8 +157,8 @@ pub(crate) fn all(app: &App) -> Result<Vec<Value>> {
     let descriptions = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
     let counts = app.counts.read(&app.store)?;
-    let names = app.config.lanes.keys().chain(descriptions.keys()).chain(paused.keys()).chain(counts.keys());
-    let names: std::collections::BTreeSet<&String> = names.collect();
+    let names = app.config.lanes.keys().chain(paused.keys()).chain(counts.keys()).map(LaneName::as_str);
+    let names: BTreeSet<&str> = names.chain(descriptions.keys().map(String::as_str)).collect();
     Ok(names
         .into_iter()
         .map(|name| view(app, name, descriptions.get(name), paused.get(name), &counts))

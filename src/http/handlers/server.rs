@@ -42,7 +42,12 @@ pub(crate) fn metrics(call: &Call<'_>) -> HandlerResult {
     write_help(&mut out, "lanes_tasks", now, "Tasks by lane and state.");
     for (lane, states) in counts.iter() {
         for (state, n) in states {
-            let _ = writeln!(out, "lanes_tasks{{lane=\"{}\",state=\"{}\"}} {n}", label(lane), label(state));
+            let _ = writeln!(
+                out,
+                "lanes_tasks{{lane=\"{}\",state=\"{}\"}} {n}",
+                label(lane.as_str()),
+                label(state)
+            );
         }
     }
     write_help(&mut out, "lanes_waiting_requests", now, "Requests that wait: long polls and streams.");

@@ -13,9 +13,9 @@ use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::http::transport::service::Reply;
 use crate::model::json::Object;
 use crate::model::transition::check_redrive;
-use crate::model::{Command, Effect, Task, TaskId};
+use crate::model::{Command, Effect, LaneName, Task, TaskId};
 use crate::store::Submitted;
-use crate::workspace::{TaskEdit, check_edit, check_lane};
+use crate::workspace::{TaskEdit, check_edit};
 
 /// The maximum number of tasks on one page.
 pub(crate) const MAX_PAGE: i64 = 1000;
@@ -79,11 +79,11 @@ pub(crate) fn redrive(call: &Call<'_>) -> HandlerResult {
 
 /// `POST /lanes/{name}/redrive`: retries all dead tasks of a lane that have not been retried.
 pub(crate) fn redrive_lane(call: &Call<'_>) -> HandlerResult {
-    check_lane(&call.parameter)?;
+    let lane = LaneName::new(call.parameter.as_str())?;
     let (store, by) = (&call.app.store, call.body.text_or("by", "api"));
     let mut results = Vec::new();
     // Unreadable tasks are shown by `GET /tasks`; the others are retried anyway.
-    for id in store.dead_tasks(&call.parameter, &mut |_| {})? {
+    for id in store.dead_tasks(lane.as_str(), &mut |_| {})? {
         results.push(Value::Object(successor(&id, &store.retry(&id, &by)?)));
     }
     Ok(ok([("count", results.len().into()), ("results", results.into())]).into())
@@ -129,8 +129,7 @@ pub(crate) fn history(call: &Call<'_>) -> HandlerResult {
 /// `POST /tasks/{id}/move`
 pub(crate) fn move_to(call: &Call<'_>) -> HandlerResult {
     let lane = call.body.text("lane").or_else(|| call.body.text("target_queue"));
-    let lane = lane.ok_or_else(|| missing("lane"))?;
-    check_lane(&lane)?;
+    let lane = LaneName::new(lane.ok_or_else(|| missing("lane"))?)?;
     let (task, _) = call.app.store.apply(&call.id()?, &Command::Move { lane })?;
     Ok(with_board_fields(call, &task)?.into())
 }
@@ -148,7 +147,8 @@ pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
     call.app.store.scan_after(cursor.as_ref(), &mut |name, task| {
         match task {
             Ok(task)
-                if !is_selected(&lanes, &task.spec.lane) || !is_selected(&states, task.status.as_str()) => {}
+                if !is_selected(&lanes, task.spec.lane.as_str())
+                    || !is_selected(&states, task.status.as_str()) => {}
             _ if tasks.len() + unreadable.len() >= limit => {
                 has_more = true;
                 return ControlFlow::Break(());

@@ -10,6 +10,7 @@ use crate::model::duration;
 use crate::model::event::ENGINE_KINDS;
 use crate::model::id::ClaimToken;
 use crate::model::json::{self, Object};
+use crate::model::lane::LaneName;
 use crate::model::limits;
 use crate::model::refusal::Refusal;
 use crate::model::task::{Availability, Claim, FailureClass, LeaseClock, Status, Task, object};
@@ -166,8 +167,8 @@ pub(super) fn note(
     Ok(Effect::Changed)
 }
 
-pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &str) -> Result<Effect> {
-    if task.spec.lane == lane {
+pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &LaneName) -> Result<Effect> {
+    if task.spec.lane == *lane {
         return Ok(Effect::Unchanged);
     }
     match &task.status {
@@ -179,10 +180,10 @@ pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &s
             return Err(Refusal::ended(task, "move", None).into());
         }
     }
-    let data = object([("from", task.spec.lane.clone().into()), ("to", lane.into())]);
+    let data = object([("from", (&task.spec.lane).into()), ("to", lane.into())]);
     let message = format!("moved from {} to {lane}", task.spec.lane);
     task.record(context.now.wall, "moved", message, data);
-    task.spec.lane = lane.to_string();
+    task.spec.lane = lane.clone();
     Ok(Effect::Changed)
 }
 

@@ -12,7 +12,7 @@ use super::layout_check::misplaced;
 use super::report::Severity;
 use crate::error::{ErrorKind, Result};
 use crate::model::json::raw::read_object;
-use crate::model::{TaskId, Time};
+use crate::model::{LaneName, TaskId, Time};
 use crate::store::atomic;
 use crate::store::correlation_file::correlation_content;
 use crate::store::dir::Dir;
@@ -158,17 +158,17 @@ impl Checker<'_> {
             self.found("index-outdated", Severity::Leftover, path, message, remedy, false);
             return Ok(false);
         }
-        let mut lanes: BTreeMap<&str, IndexedTasks> = BTreeMap::new();
+        let mut lanes: BTreeMap<&LaneName, IndexedTasks> = BTreeMap::new();
         for task in &expected.open {
-            if !lanes.contains_key(task.lane.as_str()) {
+            if !lanes.contains_key(&task.lane) {
                 lanes.insert(&task.lane, IndexedTasks::read(index.existing_lane(&task.lane)?)?);
             }
         }
         let hidden = expected.open.iter().filter(|task| {
-            !lanes.get(task.lane.as_str()).is_some_and(|lane| lane.holds(task.rank, task.position, &task.id))
+            !lanes.get(&task.lane).is_some_and(|lane| lane.holds(task.rank, task.position, &task.id))
         });
         let hidden: Vec<&ExpectedIndexEntry> = hidden.collect();
-        let miscounted: Vec<&str> = lanes
+        let miscounted: Vec<&LaneName> = lanes
             .iter()
             .filter(|(_, lane)| lane.count != lane.ready.len() as u64)
             .map(|(name, _)| *name)

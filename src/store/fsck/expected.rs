@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{TaskId, TaskText, Time};
+use crate::model::{LaneName, TaskId, TaskText, Time};
 use crate::store::correlation_file::correlation_name;
 use crate::store::index::{Position, position};
 use crate::store::layout::idempotency_key;
@@ -10,7 +10,7 @@ use crate::store::layout::idempotency_key;
 /// An open task, which the index must contain.
 pub(crate) struct ExpectedIndexEntry {
     pub(crate) id: String,
-    pub(crate) lane: String,
+    pub(crate) lane: LaneName,
     pub(crate) rank: i64,
     pub(crate) position: Position,
 }

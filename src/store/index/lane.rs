@@ -8,7 +8,7 @@ use super::super::dir::Dir;
 use super::super::layout::lane_key;
 use super::sorted_set::{IndexEntry, NO_LEASE, SortedSet, damaged};
 use crate::error::{Error, Result};
-use crate::model::{Now, Status, Task, json};
+use crate::model::{LaneName, Now, Status, Task, json};
 use crate::store::{atomic, bounded_file};
 
 const READY: &str = "ready";
@@ -79,11 +79,11 @@ pub(in crate::store) struct LaneSets {
 }
 
 impl LaneSets {
-    pub(super) fn make(lanes: &Dir, lane: &str) -> Result<Self> {
+    pub(super) fn make(lanes: &Dir, lane: &LaneName) -> Result<Self> {
         if let Some(sets) = Self::open(lanes, lane)? {
             return Ok(sets);
         }
-        let dir = lanes.open_or_make_derived(&lane_key(lane))?;
+        let dir = lanes.open_or_make_derived(&lane_key(lane.as_str()))?;
         let ready = SortedSet::new(dir.open_or_make_derived(READY)?);
         let later = SortedSet::new(dir.open_or_make_derived(LATER)?);
         let held = SortedSet::new(dir.open_or_make_derived(HELD)?);
@@ -93,8 +93,8 @@ impl LaneSets {
         Ok(sets)
     }
 
-    pub(super) fn open(lanes: &Dir, lane: &str) -> Result<Option<Self>> {
-        Self::open_at(lanes, &lane_key(lane))
+    pub(super) fn open(lanes: &Dir, lane: &LaneName) -> Result<Option<Self>> {
+        Self::open_at(lanes, &lane_key(lane.as_str()))
     }
 
     /// Returns the sorted sets in the directory `name`, if it exists.

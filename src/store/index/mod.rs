@@ -51,7 +51,7 @@ use super::layout::{Layout, TASKS};
 use super::lock::StoreLock;
 use super::{atomic, bounded_file, task_files};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Now, Task, TaskId};
+use crate::model::{LaneName, Now, Task, TaskId};
 pub(super) use lane::{LaneSets, Position, position};
 
 use self::lane::{clock_lead, is_due};
@@ -244,7 +244,7 @@ impl<'a> Index<'a> {
     }
 
     /// Returns the sorted sets of a lane for writing, and makes them if they do not exist.
-    fn lane(&self, lane: &str) -> Result<LaneSets> {
+    fn lane(&self, lane: &LaneName) -> Result<LaneSets> {
         let lanes = self.dir().open_or_make_derived(LANE_SETS)?;
         if let Some(sets) = LaneSets::open(&lanes, lane)? {
             return Ok(sets);
@@ -259,7 +259,7 @@ impl<'a> Index<'a> {
     }
 
     /// Returns the sorted sets of a lane, if it ever had a task.
-    pub(super) fn existing_lane(&self, lane: &str) -> Result<Option<LaneSets>> {
+    pub(super) fn existing_lane(&self, lane: &LaneName) -> Result<Option<LaneSets>> {
         match self.dir().open_existing(LANE_SETS)? {
             Some(lanes) => LaneSets::open(&lanes, lane),
             None => Ok(None),
@@ -299,10 +299,10 @@ impl<'a> Index<'a> {
     }
 
     /// Corrects the entries of a task that turned out to be at another position.
-    pub(super) fn correct(&self, _lock: &StoreLock, lane: &str, stale: &IndexEntry) -> Result<()> {
+    pub(super) fn correct(&self, _lock: &StoreLock, lane: &LaneName, stale: &IndexEntry) -> Result<()> {
         let sets = self.lane(lane)?;
         let task = self.load(&stale.id)?;
-        let now_place = task.as_ref().filter(|task| task.spec.lane == lane).and_then(position);
+        let now_place = task.as_ref().filter(|task| task.spec.lane == *lane).and_then(position);
         if let Some(task) = &task
             && let Some(position) = position(task)
         {
@@ -335,7 +335,7 @@ impl<'a> Index<'a> {
 
     /// Returns whether an entry of the `later` or `held` set of a lane has come due, or a sorted set may have lost
     /// a chunk, so that [`Index::promote_due`] has work.
-    pub(super) fn has_due_entries(&self, state: &IndexState, lane: &str, now: &Now) -> Result<bool> {
+    pub(super) fn has_due_entries(&self, state: &IndexState, lane: &LaneName, now: &Now) -> Result<bool> {
         let Some(sets) = self.existing_lane(lane)? else {
             return Ok(false);
         };
@@ -350,13 +350,13 @@ impl<'a> Index<'a> {
         &self,
         _lock: &StoreLock,
         state: IndexState,
-        lane: &str,
+        lane: &LaneName,
         now: &Now,
     ) -> Result<IndexState> {
         self.again(|| self.promoted(state.clone(), lane, now))
     }
 
-    fn promoted(&self, state: IndexState, lane: &str, now: &Now) -> Result<IndexState> {
+    fn promoted(&self, state: IndexState, lane: &LaneName, now: &Now) -> Result<IndexState> {
         let (mut state, mut sets) = (state, self.existing_lane(lane)?);
         if let Some(damaged) = &sets
             && !damaged.are_sealed()?
@@ -379,7 +379,7 @@ impl<'a> Index<'a> {
     }
 
     /// Moves a claimed task whose lease is over to the ready ones.
-    pub(super) fn promote_held(&self, _lock: &StoreLock, lane: &str, entry: &IndexEntry) -> Result<()> {
+    pub(super) fn promote_held(&self, _lock: &StoreLock, lane: &LaneName, entry: &IndexEntry) -> Result<()> {
         match self.existing_lane(lane)? {
             Some(sets) => sets.promote(&sets.held, entry),
             None => Ok(()),

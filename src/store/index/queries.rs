@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::{Index, LANE_SETS, LaneSets, due};
 use crate::error::Result;
-use crate::model::{Now, Time};
+use crate::model::{LaneName, Now, Time};
 use crate::store::layout::lane_key;
 
 impl Index<'_> {
@@ -15,7 +15,7 @@ impl Index<'_> {
     }
 
     /// Returns when the next entry of a lane comes due.
-    pub(in crate::store) fn next_due(&self, lane: &str) -> Result<Option<Time>> {
+    pub(in crate::store) fn next_due(&self, lane: &LaneName) -> Result<Option<Time>> {
         let Some(sets) = self.existing_lane(lane)? else {
             return Ok(None);
         };
@@ -25,7 +25,7 @@ impl Index<'_> {
 
     /// Returns how many tasks of a lane can be claimed, including due ones that were not moved to the ready
     /// ones yet.
-    pub(in crate::store) fn depth(&self, lane: &str, now: &Now) -> Result<u64> {
+    pub(in crate::store) fn depth(&self, lane: &LaneName, now: &Now) -> Result<u64> {
         let Some(sets) = self.existing_lane(lane)? else { return Ok(0) };
         let mut depth = sets.count()? + due(&sets.later, false, now, usize::MAX)?.len() as u64;
         for entry in due(&sets.held, true, now, usize::MAX)? {

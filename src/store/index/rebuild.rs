@@ -14,7 +14,7 @@ use super::sorted_set::IndexEntry;
 use super::state::{IndexState, boot_word};
 use super::{Index, KEYS, LANE_SETS, STATE, self_heal};
 use crate::error::{Error, Result};
-use crate::model::{Event, Task, TaskId, TaskText, Time, json};
+use crate::model::{Event, LaneName, Task, TaskId, TaskText, Time, json};
 use crate::store::dir::Dir;
 use crate::store::feed::FeedEntry;
 use crate::store::layout::{RESPONSE_FILE, idempotency_key};
@@ -34,7 +34,7 @@ enum ScannedTask {
     /// An open or recently ended task, which needs a closer look.
     Task(Box<Task>, Option<KeyHolder>),
     /// An ended task: only its lane and its key matter.
-    Ended(String, Option<KeyHolder>),
+    Ended(LaneName, Option<KeyHolder>),
 }
 
 /// A task with an idempotency key.
@@ -57,7 +57,7 @@ impl KeyHolder {
 /// What a rebuild needs of all tasks.
 struct RebuildInput {
     /// The entries of the ready, the later and the held set of each lane.
-    lanes: BTreeMap<String, [Vec<IndexEntry>; 3]>,
+    lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 3]>,
     /// File name of a key → the newest task that holds it.
     keys: BTreeMap<String, (Time, TaskId)>,
     newest_by_correlation: NewestByCorrelation,
@@ -287,7 +287,7 @@ impl Index<'_> {
             if !task.is_terminal() || fresh.is_none_or(|fresh| task.updated_at >= fresh) {
                 ScannedTask::Task(Box::new(task.to_task()), holder)
             } else {
-                ScannedTask::Ended(task.spec.lane.decode().into_owned(), holder)
+                ScannedTask::Ended(task.spec.lane_name(), holder)
             }
         };
         let mut failed = Ok(());
@@ -345,7 +345,7 @@ impl Index<'_> {
         Ok(seq)
     }
 
-    fn swap_lane_sets(&self, lanes: BTreeMap<String, [Vec<IndexEntry>; 3]>) -> Result<()> {
+    fn swap_lane_sets(&self, lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 3]>) -> Result<()> {
         let tmp = self.layout.tmp()?;
         let staging = format!("lanes-{}", std::process::id());
         atomic::remove_tree(&tmp, &staging)?;

@@ -11,8 +11,8 @@ use crate::model::json::Object;
 use crate::model::limits::{self, MAX_LEASE, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::response::MAX_BODY;
 use crate::model::{
-    Claim, FailureClass, Now, Response, ResponseStatus, Sha256, Status, StoredDuration, Task, TaskId, Time,
-    check_lane,
+    Claim, FailureClass, LaneName, Now, Response, ResponseStatus, Sha256, Status, StoredDuration, Task,
+    TaskId, Time,
 };
 use crate::store::task_files::MAX_TASK_FILE;
 
@@ -48,7 +48,7 @@ pub(super) fn check(
 
 fn texts(task: &Task) -> Result<()> {
     refuse_if(task.spec.workspace_id.trim().is_empty(), "the workspace id is empty")?;
-    check_lane(&task.spec.lane)?;
+    LaneName::new(task.spec.lane.as_str())?;
     limits::short_text("the correlation id", &task.spec.correlation_id)?;
     limits::short_text("the source agent", &task.spec.source_agent)?;
     limits::short_text("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;

@@ -10,7 +10,7 @@ use super::{MAX_DEPTH, VERSION, decode};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
-use crate::model::{Event, Response, Task, TaskId, json};
+use crate::model::{Event, LaneName, Response, Task, TaskId, json};
 use crate::store::atomic::{self, Staged, SyncGroup};
 use crate::store::correlation_file::{correlation_content, correlation_name};
 use crate::store::dir::Dir;
@@ -203,7 +203,7 @@ impl Store {
                 *result = Err(error);
             }
         }
-        let mut lanes: Vec<String> = Vec::new();
+        let mut lanes: Vec<LaneName> = Vec::new();
         let mut added = 0;
         for (item, result) in staged {
             if !lanes.contains(&item.task.spec.lane) {
@@ -224,7 +224,7 @@ impl Store {
             atomic::sync_dir(&self.layout.tasks)?;
             imported.added += added;
         }
-        self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
+        self.ring(&lanes);
         Ok(())
     }
 

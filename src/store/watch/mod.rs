@@ -21,7 +21,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use self::dnotify::DirectoryWatch;
 use super::layout::{BELLS, lane_key};
 use super::{Store, atomic};
-use crate::model::TaskId;
+use crate::model::{LaneName, TaskId};
 
 /// The interval of the periodic check, for changes without a notification.
 const FALLBACK_INTERVAL: Duration = Duration::from_secs(2);
@@ -66,12 +66,12 @@ impl Store {
     }
 
     /// Returns a watch that wakes when a task of these lanes may have become claimable.
-    pub fn watch_lanes(&self, lanes: &[String]) -> Watch {
+    pub fn watch_lanes(&self, lanes: &[LaneName]) -> Watch {
         self.make_doorbells(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::on)
     }
 
     /// Returns the same watch for a process that ends after it and does not use SIGIO otherwise.
-    pub fn watch_lanes_until_exit(&self, lanes: &[String]) -> Watch {
+    pub fn watch_lanes_until_exit(&self, lanes: &[LaneName]) -> Watch {
         self.make_doorbells(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::until_exit)
     }
 
@@ -93,24 +93,24 @@ impl Store {
 
     /// Wakes the waiters of these lanes although no task has changed. A process that ends wakes its own
     /// threads this way.
-    pub fn wake_waiters(&self, lanes: &[String]) {
-        self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
+    pub fn wake_waiters(&self, lanes: &[LaneName]) {
+        self.ring(lanes);
     }
 
     /// Wakes the waiters of these lanes, and those of the feed.
-    pub(super) fn ring(&self, lanes: &[&str]) {
+    pub(super) fn ring<'l>(&self, lanes: impl IntoIterator<Item = &'l LaneName>) {
         let Ok(Some(bells)) = self.layout.root.open_existing(BELLS) else {
             return;
         };
         for lane in lanes {
-            atomic::ring(&bells, &lane_key(lane));
+            atomic::ring(&bells, &lane_key(lane.as_str()));
         }
         atomic::ring(&bells, ANY_CHANGE);
     }
 }
 
-fn lane_keys(lanes: &[String]) -> Vec<String> {
-    lanes.iter().map(|lane| lane_key(lane)).collect()
+fn lane_keys(lanes: &[LaneName]) -> Vec<String> {
+    lanes.iter().map(|lane| lane_key(lane.as_str())).collect()
 }
 
 impl Watch {

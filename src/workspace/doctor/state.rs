@@ -162,8 +162,8 @@ pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
         let why = pause.reason.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
         diagnoses.warn(
             "paused",
-            format!("lane {} has been paused since {}{why}", printable(lane), pause.since),
-            format!("run `lanes resume {}` to reopen it", shell_word(lane)),
+            format!("lane {} has been paused since {}{why}", printable(lane.as_str()), pause.since),
+            format!("run `lanes resume {}` to reopen it", shell_word(lane.as_str())),
         );
     }
     for cooldown in store.active_cooldowns().unwrap_or_default().values() {
@@ -185,10 +185,10 @@ pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
         Ok(lanes) => {
             for (lane, count) in lanes.iter().filter(|(lane, _)| !paused.contains_key(*lane)) {
                 if !workers.iter().any(|worker| worker.lanes.contains(lane)) {
-                    let word = shell_word(lane);
+                    let word = shell_word(lane.as_str());
                     diagnoses.warn(
                         "unserved",
-                        format!("lane {} has work ({count}) and no worker", printable(lane)),
+                        format!("lane {} has work ({count}) and no worker", printable(lane.as_str())),
                         format!("start one: `lanes claim --lane {word} --wait`, or a dispatcher"),
                     );
                 }

@@ -211,7 +211,8 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
     assert_eq!(task.spec.worktree_path, Some(bench.path("cwt")));
     assert_eq!(task.spec.expected_branch, text("cb"));
     assert_eq!(Value::Object(task.spec.metadata), json!({"a": "y", "b": {"c": 2}}));
-    assert_eq!([task.spec.lane, task.spec.source_agent, task.spec.correlation_id], ["m", "me", "c-1"]);
+    assert_eq!(task.spec.lane, "m");
+    assert_eq!([task.spec.source_agent, task.spec.correlation_id], ["me", "c-1"]);
     assert_eq!(
         (task.spec.priority, task.spec.max_attempts, task.spec.timeout),
         (-5, Some(9), Some(Duration::from_secs(5).into()))

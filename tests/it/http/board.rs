@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::testkit::server::{Server, ask};
+use crate::testkit::store::lane_name;
 
 #[test]
 fn a_card_is_a_task_in_both_shapes() {
@@ -145,7 +146,7 @@ fn agents_are_those_of_live_dispatchers() {
         kind: "dispatcher".into(),
         owner: "d".into(),
         pid: 1,
-        lanes: vec!["l".into()],
+        lanes: vec![lane_name("l")],
         filter: String::new(),
         since: store.now().wall,
         data: data.as_object().unwrap().clone(),

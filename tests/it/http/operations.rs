@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::testkit::server::Server;
+use crate::testkit::store::lane_name;
 use crate::testkit::wait::eventually;
 
 #[test]
@@ -40,7 +41,7 @@ fn changes_by_any_program_are_counted() {
     server.post(&format!("/tasks/{lost}/claim"), &json!({"lease_seconds": 0.05}));
     let store = server.store();
     let want = lanes::internals::store::LaneQuery {
-        lanes: vec!["l".into()],
+        lanes: vec![lane_name("l")],
         filter: lanes::internals::model::Filter::default(),
     };
     eventually("the lease is over", || {

@@ -9,6 +9,7 @@ use lanes::internals::store::LaneQuery;
 use serde_json::{Value, json};
 
 use crate::testkit::server::{Client, Server};
+use crate::testkit::store::lane_name;
 use crate::testkit::wait::eventually;
 
 const CLAIM: &str = "/tasks/claim";
@@ -159,13 +160,13 @@ fn time_wakes_as_well() {
 #[test]
 fn a_lane_that_is_opened_again_hands_out() {
     let server = Server::new();
-    server.store().pause("l", None).unwrap();
+    server.store().pause(&lane_name("l"), None).unwrap();
     let id = server.submit("l");
     let mut client = server.client();
     client.request("POST", CLAIM, &[], Some(&json!({"lane": "l", "wait_seconds": 20})));
     parked(&server, 1);
     let start = Instant::now();
-    server.store().resume("l").unwrap();
+    server.store().resume(&lane_name("l")).unwrap();
     assert_eq!(client.reply(false).text_at("/task/id"), id);
     assert!(start.elapsed() < Duration::from_millis(1000), "{:?}", start.elapsed());
 }
@@ -218,7 +219,7 @@ fn who_waits_is_seen_and_answered_when_the_server_ends() {
     stream.until("retry: 1000\n\n");
     assert!(stream.is_closed());
     assert!(store.live_workers().unwrap().is_empty());
-    let want = LaneQuery { lanes: vec!["c".into()], filter: Filter::default() };
+    let want = LaneQuery { lanes: vec![lane_name("c")], filter: Filter::default() };
     assert_eq!(store.claim_next(&want, "x", Duration::from_secs(9)).unwrap().unwrap().id.as_str(), id);
 }
 

@@ -8,8 +8,8 @@ use lanes::ErrorKind;
 use lanes::internals::model::task::{Availability, LeaseClock};
 use lanes::internals::model::transition::TransitionContext;
 use lanes::internals::model::{
-    Answer, ClaimToken, Command, Effect, FailureClass, Now, RequestCheck, Response, ResponseStatus, Status,
-    Task, Time, Verdict, json,
+    Answer, ClaimToken, Command, Effect, FailureClass, LaneName, Now, RequestCheck, Response, ResponseStatus,
+    Status, Task, Time, Verdict, json,
 };
 
 const SHA: &str = "ab12";
@@ -31,6 +31,13 @@ fn queued(max_attempts: Option<u32>) -> Task {
     let mut task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
     task.spec.max_attempts = max_attempts;
     task
+}
+
+/// A lane as another implementation has named it.
+fn stored_lane(name: &str) -> LaneName {
+    let mut object = queued(None).to_object();
+    object.insert("lane".to_string(), name.into());
+    Task::from_object(object).unwrap().spec.lane
 }
 
 /// Applies a command at `seconds`; a refusal must leave the task unchanged, with a message of one line.
@@ -229,7 +236,7 @@ fn hostile_words_stay_on_one_line() {
         release("b", None),
         Command::Respond(answer(None)),
         Command::Respond(answer(Some("b"))),
-        Command::Move { lane: evil.into() },
+        Command::Move { lane: stored_lane(evil) },
         Command::Note { kind: evil.into(), message: evil.into(), data: json::Object::new(), token: None },
         Command::Respond(Answer { expect_sha256: Some(evil.into()), ..answer(Some("a")) }),
     ];

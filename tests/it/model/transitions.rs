@@ -11,6 +11,8 @@ use lanes::internals::model::{
     Status, Task, Time, json,
 };
 
+use crate::testkit::store::lane_name;
+
 const ID: &str = "20261121T065000000000Z-c-0123456789ab-000001";
 
 /// Each cell is the state of the task after the command of its row: a state, `=` when nothing was to be done, `no`
@@ -197,8 +199,8 @@ fn row(name: &str) -> Command {
         "cancel" => Command::Cancel { reason: None, by: "eve".into() },
         "edit/name" => edit(Some("a title")),
         "edit/nothing" => edit(None),
-        "move/away" => Command::Move { lane: "there".into() },
-        "move/here" => Command::Move { lane: "here".into() },
+        "move/away" => Command::Move { lane: lane_name("there") },
+        "move/here" => Command::Move { lane: lane_name("here") },
         "retried" => Command::Retried { new_id: "n".into(), by: "eve".into() },
         "request_changed" => Command::RequestChanged,
         "settle" => Command::Settle,

@@ -1,6 +1,6 @@
 //! Many submits at once.
 
-use crate::testkit::store::Fixture;
+use crate::testkit::store::{Fixture, lane_name};
 use lanes::internals::model::NewTask;
 
 fn keyed(fixture: &Fixture, key: &str, prompt: &str) -> NewTask {
@@ -24,7 +24,10 @@ fn a_batch_is_what_single_submits_would_be() {
     let results = store.submit_batch(new).unwrap();
     let ids: Vec<String> = results.into_iter().map(|result| result.unwrap().task.id.to_string()).collect();
     assert_eq!(ids.len(), 150);
-    assert_eq!((store.queue_depth("even").unwrap(), store.queue_depth("odd").unwrap()), (75, 75));
+    assert_eq!(
+        (store.queue_depth(&lane_name("even")).unwrap(), store.queue_depth(&lane_name("odd")).unwrap()),
+        (75, 75)
+    );
     assert_eq!(store.feed_since(0, 1000).unwrap().len(), 150);
     assert_eq!(std::fs::read_dir(store.root().join("tmp")).unwrap().count(), 0, "nothing is left over");
     let correlation = std::fs::read_to_string(store.root().join("indexes/correlations/w--c6.json")).unwrap();
@@ -53,7 +56,7 @@ fn keys_hold_within_a_batch_and_one_refusal_keeps_nobody_out() {
     assert!(!first.existing && again.existing && same.existing);
     assert_eq!((&again.task.id, &same.task.id), (&first.task.id, &old.id));
     assert!(other.unwrap_err().to_string().contains("idempotency key"));
-    assert_eq!(store.queue_depth("l").unwrap(), 2);
+    assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 2);
     let correlation = std::fs::read_to_string(store.root().join("indexes/correlations/w--c.json")).unwrap();
     assert!(
         correlation.contains(first.task.id.as_str()),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::new_task;
+use crate::testkit::store::{lane_name, new_task};
 use lanes::internals::digest::sha256_bytes;
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
@@ -51,7 +51,7 @@ impl Fixture {
 
     /// Returns the task that is offered and then claimed; both must agree.
     fn next(&self, lanes: &[&str]) -> Option<TaskId> {
-        let lanes = lanes.iter().map(|lane| lane.to_string()).collect();
+        let lanes = lanes.iter().map(|lane| lane_name(lane)).collect();
         let want = LaneQuery { lanes, filter: Filter::default() };
         let offered = self.store.peek_next(&want).unwrap().map(|task| task.id);
         let given = self.store.claim_next(&want, "a", Duration::from_secs(60)).unwrap().map(|task| task.id);
@@ -105,11 +105,11 @@ fn a_task_whose_request_changed_is_skipped_and_records_it_once() {
 fn lanes_are_asked_in_the_given_order_and_paused_ones_left_out() {
     let fixture = Fixture::new();
     let [a, b, c] = ["a", "b", "c"].map(|lane| fixture.submit(lane, lane, 0).id);
-    fixture.store.pause("b", None).unwrap();
+    fixture.store.pause(&lane_name("b"), None).unwrap();
     assert_eq!(fixture.next(&["c", "b", "a", "c", "none"]), Some(c));
     assert_eq!(fixture.next(&["c", "b", "a"]), Some(a));
     assert_eq!(fixture.next(&["c", "b", "a"]), None);
-    fixture.store.resume("b").unwrap();
+    fixture.store.resume(&lane_name("b")).unwrap();
     assert_eq!(fixture.next(&["c", "b", "a"]), Some(b));
 }
 
@@ -121,7 +121,7 @@ fn a_delay_that_ended_is_undone_by_a_clock_set_back() {
     fixture.pass(30);
     // A search has moved the task to those that can be claimed.
     assert_eq!(fixture.next(&["other", "l"]).unwrap(), other.id);
-    assert_eq!(fixture.store.next_due(&["l".into()]).map(Time::micros), Some(task_until(&task)));
+    assert_eq!(fixture.store.next_due(&[lane_name("l")]).map(Time::micros), Some(task_until(&task)));
     fixture.pass(-20);
     assert_eq!(fixture.next(&["l"]), None);
     fixture.pass(20);
@@ -141,9 +141,15 @@ fn moving_a_task_takes_it_along_in_the_index() {
     let second = fixture.submit("b", "second", 0).id;
     let later = fixture.submit("a", "later", 30).id;
     for id in [&first, &later] {
-        fixture.store.apply(id, &Command::Move { lane: "b".into() }).unwrap();
+        fixture.store.apply(id, &Command::Move { lane: lane_name("b") }).unwrap();
     }
-    assert_eq!((fixture.store.queue_depth("a").unwrap(), fixture.store.queue_depth("b").unwrap()), (0, 2));
+    assert_eq!(
+        (
+            fixture.store.queue_depth(&lane_name("a")).unwrap(),
+            fixture.store.queue_depth(&lane_name("b")).unwrap()
+        ),
+        (0, 2)
+    );
     fixture.pass(30);
     assert_eq!(fixture.next(&["a"]), None);
     let order: Vec<TaskId> = std::iter::from_fn(|| fixture.next(&["b"])).collect();

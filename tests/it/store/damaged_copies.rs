@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, in_lane, new_task, note, task_file};
+use crate::testkit::store::{Fixture, in_lane, lane_name, new_task, note, task_file};
 use lanes::internals::model::{Event, Task, Time};
 use lanes::internals::store::{Clock, Entropy, FeedEntry, FsckReport, Severity, Store, StoreOptions};
 use lanes::{ErrorKind, Result};
@@ -135,7 +135,7 @@ fn two_processes_that_draw_the_same_id_get_two_tasks() {
     let batch = open().submit_batch(vec![new_task("l", dir.path())]).unwrap();
     let three = batch.into_iter().next().unwrap().unwrap().task;
     assert!(one.id != two.id && two.id != three.id && one.id != three.id);
-    assert_eq!(open().queue_depth("l").unwrap(), 3);
+    assert_eq!(open().queue_depth(&lane_name("l")).unwrap(), 3);
 }
 
 #[test]
@@ -147,14 +147,14 @@ fn the_depth_of_a_lane_counts_what_has_come_due() {
     fixture.submit(&store, |_| {});
     fixture.submit(&store, |_| {});
     fixture.claim(&store, "l");
-    assert_eq!(store.queue_depth("l").unwrap(), 1);
+    assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 1);
     fixture.pass(31.0);
-    assert_eq!(store.queue_depth("l").unwrap(), 2, "one was scheduled");
+    assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 2, "one was scheduled");
     fixture.pass(31.0);
-    assert_eq!(store.queue_depth("l").unwrap(), 3, "one was claimed, and its lease is over");
+    assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 3, "one was claimed, and its lease is over");
     for left in [2, 1, 0] {
         store.claim_next(&in_lane("l"), "me", Duration::from_secs(60)).unwrap().unwrap();
-        assert_eq!(store.queue_depth("l").unwrap(), left);
+        assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), left);
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{in_lane, new_task, note};
+use crate::testkit::store::{in_lane, lane_name, new_task, note};
 use lanes::internals::model::{Command, NewTask, Task, json};
 use lanes::internals::store::{Severity, Store, Submitted};
 
@@ -206,7 +206,11 @@ fn a_damaged_index_hides_no_task() {
             }
             let again = fixture.submit(&store, Some("k".into()), 0.0);
             assert!(again.existing && again.task.id == keyed, "{place}: the key is known");
-            assert_eq!(store.queue_depth(LANE).unwrap() as usize, ready.len() - given.len(), "{place}");
+            assert_eq!(
+                store.queue_depth(&lane_name(LANE)).unwrap() as usize,
+                ready.len() - given.len(),
+                "{place}"
+            );
             given.extend(std::iter::from_fn(|| claim(&store).map(|task| task.id)));
             assert_eq!(given, ready, "{place}");
             fixture.clock.pass(120_000_000);
@@ -231,7 +235,7 @@ fn a_chunk_that_is_gone_hides_no_task_for_long() {
     let mut given: Vec<_> = std::iter::from_fn(|| claim(&store).map(|task| task.id)).collect();
     given.sort();
     assert_eq!(given, ids);
-    assert_eq!(store.queue_depth(LANE).unwrap(), 0);
+    assert_eq!(store.queue_depth(&lane_name(LANE)).unwrap(), 0);
 }
 
 #[test]
@@ -313,7 +317,7 @@ fn fsck_puts_a_damaged_index_right() {
         store.fsck(true, &mut |_, _| {}).unwrap();
         let left = store.fsck(false, &mut |_, _| {}).unwrap();
         assert!(left.findings.is_empty(), "{what}: {:?}", left.findings);
-        assert_eq!(store.queue_depth(LANE).unwrap(), 1, "{what}");
+        assert_eq!(store.queue_depth(&lane_name(LANE)).unwrap(), 1, "{what}");
     }
 }
 
@@ -401,7 +405,7 @@ fn what_could_not_be_noted_is_noted_later() {
     };
     let first = fixture.submit(&store, None, 0.0).task;
     let task = without_feed(&|| fixture.submit(&store, Some("k".into()), 0.0).task);
-    assert_eq!(store.queue_depth(LANE).unwrap(), 2, "it is there");
+    assert_eq!(store.queue_depth(&lane_name(LANE)).unwrap(), 2, "it is there");
     assert!(fixture.submit(&store, Some("k".into()), 0.0).existing, "and known");
     assert_eq!(without_feed(&|| store.claim(&task.id, "a", Duration::from_secs(60)).unwrap()).fence, 1);
     assert_eq!(claim(&store).map(|task| task.id), Some(first.id));
@@ -424,7 +428,7 @@ fn names_removed_from_the_index_are_noticed() {
         }
         let again = fixture.submit(&store, Some("k".into()), 0.0);
         assert_eq!((again.existing, &again.task.id), (true, &task.id), "{name}");
-        assert_eq!(store.queue_depth(LANE).unwrap(), 1, "{name}");
+        assert_eq!(store.queue_depth(&lane_name(LANE)).unwrap(), 1, "{name}");
     }
     remove(&std::fs::read_dir(indexes.join("lanes")).unwrap().next().unwrap().unwrap().path());
     assert_eq!(claim(&store).unwrap().id, task.id);
@@ -464,7 +468,7 @@ fn a_key_stays_with_the_task_that_was_retried_last() {
     }
     // Another implementation adds a task, so that the index reads the newest ones.
     fixture.add_foreign(&newest[0], "20991231T000000000000Z-x-0123456789ab");
-    assert_eq!(store.queue_depth(LANE).unwrap(), 9);
+    assert_eq!(store.queue_depth(&lane_name(LANE)).unwrap(), 9);
     for (number, task) in newest.iter().enumerate() {
         let again = fixture.submit(&store, Some(format!("k{number}")), 0.0);
         assert_eq!((again.existing, again.task.id), (true, task.id.clone()), "k{number}");

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::testkit::store::{Fixture, task_file};
+use crate::testkit::store::{Fixture, lane_name, task_file};
 use lanes::internals::error::ErrorKind;
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{RequestCheck, Status, Task};
@@ -37,7 +37,7 @@ fn busy_store(fixture: &Fixture) -> (Store, [Task; 3]) {
     let store = fixture.store();
     let ended = fixture.ended(&store, |_| {});
     let queued = fixture.submit(&store, |new| new.spec.key = Some("k".into()));
-    let held = fixture.submit(&store, |new| new.spec.lane = "other".into());
+    let held = fixture.submit(&store, |new| new.spec.lane = lane_name("other"));
     let held = store.claim(&held.id, "me", Duration::from_secs(60)).unwrap();
     let later = store.now().wall.plus_seconds(60.0);
     fixture.submit(&store, |new| new.not_before = Some(later));
@@ -56,7 +56,7 @@ fn a_sound_store_has_no_findings() {
     store
         .claim_next(
             &lanes::internals::store::LaneQuery {
-                lanes: vec!["other".into()],
+                lanes: vec![lane_name("other")],
                 filter: lanes::internals::model::Filter::default(),
             },
             "b",
@@ -171,7 +171,7 @@ fn answers_that_never_counted_and_large_ones() {
     fs::write(task_file(&store, &queued.id, "response.3.json"), "{").unwrap();
     heals(&store, "response-abandoned");
 
-    let large = fixture.submit(&store, |new| new.spec.lane = "large".into());
+    let large = fixture.submit(&store, |new| new.spec.lane = lane_name("large"));
     let large = store.claim(&large.id, "me", Duration::from_secs(60)).unwrap();
     fixture.respond(&store, &large, &"x".repeat(100_000));
     let (proper, first) =

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::testkit::store::Fixture;
+use crate::testkit::store::{Fixture, lane_name};
 use lanes::internals::model::{Command, ResponseStatus, Task};
 use lanes::internals::store::{GcPlan, Store};
 
@@ -41,7 +41,7 @@ fn only_tasks_that_ended_long_ago_go() {
     store.claim(&held.id, "me", Duration::from_secs(600)).unwrap();
     let slow = fixture.submit(&store, |_| {});
     let first = fixture.ended(&store, |_| {});
-    let other = fixture.ended(&store, |new| new.spec.lane = "other".into());
+    let other = fixture.ended(&store, |new| new.spec.lane = lane_name("other"));
     fixture.pass(8.0 * DAY);
     let young = fixture.ended(&store, |_| {});
     let cancel = Command::Cancel { reason: None, by: "me".into() };
@@ -58,7 +58,7 @@ fn only_tasks_that_ended_long_ago_go() {
     assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
     sound(&store);
     assert_eq!(fixture.claim(&store, "l").id, open.id);
-    assert!(fixture.store().queue_depth("l").is_ok());
+    assert!(fixture.store().queue_depth(&lane_name("l")).is_ok());
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn removing_during_claims_and_answers_loses_nothing() {
             scope.spawn(|| {
                 let store = fixture.store();
                 let want = lanes::internals::store::LaneQuery {
-                    lanes: vec!["l".into()],
+                    lanes: vec![lane_name("l")],
                     filter: Default::default(),
                 };
                 while let Some(task) = store.claim_next(&want, "t", Duration::from_secs(600)).unwrap() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{answer, in_lane, new_task, note};
+use crate::testkit::store::{answer, in_lane, lane_name, new_task, note};
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{Command, RequestCheck, Task, TaskId, Time, json};
 use lanes::internals::store::{Store, StoreOptions, WorkerInfo};
@@ -162,7 +162,7 @@ fn check_others(fixture: &Fixture, what: &str, store: &Store, good: &[TaskId], b
         })
         .unwrap();
     assert_eq!((readable.as_slice(), reported), (good, broken), "{what}");
-    assert!(store.lane_has_tasks("l").unwrap());
+    assert!(store.lane_has_tasks(&lane_name("l")).unwrap());
     assert_eq!(store.peek_next(&in_lane("l")).unwrap().map(|task| task.id), good.first().cloned(), "{what}");
     let new = fixture.submit(store).unwrap().id;
     for id in good.iter().chain([&new]) {
@@ -173,7 +173,7 @@ fn check_others(fixture: &Fixture, what: &str, store: &Store, good: &[TaskId], b
         store.apply(id, &respond(&task)).unwrap();
     }
     assert_eq!(claim(store), None, "{what}");
-    assert_eq!(store.queue_depth("l").unwrap(), 0, "{what}");
+    assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 0, "{what}");
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn planted_places_of_the_store_are_refused() {
         let fixture = Fixture::new();
         let store = fixture.open().unwrap();
         let task = fixture.submit(&store).unwrap();
-        store.pause("other", None).unwrap();
+        store.pause(&lane_name("other"), None).unwrap();
         let place = fixture.state().join(name);
         if place.is_dir() {
             std::fs::rename(&place, fixture.outside().join("moved")).unwrap();
@@ -311,20 +311,24 @@ fn planted_places_of_the_store_are_refused() {
                 store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap_err().to_string();
             assert!(error.contains(name), "{name}: {error}");
         }
-        let _ = (fixture.submit(&store), store.pause("more", None), store.apply(&task.id, &note("m")));
+        let _ = (
+            fixture.submit(&store),
+            store.pause(&lane_name("more"), None),
+            store.apply(&task.id, &note("m")),
+        );
         let _ = (
             store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)),
             store.peek_next(&in_lane("l")),
-            store.queue_depth("l"),
+            store.queue_depth(&lane_name("l")),
         );
         let _ = store.feed_since(0, 10).map(|entries| assert!(entries.is_empty() || name != "feed.jsonl"));
-        drop(store.watch_lanes(&["l".to_string()]));
+        drop(store.watch_lanes(&[lane_name("l")]));
         drop(store.watch_feed());
         let worker = WorkerInfo {
             kind: "test".into(),
             owner: "me".into(),
             pid: std::process::id(),
-            lanes: vec!["l".into()],
+            lanes: vec![lane_name("l")],
             filter: String::new(),
             since: Time::from_micros(0),
             data: json::Object::new(),

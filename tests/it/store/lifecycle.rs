@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, answer, in_lane};
+use crate::testkit::store::{Fixture, answer, in_lane, lane_name};
 use lanes::internals::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
 use lanes::internals::store::{LaneQuery, Store};
 
@@ -12,10 +12,10 @@ fn a_task_goes_from_submit_to_answer() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let task = fixture.submit(&store, |_| {});
-    assert_eq!(store.queue_depth("l").unwrap(), 1);
+    assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 1);
     let claimed = store.claim_next(&in_lane("l"), "me", Duration::from_secs(60)).unwrap().unwrap();
     assert_eq!((claimed.id.clone(), claimed.fence, claimed.attempt), (task.id.clone(), 1, 1));
-    assert_eq!(store.queue_depth("l").unwrap(), 0);
+    assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 0);
     assert!(store.claim_next(&in_lane("l"), "other", Duration::from_secs(60)).unwrap().is_none());
     assert_eq!(fixture.respond(&store, &claimed, "done"), Effect::Changed);
     assert_eq!(
@@ -62,7 +62,7 @@ fn a_task_for_others_does_not_block_the_lane() {
     fixture.submit(&store, |new| new.spec.metadata = vendor("codex"));
     let mine = fixture.submit(&store, |new| new.spec.metadata = vendor("claude"));
     let filter = Filter::parse(&["required_vendor=claude,any"]).unwrap();
-    let claude = LaneQuery { lanes: vec!["l".into()], filter };
+    let claude = LaneQuery { lanes: vec![lane_name("l")], filter };
     assert_eq!(store.peek_next(&claude).unwrap().unwrap().id, mine.id);
     assert_eq!(store.claim_next(&claude, "me", Duration::from_secs(60)).unwrap().unwrap().id, mine.id);
     assert!(store.claim_next(&claude, "me", Duration::from_secs(60)).unwrap().is_none());
@@ -75,7 +75,7 @@ fn an_expired_lease_is_offered_again_and_the_old_token_is_void() {
     fixture.submit(&store, |_| {});
     let first = store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().unwrap();
     fixture.pass(61.0);
-    assert_eq!(store.next_due(&["l".into()]).unwrap(), first.status.claim().unwrap().lease_expires_at);
+    assert_eq!(store.next_due(&[lane_name("l")]).unwrap(), first.status.claim().unwrap().lease_expires_at);
     let second = store.claim_next(&in_lane("l"), "b", Duration::from_secs(60)).unwrap().unwrap();
     assert_eq!((second.fence, second.attempt), (2, 2));
     let late = store.apply(&first.id, &Command::Respond(answer(&first, "late"))).unwrap_err();
@@ -284,7 +284,7 @@ fn long_lanes_stay_sorted() {
         expected.push((task.rank(), task.id));
     }
     expected.sort();
-    assert_eq!(store.queue_depth("l").unwrap(), 400);
+    assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 400);
     for (n, (_, id)) in expected.iter().enumerate() {
         let task = store.claim_next(&in_lane("l"), "a", Duration::from_secs(6000)).unwrap().unwrap();
         assert_eq!(task.id, *id, "at {n}");
@@ -297,10 +297,10 @@ fn paused_lanes_hand_out_nothing() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let task = fixture.submit(&store, |_| {});
-    assert!(store.pause("l", Some("maintenance")).unwrap());
-    assert!(!store.pause("l", None).unwrap());
+    assert!(store.pause(&lane_name("l"), Some("maintenance")).unwrap());
+    assert!(!store.pause(&lane_name("l"), None).unwrap());
     assert!(store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().is_none());
     assert!(store.claim(&task.id, "a", Duration::from_secs(60)).unwrap_err().to_string().contains("paused"));
-    assert!(store.resume("l").unwrap());
+    assert!(store.resume(&lane_name("l")).unwrap());
     assert!(store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().is_some());
 }

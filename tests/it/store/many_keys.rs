@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::testkit::store::Fixture;
+use crate::testkit::store::{Fixture, lane_name};
 use lanes::internals::model::{NewTask, ResponseStatus, Task};
 use lanes::internals::store::{GcPlan, Store};
 
@@ -19,7 +19,7 @@ fn fixture() -> (Fixture, Store, Vec<Task>) {
     drop(store);
     lose_index(&fixture);
     let store = fixture.store();
-    store.queue_depth("l").unwrap();
+    store.queue_depth(&lane_name("l")).unwrap();
     (fixture, store, tasks)
 }
 
@@ -72,7 +72,7 @@ fn many_keys_share_a_file_and_all_are_found() {
     // Once more from nothing but the tasks, with what is right left as it is.
     let before = fs::metadata(packed(&fixture)).unwrap().modified().unwrap();
     fs::remove_file(indexes(&fixture).join("state")).unwrap();
-    store.queue_depth("l").unwrap();
+    store.queue_depth(&lane_name("l")).unwrap();
     assert_eq!(fs::metadata(packed(&fixture)).unwrap().modified().unwrap(), before);
     check(&fixture, &store, &tasks);
     let mut repeated = fixture.new_task("l");
@@ -158,6 +158,6 @@ fn a_damaged_file_of_many_keys_is_written_anew() {
         check(&fixture, &store, &tasks);
         assert!(packed(&fixture).is_file() || *what == "gone", "{what}");
         lose_index(&fixture);
-        store.queue_depth("l").unwrap();
+        store.queue_depth(&lane_name("l")).unwrap();
     }
 }

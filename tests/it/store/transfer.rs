@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, task_file};
+use crate::testkit::store::{Fixture, lane_name, task_file};
 use lanes::internals::model::{Status, json};
 use lanes::internals::store::{ImportReport, Store};
 
@@ -31,9 +31,9 @@ fn a_store_moves_whole() {
     let old = fixture.store();
     let ended = fixture.ended(&old, |_| {});
     let queued = fixture.submit(&old, |new| new.spec.key = Some("k".into()));
-    let held = fixture.submit(&old, |new| new.spec.lane = "other".into());
+    let held = fixture.submit(&old, |new| new.spec.lane = lane_name("other"));
     let held = old.claim(&held.id, "me", Duration::from_secs(6000)).unwrap();
-    let large = fixture.submit(&old, |new| new.spec.lane = "other".into());
+    let large = fixture.submit(&old, |new| new.spec.lane = lane_name("other"));
     let large = old.claim(&large.id, "me", Duration::from_secs(60)).unwrap();
     fixture.respond(&old, &large, &"ä\r\n".repeat(30_000));
     let text = export(&old);
@@ -91,7 +91,7 @@ fn hostile_lines_write_nothing_outside() {
         assert_eq!(counts(&import(&new, &bad)), (0, 0, vec![1]), "{path}");
     }
     let id = store.peek_next(&lanes::internals::store::LaneQuery {
-        lanes: vec!["l".into()],
+        lanes: vec![lane_name("l")],
         filter: Default::default(),
     });
     let bad = text.replace(id.unwrap().unwrap().id.as_str(), "../x");
