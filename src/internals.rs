@@ -14,7 +14,7 @@ pub mod dispatch {
             pub use crate::dispatch::agent::log::CappedLog;
         }
         pub mod process_tree {
-            pub use crate::dispatch::agent::process_tree::{MARKER, RunId, marked_processes};
+            pub use crate::dispatch::agent::process_tree::{RUN_ID_VARIABLE, RunId, marked_processes};
         }
         pub mod reaper {
             pub use crate::dispatch::agent::reaper::GuardPool;
@@ -84,7 +84,7 @@ pub mod model {
 pub mod store {
     pub use crate::store::{
         Clock, Entropy, FeedEntry, FsckReport, GcPlan, ImportReport, LaneQuery, Severity, Store,
-        StoreOptions, Submitted, WorkerInfo, last_lock_hold,
+        StoreOptions, SubmittedTask, WorkerInfo, last_lock_hold,
     };
 }
 pub mod workspace {

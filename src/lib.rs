@@ -93,5 +93,5 @@ pub use model::{
 };
 pub use store::{
     Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcPlan, GcReport, ImportReport, LaneQuery,
-    Pause, ProgressListener, Registration, Severity, Store, StoreOptions, Submitted, Watch, WorkerInfo,
+    Pause, ProgressListener, Registration, Severity, Store, StoreOptions, SubmittedTask, Watch, WorkerInfo,
 };

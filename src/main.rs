@@ -14,9 +14,9 @@ static STDOUT_IS_CLOSED: AtomicBool = AtomicBool::new(false);
     reason = "there is no other way to run before the runtime; the function is harmless there"
 )]
 #[unsafe(link_section = ".init_array")]
-static LOOK_AT_STDOUT: extern "C" fn() = look_at_stdout;
+static CHECK_STDOUT: extern "C" fn() = check_stdout;
 
-extern "C" fn look_at_stdout() {
+extern "C" fn check_stdout() {
     let open = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_ok();
     STDOUT_IS_CLOSED.store(!open, Ordering::Relaxed);
 }

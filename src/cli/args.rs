@@ -54,22 +54,22 @@ pub(super) struct WaitArgs {
 
 impl WaitArgs {
     /// Returns when the wait gives up, and how often it prints a heartbeat.
-    pub(super) fn timing(&self) -> Result<Timing> {
+    pub(super) fn timing(&self) -> Result<WaitTiming> {
         let deadline = deadline(self.timeout)?;
         let heartbeat = seconds("--heartbeat-seconds", self.heartbeat_seconds)?;
-        Ok(Timing { deadline, heartbeat: (!heartbeat.is_zero()).then_some(heartbeat), next: None })
+        Ok(WaitTiming { deadline, heartbeat: (!heartbeat.is_zero()).then_some(heartbeat), next: None })
     }
 }
 
 /// The deadline and the heartbeat of a wait, by the monotonic clock, which cannot be set.
-pub(super) struct Timing {
+pub(super) struct WaitTiming {
     /// When to give up.
     pub deadline: Instant,
     heartbeat: Option<Duration>,
     next: Option<Instant>,
 }
 
-impl Timing {
+impl WaitTiming {
     /// Returns whether the wait prints heartbeats.
     pub(super) fn has_heartbeat(&self) -> bool {
         self.heartbeat.is_some()

@@ -139,17 +139,17 @@ impl CommandContext {
         })
     }
 
-    /// Applies `look` to the named tasks, and returns its results in the order of the names, without `None`.
+    /// Applies `extract` to the named tasks, and returns its results in the order of the names, without `None`.
     /// Prints a warning for each task that cannot be read.
     pub(super) fn read_tasks<T: Send>(
         &self,
         store: &Store,
         names: &[String],
-        look: impl Fn(&TaskText<'_>) -> Option<T> + Sync,
+        extract: impl Fn(&TaskText<'_>) -> Option<T> + Sync,
     ) -> Vec<T> {
         let mut progress = ProgressLine::new(&self.out, "lanes");
         let (mut found, mut done) = (Vec::new(), 0);
-        store.scan_names(names, look, &mut |_, seen| {
+        store.scan_names(names, extract, &mut |_, seen| {
             done += 1;
             progress.update_count(done, names.len() as u64);
             match seen {

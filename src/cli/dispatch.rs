@@ -20,11 +20,11 @@ use super::output::Output;
 use super::table::Table;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::consent::ConsentPolicy;
-use crate::dispatch::config::load::current_choices;
+use crate::dispatch::config::load::current_sensitive_files;
 use crate::dispatch::config::options::{CommandLineRunner, DispatchOptions, ProcessContext};
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::reload::PlanReloader;
-use crate::dispatch::config::sensitive_settings::FileChoices;
+use crate::dispatch::config::sensitive_settings::SensitiveFile;
 use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::dispatcher::ShutdownHandle;
 use crate::dispatch::dry_run::{Preview, preview};
@@ -184,8 +184,8 @@ impl DispatchCommand {
     ) -> Result<ConsentPolicy> {
         let policy = ConsentPolicy::new(env::trust_records());
         if self.trust {
-            let files = current_choices(config, Some(store))?;
-            let files: Vec<FileChoices> = files.into_iter().filter(|file| file.needs_consent).collect();
+            let files = current_sensitive_files(config, Some(store))?;
+            let files: Vec<SensitiveFile> = files.into_iter().filter(|file| file.needs_consent).collect();
             if !files.is_empty() {
                 policy.agree(&files, store.now().wall)?;
             }
@@ -193,7 +193,7 @@ impl DispatchCommand {
         if !self.dry_run {
             return Ok(policy);
         }
-        if let Err(error) = policy.check(&current_choices(config, Some(store))?) {
+        if let Err(error) = policy.check(&current_sensitive_files(config, Some(store))?) {
             context.out.warn(&error.to_string());
         }
         Ok(ConsentPolicy::AllowAll)
@@ -312,5 +312,5 @@ fn print_previews(context: &mut CommandContext, plan: &Plan, previews: &[Preview
 
 /// Formats a limit of a run for people.
 fn limit_text(limit: Option<Duration>) -> String {
-    limit.map_or_else(|| "none".to_string(), duration::words)
+    limit.map_or_else(|| "none".to_string(), duration::format_coarse)
 }

@@ -63,7 +63,7 @@ pub(super) fn all_variables() -> Vec<(OsString, OsString)> {
 
 /// Returns whether `LANES_RUN_ID` is set: a dispatcher's agent, or a process that it started, runs this command.
 pub(super) fn is_inside_run() -> bool {
-    set(crate::dispatch::agent::process_tree::MARKER).is_some()
+    set(crate::dispatch::agent::process_tree::RUN_ID_VARIABLE).is_some()
 }
 
 /// Returns `LANES_DEPTH`, the number of nested agents around this process.

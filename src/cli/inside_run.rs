@@ -7,7 +7,7 @@
 
 use super::context::CommandContext;
 use super::env;
-use crate::dispatch::agent::process_tree::MARKER;
+use crate::dispatch::agent::process_tree::RUN_ID_VARIABLE;
 use crate::error::{Error, Result};
 
 /// Refuses `command` to a process of a run, unless `--inside-run` is given.
@@ -19,7 +19,7 @@ pub(super) fn refuse(context: &CommandContext, command: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::refused(format!(
-        "{command} is not for agents, and {MARKER} shows that a dispatcher's agent runs it"
+        "{command} is not for agents, and {RUN_ID_VARIABLE} shows that a dispatcher's agent runs it"
     ))
     .with_hint("give --inside-run as well if a person wants it so"))
 }

@@ -39,8 +39,8 @@ pub(super) struct Selection {
 /// How much later a task's creation time may be than the time in its id, in seconds.
 const ID_SLACK: f64 = 3600.0;
 
-/// A selected task: its creation time, its id, and what `look` returned for it.
-pub(super) type Selected<T> = (Time, TaskId, T);
+/// A selected task: its creation time, its id, and what `extract` returned for it.
+pub(super) type SelectedTask<T> = (Time, TaskId, T);
 
 impl Selection {
     /// Returns whether it excludes any task.
@@ -48,24 +48,24 @@ impl Selection {
         self.lane.is_some() || self.active_only || !self.state.is_empty() || self.limit.is_some()
     }
 
-    /// Applies `look` to the selected tasks, and returns the results, oldest task first. Prints a warning for each
+    /// Applies `extract` to the selected tasks, and returns the results, oldest task first. Prints a warning for each
     /// task that cannot be read.
     pub(super) fn collect<T: Send>(
         &self,
         context: &CommandContext,
         store: &Store,
-        look: impl Fn(&TaskText<'_>) -> T + Sync,
-    ) -> Result<Vec<Selected<T>>> {
+        extract: impl Fn(&TaskText<'_>) -> T + Sync,
+    ) -> Result<Vec<SelectedTask<T>>> {
         if let Some(wrong) = self.state.iter().find(|state| !Status::NAMES.contains(&state.as_str())) {
             return Err(Error::invalid(format!("there is no state '{}'", printable(wrong)))
                 .with_hint(format!("the states are {}", Status::NAMES.join(", "))));
         }
-        let look =
-            |task: &TaskText<'_>| self.wants(task).then(|| (task.created_at, task.id.clone(), look(task)));
+        let extract =
+            |task: &TaskText<'_>| self.wants(task).then(|| (task.created_at, task.id.clone(), extract(task)));
         let names = self.names(store)?;
         let mut found = match self.limit {
-            Some(limit) => newest(context, store, names, limit, look),
-            None => context.read_tasks(store, &names, look),
+            Some(limit) => newest(context, store, names, limit, extract),
+            None => context.read_tasks(store, &names, extract),
         };
         // The protocol's order is that of creation times. Ids contain the same times, unless another
         // implementation's clock differs.
@@ -92,19 +92,19 @@ impl Selection {
     }
 }
 
-/// Returns the newest `limit` tasks for which `look` returns a value. Most ids begin with their creation time, so
+/// Returns the newest `limit` tasks for which `extract` returns a value. Most ids begin with their creation time, so
 /// that older tasks need not be read; tasks with other ids are always read.
 fn newest<T: Send>(
     context: &CommandContext,
     store: &Store,
     names: Vec<String>,
     limit: usize,
-    look: impl Fn(&TaskText<'_>) -> Option<Selected<T>> + Sync,
-) -> Vec<Selected<T>> {
+    extract: impl Fn(&TaskText<'_>) -> Option<SelectedTask<T>> + Sync,
+) -> Vec<SelectedTask<T>> {
     let (mut names, timeless): (Vec<String>, Vec<String>) =
         names.into_iter().partition(|name| has_time(name));
     let mut found: BTreeMap<(Time, TaskId), T> = BTreeMap::new();
-    let mut keep = |(at, id, seen): Selected<T>| {
+    let mut keep = |(at, id, seen): SelectedTask<T>| {
         found.insert((at, id), seen);
         if found.len() > limit {
             found.pop_first();
@@ -112,13 +112,13 @@ fn newest<T: Send>(
         let oldest = found.first_key_value().filter(|_| found.len() == limit);
         oldest.map(|((at, _), _)| at.plus_seconds(-ID_SLACK).compact())
     };
-    for selected in context.read_tasks(store, &timeless, &look) {
+    for selected in context.read_tasks(store, &timeless, &extract) {
         keep(selected);
     }
     names.reverse();
     let mut bound: Option<String> = (limit == 0).then(|| "9".to_string());
     let (mut progress, mut done) = (ProgressLine::new(&context.out, "lanes"), 0);
-    store.scan_names(&names, look, &mut |name, seen| {
+    store.scan_names(&names, extract, &mut |name, seen| {
         done += 1;
         progress.update_count(done, names.len() as u64);
         if bound.as_deref().is_some_and(|bound| name < bound) {
@@ -179,7 +179,7 @@ pub(super) fn print_views<T>(
     context: &mut CommandContext,
     store: &Store,
     mut head: Object,
-    tasks: Vec<Selected<T>>,
+    tasks: Vec<SelectedTask<T>>,
 ) -> Result<()> {
     const EMPTY_LIST: &str = "\"tasks\": []";
     head.insert("tasks".into(), Value::Array(Vec::new()));
@@ -228,13 +228,13 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
         completed if completed == "completed" => (completed, name.unwrap_or_else(plain)),
         _ => {
             let status = task.status();
-            let words = state_label(&status, now, || task.to_task().lease_is_live(now)).into();
+            let state = state_label(&status, now, || task.to_task().lease_is_live(now)).into();
             let what = name.unwrap_or_else(|| match status {
                 Status::Claimed(claim) => format!("held by {}", claim.owner).into(),
                 Status::Failed { reason, .. } => short(&reason, 50).into(),
                 _ => plain(),
             });
-            (words, what)
+            (state, what)
         }
     };
     let age = relative(task.created_at, now);
@@ -242,7 +242,7 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
 }
 
 /// Prints tasks as a table.
-pub(super) fn print_rows(context: &mut CommandContext, rows: Vec<Selected<Row>>) -> Result<()> {
+pub(super) fn print_rows(context: &mut CommandContext, rows: Vec<SelectedTask<Row>>) -> Result<()> {
     let mut table = Table::new(&["ID", "LANE", "STATE", "AGE", "WHAT"]);
     for (_, _, row) in rows {
         table.add(row);

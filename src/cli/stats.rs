@@ -67,7 +67,7 @@ fn add_rows(table: &mut Table, what: &str, groups: &BTreeMap<String, UsageTotals
 }
 
 fn row(name: &str, group: &UsageTotals) -> Vec<String> {
-    let length = |length: Option<Duration>| length.map_or_else(|| "-".to_string(), duration::words);
+    let length = |length: Option<Duration>| length.map_or_else(|| "-".to_string(), duration::format_coarse);
     vec![
         name.to_string(),
         group.runs.to_string(),

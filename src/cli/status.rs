@@ -65,9 +65,9 @@ impl StatusCommand {
             ]);
             return print_views(context, store, head, selected);
         }
-        let look = |task: &TaskText<'_>| (TaskFacts::of(store, task, &now, false), row(task, &now));
+        let extract = |task: &TaskText<'_>| (TaskFacts::of(store, task, &now, false), row(task, &now));
         let (mut facts, mut rows) = (Vec::new(), Vec::new());
-        for (at, id, (brief, row)) in self.selection.collect(context, store, look)? {
+        for (at, id, (brief, row)) in self.selection.collect(context, store, extract)? {
             facts.push(brief);
             rows.push((at, id, row));
         }
@@ -78,10 +78,10 @@ impl StatusCommand {
     fn overview(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
         let now = store.now();
         let json = context.out.json;
-        let look = |task: &TaskText<'_>| {
+        let extract = |task: &TaskText<'_>| {
             (task.spec.lane.decode().into_owned(), TaskFacts::of(store, task, &now, json))
         };
-        let facts = self.selection.collect(context, store, look)?;
+        let facts = self.selection.collect(context, store, extract)?;
         let workers = store.live_workers()?;
         // The overview is useful even if the pauses cannot be read.
         let paused = store.paused().unwrap_or_else(|error| {
@@ -297,10 +297,10 @@ impl LaneSummary {
     }
 
     fn describe(&self) -> String {
-        let mut words: Vec<String> =
+        let mut counts: Vec<String> =
             self.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
-        words.extend(self.others.iter().map(|state| format!("some {state}")));
-        words.join(", ")
+        counts.extend(self.others.iter().map(|state| format!("some {state}")));
+        counts.join(", ")
     }
 
     fn next_action(&self) -> &'static str {

@@ -12,7 +12,7 @@ use super::submit_batch::submit_batch;
 use super::task_args::{TaskArgs, run_timeout_help};
 use crate::error::Result;
 use crate::model::task::object;
-use crate::store::{Store, Submitted};
+use crate::store::{Store, SubmittedTask};
 use crate::workspace::{SubmitContext, check_submit};
 
 /// Submits the task that the flags describe; `run_timeout`, in seconds, is how long one run of it may take.
@@ -20,7 +20,7 @@ pub(super) fn submit(
     args: &TaskArgs,
     context: &CommandContext,
     run_timeout: Option<f64>,
-) -> Result<(Store, Submitted)> {
+) -> Result<(Store, SubmittedTask)> {
     let (config, store) = context.workspace()?;
     let request = args.request(run_timeout)?;
     let checked = check_submit(&SubmitContext::new(&config, &context.base, store.now().wall), request)?;

@@ -12,7 +12,7 @@ use super::output::ProgressLine;
 use crate::error::{Error, Result};
 use crate::model::json;
 use crate::model::task::object;
-use crate::store::Submitted;
+use crate::store::SubmittedTask;
 use crate::workspace::{SubmitContext, SubmitRequest, check_line};
 
 /// How many lines are checked before they are submitted together.
@@ -38,7 +38,7 @@ pub(super) fn submit_batch(
     let mut at_end = false;
     while !at_end {
         let (mut numbers, mut checked) = (Vec::new(), Vec::new());
-        let mut results: Vec<(u64, Result<Submitted>)> = Vec::new();
+        let mut results: Vec<(u64, Result<SubmittedTask>)> = Vec::new();
         while checked.len() < LINES_PER_BATCH {
             let mut line = Vec::new();
             let mut bounded = (&mut input).take(MAX_LINE);
@@ -114,7 +114,7 @@ fn name_line(number: u64, error: &Error) -> Error {
     }
 }
 
-fn entry(number: u64, submitted: &Submitted) -> Value {
+fn entry(number: u64, submitted: &SubmittedTask) -> Value {
     Value::Object(object([
         ("line", number.into()),
         ("task_id", submitted.task.id.as_str().into()),

@@ -12,8 +12,8 @@ use super::exit::CommandExit;
 use super::inside_run;
 use super::table::Table;
 use crate::dispatch::config::consent::{ConsentPolicy, format_setting, no_records_directory};
-use crate::dispatch::config::load::current_choices;
-use crate::dispatch::config::sensitive_settings::FileChoices;
+use crate::dispatch::config::load::current_sensitive_files;
+use crate::dispatch::config::sensitive_settings::SensitiveFile;
 use crate::error::{Error, Result, printable, shell_word};
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -113,20 +113,20 @@ impl TrustCommand {
 }
 
 /// Returns the settings of the configuration, and of routes.json if its store exists, that need consent.
-pub(super) fn files_to_trust(context: &CommandContext, config: &Config) -> Result<Vec<FileChoices>> {
+pub(super) fn files_to_trust(context: &CommandContext, config: &Config) -> Result<Vec<SensitiveFile>> {
     let store = match config.store_root.is_dir() {
         true => Store::open_existing(&config.store_root, context.store_options()?).ok(),
         false => None,
     };
-    current_choices(config, store.as_ref())
+    current_sensitive_files(config, store.as_ref())
 }
 
 /// Shows the settings and asks whether to trust them. Any answer other than `y` or `yes` means no.
-fn ask_for_consent(context: &mut CommandContext, files: &[FileChoices]) -> Result<bool> {
+fn ask_for_consent(context: &mut CommandContext, files: &[SensitiveFile]) -> Result<bool> {
     for file in files {
         context.out.prompt(&format!("{} chooses:\n", printable(&file.path.to_string_lossy())));
-        for key in file.choices.keys() {
-            context.out.prompt(&format!("  {}\n", format_setting(&file.choices, key, MAX_VALUE_CHARS)));
+        for key in file.settings.keys() {
+            context.out.prompt(&format!("  {}\n", format_setting(&file.settings, key, MAX_VALUE_CHARS)));
         }
     }
     context.out.prompt("Let `lanes dispatch` run this? [y/N] ");
@@ -135,7 +135,7 @@ fn ask_for_consent(context: &mut CommandContext, files: &[FileChoices]) -> Resul
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-fn report(context: &mut CommandContext, config: &Config, files: &[FileChoices]) -> Result<CommandExit> {
+fn report(context: &mut CommandContext, config: &Config, files: &[SensitiveFile]) -> Result<CommandExit> {
     let path = config.path.as_deref().map(Path::to_string_lossy).unwrap_or_default();
     if context.out.json {
         let status = if files.is_empty() { "nothing_to_trust" } else { "trusted" };
@@ -151,18 +151,18 @@ fn report(context: &mut CommandContext, config: &Config, files: &[FileChoices]) 
         context.out.line(&format!("nothing to trust: {} chooses nothing that runs", printable(&path)))?;
     }
     for file in files {
-        let keys: Vec<&str> = file.choices.keys().map(String::as_str).collect();
+        let keys: Vec<&str> = file.settings.keys().map(String::as_str).collect();
         let path = file.path.to_string_lossy();
         context.out.line(&printable(&format!("trusted: {path}: {}", keys.join(", "))))?;
     }
     Ok(CommandExit::Done)
 }
 
-fn file_object(file: &FileChoices) -> Value {
-    let settings: Object = file.choices.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+fn file_object(file: &SensitiveFile) -> Value {
+    let settings: Object = file.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     Value::Object(object([
         ("path", file.path.to_string_lossy().into()),
-        ("sha256", fingerprint(&file.choices).into()),
+        ("sha256", fingerprint(&file.settings).into()),
         ("settings", settings.into()),
     ]))
 }
@@ -205,17 +205,16 @@ fn record_object(record: &TrustRecord) -> Value {
 pub(super) fn trust_created_config(context: &CommandContext, holder: &Path, file: &Path) {
     let found =
         FoundConfig { holder: holder.to_path_buf(), file: file.to_path_buf(), identity: env::identity() };
-    let agreed =
-        Config::load_found(found, None).and_then(|config| current_choices(&config, None)).and_then(|files| {
-            match files.is_empty() {
-                true => Ok(()),
-                false => ConsentPolicy::new(env::trust_records())
-                    .agree(&files, context.store_options()?.clock.now().wall)
-                    .map_err(|error| {
-                        let file = shell_word(&file.to_string_lossy());
-                        error.with_hint(format!("run `lanes trust {file}` before `lanes dispatch`"))
-                    }),
-            }
+    let agreed = Config::load_found(found, None)
+        .and_then(|config| current_sensitive_files(&config, None))
+        .and_then(|files| match files.is_empty() {
+            true => Ok(()),
+            false => ConsentPolicy::new(env::trust_records())
+                .agree(&files, context.store_options()?.clock.now().wall)
+                .map_err(|error| {
+                    let file = shell_word(&file.to_string_lossy());
+                    error.with_hint(format!("run `lanes trust {file}` before `lanes dispatch`"))
+                }),
         });
     if let Err(error) = agreed {
         context.out.warn(&error.to_string());

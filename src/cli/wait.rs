@@ -7,7 +7,7 @@ use super::args::{LaneQueryArgs, WaitArgs};
 use super::context::{CommandContext, resolve_all};
 use super::exit::CommandExit;
 use super::next;
-use super::waiting::{Answered, wait_for_answers};
+use super::waiting::{AnsweredTask, wait_for_answers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -126,13 +126,13 @@ impl WaitCommand {
 
 /// An answer, and why it was not written to its response path if it was not.
 struct Delivery<'a> {
-    answer: &'a Answered,
+    answer: &'a AnsweredTask,
     failure: Option<Error>,
 }
 
 impl<'a> Delivery<'a> {
     /// Writes an answer to its response path.
-    fn of(context: &CommandContext, store: &Store, answer: &'a Answered) -> Self {
+    fn of(context: &CommandContext, store: &Store, answer: &'a AnsweredTask) -> Self {
         let failure = deliver(store, &answer.task, &answer.response, || context.config()).err();
         Self { answer, failure }
     }

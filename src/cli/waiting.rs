@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::args::Timing;
+use super::args::WaitTiming;
 use super::context::CommandContext;
 use super::view::{lease_expired, next_action};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,7 +10,7 @@ use crate::model::{LaneName, Now, Response, Status, Task, TaskId, Time};
 use crate::store::Store;
 
 /// A task that was answered.
-pub(super) struct Answered {
+pub(super) struct AnsweredTask {
     /// The task.
     pub task: Task,
     /// Its answer.
@@ -25,8 +25,8 @@ pub(super) fn wait_for_answers(
     ids: &[TaskId],
     any: bool,
     verb: &str,
-    mut timing: Timing,
-) -> Result<(Vec<Answered>, Vec<TaskId>)> {
+    mut timing: WaitTiming,
+) -> Result<(Vec<AnsweredTask>, Vec<TaskId>)> {
     let mut watch = store.watch_tasks_until_exit(ids);
     let mut pending: Vec<TaskId> = ids.to_vec();
     let mut answered = Vec::new();
@@ -34,7 +34,7 @@ pub(super) fn wait_for_answers(
     loop {
         let mut open = Vec::new();
         for id in std::mem::take(&mut pending) {
-            let task = look(store, &id)?;
+            let task = read_settled(store, &id)?;
             if task.status.is_terminal() {
                 answered.push(with_response(store, task)?);
             } else {
@@ -66,7 +66,7 @@ pub(super) fn wait_for_answers(
 
 /// Reads a task, and applies the changes that are due by time. In a store that is not writable, these changes are
 /// not saved.
-fn look(store: &Store, id: &TaskId) -> Result<Task> {
+fn read_settled(store: &Store, id: &TaskId) -> Result<Task> {
     match store.settle(id) {
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::Config) => {
             store.task(id)
@@ -75,9 +75,9 @@ fn look(store: &Store, id: &TaskId) -> Result<Task> {
     }
 }
 
-fn with_response(store: &Store, task: Task) -> Result<Answered> {
+fn with_response(store: &Store, task: Task) -> Result<AnsweredTask> {
     match store.response(&task)? {
-        Some(response) => Ok(Answered { task, response }),
+        Some(response) => Ok(AnsweredTask { task, response }),
         None => {
             Err(Error::corrupt(format!("{} is {}, but its answer is gone", task.id, task.status.as_str()))
                 .with_hint("`lanes fsck` shows what is left"))
@@ -120,11 +120,11 @@ fn heartbeat(context: &CommandContext, store: &Store, task: &Task) -> String {
         return format!("task_id={id}; state={}; awaiting reviewer claim", task.status.as_str());
     };
     let last = context.last_event(store, task);
-    let last_words =
+    let last_event =
         last.as_ref().map_or("none".to_string(), |event| format!("{}@{}", event.kind, event.created_at));
     format!(
         "task_id={id}; state={}; claim_owner={}; claimed_age_seconds={}; lease_expires_at={}; \
-         lease_expired={}; response_path={}; response_exists={}; last_event={last_words}; next_action={}",
+         lease_expired={}; response_path={}; response_exists={}; last_event={last_event}; next_action={}",
         task.status.as_str(),
         claim.owner,
         now.wall.seconds_since(claim.claimed_at) as i64,
@@ -152,28 +152,28 @@ fn check_delay(last: Duration, slept: Duration) -> Duration {
     }
 }
 
-/// Waits until `look` returns a task of the lanes, or the wait times out.
+/// Waits until `find_task` returns a task of the lanes, or the wait times out.
 pub(super) fn wait_for_task(
     context: &CommandContext,
     store: &Store,
     lanes: &[LaneName],
     verb: &str,
-    mut timing: Timing,
-    mut look: impl FnMut() -> Result<Option<Task>>,
+    mut timing: WaitTiming,
+    mut find_task: impl FnMut() -> Result<Option<Task>>,
 ) -> Result<Option<Task>> {
     // A wait without time does not set up a watch.
     if timing.is_over() {
-        return look();
+        return find_task();
     }
     let mut watch = store.watch_lanes_until_exit(lanes);
     let mut delay = Duration::ZERO;
     loop {
-        match look() {
+        match find_task() {
             Ok(Some(task)) => return Ok(Some(task)),
-            looked => {
+            outcome => {
                 // A task directory that has been moved or replaced never shows a new task.
                 store.check_in_place()?;
-                looked?;
+                outcome?;
             }
         }
         if timing.is_over() {

@@ -92,7 +92,7 @@ fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -
             run.get("pid").and_then(Value::as_u64).map_or("starts".to_string(), |pid| pid.to_string()),
             since,
             Time::parse(&text("deadline")).map_or("never".to_string(), |deadline| relative(deadline, now)),
-            silence.and_then(duration::from_seconds).map_or("any".to_string(), duration::words),
+            silence.and_then(duration::from_seconds).map_or("any".to_string(), duration::format_coarse),
             short(&text("progress"), 60),
         ]);
     }

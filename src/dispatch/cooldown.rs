@@ -157,7 +157,7 @@ fn cooldown_end(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: 
     match vendor_refusal.reset.filter(|_| vendor_refusal.cause != CooldownCause::Account) {
         Some(ResetTime::Exact(time)) => (Certainty::Exact, time.plus_seconds(spread(EXACT_RESET_DELAY))),
         Some(ResetTime::Clock(time)) => (Certainty::Named, time.plus_seconds(spread(CLOCK_RESET_DELAY))),
-        Some(ResetTime::Passed) => (Certainty::Named, now.plus_seconds(doubled(spread(CLOCK_RESET_DELAY)))),
+        Some(ResetTime::Past) => (Certainty::Named, now.plus_seconds(doubled(spread(CLOCK_RESET_DELAY)))),
         None => {
             let ceiling = doubled(backoff.first.as_secs_f64());
             (Certainty::Guess, now.plus_seconds(spread((ceiling / 2.0, ceiling))))
@@ -235,7 +235,7 @@ mod tests {
     fn a_reset_time_in_the_past_is_a_short_cooldown_that_grows() {
         let now = start();
         let refuse = |now, before: Option<&Cooldown>, random| {
-            new_cooldown(limit(Some(ResetTime::Passed), (now, now), before, random))
+            new_cooldown(limit(Some(ResetTime::Past), (now, now), before, random))
         };
         assert_eq!(refuse(now, None, 0).until.seconds_since(now), 60.0);
         let mut last = refuse(now, None, u64::MAX);

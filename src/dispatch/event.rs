@@ -184,10 +184,10 @@ impl DispatchEvent {
                 // `done` is the normal case and is not shown.
                 let outcome = outcome.filter(|outcome| *outcome != ClosingStatus::Done.as_str());
                 let outcome = outcome.map(|outcome| format!(" ({outcome})")).unwrap_or_default();
-                format!("answered after {}{cost}{outcome}", duration::words(*duration))
+                format!("answered after {}{cost}{outcome}", duration::format_coarse(*duration))
             }
             Self::Retry { message, delay, .. } => {
-                format!("{message}; next attempt in {}", duration::words(*delay))
+                format!("{message}; next attempt in {}", duration::format_coarse(*delay))
             }
             Self::Failed { message, .. }
             | Self::Returned { message, .. }

@@ -86,7 +86,7 @@ pub enum ResetTime {
     /// Within the minute or hour that starts at this time.
     Clock(Time),
     /// About now: the time in the notice has just passed.
-    Passed,
+    Past,
 }
 
 /// A refusal by the vendor that does not depend on the task.

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_were_cut_short_count_with_the_least_and_the_rest_is_told() {
+    fn interrupted_runs_count_with_their_lower_bound_and_the_rest_is_reported() {
         let tokens = |input| Some(Tokens { input, ..Tokens::default() });
         let reported = UsageRecord { cost_usd: Some(1.0), tokens: tokens(10), ..record(1.0, "completed") };
         let cut = UsageRecord {

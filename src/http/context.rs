@@ -15,7 +15,7 @@ use super::auth::AuthPolicy;
 use super::count_cache::CountCache;
 use super::long_poll::{LongPolls, WaitingRequest};
 use super::metrics::Metrics;
-use super::responder::{Deferred, Responder, Trace};
+use super::responder::{DeferredRequest, RequestTrace, Responder};
 use super::submit_batcher::SubmitBatcher;
 use super::submit_draft::MAX_FILES;
 use super::submit_readers::SubmitReaders;
@@ -142,7 +142,7 @@ impl App {
 
     /// Converts the response of a handler to the one that is sent, and records it. A response that the client can
     /// request again is replaced by an error while too many responses are not read by their clients.
-    pub(crate) fn finish_response(&self, trace: &Trace, response: HttpResponse) -> HttpResponse {
+    pub(crate) fn finish_response(&self, trace: &RequestTrace, response: HttpResponse) -> HttpResponse {
         let is_repeatable = trace.method == "GET" && !response.is_stream;
         let is_withheld = is_repeatable && !self.reactor.has_room(response.body.len());
         let response = if is_withheld {
@@ -156,7 +156,7 @@ impl App {
     }
 
     /// Records a response in the metrics and in the access log.
-    pub(crate) fn record(&self, trace: &Trace, response: &HttpResponse) {
+    pub(crate) fn record(&self, trace: &RequestTrace, response: &HttpResponse) {
         let took = trace.received_at.elapsed();
         self.metrics.count_request(&trace.method, trace.pattern, response.status, took);
         self.access_log.write(&AccessRecord {
@@ -171,7 +171,7 @@ impl App {
 }
 
 impl Responder for App {
-    fn respond(&self, ticket: Ticket, trace: &Trace, response: HttpResponse) {
+    fn respond(&self, ticket: Ticket, trace: &RequestTrace, response: HttpResponse) {
         let response = self.finish_response(trace, response);
         self.reactor.answer(ticket, response);
     }
@@ -214,7 +214,7 @@ pub(crate) struct Call<'a> {
     /// The ticket under which it is answered.
     pub ticket: Ticket,
     /// The data that the log and the metrics record of it.
-    pub trace: &'a Trace,
+    pub trace: &'a RequestTrace,
 }
 
 impl Call<'_> {
@@ -228,8 +228,8 @@ impl Call<'_> {
 
     /// Returns the data that another thread needs to answer the request; the handler then returns
     /// [`Reply::Deferred`].
-    pub(crate) fn defer(&self) -> Deferred {
-        Deferred::new(self.ticket, self.trace.clone(), self.memory.take())
+    pub(crate) fn defer(&self) -> DeferredRequest {
+        DeferredRequest::new(self.ticket, self.trace.clone(), self.memory.take())
     }
 
     /// Returns whether this is a HEAD request, which never waits.
@@ -242,7 +242,7 @@ impl Call<'_> {
     /// # Errors
     /// The response to an error of the store, or when too many requests wait.
     pub(crate) fn wait(&self, wait: WaitFor, longest: Duration) -> HandlerResult {
-        if let Some(response) = wait.look(&self.app.store, self.app, self.ticket)? {
+        if let Some(response) = wait.check(&self.app.store, self.app, self.ticket)? {
             return Ok(response.into());
         }
         if longest.is_zero() || self.is_head() || self.app.is_stopping() {

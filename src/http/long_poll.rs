@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use super::responder::{Responder, Trace};
+use super::responder::{RequestTrace, Responder};
 use super::sync::mpsc::{Receiver, Sender, channel};
 use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::transport::response::HttpResponse;
@@ -36,7 +36,7 @@ pub(crate) struct WaitingRequest {
     /// When the wait ends; `None` for a stream.
     pub until: Option<Instant>,
     /// The data that the log and the metrics record of it.
-    pub trace: Trace,
+    pub trace: RequestTrace,
     /// Whether a thread is trying to claim for it at this moment.
     is_busy: bool,
     /// Whether something has changed for it since that thread began.
@@ -45,7 +45,7 @@ pub(crate) struct WaitingRequest {
 
 impl WaitingRequest {
     /// Makes a request that begins to wait.
-    pub(crate) fn new(ticket: Ticket, wait: WaitFor, until: Option<Instant>, trace: Trace) -> Self {
+    pub(crate) fn new(ticket: Ticket, wait: WaitFor, until: Option<Instant>, trace: RequestTrace) -> Self {
         Self { ticket, wait, until, trace, is_busy: false, try_again: false }
     }
 }
@@ -186,13 +186,13 @@ impl LongPolls {
         }
     }
 
-    /// Tries `look` (see [`WaitFor::look`]) for a request that was woken. Returns the request with its response, or
+    /// Tries `check` (see [`WaitFor::check`]) for a request that was woken. Returns the request with its response, or
     /// `None` when there was nothing, so that it goes on waiting.
     pub(crate) fn try_claim(
         &self,
         ticket: Ticket,
         responder: &dyn Responder,
-        look: impl Fn(&WaitFor) -> Result<Option<HttpResponse>>,
+        check: impl Fn(&WaitFor) -> Result<Option<HttpResponse>>,
     ) -> Option<(WaitingRequest, HttpResponse)> {
         loop {
             let (number, wait) = {
@@ -202,9 +202,9 @@ impl LongPolls {
                 request.try_again = false;
                 (number, request.wait.clone())
             };
-            let looked = look(&wait);
-            let is_found = matches!(looked, Ok(Some(_)));
-            let response = match looked {
+            let checked = check(&wait);
+            let is_found = matches!(checked, Ok(Some(_)));
+            let response = match checked {
                 Ok(Some(response)) => Some(response),
                 Ok(None) => responder.is_stopping().then(|| wait.response_without_result(true)),
                 Err(error) => Some(error.into()),

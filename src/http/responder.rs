@@ -15,7 +15,7 @@ use super::transport::service::{SendResult, Ticket};
 pub(crate) trait Responder: Sync {
     /// Sends the response to a deferred request, and records it in the metrics and the access log. Does nothing
     /// when the client has gone.
-    fn respond(&self, ticket: Ticket, trace: &Trace, response: HttpResponse);
+    fn respond(&self, ticket: Ticket, trace: &RequestTrace, response: HttpResponse);
     /// Returns whether the client of a request is still connected.
     fn is_connected(&self, ticket: Ticket) -> bool;
     /// Returns whether the server is shutting down.
@@ -30,7 +30,7 @@ pub(crate) trait Responder: Sync {
 
 /// The data that the metrics and the access log record of a request.
 #[derive(Clone, Debug)]
-pub(crate) struct Trace {
+pub(crate) struct RequestTrace {
     /// The time at which the request was complete.
     pub received_at: Instant,
     /// The method as it was sent.
@@ -41,7 +41,7 @@ pub(crate) struct Trace {
     pub pattern: &'static str,
 }
 
-impl Trace {
+impl RequestTrace {
     /// Begins the trace of a request that arrives now.
     pub(crate) fn of(request: &HttpRequest, pattern: &'static str) -> Self {
         let (method, path) = (request.method.clone(), request.path.clone());
@@ -55,16 +55,16 @@ impl Trace {
 }
 
 /// A request that another thread than its handler's will answer.
-pub(crate) struct Deferred {
+pub(crate) struct DeferredRequest {
     ticket: Ticket,
-    trace: Trace,
+    trace: RequestTrace,
     /// The memory of its body counts until the request is answered.
     _memory: Reservation,
 }
 
-impl Deferred {
+impl DeferredRequest {
     /// Defers a request, keeping the memory that its body takes reserved.
-    pub(crate) fn new(ticket: Ticket, trace: Trace, memory: Reservation) -> Self {
+    pub(crate) fn new(ticket: Ticket, trace: RequestTrace, memory: Reservation) -> Self {
         Self { ticket, trace, _memory: memory }
     }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::api::params::{Params, decode};
 use super::context::{App, Call, HandlerResult};
-use super::responder::Trace;
+use super::responder::RequestTrace;
 use super::routes::{HttpRoute, ROUTES};
 use super::transport::catch_panic::catch_panic;
 use super::transport::request::{HttpRequest, MAX_BODY};
@@ -18,7 +18,7 @@ impl HttpService for App {
     fn admit(&self, head: &HttpRequest) -> Result<usize, HttpResponse> {
         let mut pattern = "";
         check_head(self, head, &mut pattern)
-            .inspect_err(|refusal| self.record(&Trace::of(head, pattern), refusal))
+            .inspect_err(|refusal| self.record(&RequestTrace::of(head, pattern), refusal))
     }
 
     fn is_quick(&self, request: &HttpRequest) -> bool {
@@ -26,7 +26,7 @@ impl HttpService for App {
     }
 
     fn call(&self, request: HttpRequest, ticket: Ticket) -> Reply {
-        let mut trace = Trace::of(&request, "");
+        let mut trace = RequestTrace::of(&request, "");
         let handled = catch_panic(|| handle(self, request, ticket, &mut trace));
         let reply = match handled.unwrap_or_else(|| Err(HttpResponse::internal_error())) {
             Ok(reply) => reply,
@@ -39,8 +39,8 @@ impl HttpService for App {
     }
 
     fn resume(&self, ticket: Ticket) -> Reply {
-        let look = || self.long_polls.try_claim(ticket, self, |wait| wait.look(&self.store, self, ticket));
-        let Some(tried) = catch_panic(look) else {
+        let check = || self.long_polls.try_claim(ticket, self, |wait| wait.check(&self.store, self, ticket));
+        let Some(tried) = catch_panic(check) else {
             self.long_polls.forget(ticket);
             return Reply::Response(HttpResponse::internal_error());
         };
@@ -55,7 +55,7 @@ impl HttpService for App {
     }
 
     fn refused(&self, refusal: &HttpResponse) {
-        self.record(&Trace::of_invalid_request(), refusal);
+        self.record(&RequestTrace::of_invalid_request(), refusal);
     }
 }
 
@@ -81,7 +81,7 @@ fn check_head(app: &App, head: &HttpRequest, pattern: &mut &'static str) -> Resu
 }
 
 /// Reads the parameters of a request and calls its handler.
-fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut Trace) -> HandlerResult {
+fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut RequestTrace) -> HandlerResult {
     let (HttpRoute { operation, run }, parameter) = match find(&request.method, &request.path) {
         RouteMatch::Found(route, parameter) => (route, parameter),
         RouteMatch::Options(allow) => {

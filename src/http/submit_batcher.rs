@@ -6,14 +6,14 @@
 //! store locked occupy this thread and no other.
 
 use super::api::views::submitted;
-use super::responder::{Deferred, Responder};
+use super::responder::{DeferredRequest, Responder};
 use super::sync::mpsc::{Receiver, SendError, Sender, channel};
 use super::sync::{Mutex, PoisonError};
 use super::transport::catch_panic::catch_panic;
 use super::transport::response::HttpResponse;
 use crate::error::{Error, Result};
 use crate::model::NewTask;
-use crate::store::{Store, Submitted};
+use crate::store::{Store, SubmittedTask};
 use crate::workspace::CheckedSubmit;
 
 /// The maximum number of submits in one batch: the response to the first of them waits for the last.
@@ -23,7 +23,7 @@ const MAX_BATCH: usize = 128;
 pub(crate) struct QueuedSubmit {
     task: NewTask,
     warnings: Vec<String>,
-    request: Deferred,
+    request: DeferredRequest,
 }
 
 /// The queue of submits; closed before its thread starts and once it is to end.
@@ -52,7 +52,7 @@ impl SubmitBatcher {
     }
 
     /// Queues a submit, which is answered as soon as it is durable. Returns the request when the queue is closed.
-    pub(crate) fn submit(&self, request: Deferred, checked: CheckedSubmit) -> Option<Deferred> {
+    pub(crate) fn submit(&self, request: DeferredRequest, checked: CheckedSubmit) -> Option<DeferredRequest> {
         let CheckedSubmit { task, warnings } = checked;
         let queued = QueuedSubmit { task, warnings, request };
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,11 +68,11 @@ impl SubmitBatcher {
         &self,
         inbox: &Receiver<QueuedSubmit>,
         responder: &dyn Responder,
-        submit_all: impl Fn(Vec<NewTask>) -> Vec<Result<Submitted>>,
+        submit_all: impl Fn(Vec<NewTask>) -> Vec<Result<SubmittedTask>>,
     ) {
         while let Ok(first) = inbox.recv() {
             let batch = std::iter::once(first).chain(inbox.try_iter().take(MAX_BATCH - 1));
-            let (tasks, clients): (Vec<NewTask>, Vec<(Vec<String>, Deferred)>) =
+            let (tasks, clients): (Vec<NewTask>, Vec<(Vec<String>, DeferredRequest)>) =
                 batch.map(|queued| (queued.task, (queued.warnings, queued.request))).unzip();
             if self.is_closed() {
                 for (_, request) in clients {
@@ -94,7 +94,7 @@ impl SubmitBatcher {
 }
 
 /// Submits tasks as one batch; when the batch as a whole fails, every task gets its error.
-pub(super) fn submit_all(store: &Store, mut tasks: Vec<NewTask>) -> Vec<Result<Submitted>> {
+pub(super) fn submit_all(store: &Store, mut tasks: Vec<NewTask>) -> Vec<Result<SubmittedTask>> {
     let count = tasks.len();
     if count == 1 {
         return tasks.pop().map(|task| store.submit(task)).into_iter().collect();

@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use super::responder::{Deferred, Responder};
+use super::responder::{DeferredRequest, Responder};
 use super::submit_batcher::SubmitBatcher;
 use super::submit_draft::{SubmitDraft, failed_check, submit_drafts};
 use super::transport::catch_panic::catch_panic;
@@ -33,7 +33,7 @@ pub(crate) enum LargeSubmit {
 pub(crate) struct QueuedFiles {
     submit: LargeSubmit,
     files: Fingerprints,
-    request: Deferred,
+    request: DeferredRequest,
 }
 
 /// The queue of the reader threads; closed before they start and when they are to end.
@@ -63,7 +63,7 @@ impl SubmitReaders {
     /// The response to a request for which the queue has no room, or that comes while the server stops.
     pub(crate) fn send(
         &self,
-        request: Deferred,
+        request: DeferredRequest,
         submit: LargeSubmit,
         files: Fingerprints,
     ) -> std::result::Result<Reply, HttpResponse> {

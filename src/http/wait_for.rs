@@ -59,7 +59,7 @@ impl WaitFor {
     ///
     /// # Errors
     /// Any error of the store.
-    pub(crate) fn look(
+    pub(crate) fn check(
         &self,
         store: &Store,
         responder: &dyn Responder,

@@ -23,7 +23,7 @@ use crate::store::{Registration, Store, WorkerInfo};
 /// The interval at which some requests are checked although no change concerns them.
 const SLOW_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// The maximum number of requests in one slow check.
-const MAX_SLOW_LOOKS: usize = 100;
+const MAX_SLOW_CHECKS: usize = 100;
 /// The minimum time between two alarms.
 const MIN_ALARM_INTERVAL: Duration = Duration::from_millis(50);
 /// The interval at which the thread that waits for the feed checks whether the server ends.
@@ -134,7 +134,7 @@ impl<'a> Watcher<'a> {
         self.ring_alarm(&mut changes);
         let concerned = self.concerned(&changes);
         let mut claims: BTreeMap<String, usize> = BTreeMap::new();
-        let mut looked: HashMap<String, Option<HttpResponse>> = HashMap::new();
+        let mut checked: HashMap<String, Option<HttpResponse>> = HashMap::new();
         for (number, request) in concerned {
             let response = match &request.wait {
                 WaitFor::Claim { query, .. } => {
@@ -145,9 +145,9 @@ impl<'a> Watcher<'a> {
                 }
                 // The response is the same for all requests of a group.
                 WaitFor::ClaimableTask(query) => {
-                    looked.entry(group(query)).or_insert_with(|| self.look(&request)).clone()
+                    checked.entry(group(query)).or_insert_with(|| self.check(&request)).clone()
                 }
-                _ => self.look(&request),
+                _ => self.check(&request),
             };
             if let Some(response) = response {
                 self.answer(number, response);
@@ -167,9 +167,9 @@ impl<'a> Watcher<'a> {
     }
 
     /// Returns the response that a request can be given now, if any.
-    fn look(&self, request: &WaitingRequest) -> Option<HttpResponse> {
-        match catch_panic(|| request.wait.look(self.store, self.responder, request.ticket)) {
-            Some(looked) => looked.unwrap_or_else(|error| Some(error.into())),
+    fn check(&self, request: &WaitingRequest) -> Option<HttpResponse> {
+        match catch_panic(|| request.wait.check(self.store, self.responder, request.ticket)) {
+            Some(checked) => checked.unwrap_or_else(|error| Some(error.into())),
             None => Some(HttpResponse::internal_error()),
         }
     }
@@ -178,7 +178,7 @@ impl<'a> Watcher<'a> {
     fn concerned(&mut self, changes: &StoreChanges) -> Vec<(u64, WaitingRequest)> {
         let tasks: BTreeSet<_> = changes.entries.iter().map(|entry| &entry.task_id).collect();
         let mut groups = BTreeSet::new();
-        let mut slow_left = if changes.is_slow_check { MAX_SLOW_LOOKS } else { 0 };
+        let mut slow_left = if changes.is_slow_check { MAX_SLOW_CHECKS } else { 0 };
         let (mut found, mut slow) = (Vec::new(), None);
         self.polls.visit(|number, request| {
             let is_touched = match &request.wait {

@@ -98,7 +98,7 @@ pub(crate) fn leading(text: &str) -> Option<(Duration, &str)> {
 }
 
 /// Formats a duration for people, with its two largest units: `45s`, `12m 5s`, `2h 5m`, `3d 4h`.
-pub(crate) fn words(length: Duration) -> String {
+pub(crate) fn format_coarse(length: Duration) -> String {
     let seconds = length.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
@@ -214,8 +214,8 @@ mod tests {
     }
 
     #[test]
-    fn words_have_at_most_two_units() {
-        let say = |seconds| words(Duration::from_secs(seconds));
+    fn texts_have_at_most_two_units() {
+        let say = |seconds| format_coarse(Duration::from_secs(seconds));
         assert_eq!(say(45), "45s");
         assert_eq!(say(725), "12m 5s");
         assert_eq!(say(7200), "2h");

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_seen_is_refused_and_named() {
-        for (text, words) in [
+        for (text, expected) in [
             ("a\nb", "control characters (U+000A): a\\nb"),
             ("a\u{200b}", "invisible characters (U+200B): a\\u{200b}"),
             ("\u{202e}gpj.exe", "invisible characters (U+202E)"),
@@ -69,7 +69,7 @@ mod tests {
             ("é\u{200d}", "invisible characters (U+200D)"),
         ] {
             let refusal = visible("the name", text).unwrap_err().to_string();
-            assert!(refusal.starts_with(&format!("the name has {words}")), "{refusal}");
+            assert!(refusal.starts_with(&format!("the name has {expected}")), "{refusal}");
         }
         for text in ["", "Ein Name, 名前", "👩\u{200d}💻 work", "می\u{200c}خواهم", "❤\u{fe0f}", "e\u{301}"]
         {

@@ -131,7 +131,7 @@ impl Response {
     /// # Errors
     /// The key that is missing or has the wrong type.
     pub fn from_raw(raw: Raw<'_>) -> Result<Self, &'static str> {
-        let parts = Parts::of(raw)?;
+        let parts = ResponseParts::of(raw)?;
         let owned = |text: Option<RawString<'_>>| text.map(|text| text.decode().into_owned());
         let extra = parts.others.into_iter();
         Ok(Self {
@@ -155,12 +155,12 @@ impl Response {
 
     /// Returns whether a value is a response.
     pub fn is_valid(raw: Raw<'_>) -> bool {
-        Parts::of(raw).is_ok()
+        ResponseParts::of(raw).is_ok()
     }
 }
 
 /// The members of a response, before conversion.
-struct Parts<'a> {
+struct ResponseParts<'a> {
     task_id: Option<RawString<'a>>,
     body: Option<RawString<'a>>,
     status: ResponseStatus,
@@ -176,7 +176,7 @@ struct Parts<'a> {
     others: Vec<(&'a str, Raw<'a>)>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> ResponseParts<'a> {
     fn of(raw: Raw<'a>) -> Result<Self, &'static str> {
         let mut parts = Self {
             task_id: None,

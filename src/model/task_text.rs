@@ -139,18 +139,18 @@ impl<'a> TaskText<'a> {
         Some(Self::from_fields(fields))
     }
 
-    /// Parses the content of a task file, including what only Python writes, and calls `look` with the task.
+    /// Parses the content of a task file, including what only Python writes, and calls `extract` with the task.
     ///
     /// # Errors
     /// The reason, if the content is not a valid task.
-    pub fn read<T>(bytes: &[u8], look: impl FnOnce(&TaskText<'_>) -> T) -> Result<T, String> {
+    pub fn read<T>(bytes: &[u8], extract: impl FnOnce(&TaskText<'_>) -> T) -> Result<T, String> {
         if let Ok(text) = std::str::from_utf8(bytes)
             && let Some(task) = TaskText::parse(text)
         {
-            return task.map(|task| look(&task));
+            return task.map(|task| extract(&task));
         }
         let text = serde_json::to_string(&parse_object(bytes)?).map_err(|error| error.to_string())?;
-        TaskText::parse_ours(&text).map(|task| look(&task))
+        TaskText::parse_ours(&text).map(|task| extract(&task))
     }
 
     /// Parses a task from the text of an object that this crate has written.

@@ -115,16 +115,16 @@ fn unique_name() -> String {
 }
 
 /// A file or directory under `tmp/`, removed on drop unless it was published.
-pub(super) struct Staged<'a> {
+pub(super) struct StagedEntry<'a> {
     tmp: &'a Dir,
     name: String,
     published: bool,
 }
 
 /// A staged directory, the files and directories in it that still have to be synced, and its descriptor.
-type UnsyncedDirectory<'a> = (Staged<'a>, Vec<(File, PathBuf)>, Dir);
+type UnsyncedDirectory<'a> = (StagedEntry<'a>, Vec<(File, PathBuf)>, Dir);
 
-impl Drop for Staged<'_> {
+impl Drop for StagedEntry<'_> {
     fn drop(&mut self) {
         if self.published {
             return;
@@ -133,7 +133,7 @@ impl Drop for Staged<'_> {
     }
 }
 
-impl<'a> Staged<'a> {
+impl<'a> StagedEntry<'a> {
     /// Writes `content` to a file under `tmp/` and syncs it.
     pub(super) fn file(tmp: &'a Dir, content: &[u8]) -> Result<Self> {
         let staged = Self { tmp, name: unique_name(), published: false };
@@ -226,7 +226,7 @@ fn create(dir: &Dir, name: &str, content: &[u8]) -> Result<File> {
 
 /// Writes a file durably: staged, published, and the directory synced.
 pub(super) fn replace_durably(tmp: &Dir, dir: &Dir, name: &str, content: &[u8]) -> Result<()> {
-    Staged::file(tmp, content)?.publish(dir, name)?;
+    StagedEntry::file(tmp, content)?.publish(dir, name)?;
     sync_dir(dir)
 }
 

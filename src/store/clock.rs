@@ -76,10 +76,10 @@ pub(super) fn boot_id() -> &'static str {
 
 /// The source of random numbers.
 #[derive(Clone, Debug)]
-pub struct Entropy(Option<Arc<Seeded>>);
+pub struct Entropy(Option<Arc<SeededEntropy>>);
 
 #[derive(Debug)]
-struct Seeded {
+struct SeededEntropy {
     seed: u64,
     drawn: AtomicU64,
 }
@@ -93,7 +93,7 @@ impl Entropy {
     /// Returns a repeatable sequence for tests. Draws at different times of a fixed clock differ too, so that
     /// a sequence of processes with one seed does not repeat itself.
     pub fn seeded(seed: u64) -> Self {
-        Self(Some(Arc::new(Seeded { seed, drawn: AtomicU64::new(0) })))
+        Self(Some(Arc::new(SeededEntropy { seed, drawn: AtomicU64::new(0) })))
     }
 
     /// Returns 128 random bits.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::atomic::{self, Staged};
+use super::atomic::{self, StagedEntry};
 use super::dir::Dir;
 use super::index::Index;
 use super::layout::{RESPONSE_FILE, TASK_FILE};
@@ -110,10 +110,10 @@ impl Store {
                 None
             }
             // A small response is a copy of the one in task.json.
-            Some(text) => Some(Staged::copy(&tmp, text.as_bytes())?),
+            Some(text) => Some(StagedEntry::copy(&tmp, text.as_bytes())?),
             None => None,
         };
-        let staged_task = Staged::file(&tmp, task_text.as_bytes())?;
+        let staged_task = StagedEntry::file(&tmp, task_text.as_bytes())?;
 
         let index = Index::open(&self.layout)?;
         let lock = self.lock_store()?;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result, printable};
 use crate::model::json::{self, Object};
 
 /// The content of a document, or what is wrong with it.
-pub(super) type Decoded<T> = std::result::Result<T, String>;
+pub(super) type DecodeResult<T> = std::result::Result<T, String>;
 
 /// A document: where it is and what its JSON means.
 pub(super) struct JsonFile<T> {
@@ -23,7 +23,7 @@ pub(super) struct JsonFile<T> {
     /// Refuses a file that must not be used, whatever is in it.
     pub(super) admit: fn(&Store, &FileContent) -> Result<()>,
     /// Maps the object in the file to the content.
-    pub(super) decode: fn(Object) -> Decoded<T>,
+    pub(super) decode: fn(Object) -> DecodeResult<T>,
     /// Maps the content to the object in the file.
     pub(super) encode: fn(T) -> Object,
     /// Makes the error about a file that is not such a document, from its path and what is wrong with it.

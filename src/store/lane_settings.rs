@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Store;
-use super::json_file::{Decoded, Edit, JsonFile, admit_any, cannot_be_read};
+use super::json_file::{DecodeResult, Edit, JsonFile, admit_any, cannot_be_read};
 use super::layout::{BOARD, LANES};
 use crate::error::{Error, Result};
 use crate::model::json::Object;
@@ -35,9 +35,9 @@ const PAUSES: JsonFile<BTreeMap<LaneName, Pause>> = JsonFile {
 /// The one key of lanes.json.
 const PAUSED: &str = "paused";
 
-fn decode_pauses(file: Object) -> Decoded<BTreeMap<LaneName, Pause>> {
+fn decode_pauses(file: Object) -> DecodeResult<BTreeMap<LaneName, Pause>> {
     let lanes = file.get(PAUSED).and_then(Value::as_object).ok_or("'paused' is not an object")?;
-    let pause = |entry: &Value| -> Decoded<Pause> {
+    let pause = |entry: &Value| -> DecodeResult<Pause> {
         let since = entry.get("since").and_then(Value::as_str).ok_or("'since' is not a text")?;
         let since = Time::parse(since).map_err(|error| error.message().to_string())?;
         let reason = entry.get("reason").and_then(Value::as_str).map(str::to_string);

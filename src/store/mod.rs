@@ -108,7 +108,7 @@ pub(crate) use own_files::{is_linked_into_store, lies_in_store};
 pub(crate) use private_files::PrivateFiles;
 pub use progress::ProgressListener;
 pub(crate) use server_token::new_secret;
-pub use submit::Submitted;
+pub use submit::SubmittedTask;
 pub use transfer::ImportReport;
 pub(crate) use vendor_cooldowns::CooldownChange;
 pub use watch::Watch;

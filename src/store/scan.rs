@@ -66,12 +66,12 @@ impl FastReader {
     }
 }
 
-/// Applies `look` to each name and passes the results to `take` in the order of the names, until that breaks.
+/// Applies `extract` to each name and passes the results to `take` in the order of the names, until that breaks.
 /// Each thread has a scratch value of its own.
 pub(super) fn map_in_order<N, D, T>(
     names: &[N],
     scratch: &(impl Fn() -> D + Sync),
-    look: &(impl Fn(&mut D, &N) -> T + Sync),
+    extract: &(impl Fn(&mut D, &N) -> T + Sync),
     take: &mut dyn FnMut(&N, T) -> ControlFlow<()>,
 ) -> ControlFlow<()>
 where
@@ -80,7 +80,7 @@ where
 {
     if names.len() <= MAX_WITHOUT_THREADS {
         let mut scratch = scratch();
-        return names.iter().try_for_each(|name| take(name, look(&mut scratch, name)));
+        return names.iter().try_for_each(|name| take(name, extract(&mut scratch, name)));
     }
     let groups = &groups(names);
     std::thread::scope(|scope| {
@@ -90,7 +90,7 @@ where
             let work = move || {
                 let mut scratch = scratch();
                 for group in groups.iter().skip(thread).step_by(MAX_THREADS) {
-                    let results = group.iter().map(|name| look(&mut scratch, name)).collect();
+                    let results = group.iter().map(|name| extract(&mut scratch, name)).collect();
                     if sender.send(results).is_err() {
                         return;
                     }
@@ -105,7 +105,7 @@ where
             let results: Vec<T> = match &queues[number % MAX_THREADS] {
                 Some(queue) => queue.recv().unwrap_or_default(),
                 // Without a thread it is done here.
-                None => group.iter().map(|name| look(&mut scratch, name)).collect(),
+                None => group.iter().map(|name| extract(&mut scratch, name)).collect(),
             };
             for (name, result) in group.iter().zip(results) {
                 take(name, result)?;
@@ -127,16 +127,16 @@ fn groups<N>(mut names: &[N]) -> Vec<&[N]> {
     groups
 }
 
-/// Reads some tasks and passes what `look` returns for each to `visit`, in the order given, until that
+/// Reads some tasks and passes what `extract` returns for each to `visit`, in the order given, until that
 /// breaks.
 pub(super) fn scan_names<T: Send>(
     layout: &Layout,
     names: &[String],
-    look: &(impl Fn(&TaskText<'_>) -> T + Sync),
+    extract: &(impl Fn(&TaskText<'_>) -> T + Sync),
     visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
 ) {
-    let look = |reader: &mut FastReader, name: &String| scan_name(layout, reader, name, look);
-    let _ = map_in_order(names, &FastReader::new, &look, &mut |name, seen| match seen.transpose() {
+    let extract = |reader: &mut FastReader, name: &String| scan_name(layout, reader, name, extract);
+    let _ = map_in_order(names, &FastReader::new, &extract, &mut |name, seen| match seen.transpose() {
         Some(seen) => visit(name, seen),
         // Removed between the listing and the read: as if it had never been listed.
         None => ControlFlow::Continue(()),
@@ -147,11 +147,11 @@ pub(super) fn scan_names<T: Send>(
 pub(super) fn scan_with_progress<T: Send>(
     layout: &Layout,
     names: &[String],
-    look: &(impl Fn(&TaskText<'_>) -> T + Sync),
+    extract: &(impl Fn(&TaskText<'_>) -> T + Sync),
     visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
 ) {
     let mut done = 0;
-    scan_names(layout, names, look, &mut |name, seen| {
+    scan_names(layout, names, extract, &mut |name, seen| {
         done += 1;
         layout.progress.report(done, names.len());
         visit(name, seen)
@@ -164,7 +164,7 @@ pub(super) fn scan_name<T>(
     layout: &Layout,
     reader: &mut FastReader,
     name: &str,
-    look: &impl Fn(&TaskText<'_>) -> T,
+    extract: &impl Fn(&TaskText<'_>) -> T,
 ) -> Result<Option<T>> {
     if TaskId::is_valid(name)
         && let Some(bytes) = reader.read_small(&layout.tasks, name, TASK_FILE)
@@ -172,14 +172,14 @@ pub(super) fn scan_name<T>(
         && let Some(Ok(task)) = TaskText::parse(text)
         && task.id.as_str() == name
     {
-        return Ok(Some(look(&task)));
+        return Ok(Some(extract(&task)));
     }
     let shown = || printable(&layout.tasks.path().join(name).to_string_lossy());
     let Ok(id) = TaskId::parse(name) else {
         return Err(Error::corrupt(format!("{} is not the directory of a task", shown())));
     };
     let Some(dir) = layout.task(&id)? else { return Ok(None) };
-    match task_files::with_task(&dir, &id, look)? {
+    match task_files::with_task(&dir, &id, extract)? {
         Some(seen) => Ok(Some(seen)),
         None => Err(Error::corrupt(format!("{} has no task.json", shown()))),
     }
@@ -196,16 +196,16 @@ impl Store {
         Ok(names)
     }
 
-    /// Reads entries of the task directory, with several threads if there are many, and passes what `look`
+    /// Reads entries of the task directory, with several threads if there are many, and passes what `extract`
     /// returns for each to `visit`, in the order given, until that breaks. An entry that is not a readable
     /// task is passed as an error; one that is gone is skipped.
     pub fn scan_names<T: Send>(
         &self,
         names: &[String],
-        look: impl Fn(&TaskText<'_>) -> T + Sync,
+        extract: impl Fn(&TaskText<'_>) -> T + Sync,
         visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
     ) {
-        scan_names(&self.layout, names, &look, visit);
+        scan_names(&self.layout, names, &extract, visit);
     }
 
     /// Passes every task to `visit`, in the order of the ids. An entry that is not a readable task is passed

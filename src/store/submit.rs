@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use serde_json::Value;
 
-use super::atomic::Staged;
+use super::atomic::StagedEntry;
 use super::correlation_file::correlation_file;
 use super::index::Index;
 use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
@@ -16,7 +16,7 @@ use crate::model::{Bookkeeping, Command, NewRequest, NewTask, Sha256, Status, Ta
 
 /// The result of a submit.
 #[derive(Clone, Debug)]
-pub struct Submitted {
+pub struct SubmittedTask {
     /// The task.
     pub task: Task,
     /// Whether it existed already, with the same idempotency key and the same content.
@@ -31,7 +31,7 @@ impl Store {
     ///
     /// # Errors
     /// `Refused` when a task with other content has the key; `Config`, `Locked`, `Io`.
-    pub fn submit(&self, new: NewTask) -> Result<Submitted> {
+    pub fn submit(&self, new: NewTask) -> Result<SubmittedTask> {
         self.add(new, None)
     }
 
@@ -42,11 +42,11 @@ impl Store {
     ///
     /// # Errors
     /// `Refused` unless the task has failed (cancelled and dead tasks have); `NotFound`.
-    pub fn retry(&self, id: &TaskId, by: &str) -> Result<Submitted> {
+    pub fn retry(&self, id: &TaskId, by: &str) -> Result<SubmittedTask> {
         let old = self.task(id)?;
         check_retry(&old)?;
         if let Some(existing) = self.retried_already(&old)? {
-            return Ok(Submitted { task: existing, existing: true });
+            return Ok(SubmittedTask { task: existing, existing: true });
         }
         let request = self.copy_request(&old)?;
         let mut new = NewTask::again(&old.spec, request);
@@ -90,7 +90,7 @@ impl Store {
         Ok(NewRequest::Text(text))
     }
 
-    fn add(&self, new: NewTask, takes_over: Option<&TaskId>) -> Result<Submitted> {
+    fn add(&self, new: NewTask, takes_over: Option<&TaskId>) -> Result<SubmittedTask> {
         self.check_writable()?;
         let content = content_fingerprint(&new);
         let index = Index::open(&self.layout)?;
@@ -101,7 +101,7 @@ impl Store {
             && let Some(existing) = self.task_with_same_key(&index, &new, &content, takes_over)?
         {
             self.sync_new(&[&existing])?;
-            return Ok(Submitted { task: existing, existing: true });
+            return Ok(SubmittedTask { task: existing, existing: true });
         }
         if self.version == 0 {
             write_format(&self.layout)?;
@@ -110,8 +110,8 @@ impl Store {
         let mut tries = 0;
         let submitted = loop {
             let draft = self.draft(new.clone(), content.clone(), self.now().wall);
-            let staged = Staged::directory(&tmp, &draft.files())?;
-            let mut correlation = Staged::copy(&tmp, draft.correlation.1.as_bytes())?;
+            let staged = StagedEntry::directory(&tmp, &draft.files())?;
+            let mut correlation = StagedEntry::copy(&tmp, draft.correlation.1.as_bytes())?;
             tries += 1;
             match self.publish(&index, &draft, staged, Some(&mut correlation), takes_over) {
                 Err(error) if is_id_taken(&error) && tries < MAX_ID_TRIES => {}
@@ -142,10 +142,10 @@ impl Store {
         &self,
         index: &Index<'_>,
         draft: &PreparedTask,
-        staged: Staged<'_>,
-        correlation: Option<&mut Staged<'_>>,
+        staged: StagedEntry<'_>,
+        correlation: Option<&mut StagedEntry<'_>>,
         takes_over: Option<&TaskId>,
-    ) -> Result<Submitted> {
+    ) -> Result<SubmittedTask> {
         let PreparedTask { new, content, task, .. } = draft;
         let lock = self.lock_store()?;
         let mut state = index.ensure(&lock)?;
@@ -155,7 +155,7 @@ impl Store {
             state = index.ensure(&lock)?;
         }
         if let Some(existing) = self.task_with_same_key(index, new, content, takes_over)? {
-            return Ok(Submitted { task: existing, existing: true });
+            return Ok(SubmittedTask { task: existing, existing: true });
         }
         let state = index.begin(&lock, &state, task)?;
         staged.publish(&self.layout.tasks, task.id.as_str())?;
@@ -171,7 +171,7 @@ impl Store {
             index.finish(&lock, &state, seq, Some(&task.id)).map(|_| ())
         };
         let _ = noted();
-        Ok(Submitted { task: task.clone(), existing: false })
+        Ok(SubmittedTask { task: task.clone(), existing: false })
     }
 
     /// Returns the task that has the key of `new` already. Its content must be the same.

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 
-use super::atomic::{Staged, SyncGroup};
+use super::atomic::{StagedEntry, SyncGroup};
 use super::dir::Dir;
 use super::index::Index;
 use super::submit::{PreparedTask, content_fingerprint, is_id_taken};
-use super::{Store, Submitted, write_format};
+use super::{Store, SubmittedTask, write_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LaneName, NewTask, Task, Time};
 
@@ -22,7 +22,7 @@ use crate::model::{LaneName, NewTask, Task, Time};
 const GROUP_SIZE: usize = 28;
 
 /// A task of a group between staging and publication.
-type StagedTask<'a> = Result<(PreparedTask, Staged<'a>, Option<Staged<'a>>)>;
+type StagedTask<'a> = Result<(PreparedTask, StagedEntry<'a>, Option<StagedEntry<'a>>)>;
 
 /// The tasks of a group, and the syncs that they need.
 type StagedGroup<'a> = (Vec<StagedTask<'a>>, SyncGroup);
@@ -37,7 +37,7 @@ impl Store {
     /// # Errors
     /// `Config` when the store cannot be changed at all, `Io` when the staging directory cannot be made; any
     /// other failure is the result of one task.
-    pub fn submit_batch(&self, new: Vec<NewTask>) -> Result<Vec<Result<Submitted>>> {
+    pub fn submit_batch(&self, new: Vec<NewTask>) -> Result<Vec<Result<SubmittedTask>>> {
         self.check_writable()?;
         if self.version == 0 && !new.is_empty() {
             write_format(&self.layout)?;
@@ -109,14 +109,14 @@ impl Store {
         index: &Index<'_>,
         mut in_hand: Vec<StagedTask<'_>>,
         group: SyncGroup,
-    ) -> Vec<Result<Submitted>> {
+    ) -> Vec<Result<SubmittedTask>> {
         for (n, error) in group.sync() {
             if let Some(item) = in_hand.get_mut(n) {
                 *item = Err(error);
             }
         }
         let mut lanes: Vec<LaneName> = Vec::new();
-        let mut results: Vec<Result<Submitted>> = Vec::with_capacity(in_hand.len());
+        let mut results: Vec<Result<SubmittedTask>> = Vec::with_capacity(in_hand.len());
         // New tasks that no correlation leads to yet, because a later one of the group was to replace them.
         let mut passed_over: BTreeMap<String, Task> = BTreeMap::new();
         for item in in_hand {
@@ -128,7 +128,7 @@ impl Store {
                     published => published,
                 }
             });
-            if let Ok(Submitted { task, existing: false }) = &result {
+            if let Ok(SubmittedTask { task, existing: false }) = &result {
                 match correlation {
                     Some((name, false)) => drop(passed_over.insert(name, task.clone())),
                     Some((name, true)) => drop(passed_over.remove(&name)),
@@ -166,9 +166,9 @@ fn stage<'a>(
     item: usize,
     group: &mut SyncGroup,
 ) -> StagedTask<'a> {
-    let staged = Staged::directory_in_group(tmp, &draft.files(), item, group)?;
+    let staged = StagedEntry::directory_in_group(tmp, &draft.files(), item, group)?;
     let correlation = match is_newest {
-        true => Some(Staged::copy(tmp, draft.correlation.1.as_bytes())?),
+        true => Some(StagedEntry::copy(tmp, draft.correlation.1.as_bytes())?),
         false => None,
     };
     Ok((draft, staged, correlation))

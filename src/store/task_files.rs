@@ -51,15 +51,19 @@ pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<LoadedTask>> {
     Ok(Some(LoadedTask { task, content }))
 }
 
-/// Returns what `look` returns for the task in `dir`; `None` when it has no task.json.
-pub(super) fn with_task<T>(dir: &Dir, id: &TaskId, look: impl Fn(&TaskText<'_>) -> T) -> Result<Option<T>> {
+/// Returns what `extract` returns for the task in `dir`; `None` when it has no task.json.
+pub(super) fn with_task<T>(
+    dir: &Dir,
+    id: &TaskId,
+    extract: impl Fn(&TaskText<'_>) -> T,
+) -> Result<Option<T>> {
     let Some(content) = bounded_file::read(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
-    parse(&content.bytes, dir, id, look).map(Some)
+    parse(&content.bytes, dir, id, extract).map(Some)
 }
 
-fn parse<T>(bytes: &[u8], dir: &Dir, id: &TaskId, look: impl Fn(&TaskText<'_>) -> T) -> Result<T> {
+fn parse<T>(bytes: &[u8], dir: &Dir, id: &TaskId, extract: impl Fn(&TaskText<'_>) -> T) -> Result<T> {
     let of_its_directory = |task: &TaskText<'_>| match task.id == *id {
-        true => Ok(look(task)),
+        true => Ok(extract(task)),
         false => Err(format!("its id is '{}'", task.id)),
     };
     TaskText::read(bytes, of_its_directory).and_then(|seen| seen).map_err(|why| {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Store;
-use super::json_file::{Decoded, Edit, JsonFile, admit_any};
+use super::json_file::{DecodeResult, Edit, JsonFile, admit_any};
 use super::layout::VENDORS;
 use crate::error::{Error, Result};
 use crate::model::json::Object;
@@ -12,8 +12,8 @@ use crate::model::{Certainty, Cooldown, CooldownCause, CooldownKey, Cooldowns, T
 
 /// The keys of vendors.json. Refused accounts are stored under a key of their own, so that a version that does not
 /// know them sees no cooldown.
-const PARKED: &str = "parked";
-const UNREADY: &str = "unready";
+const COOLDOWNS_KEY: &str = "parked";
+const UNREADY_KEY: &str = "unready";
 
 /// How long an expired cooldown is kept, in seconds: one that follows soon after it lasts longer.
 const KEPT_SECONDS: f64 = 86_400.0;
@@ -148,12 +148,14 @@ fn encode(all: Cooldowns) -> Object {
         let is_part = |cooldown: &Cooldown| (cooldown.cause == CooldownCause::Account) == is_account;
         Value::Object(all.iter().filter(|(_, cooldown)| is_part(cooldown)).map(encode_entry).collect())
     };
-    object([(PARKED, part(false)), (UNREADY, part(true))])
+    object([(COOLDOWNS_KEY, part(false)), (UNREADY_KEY, part(true))])
 }
 
-fn decode(file: Object) -> Decoded<Cooldowns> {
+fn decode(file: Object) -> DecodeResult<Cooldowns> {
     let mut all = Cooldowns::new();
-    for (name, part) in [PARKED, UNREADY].into_iter().filter_map(|name| Some((name, file.get(name)?))) {
+    for (name, part) in
+        [COOLDOWNS_KEY, UNREADY_KEY].into_iter().filter_map(|name| Some((name, file.get(name)?)))
+    {
         for (key, entry) in part.as_object().ok_or_else(|| format!("'{name}' is not an object"))? {
             let cooldown = decode_entry(key, entry).ok_or_else(|| format!("'{key}' has no times"))?;
             all.insert(CooldownKey::from_text(key.as_str()), cooldown);

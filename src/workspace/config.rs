@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_by_name() {
-        for (text, words) in [
+        for (text, expected) in [
             ("lanes: {}", "'workspace_id' must be a text that is not empty"),
             ("workspace_id:", "'workspace_id' must be a text that is not empty"),
             ("workspace_id: '  '", "'workspace_id' must be a text that is not empty"),
@@ -321,7 +321,7 @@ mod tests {
         ] {
             let error = load(text).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::Config | ErrorKind::Invalid), "{error}");
-            assert!(error.to_string().contains(words), "{text:?}: {error}");
+            assert!(error.to_string().contains(expected), "{text:?}: {error}");
             assert!(!error.to_string().contains('\n'), "{text:?}: {error}");
         }
         let missing = Config::load(Path::new("/nowhere/handoff.yaml"), None).unwrap_err();

@@ -17,12 +17,12 @@ pub struct Fingerprints(Arc<Mutex<FingerprintCache>>);
 #[derive(Debug, Default)]
 struct FingerprintCache {
     known: HashMap<PathBuf, Sha256>,
-    bounds: Option<Bounds>,
+    budget: Option<ReadBudget>,
     is_exceeded: bool,
 }
 
 #[derive(Debug)]
-struct Bounds {
+struct ReadBudget {
     left: u64,
     stop: Arc<AtomicBool>,
 }
@@ -30,8 +30,8 @@ struct Bounds {
 impl Fingerprints {
     /// Limits the total size of the files to `max_bytes`, and stops reading once `stop` is set.
     pub fn bounded(max_bytes: u64, stop: Arc<AtomicBool>) -> Self {
-        let bounds = Some(Bounds { left: max_bytes, stop });
-        Self(Arc::new(Mutex::new(FingerprintCache { bounds, ..FingerprintCache::default() })))
+        let budget = Some(ReadBudget { left: max_bytes, stop });
+        Self(Arc::new(Mutex::new(FingerprintCache { budget, ..FingerprintCache::default() })))
     }
 
     /// Returns whether a fingerprint was refused because the total size of the files is too large.
@@ -48,9 +48,9 @@ impl Fingerprints {
         if let Some(known) = inner.known.get(real) {
             return Ok(known.clone());
         }
-        let (bounds, is_exceeded) = (&mut inner.bounds, &mut inner.is_exceeded);
+        let (budget, is_exceeded) = (&mut inner.budget, &mut inner.is_exceeded);
         let count = |length: usize| {
-            let Some(Bounds { left, stop, .. }) = bounds else { return Ok(()) };
+            let Some(ReadBudget { left, stop, .. }) = budget else { return Ok(()) };
             if stop.load(Ordering::Relaxed) {
                 return Err(io::Error::other("given up"));
             }

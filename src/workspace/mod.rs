@@ -45,7 +45,7 @@ pub use submit::{SubmitContext, check_submit};
 pub use submit_request::SubmitRequest;
 pub(crate) use submit_request::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 pub(crate) use trust::{
-    Choices, TrustRecord, TrustRecords, TrustState, fingerprint, is_in_repository, state_home,
+    SensitiveSettings, TrustRecord, TrustRecords, TrustState, fingerprint, is_in_repository, state_home,
 };
 pub(crate) use why::why;
 pub use yaml::check_nesting;

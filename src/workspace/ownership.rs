@@ -109,7 +109,7 @@ impl FoundConfig {
             .with_hint(format!("if you trust it, name it: --config {named}")));
         }
         // The mode of a link has no meaning.
-        let mode = Mode::of(metadata);
+        let mode = WriteAccess::of(metadata);
         match mode.weakness(sticky_helps).filter(|_| !metadata.is_symlink()) {
             None => Ok(()),
             Some((who, remedy)) => Err(Error::config(format!(
@@ -132,13 +132,13 @@ fn holds_link(path: &Path, passed: &PathEntries) -> bool {
 
 /// Determines who may write, from the metadata of a file or directory.
 #[derive(Clone, Copy)]
-struct Mode {
+struct WriteAccess {
     bits: u32,
     uid: u32,
     gid: u32,
 }
 
-impl Mode {
+impl WriteAccess {
     fn of(metadata: &Metadata) -> Self {
         Self { bits: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() }
     }
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn only_the_owner_may_write() {
-        let mode = |bits, gid| Mode { bits, uid: 4_000_000, gid };
+        let mode = |bits, gid| WriteAccess { bits, uid: 4_000_000, gid };
         for (bits, gid, sticky_helps, expected) in [
             (0o644, 5, false, None),
             (0o755, 5, true, None),

@@ -228,9 +228,9 @@ mod tests {
         symlink("two", real.join("one")).unwrap();
         symlink("one", real.join("two")).unwrap();
         std::fs::write(real.join("f"), "").unwrap();
-        for (path, words) in [("one", "symbolic links"), ("f/x", "Not a directory"), ("a\0b", "nul")] {
+        for (path, expected) in [("one", "symbolic links"), ("f/x", "Not a directory"), ("a\0b", "nul")] {
             let error = resolve(&real.join(path)).unwrap_err().to_string();
-            assert!(error.to_lowercase().contains(&words.to_lowercase()), "{error}");
+            assert!(error.to_lowercase().contains(&expected.to_lowercase()), "{error}");
             assert!(!error.contains('\0'), "{error}");
         }
     }

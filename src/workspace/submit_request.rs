@@ -72,27 +72,27 @@ pub struct SubmitRequest {
 }
 
 /// The accessor of a field of a [`SubmitRequest`].
-pub(super) type Slot<T> = fn(&mut SubmitRequest) -> &mut T;
+pub(super) type FieldAccessor<T> = fn(&mut SubmitRequest) -> &mut T;
 
 /// The type of a field, with its accessor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SubmitValue {
     /// Text, with its largest length in bytes.
-    Text(usize, Slot<Option<String>>),
+    Text(usize, FieldAccessor<Option<String>>),
     /// A path.
-    Path(Slot<Option<PathBuf>>),
+    Path(FieldAccessor<Option<PathBuf>>),
     /// A list of paths.
-    Paths(Slot<Vec<PathBuf>>),
+    Paths(FieldAccessor<Vec<PathBuf>>),
     /// A list of texts.
-    Texts(Slot<Vec<String>>),
+    Texts(FieldAccessor<Vec<String>>),
     /// An integer, with its range.
-    Integer(i64, i64, Slot<Option<i64>>),
+    Integer(i64, i64, FieldAccessor<Option<i64>>),
     /// A number of seconds that is still to be checked, with the largest duration.
-    Seconds(Duration, Slot<Option<f64>>),
+    Seconds(Duration, FieldAccessor<Option<f64>>),
     /// A time.
-    Time(Slot<Option<Time>>),
+    Time(FieldAccessor<Option<Time>>),
     /// A mapping.
-    Map(Slot<Object>),
+    Map(FieldAccessor<Object>),
 }
 
 /// The meaning of an empty text or path.
@@ -531,7 +531,7 @@ mod tests {
 
     #[test]
     fn wrong_types_are_named() {
-        for (text, words) in [
+        for (text, expected) in [
             ("lane: [a]", "'lane' must be text"),
             ("lane: true", "'lane' must be text; put it in quotes"),
             ("prompt: {a: b}", "'prompt' must be text"),
@@ -557,7 +557,7 @@ mod tests {
             let error = load(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");
             assert!(error.message().starts_with("task file /"), "{error}");
-            assert!(error.message().contains(words), "{text}: {error}");
+            assert!(error.message().contains(expected), "{text}: {error}");
         }
     }
 

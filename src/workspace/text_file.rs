@@ -135,11 +135,11 @@ mod tests {
             (at("long"), "is too large", "at most"),
             (at("latin"), "is not UTF-8 text (at byte 2)", "UTF-8"),
         ];
-        for (path, words, hint) in cases {
+        for (path, expected, hint) in cases {
             let error = NOTE.read(&path).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.message().starts_with("note /"), "{error}");
-            assert!(error.message().contains(words), "{error}");
+            assert!(error.message().contains(expected), "{error}");
             assert!(error.hint().unwrap().contains(hint), "{error}");
             assert!(!error.to_string().contains('\n'), "{error}");
         }

@@ -22,7 +22,7 @@ const REPOSITORY_MARKS: [&str; 4] = [".git", ".jj", ".hg", ".svn"];
 const MAX_DIGESTS: usize = 16;
 
 /// The settings of a file that choose what runs: the path of each, such as `dispatch.env`, and its value.
-pub(crate) type Choices = BTreeMap<String, Value>;
+pub(crate) type SensitiveSettings = BTreeMap<String, Value>;
 
 /// Returns whether a file, which may not exist, lies in a repository: in a git, jj, Mercurial or Subversion
 /// worktree. `path` must be resolved.
@@ -32,20 +32,20 @@ pub(crate) fn is_in_repository(path: &Path) -> bool {
         .any(|directory| REPOSITORY_MARKS.iter().any(|mark| directory.join(mark).symlink_metadata().is_ok()))
 }
 
-/// Returns the fingerprint of all choices of a file.
-pub(crate) fn fingerprint(choices: &Choices) -> String {
-    let all: Object = choices.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+/// Returns the fingerprint of the sensitive settings of a file.
+pub(crate) fn fingerprint(settings: &SensitiveSettings) -> String {
+    let all: Object = settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     sha256_bytes(json::to_line(&all).as_bytes()).into()
 }
 
 /// The relation of a file to its record of trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TrustState {
-    /// Its choices are trusted.
+    /// Its settings are trusted.
     Trusted,
     /// Nothing has been trusted yet.
     Unknown,
-    /// Its choices have changed; these keys are new, changed or removed.
+    /// Its settings have changed; these keys are new, changed or removed.
     Changed(Vec<String>),
 }
 
@@ -63,12 +63,12 @@ pub(crate) struct TrustRecord {
 }
 
 impl TrustRecord {
-    /// Compares `choices` with the record.
-    pub(crate) fn standing(&self, choices: &Choices) -> TrustState {
-        if self.sha256.contains(&fingerprint(choices)) {
+    /// Compares `settings` with the record.
+    pub(crate) fn standing(&self, settings: &SensitiveSettings) -> TrustState {
+        if self.sha256.contains(&fingerprint(settings)) {
             return TrustState::Trusted;
         }
-        let now = digests(choices);
+        let now = digests(settings);
         let keys = now.keys().chain(self.settings.keys());
         let mut changed: Vec<String> =
             keys.filter(|key| now.get(*key) != self.settings.get(*key)).cloned().collect();
@@ -78,8 +78,8 @@ impl TrustRecord {
     }
 }
 
-fn digests(choices: &Choices) -> BTreeMap<String, String> {
-    choices
+fn digests(settings: &SensitiveSettings) -> BTreeMap<String, String> {
+    settings
         .iter()
         .map(|(key, value)| (key.clone(), sha256_bytes(value.to_string().as_bytes()).into()))
         .collect()
@@ -105,24 +105,24 @@ impl TrustRecords {
         self.read(&name(path))
     }
 
-    /// Trusts the current choices of a file, and only these.
+    /// Trusts the current settings of a file, and only these.
     ///
     /// # Errors
     /// `Io` when the record cannot be written.
-    pub(crate) fn trust(&self, path: &Path, choices: &Choices, now: Time) -> Result<()> {
-        self.write(path, choices, vec![fingerprint(choices)], now)
+    pub(crate) fn trust(&self, path: &Path, settings: &SensitiveSettings, now: Time) -> Result<()> {
+        self.write(path, settings, vec![fingerprint(settings)], now)
     }
 
     /// Trusts what a file is about to choose, in addition to what was trusted before.
     ///
     /// # Errors
     /// As [`TrustRecords::find`].
-    pub(crate) fn trust_also(&self, path: &Path, choices: &Choices, now: Time) -> Result<()> {
+    pub(crate) fn trust_also(&self, path: &Path, settings: &SensitiveSettings, now: Time) -> Result<()> {
         let mut sha256 = self.find(path)?.map(|record| record.sha256).unwrap_or_default();
-        sha256.retain(|before| *before != fingerprint(choices));
-        sha256.push(fingerprint(choices));
+        sha256.retain(|before| *before != fingerprint(settings));
+        sha256.push(fingerprint(settings));
         sha256.drain(..sha256.len().saturating_sub(MAX_DIGESTS));
-        self.write(path, choices, sha256, now)
+        self.write(path, settings, sha256, now)
     }
 
     /// Removes a record; returns whether there was one.
@@ -151,8 +151,9 @@ impl TrustRecords {
         self.files.stamp(&name(path))
     }
 
-    fn write(&self, path: &Path, choices: &Choices, sha256: Vec<String>, now: Time) -> Result<()> {
-        let settings: Object = digests(choices).into_iter().map(|(key, value)| (key, value.into())).collect();
+    fn write(&self, path: &Path, settings: &SensitiveSettings, sha256: Vec<String>, now: Time) -> Result<()> {
+        let settings: Object =
+            digests(settings).into_iter().map(|(key, value)| (key, value.into())).collect();
         let record = object([
             ("path", path.to_string_lossy().into()),
             ("sha256", sha256.into()),
@@ -208,13 +209,13 @@ mod tests {
 
     use super::*;
 
-    fn choices(pairs: &[(&str, Value)]) -> Choices {
+    fn settings(pairs: &[(&str, Value)]) -> SensitiveSettings {
         pairs.iter().map(|(key, value)| ((*key).to_string(), value.clone())).collect()
     }
 
-    fn standing(records: &TrustRecords, path: &Path, choices: &Choices) -> TrustState {
+    fn standing(records: &TrustRecords, path: &Path, settings: &SensitiveSettings) -> TrustState {
         let record = records.find(path).unwrap();
-        record.map_or(TrustState::Unknown, |record| record.standing(choices))
+        record.map_or(TrustState::Unknown, |record| record.standing(settings))
     }
 
     #[test]
@@ -222,16 +223,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (records, path, now) =
             (TrustRecords::below(dir.path()), Path::new("/w/h.yaml"), Time::from_micros(0));
-        let first = choices(&[("dispatch.command", json!("a")), ("dispatch.env", json!({"A": "1"}))]);
+        let first = settings(&[("dispatch.command", json!("a")), ("dispatch.env", json!({"A": "1"}))]);
         assert_eq!(standing(&records, path, &first), TrustState::Unknown);
         records.trust(path, &first, now).unwrap();
         assert_eq!(standing(&records, path, &first), TrustState::Trusted);
         assert_eq!(standing(&records, Path::new("/w/other.yaml"), &first), TrustState::Unknown);
-        let second = choices(&[("dispatch.args", json!(["x"])), ("dispatch.env", json!({"A": "2"}))]);
+        let second = settings(&[("dispatch.args", json!(["x"])), ("dispatch.env", json!({"A": "2"}))]);
         let keys = ["dispatch.args", "dispatch.command", "dispatch.env"].map(str::to_string);
         assert_eq!(standing(&records, path, &second), TrustState::Changed(keys.to_vec()));
         assert!(
-            matches!(standing(&records, path, &choices(&[])), TrustState::Changed(_)),
+            matches!(standing(&records, path, &settings(&[])), TrustState::Changed(_)),
             "less is a change too"
         );
         records.trust(path, &second, now).unwrap();
@@ -252,7 +253,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let records = TrustRecords::below(dir.path());
         records
-            .trust(Path::new("/w"), &choices(&[("env", json!({"KEY": "hush"}))]), Time::from_micros(0))
+            .trust(Path::new("/w"), &settings(&[("env", json!({"KEY": "hush"}))]), Time::from_micros(0))
             .unwrap();
         let name = records.files.names().unwrap().remove(0);
         assert!(!records.files.read(&name).unwrap().unwrap().contains("hush"));

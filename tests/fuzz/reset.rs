@@ -160,7 +160,7 @@ fn check(bytes: &[u8]) {
                         "{ahead} s from now, {within:?}: {text}"
                     );
                 }
-                Some(ResetTime::Passed) | None => {}
+                Some(ResetTime::Past) | None => {}
             }
         }
     }
@@ -223,7 +223,7 @@ fn notice(noise: &mut Noise) {
     let begin = if is_exact { reset } else { minute.timestamp() };
     let begin = Time::from_micros(begin.as_microsecond());
     let expected = match begin.seconds_since(now) {
-        ahead if ahead <= 0.0 => ResetTime::Passed,
+        ahead if ahead <= 0.0 => ResetTime::Past,
         _ if is_exact => ResetTime::Exact(begin),
         _ => ResetTime::Clock(begin),
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lanes::internals::model::{
     Answer, ClaimToken, Command, Effect, FailureClass, Filter, ResponseStatus, Status, Task, TaskId, json,
 };
-use lanes::internals::store::{Entropy, Store, StoreOptions, Submitted};
+use lanes::internals::store::{Entropy, Store, StoreOptions, SubmittedTask};
 
 use crate::model::{Mirror, Model, Outcome, State, Want};
 use crate::testkit::clock::{START, TestClock};
@@ -254,7 +254,7 @@ impl World {
 
     fn compare_submitted(
         &mut self,
-        real: lanes::Result<Submitted>,
+        real: lanes::Result<SubmittedTask>,
         outcome: Outcome,
         at: usize,
         step: &Step,

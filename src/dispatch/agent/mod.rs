@@ -46,7 +46,7 @@ pub struct AgentSpec {
     pub cwd: PathBuf,
     /// Complete environment.
     pub env: BTreeMap<OsString, OsString>,
-    /// Id of the run; must also be in `env` as [`process_tree::MARKER`].
+    /// Id of the run; must also be in `env` as [`process_tree::RUN_ID_VARIABLE`].
     pub run: RunId,
     /// The file with the prompt, for standard input. Unlike a pipe, a file needs no process that writes to it.
     pub stdin: PathBuf,

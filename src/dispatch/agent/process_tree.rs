@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 /// Environment variable that marks the processes of a run: the ids of the run and of all enclosing runs,
 /// outermost first, joined by colons, so that an enclosing run finds the processes of a nested one.
-pub const MARKER: &str = "LANES_RUN_ID";
+pub const RUN_ID_VARIABLE: &str = "LANES_RUN_ID";
 
 /// Process name of a guard.
 pub(crate) const GUARD_NAME: &str = "lanes-guard";
@@ -51,7 +51,7 @@ impl RunId {
         &self.0
     }
 
-    /// Returns the value of [`MARKER`] for this run, started within the runs in `inherited`.
+    /// Returns the value of [`RUN_ID_VARIABLE`] for this run, started within the runs in `inherited`.
     pub fn marker(&self, inherited: Option<&str>) -> String {
         let mut value = String::new();
         for outer in inherited.unwrap_or_default().split(':').filter_map(Self::parse) {
@@ -265,8 +265,9 @@ fn parse_stat(bytes: &[u8]) -> Option<ProcStat> {
 fn has_marker(pid: i32, run: &RunId) -> bool {
     let Some(environment) = read_proc(pid, "environ") else { return false };
     environment.split(|byte| *byte == 0).any(|variable| {
-        let value =
-            std::str::from_utf8(variable).ok().and_then(|text| text.strip_prefix(MARKER)?.strip_prefix('='));
+        let value = std::str::from_utf8(variable)
+            .ok()
+            .and_then(|text| text.strip_prefix(RUN_ID_VARIABLE)?.strip_prefix('='));
         value.is_some_and(|value| value.split(':').any(|id| id == run.0))
     })
 }
@@ -326,7 +327,7 @@ mod tests {
         let run = RunId::from_random(u128::from(std::process::id()) << 64 | 0xabc);
         let mut child = Command::new("sh")
             .args(["-c", "trap '' TERM; read line"])
-            .env(MARKER, RunId::from_random(9).marker(None) + ":" + run.as_str())
+            .env(RUN_ID_VARIABLE, RunId::from_random(9).marker(None) + ":" + run.as_str())
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh starts");

@@ -6,13 +6,13 @@
 
 use std::path::Path;
 
-use super::sensitive_settings::{FileChoices, file_choices};
+use super::sensitive_settings::{SensitiveFile, sensitive_files};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::model::Time;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
 use crate::store::{FileVersion, Store};
-use crate::workspace::{Choices, Config, TrustRecords, TrustState, is_in_repository};
+use crate::workspace::{Config, SensitiveSettings, TrustRecords, TrustState, is_in_repository};
 
 /// Maximum number of settings in a refusal, and maximum number of characters of each.
 const MAX_SETTINGS_SHOWN: usize = 4;
@@ -48,7 +48,7 @@ impl ConsentPolicy {
     /// # Errors
     /// `Refused`, with the file, its settings, and the command to agree; `Corrupt` or `Io` when the records cannot
     /// be read.
-    pub(crate) fn check(&self, files: &[FileChoices]) -> Result<()> {
+    pub(crate) fn check(&self, files: &[SensitiveFile]) -> Result<()> {
         if matches!(self, Self::AllowAll) {
             return Ok(());
         }
@@ -66,18 +66,18 @@ impl ConsentPolicy {
     ///
     /// # Errors
     /// `Corrupt` or `Io` when the records cannot be read.
-    pub(crate) fn trust_state(&self, file: &FileChoices) -> Result<TrustState> {
+    pub(crate) fn trust_state(&self, file: &SensitiveFile) -> Result<TrustState> {
         let record = self.records().map(|records| records.find(&file.path)).transpose()?.flatten();
-        Ok(record.map_or(TrustState::Unknown, |record| record.standing(&file.choices)))
+        Ok(record.map_or(TrustState::Unknown, |record| record.standing(&file.settings)))
     }
 
     /// Records consent to the current settings of `files`.
     ///
     /// # Errors
     /// `Config` when there is no directory for the records; `Io` when they cannot be written.
-    pub(crate) fn agree(&self, files: &[FileChoices], now: Time) -> Result<()> {
+    pub(crate) fn agree(&self, files: &[SensitiveFile], now: Time) -> Result<()> {
         let records = self.records().ok_or_else(no_records_directory)?;
-        files.iter().try_for_each(|file| records.trust(&file.path, &file.choices, now))
+        files.iter().try_for_each(|file| records.trust(&file.path, &file.settings, now))
     }
 
     /// Records consent to a change of the routes in routes.json, at `path`, that a server makes for an authorized
@@ -95,14 +95,14 @@ impl ConsentPolicy {
     ) -> Result<()> {
         let records = self.records().ok_or_else(no_records_directory)?;
         let text = |routes: &Object| json::to_text(&object([("routes", routes.clone().into())]));
-        for file in file_choices(workspace, Some((path, &text(before)))) {
+        for file in sensitive_files(workspace, Some((path, &text(before)))) {
             if is_in_repository(&file.path) && self.trust_state(&file)? != TrustState::Trusted {
                 return Ok(());
             }
         }
-        let after = file_choices(workspace, Some((path, &text(after))));
+        let after = sensitive_files(workspace, Some((path, &text(after))));
         let after = after.iter().filter(|file| file.path == path && is_in_repository(path));
-        after.into_iter().try_for_each(|file| records.trust_also(path, &file.choices, now))
+        after.into_iter().try_for_each(|file| records.trust_also(path, &file.settings, now))
     }
 
     /// Returns the file versions of the records for the configuration file and for routes.json.
@@ -112,18 +112,18 @@ impl ConsentPolicy {
         [workspace.path.as_deref().and_then(version), version(&store.routes_path())]
     }
 
-    fn refusal(&self, file: &FileChoices, changed: Option<&[String]>) -> Error {
+    fn refusal(&self, file: &SensitiveFile, changed: Option<&[String]>) -> Error {
         let path = printable(&file.path.to_string_lossy());
         let message = match changed {
             None => {
-                let keys: Vec<String> = file.choices.keys().cloned().collect();
-                let shown = format_settings(&file.choices, &keys);
+                let keys: Vec<String> = file.settings.keys().cloned().collect();
+                let shown = format_settings(&file.settings, &keys);
                 format!(
                     "{path} is in a repository and chooses what runs, which you have not agreed to: {shown}"
                 )
             }
             Some(keys) => {
-                let shown = format_settings(&file.choices, keys);
+                let shown = format_settings(&file.settings, keys);
                 format!("{path} is in a repository and has changed what runs since you agreed to it: {shown}")
             }
         };
@@ -147,11 +147,11 @@ pub(crate) fn no_records_directory() -> Error {
 }
 
 /// Formats some settings with their values on one line.
-fn format_settings(choices: &Choices, keys: &[String]) -> String {
+fn format_settings(settings: &SensitiveSettings, keys: &[String]) -> String {
     let mut all: Vec<String> = keys
         .iter()
         .take(MAX_SETTINGS_SHOWN)
-        .map(|key| format_setting(choices, key, MAX_VALUE_CHARS))
+        .map(|key| format_setting(settings, key, MAX_VALUE_CHARS))
         .collect();
     if keys.len() > MAX_SETTINGS_SHOWN {
         all.push(format!("and {} more", keys.len() - MAX_SETTINGS_SHOWN));
@@ -160,8 +160,8 @@ fn format_settings(choices: &Choices, keys: &[String]) -> String {
 }
 
 /// Formats a setting with at most `max_chars` characters of its value.
-pub(crate) fn format_setting(choices: &Choices, key: &str, max_chars: usize) -> String {
-    let Some(value) = choices.get(key) else { return format!("{} is gone", printable(key)) };
+pub(crate) fn format_setting(settings: &SensitiveSettings, key: &str, max_chars: usize) -> String {
+    let Some(value) = settings.get(key) else { return format!("{} is gone", printable(key)) };
     let text = printable(&value.to_string());
     let cut: String = text.chars().take(max_chars).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
@@ -178,7 +178,7 @@ mod tests {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let policy = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
         let now = Time::from_micros(0);
-        let files = file_choices(&found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"), None);
+        let files = sensitive_files(&found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"), None);
         let error = policy.check(&files).unwrap_err().to_string();
         assert!(
             error.contains(
@@ -192,10 +192,10 @@ mod tests {
         policy.check(&files).unwrap();
         // Timing does not need consent.
         let files =
-            file_choices(&found(dir.path(), "dispatch: {env: {B: 1}, command: ./x, timeout: 5}\n"), None);
+            sensitive_files(&found(dir.path(), "dispatch: {env: {B: 1}, command: ./x, timeout: 5}\n"), None);
         policy.check(&files).unwrap();
         let long = "y".repeat(100);
-        let files = file_choices(&found(dir.path(), &format!("dispatch: {{command: {long}}}\n")), None);
+        let files = sensitive_files(&found(dir.path(), &format!("dispatch: {{command: {long}}}\n")), None);
         let error = policy.check(&files).unwrap_err().to_string();
         assert!(error.contains("since you agreed to it: dispatch.command: \"yyy"), "{error}");
         assert!(error.contains("…, dispatch.env is gone; look"), "{error}");
@@ -213,7 +213,7 @@ mod tests {
         let routes = |text: &str| json::parse_object(text.as_bytes()).unwrap();
         let check = |routes: &Object| {
             let text = json::to_text(&object([("routes", routes.clone().into())]));
-            policy.check(&file_choices(&config, Some((&path, &text))))
+            policy.check(&sensitive_files(&config, Some((&path, &text))))
         };
         let carry = |config: &Config, before: &Object, after: &Object| {
             policy.trust_route_change(config, &path, (before, after), Time::from_micros(0)).unwrap();
@@ -235,7 +235,7 @@ mod tests {
         let copied = routes(r#"{"d": {"command": "z"}}"#);
         carry(&config, &none, &copied);
         let text = json::to_text(&object([("routes", copied.into())]));
-        policy.check(&file_choices(&config, Some((&path, &text)))[1..]).unwrap_err();
+        policy.check(&sensitive_files(&config, Some((&path, &text)))[1..]).unwrap_err();
     }
 
     #[test]
@@ -245,11 +245,11 @@ mod tests {
         let routes = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
         let text = r#"{"routes": {"a": {"command": "x", "priority": 1}, "b": null}}"#;
         let needs_consent = |config: &Config| -> Vec<bool> {
-            file_choices(config, Some((&routes, text))).iter().map(|file| file.needs_consent).collect()
+            sensitive_files(config, Some((&routes, text))).iter().map(|file| file.needs_consent).collect()
         };
         assert_eq!(needs_consent(&config), [true, true]);
         assert_eq!(
-            file_choices(&config, Some((&routes, text)))[1].choices.keys().collect::<Vec<_>>(),
+            sensitive_files(&config, Some((&routes, text)))[1].settings.keys().collect::<Vec<_>>(),
             ["routes.a.command", "routes.b"]
         );
         assert_eq!(needs_consent(&Config { store_is_named: true, ..config.clone() }), [true, false]);

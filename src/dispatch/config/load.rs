@@ -8,7 +8,7 @@ use super::consent::ConsentPolicy;
 use super::reader::{Section, SourceText};
 use super::route::Runner;
 use super::route_change::{RouteVersion, restricted_change};
-use super::sensitive_settings::{FileChoices, file_choices};
+use super::sensitive_settings::{SensitiveFile, sensitive_files};
 use super::vendor_match;
 use crate::dispatch::vendor::Vendor;
 use crate::error::printable;
@@ -33,7 +33,7 @@ pub(crate) fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -
         }
     };
     // Checks the text that was read above, not the current content of the file.
-    consent.check(&file_choices(workspace, routes))?;
+    consent.check(&sensitive_files(workspace, routes))?;
     Ok(config)
 }
 
@@ -41,9 +41,12 @@ pub(crate) fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -
 ///
 /// # Errors
 /// `Corrupt` or `Io` for routes.json.
-pub(crate) fn current_choices(workspace: &Config, store: Option<&Store>) -> Result<Vec<FileChoices>> {
+pub(crate) fn current_sensitive_files(
+    workspace: &Config,
+    store: Option<&Store>,
+) -> Result<Vec<SensitiveFile>> {
     let routes = store.map(Store::routes_text).transpose()?.flatten();
-    Ok(file_choices(workspace, routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()))))
+    Ok(sensitive_files(workspace, routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()))))
 }
 
 /// Checks a route before it is written to routes.json.

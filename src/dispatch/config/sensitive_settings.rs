@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::workspace::{Choices, Config, is_in_repository, real_path};
+use crate::workspace::{Config, SensitiveSettings, is_in_repository, real_path};
 
 /// Settings for the time, order or number of runs, which do not affect what runs or its prompts, permissions and
 /// budgets. All other settings need consent, also those that later versions add.
@@ -42,51 +42,51 @@ const HARMLESS_ON_SUCCESS: [&str; 1] = ["move_to"];
 
 /// The settings of a file that need consent.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct FileChoices {
+pub(crate) struct SensitiveFile {
     /// Real path of the file.
     pub path: PathBuf,
     /// Path of the configuration that it belongs to, which `lanes trust` takes.
     pub config: PathBuf,
     /// Settings that need consent.
-    pub choices: Choices,
+    pub settings: SensitiveSettings,
     /// Whether consent is required before anything is run.
     pub needs_consent: bool,
 }
 
 /// Collects the settings that need consent from the configuration and, if there is one, routes.json. Omits files
 /// without such settings.
-pub(crate) fn file_choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<FileChoices> {
+pub(crate) fn sensitive_files(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<SensitiveFile> {
     let mut files = Vec::new();
     let is_found = workspace.found.is_some();
     if let Some(path) = &workspace.path {
-        let mut choices = directories_outside(workspace, path);
+        let mut sensitive = directories_outside(workspace, path);
         let dispatch = workspace.dispatch.as_ref().map(to_json).unwrap_or_default();
-        choices.extend(section_choices(&dispatch, "dispatch"));
-        files.push(FileChoices {
+        sensitive.extend(sensitive_in_section(&dispatch, "dispatch"));
+        files.push(SensitiveFile {
             path: path.clone(),
             config: path.clone(),
-            choices,
+            settings: sensitive,
             needs_consent: is_found && is_in_repository(path),
         });
     }
     if let Some((path, text)) = routes {
-        let mut choices = Choices::new();
+        let mut sensitive = SensitiveSettings::new();
         match serde_json::from_str(text).unwrap_or_default() {
             Value::Object(file) => {
-                collect_routes(file.get("routes").unwrap_or(&Value::Null), "", &mut choices)
+                collect_routes(file.get("routes").unwrap_or(&Value::Null), "", &mut sensitive)
             }
-            other => drop(choices.insert("routes.json".to_string(), other)),
+            other => drop(sensitive.insert("routes.json".to_string(), other)),
         }
         let needs_consent = is_found && !workspace.store_is_named && is_in_repository(path);
         let config = workspace.path.clone().unwrap_or_default();
-        files.push(FileChoices { path: path.to_path_buf(), config, choices, needs_consent });
+        files.push(SensitiveFile { path: path.to_path_buf(), config, settings: sensitive, needs_consent });
     }
-    files.retain(|file| !file.choices.is_empty());
+    files.retain(|file| !file.settings.is_empty());
     files
 }
 
 /// Returns the settings that name directories outside the parent of the file's own directory: agents work there.
-fn directories_outside(workspace: &Config, path: &Path) -> Choices {
+fn directories_outside(workspace: &Config, path: &Path) -> SensitiveSettings {
     let home = path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
     let queue = workspace.queue_root.as_deref().map(resolve);
     let places = [
@@ -114,51 +114,51 @@ fn to_json(value: &serde_yaml::Value) -> Value {
 }
 
 /// Collects the settings of a `dispatch:` section that need consent.
-fn section_choices(section: &Value, prefix: &str) -> Choices {
-    let mut choices = Choices::new();
+fn sensitive_in_section(section: &Value, prefix: &str) -> SensitiveSettings {
+    let mut sensitive = SensitiveSettings::new();
     match section {
         Value::Null => {}
         Value::Object(settings) => {
-            collect_settings(settings.iter(), prefix, &mut choices);
+            collect_settings(settings.iter(), prefix, &mut sensitive);
             if let Some(routes) = settings.get("routes") {
-                collect_routes(routes, &format!("{prefix}."), &mut choices);
+                collect_routes(routes, &format!("{prefix}."), &mut sensitive);
             }
             match settings.get("vendors") {
                 Some(Value::Object(vendors)) => {
                     for (name, vendor) in vendors {
-                        choices.insert(format!("{prefix}.vendors.{name}"), vendor.clone());
+                        sensitive.insert(format!("{prefix}.vendors.{name}"), vendor.clone());
                     }
                 }
                 None | Some(Value::Null) => {}
-                Some(other) => drop(choices.insert(format!("{prefix}.vendors"), other.clone())),
+                Some(other) => drop(sensitive.insert(format!("{prefix}.vendors"), other.clone())),
             }
         }
-        other => drop(choices.insert(prefix.to_string(), other.clone())),
+        other => drop(sensitive.insert(prefix.to_string(), other.clone())),
     }
-    choices
+    sensitive
 }
 
-fn collect_routes(routes: &Value, prefix: &str, choices: &mut Choices) {
+fn collect_routes(routes: &Value, prefix: &str, sensitive: &mut SensitiveSettings) {
     match routes {
         Value::Null => {}
         Value::Object(lanes) => {
             for (lane, route) in lanes {
                 let place = format!("{prefix}routes.{lane}");
                 match route {
-                    Value::Object(settings) => collect_settings(settings.iter(), &place, choices),
+                    Value::Object(settings) => collect_settings(settings.iter(), &place, sensitive),
                     // `null` in routes.json removes the route of the file.
-                    other => drop(choices.insert(place, other.clone())),
+                    other => drop(sensitive.insert(place, other.clone())),
                 }
             }
         }
-        other => drop(choices.insert(format!("{prefix}routes"), other.clone())),
+        other => drop(sensitive.insert(format!("{prefix}routes"), other.clone())),
     }
 }
 
 fn collect_settings<'a>(
     settings: impl Iterator<Item = (&'a String, &'a Value)>,
     prefix: &str,
-    choices: &mut Choices,
+    sensitive: &mut SensitiveSettings,
 ) {
     for (key, value) in settings {
         let place = format!("{prefix}.{key}");
@@ -166,12 +166,12 @@ fn collect_settings<'a>(
             Value::Object(content) if key == "on_success" => {
                 for (key, value) in content {
                     if !HARMLESS_ON_SUCCESS.contains(&key.as_str()) {
-                        choices.insert(format!("{place}.{key}"), value.clone());
+                        sensitive.insert(format!("{place}.{key}"), value.clone());
                     }
                 }
             }
             _ if HARMLESS.contains(&key.as_str()) => {}
-            value => drop(choices.insert(place, value.clone())),
+            value => drop(sensitive.insert(place, value.clone())),
         }
     }
 }
@@ -237,8 +237,8 @@ mod tests {
         }
     }
 
-    fn keys(choices: &Choices) -> Vec<&str> {
-        choices.keys().map(String::as_str).collect()
+    fn keys(sensitive: &SensitiveSettings) -> Vec<&str> {
+        sensitive.keys().map(String::as_str).collect()
     }
 
     #[test]
@@ -255,7 +255,7 @@ vendors: {claude: {args: [a]}}
 ";
         let section: serde_yaml::Value = serde_yaml::from_str(text).unwrap();
         assert_eq!(
-            keys(&section_choices(&to_json(&section), "dispatch")),
+            keys(&sensitive_in_section(&to_json(&section), "dispatch")),
             [
                 "dispatch.env",
                 "dispatch.routes.build.command",
@@ -265,10 +265,10 @@ vendors: {claude: {args: [a]}}
                 "dispatch.vendors.claude",
             ]
         );
-        assert!(section_choices(&Value::Null, "dispatch").is_empty());
+        assert!(sensitive_in_section(&Value::Null, "dispatch").is_empty());
         for odd in ["5", "[a]", "{routes: 5}", "{vendors: 5}"] {
             let odd: serde_yaml::Value = serde_yaml::from_str(odd).unwrap();
-            assert_eq!(section_choices(&to_json(&odd), "dispatch").len(), 1, "{odd:?}");
+            assert_eq!(sensitive_in_section(&to_json(&odd), "dispatch").len(), 1, "{odd:?}");
         }
     }
 
@@ -276,10 +276,10 @@ vendors: {claude: {args: [a]}}
     fn directories_outside_the_project_need_consent() {
         let dir = tempfile::tempdir().unwrap();
         let inside = found(dir.path(), "workspace_root: ../src\nworktree_path: ../wt\n");
-        assert!(file_choices(&inside, None).is_empty());
+        assert!(sensitive_files(&inside, None).is_empty());
         let outside = found(dir.path(), "workspace_root: /\nqueue_root: ../../q\nworktree_path: /tmp\n");
-        let files = file_choices(&outside, None);
-        assert_eq!(keys(&files[0].choices), ["queue_root", "workspace_root", "worktree_path"]);
+        let files = sensitive_files(&outside, None);
+        assert_eq!(keys(&files[0].settings), ["queue_root", "workspace_root", "worktree_path"]);
         assert!(files[0].needs_consent);
     }
 }

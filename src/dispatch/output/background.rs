@@ -28,19 +28,19 @@ struct BackgroundTask {
     is_ambient: bool,
     /// The id of the tool call that started it.
     call: Option<String>,
-    end: Option<End>,
+    end: Option<EndStatus>,
     /// The agent has continued since it ended, so it knows about the end.
     is_known: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum EndStatus {
     Completed,
     Failed,
     Stopped,
 }
 
-impl End {
+impl EndStatus {
     /// Returns whether the agent is notified and continues. The program stops tasks only when it exits itself.
     fn is_notified(self) -> bool {
         self != Self::Stopped
@@ -71,21 +71,21 @@ impl Background {
             "task_started" => self.started(value),
             "task_updated" => {
                 let patch = value.get("patch").unwrap_or(&Value::Null);
-                let end = End::parse(text(patch, "status"));
+                let end = EndStatus::parse(text(patch, "status"));
                 let moved = patch.get("is_backgrounded").and_then(Value::as_bool);
                 self.change(text(value, "task_id"), |task| {
                     task.is_foreground = moved.map_or(task.is_foreground, |background| !background);
                     task.end = end.or(task.end);
                 });
-                self.will_resume |= end.is_some_and(End::is_notified);
+                self.will_resume |= end.is_some_and(EndStatus::is_notified);
             }
             "task_notification" => {
-                let end = End::parse(text(value, "status"));
+                let end = EndStatus::parse(text(value, "status"));
                 self.change(text(value, "task_id"), |task| {
                     set_name(task, value);
                     task.end = end.or(task.end);
                 });
-                self.will_resume |= end.is_some_and(End::is_notified);
+                self.will_resume |= end.is_some_and(EndStatus::is_notified);
             }
             "background_tasks_changed" => self.replaced(value),
             _ => {}
@@ -121,7 +121,7 @@ impl Background {
         for (id, task) in &mut self.tasks {
             let is_listed = listed.iter().any(|entry| text(entry, "task_id") == id);
             if !is_listed && !task.is_foreground && task.end.is_none() {
-                task.end = Some(End::Completed);
+                task.end = Some(EndStatus::Completed);
             }
         }
     }
@@ -143,7 +143,7 @@ impl Background {
         for block in blocks.into_iter().flatten() {
             let call = text(block, "tool_use_id");
             for task in self.tasks.values_mut().filter(|task| task.call.as_deref() == Some(call)) {
-                task.end = task.end.or(Some(End::Completed));
+                task.end = task.end.or(Some(EndStatus::Completed));
             }
         }
     }
@@ -176,9 +176,9 @@ impl Background {
             .filter_map(|task| {
                 let end = match task.end {
                     None => BackgroundEnd::Outstanding,
-                    Some(End::Failed) => BackgroundEnd::Failed,
-                    Some(End::Stopped) => BackgroundEnd::Stopped,
-                    Some(End::Completed) => return None,
+                    Some(EndStatus::Failed) => BackgroundEnd::Failed,
+                    Some(EndStatus::Stopped) => BackgroundEnd::Stopped,
+                    Some(EndStatus::Completed) => return None,
                 };
                 // Commands often fail or are stopped; the agent that was notified has dealt with it.
                 if task.is_command && task.is_known {

@@ -86,7 +86,7 @@ fn single_line(text: &str) -> String {
 
 /// Returns the prompt of a run that starts a conversation.
 pub(crate) fn build(input: &PromptInput) -> String {
-    let mut out = Text { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
+    let mut out = PromptText { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
     if let Some(effort) = &input.effort_hint {
         out.line(&format!("Effort: {effort}"));
     }
@@ -111,7 +111,7 @@ pub(crate) fn build(input: &PromptInput) -> String {
 /// Returns the prompt of a run that resumes a conversation after an interruption for the reason `why`. The
 /// conversation contains the task already; only the claim is new.
 pub(crate) fn resume_prompt(input: &PromptInput, why: &str) -> String {
-    let mut out = Text { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
+    let mut out = PromptText { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
     out.paragraph(&format!(
         "You were cut short while you worked on task {}: {why}. Go on where you stopped and finish the task. First look \
          at what is already there, and do nothing twice that is done.",
@@ -126,13 +126,13 @@ pub(crate) fn resume_prompt(input: &PromptInput, why: &str) -> String {
 }
 
 /// A prompt under construction.
-struct Text {
+struct PromptText {
     nonce: String,
     task_id: String,
     text: String,
 }
 
-impl Text {
+impl PromptText {
     fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');

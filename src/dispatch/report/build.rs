@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_about_a_lost_claim() {
+    fn a_lost_claim_is_not_reported() {
         let route = Route::with_defaults(LaneName::stored("work"));
         assert!(report_of(RunOutcome::Stopped(StopReason::LeaseLost), &route).is_none());
         assert!(report_of(RunOutcome::Stopped(StopReason::Cancelled), &route).is_none());

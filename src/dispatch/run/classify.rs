@@ -146,12 +146,12 @@ fn timeout(run: &RunEvidence<'_>) -> RunFailure {
     let is_silence = run.stopped == Some(StopReason::Silent);
     let message = match if is_silence { run.silence } else { run.timeout } {
         Some(limit) if is_silence => {
-            let limit = duration::words(limit);
+            let limit = duration::format_coarse(limit);
             format!(
                 "the agent was ended: it printed nothing for {limit}; silence_timeout says how long it may"
             )
         }
-        Some(limit) => format!("the agent was ended: it took longer than {}", duration::words(limit)),
+        Some(limit) => format!("the agent was ended: it took longer than {}", duration::format_coarse(limit)),
         None => "the agent was ended: it took too long".to_string(),
     };
     RunFailure::new(FailureClass::Timeout, message)
@@ -279,7 +279,7 @@ mod tests {
                         ResetTime::Exact(time) | ResetTime::Clock(time) => {
                             time.to_string()[11..16].to_string()
                         }
-                        ResetTime::Passed => "passed".to_string(),
+                        ResetTime::Past => "passed".to_string(),
                     },
                 ),
                 failure.message,

@@ -12,7 +12,7 @@ use super::{git_directories, prompt_input};
 
 use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
-use crate::dispatch::agent::process_tree::{MARKER, RunId};
+use crate::dispatch::agent::process_tree::{RUN_ID_VARIABLE, RunId};
 use crate::dispatch::config::plan::{DEPTH_VARIABLE, Plan};
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::RunFailure;
@@ -276,7 +276,7 @@ impl RunContext<'_> {
                 (DEPTH_VARIABLE, Some(depth.to_string())),
                 // Set as a shell does: some programs use it as their working directory.
                 ("PWD", path(cwd)),
-                (MARKER, Some(run.marker(process.variable(MARKER)))),
+                (RUN_ID_VARIABLE, Some(run.marker(process.variable(RUN_ID_VARIABLE)))),
             ]
             .map(|(name, value)| (name.to_string(), value)),
         );

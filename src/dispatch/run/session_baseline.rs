@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_told_no_total_are_counted_with_the_least() {
+    fn runs_without_a_reported_total_count_with_their_lower_bound() {
         assert_eq!(read(&[BEGUN]), (Some(0.0), Some(0.25), true, Some(0), 4));
         assert_eq!(
             read(&[BEGUN, BEGUN]),

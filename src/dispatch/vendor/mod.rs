@@ -25,7 +25,7 @@ use super::output::Format;
 use crate::{Error, Result};
 
 /// The name of the profile whose keys apply to all vendors.
-const EVERY: &str = "every";
+const EVERY_VENDOR: &str = "every";
 
 /// The built-in profiles.
 const PROFILES: &str = include_str!("profiles.yaml");
@@ -208,15 +208,15 @@ impl Vendors {
     /// `Config`, naming file, line and key.
     pub fn with_overrides(overrides: &Section<'_>) -> Result<Self> {
         let mut built_in = profiles()?;
-        let every = mapping_of(&built_in, EVERY).unwrap_or_default();
-        built_in.remove(EVERY);
-        let over_every = overrides.section(EVERY)?;
+        let every = mapping_of(&built_in, EVERY_VENDOR).unwrap_or_default();
+        built_in.remove(EVERY_VENDOR);
+        let over_every = overrides.section(EVERY_VENDOR)?;
         over_every.refuse_unknown_keys(&notices::NOTICE_KEYS)?;
         let every = merge(every, over_every.mapping());
         let mut names: Vec<String> =
             built_in.keys().filter_map(|name| name.as_str()).map(str::to_string).collect();
         for name in overrides.keys()? {
-            if !names.contains(&name) && name != EVERY {
+            if !names.contains(&name) && name != EVERY_VENDOR {
                 names.push(name);
             }
         }

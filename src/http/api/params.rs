@@ -87,13 +87,13 @@ impl Kind {
     fn expected(self) -> String {
         match self {
             Self::Text(most) => format!("text of at most {most} characters"),
-            Self::OneOf(words) => format!("one of {}", words.join(", ")),
+            Self::OneOf(values) => format!("one of {}", values.join(", ")),
             Self::Time => "an RFC 3339 time".to_string(),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
             Self::Seconds(most) => format!("a number of seconds from 0 to {}", most.as_secs()),
             Self::Flag => "true or false".to_string(),
             Self::Texts => format!("a list of at most {MAX_TEXTS} texts"),
-            Self::SomeOf(words) => format!("some of {}", words.join(", ")),
+            Self::SomeOf(values) => format!("some of {}", values.join(", ")),
             Self::Items => format!("a list of 1 to {MAX_TEXTS} objects"),
             Self::Map => "an object".to_string(),
         }
@@ -102,7 +102,7 @@ impl Kind {
     fn fits(self, value: &Value) -> bool {
         match self {
             Self::Text(most) => value.as_str().is_some_and(|text| is_within(text, most)),
-            Self::OneOf(words) => value.as_str().is_some_and(|text| words.contains(&text)),
+            Self::OneOf(values) => value.as_str().is_some_and(|text| values.contains(&text)),
             Self::Time => value.as_str().is_some_and(|text| Time::parse(text).is_ok()),
             Self::Whole(least, most) => value.as_i64().is_some_and(|n| (least..=most).contains(&n)),
             Self::Seconds(most) => value.as_f64().is_some_and(|n| (0.0..=most.as_secs_f64()).contains(&n)),
@@ -111,8 +111,8 @@ impl Kind {
                 let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, MAX_PATH));
                 items.len() <= MAX_TEXTS && items.iter().all(fits)
             }),
-            Self::SomeOf(words) => value.as_array().is_some_and(|items| {
-                items.len() <= MAX_TEXTS && items.iter().all(|item| Self::OneOf(words).fits(item))
+            Self::SomeOf(values) => value.as_array().is_some_and(|items| {
+                items.len() <= MAX_TEXTS && items.iter().all(|item| Self::OneOf(values).fits(item))
             }),
             Self::Items => value.as_array().is_some_and(|items| {
                 (1..=MAX_TEXTS).contains(&items.len()) && items.iter().all(Value::is_object)
@@ -143,7 +143,7 @@ impl Kind {
     pub(crate) fn schema(self) -> Value {
         match self {
             Self::Text(most) => json!({"type": "string", "maxLength": most}),
-            Self::OneOf(words) => json!({"type": "string", "enum": words}),
+            Self::OneOf(values) => json!({"type": "string", "enum": values}),
             Self::Time => json!({"type": "string", "format": "date-time"}),
             Self::Whole(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
             Self::Seconds(most) => json!({"type": "number", "minimum": 0, "maximum": most.as_secs_f64()}),
@@ -151,8 +151,8 @@ impl Kind {
             Self::Texts => {
                 json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": MAX_PATH}})
             }
-            Self::SomeOf(words) => json!({
-                "type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "enum": words},
+            Self::SomeOf(values) => json!({
+                "type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "enum": values},
             }),
             // The response reports what is wrong with one item next to the results of the others.
             Self::Items => json!({
@@ -172,8 +172,8 @@ pub(crate) fn schema_of(fields: &[Field]) -> Value {
             if !field.is_required {
                 // Null counts as absent.
                 schema["type"] = json!([schema["type"], "null"]);
-                if let Some(Value::Array(words)) = schema.get_mut("enum") {
-                    words.push(Value::Null);
+                if let Some(Value::Array(values)) = schema.get_mut("enum") {
+                    values.push(Value::Null);
                 }
             }
             schema["description"] = field.about.into();

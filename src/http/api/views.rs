@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::model::Task;
-use crate::store::Submitted;
+use crate::store::SubmittedTask;
 
 /// Returns a task without the token of its claim, as every client may see it.
 pub(crate) fn public_task(task: &Task) -> Value {
@@ -25,7 +25,7 @@ pub(crate) fn claimed(task: &Task) -> HttpResponse {
 }
 
 /// Returns the response to a submit that is durable.
-pub(crate) fn submitted(submitted: &Submitted, warnings: Vec<String>) -> HttpResponse {
+pub(crate) fn submitted(submitted: &SubmittedTask, warnings: Vec<String>) -> HttpResponse {
     let status = if submitted.existing { 200 } else { 201 };
     let response = HttpResponse::json(
         status,

@@ -10,7 +10,7 @@ use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
 use self::polls::{LongPolls, WaitingRequest, WatcherSignal};
-use super::responder::{Responder, Trace};
+use super::responder::{RequestTrace, Responder};
 
 use super::transport::response::HttpResponse;
 use super::transport::service::{SendResult, Ticket};
@@ -55,7 +55,7 @@ struct Server {
 }
 
 impl Responder for Server {
-    fn respond(&self, ticket: Ticket, _: &Trace, response: HttpResponse) {
+    fn respond(&self, ticket: Ticket, _: &RequestTrace, response: HttpResponse) {
         let mut clients = self.clients.lock().unwrap();
         clients.entry(ticket.connection).or_default().responses.push(response.content_type);
         let _ = self.answered.lock().unwrap().send(response.content_type);
@@ -91,8 +91,8 @@ impl Server {
         let _ = self.signals.lock().unwrap().send(WatcherSignal::StoreChanged);
     }
 
-    /// Claims for a client as `WaitFor::look` does: a task that its client no longer wants is given back.
-    fn look(&self, ticket: Ticket) -> Option<HttpResponse> {
+    /// Claims for a client as `WaitFor::check` does: a task that its client no longer wants is given back.
+    fn check(&self, ticket: Ticket) -> Option<HttpResponse> {
         if !self.is_connected(ticket) {
             return None;
         }
@@ -111,7 +111,7 @@ impl Server {
     fn ask(&self, client: u64) {
         let ticket = ticket(client);
         self.occupy(ticket, || {
-            let response = match self.look(ticket) {
+            let response = match self.check(ticket) {
                 Some(response) => response,
                 None if self.is_stopping() => claim().response_without_result(true),
                 None if self.polls.add(WaitingRequest::new(ticket, claim(), None, trace())) => return,
@@ -126,7 +126,7 @@ impl Server {
         loop {
             let Ok(Some(ticket)) = resumed.lock().unwrap().recv() else { return };
             self.occupy(ticket, || {
-                let tried = self.polls.try_claim(ticket, self, |_| Ok(self.look(ticket)));
+                let tried = self.polls.try_claim(ticket, self, |_| Ok(self.check(ticket)));
                 if let Some((request, response)) = tried {
                     self.respond(request.ticket, &request.trace, response);
                 }

@@ -5,7 +5,7 @@ mod submit_batcher;
 
 use std::time::Instant;
 
-use self::responder::Trace;
+use self::responder::RequestTrace;
 use self::transport::service::Ticket;
 use super::{api, responder, transport, wait_for};
 use crate::concurrency_tests::check;
@@ -19,6 +19,6 @@ fn ticket(number: u64) -> Ticket {
     Ticket { connection: number, request: 1 }
 }
 
-fn trace() -> Trace {
-    Trace { received_at: Instant::now(), method: "POST".into(), path: "/".into(), pattern: "" }
+fn trace() -> RequestTrace {
+    RequestTrace { received_at: Instant::now(), method: "POST".into(), path: "/".into(), pattern: "" }
 }

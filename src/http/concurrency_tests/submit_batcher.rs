@@ -6,7 +6,7 @@ use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
 
 use self::batcher::SubmitBatcher;
-use super::responder::{Deferred, Responder, Trace};
+use super::responder::{DeferredRequest, RequestTrace, Responder};
 
 use super::transport::memory::Reservation;
 use super::transport::response::HttpResponse;
@@ -28,7 +28,7 @@ const CLIENTS: u64 = 3;
 struct Responses(Mutex<BTreeMap<u64, Vec<String>>>);
 
 impl Responder for Responses {
-    fn respond(&self, ticket: Ticket, _: &Trace, response: HttpResponse) {
+    fn respond(&self, ticket: Ticket, _: &RequestTrace, response: HttpResponse) {
         let body = String::from_utf8(response.body).unwrap();
         self.0.lock().unwrap().entry(ticket.connection).or_default().push(body);
     }
@@ -81,7 +81,7 @@ fn submit_all(closes_early: bool) -> (BTreeMap<u64, Vec<String>>, BTreeSet<Strin
             let (batcher, responses) = (batcher.clone(), responses.clone());
             thread::spawn(move || {
                 let task = NewTask::prompt(LaneName::stored("l"), prompt(client));
-                let request = Deferred::new(ticket(client), trace(), Reservation::default());
+                let request = DeferredRequest::new(ticket(client), trace(), Reservation::default());
                 if let Some(request) = batcher.submit(request, CheckedSubmit { task, warnings: Vec::new() }) {
                     request.respond(&*responses, HttpResponse::stopping());
                 }

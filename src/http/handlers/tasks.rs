@@ -14,7 +14,7 @@ use crate::http::transport::service::Reply;
 use crate::model::json::Object;
 use crate::model::transition::check_redrive;
 use crate::model::{Command, Effect, LaneName, Task, TaskId};
-use crate::store::Submitted;
+use crate::store::SubmittedTask;
 use crate::workspace::{TaskEdit, check_edit};
 
 /// The maximum number of tasks on one page.
@@ -89,14 +89,14 @@ pub(crate) fn redrive_lane(call: &Call<'_>) -> HandlerResult {
     Ok(ok([("count", results.len().into()), ("results", results.into())]).into())
 }
 
-fn retried(id: &TaskId, submitted: &Submitted) -> Reply {
+fn retried(id: &TaskId, submitted: &SubmittedTask) -> Reply {
     let mut object = successor(id, submitted);
     object.insert("task".into(), public_task(&submitted.task));
     let answer = HttpResponse::json(if submitted.existing { 200 } else { 201 }, &object);
     answer.with_header("Location", format!("/tasks/{}", submitted.task.id)).into()
 }
 
-fn successor(id: &TaskId, submitted: &Submitted) -> Object {
+fn successor(id: &TaskId, submitted: &SubmittedTask) -> Object {
     members([
         ("retry_of", id.as_str().into()),
         ("task_id", submitted.task.id.as_str().into()),

@@ -19,13 +19,13 @@ pub(super) fn cancel(
     if task.status.is_terminal() || matches!(task.status, Status::Unknown(_)) {
         return Err(Refusal::ended(task, "cancel", None).into());
     }
-    let words = match reason {
+    let text = match reason {
         Some(reason) => format!("cancelled by {by}: {reason}"),
         None => format!("cancelled by {by}"),
     };
     let data = object([("by", by.into()), ("reason", reason.map(str::to_string).into())]);
-    task.record(context.now.wall, "cancelled", words.clone(), data);
-    fail(task, context, words, FailureClass::Cancelled);
+    task.record(context.now.wall, "cancelled", text.clone(), data);
+    fail(task, context, text, FailureClass::Cancelled);
     Ok(Effect::Changed)
 }
 
@@ -93,7 +93,7 @@ pub(super) fn declare_dead(task: &mut Task, context: &TransitionContext<'_>, las
     let mut reason =
         format!("{} of {} attempts are spent", task.attempt, task.spec.max_attempts.unwrap_or(0));
     match (last_error, &task.status) {
-        (Some(words), _) => reason.push_str(&format!("; last: {words}")),
+        (Some(last), _) => reason.push_str(&format!("; last: {last}")),
         (None, Status::Claimed(claim)) => {
             reason.push_str(&format!("; last: the lease of {} ended", claim.owner))
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Staged, create, make_root, open_for_update, sync_dir, sync_file, sync_path, unique_name};
+use super::{StagedEntry, create, make_root, open_for_update, sync_dir, sync_file, sync_path, unique_name};
 use crate::error::{Error, Result};
 use crate::store::dir::Dir;
 
@@ -57,7 +57,7 @@ pub(in crate::store) fn drop_head<L>(
     lock: impl FnOnce() -> Result<L>,
 ) -> Result<()> {
     let path = dir.path().join(name);
-    let staged = Staged { tmp, name: unique_name(), published: false };
+    let staged = StagedEntry { tmp, name: unique_name(), published: false };
     let mut new = create(tmp, &staged.name, b"")?;
     let mut old = open_for_update(dir, name)?;
     let fail = |error| Error::io("write", &path, error);

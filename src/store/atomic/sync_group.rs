@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Staged, create, unique_name};
+use super::{StagedEntry, create, unique_name};
 use crate::error::{Error, Result};
 use crate::store::dir::Dir;
 
@@ -46,8 +46,8 @@ impl SyncGroup {
     }
 }
 
-impl<'a> Staged<'a> {
-    /// Stages a directory as [`Staged::directory`] does, with its syncs left to `group`; `item` is its number
+impl<'a> StagedEntry<'a> {
+    /// Stages a directory as [`StagedEntry::directory`] does, with its syncs left to `group`; `item` is its number
     /// there.
     pub(in crate::store) fn directory_in_group(
         tmp: &'a Dir,

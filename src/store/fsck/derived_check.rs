@@ -81,11 +81,11 @@ fn correlated(content: &[u8]) -> Option<String> {
 
 /// Returns the files whose content does not lead where it should; they need a closer look.
 fn suspects(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
-    let look = |reader: &mut FastReader, name: &String| {
+    let extract = |reader: &mut FastReader, name: &String| {
         reader.read_small(dir, "", name).is_some_and(|content| leads(name, content))
     };
     let mut doubtful = Vec::new();
-    let _ = map_in_order(names, &FastReader::new, &look, &mut |name, leads| {
+    let _ = map_in_order(names, &FastReader::new, &extract, &mut |name, leads| {
         doubtful.extend((!leads).then(|| name.clone()));
         ControlFlow::Continue(())
     });

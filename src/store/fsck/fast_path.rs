@@ -49,8 +49,8 @@ impl FastChecker {
         let task = TaskText::parse(text)?.ok().filter(|task| task.id == id)?;
         let marks = task.bookkeeping_excerpt();
         let newest = newest_event(self.other.read_small(&dir, "", EVENTS_FILE)?)?;
-        let is_told = (marks.newest_event..=marks.last_event.max(marks.newest_event)).contains(&newest);
-        if !is_told || has_response != task.is_terminal() {
+        let is_recorded = (marks.newest_event..=marks.last_event.max(marks.newest_event)).contains(&newest);
+        if !is_recorded || has_response != task.is_terminal() {
             return None;
         }
         let (request, sha256) = task.request();

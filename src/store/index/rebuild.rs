@@ -282,7 +282,7 @@ impl Index<'_> {
             lost: Vec::new(),
         };
         // Only the lane and the key of an ended task matter, unless it ended recently.
-        let look = |task: &TaskText<'_>| {
+        let extract = |task: &TaskText<'_>| {
             let holder = KeyHolder::of(task);
             if !task.is_terminal() || fresh.is_none_or(|fresh| task.updated_at >= fresh) {
                 ScannedTask::Task(Box::new(task.to_task()), holder)
@@ -291,7 +291,7 @@ impl Index<'_> {
             }
         };
         let mut failed = Ok(());
-        scan_with_progress(self.layout, names, &look, &mut |_, seen| {
+        scan_with_progress(self.layout, names, &extract, &mut |_, seen| {
             let task = match seen {
                 Ok(ScannedTask::Task(task, holder)) => {
                     input.add_key(holder);

@@ -57,12 +57,12 @@ impl IndexEntry {
 struct ChunkLine<'a> {
     key: i64,
     id: &'a str,
-    added: Option<Added<'a>>,
+    added: Option<AddedEntry<'a>>,
 }
 
 /// The fields of a line that adds an entry.
 #[derive(Clone, Copy)]
-struct Added<'a> {
+struct AddedEntry<'a> {
     rank: i64,
     lease_until: i64,
     metadata: &'a str,
@@ -77,7 +77,7 @@ impl<'a> ChunkLine<'a> {
         let mut words = line.splitn(5, '\t');
         let (key, id) = (words.next()?.parse().ok()?, words.next()?);
         let (rank, lease_until) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        Some(Self { key, id, added: Some(Added { rank, lease_until, metadata: words.next()? }) })
+        Some(Self { key, id, added: Some(AddedEntry { rank, lease_until, metadata: words.next()? }) })
     }
 
     fn is(&self, key: i64, id: &str) -> bool {
@@ -85,7 +85,7 @@ impl<'a> ChunkLine<'a> {
     }
 
     fn to_entry(&self) -> Option<IndexEntry> {
-        let Added { rank, lease_until, metadata } = self.added?;
+        let AddedEntry { rank, lease_until, metadata } = self.added?;
         Some(IndexEntry { key: self.key, id: self.id.into(), rank, lease_until, metadata: metadata.into() })
     }
 }

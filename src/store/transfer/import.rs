@@ -11,7 +11,7 @@ use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::{Event, LaneName, Response, Task, TaskId, json};
-use crate::store::atomic::{self, Staged, SyncGroup};
+use crate::store::atomic::{self, StagedEntry, SyncGroup};
 use crate::store::correlation_file::{correlation_content, correlation_name};
 use crate::store::dir::Dir;
 use crate::store::index::Index;
@@ -186,7 +186,7 @@ impl Store {
         let index = Index::open(&self.layout)?;
         let tmp = self.layout.tmp()?;
         let mut group = SyncGroup::default();
-        let mut staged: Vec<(ImportItem, Result<(Staged<'_>, Staged<'_>)>)> = Vec::new();
+        let mut staged: Vec<(ImportItem, Result<(StagedEntry<'_>, StagedEntry<'_>)>)> = Vec::new();
         for item in items {
             match self.present(&item) {
                 Ok(Some(true)) => imported.skipped += 1,
@@ -242,8 +242,8 @@ impl Store {
         &self,
         index: &Index<'_>,
         item: &ImportItem,
-        dir: Staged<'_>,
-        correlation: Staged<'_>,
+        dir: StagedEntry<'_>,
+        correlation: StagedEntry<'_>,
     ) -> Result<bool> {
         let task = &item.task;
         let lock = self.lock_store()?;
@@ -324,11 +324,11 @@ fn stage<'a>(
     item: &ImportItem,
     n: usize,
     group: &mut SyncGroup,
-) -> Result<(Staged<'a>, Staged<'a>)> {
+) -> Result<(StagedEntry<'a>, StagedEntry<'a>)> {
     let files: Vec<(&str, &[u8], bool)> =
         item.files.iter().map(|(path, content)| (path.as_str(), content.as_slice(), true)).collect();
-    let dir = Staged::directory_in_group(tmp, &files, n, group)?;
-    let correlation = Staged::file_in_group(tmp, correlation_content(&item.task).as_bytes(), n, group)?;
+    let dir = StagedEntry::directory_in_group(tmp, &files, n, group)?;
+    let correlation = StagedEntry::file_in_group(tmp, correlation_content(&item.task).as_bytes(), n, group)?;
     Ok((dir, correlation))
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct InitOptions {
 
 /// The result of `init`.
 #[derive(Clone, Debug)]
-pub(crate) struct Initialized {
+pub(crate) struct InitResult {
     /// The new directory, absolute.
     pub handoff: PathBuf,
     /// As it reads in the configuration.
@@ -42,7 +42,7 @@ pub(crate) struct Initialized {
 
 /// The result of `init_pool`; all paths are absolute.
 #[derive(Clone, Debug)]
-pub(crate) struct PoolInitialized {
+pub(crate) struct PoolInitResult {
     /// As it reads in the configuration.
     pub workspace_id: String,
     /// The directory of the configuration and the store.
@@ -62,7 +62,7 @@ pub(crate) struct PoolInitialized {
 /// # Errors
 /// `Refused` when `handoff` already exists, `Invalid` for a workspace id that is not valid, `Io` when a file
 /// cannot be created. After an error everything that was created is removed again.
-pub(crate) fn init(target: &Path, options: InitOptions) -> Result<Initialized> {
+pub(crate) fn init(target: &Path, options: InitOptions) -> Result<InitResult> {
     let target = real_target(target)?;
     let workspace_id = workspace_id(options.workspace_id.as_deref(), &target)?;
     let workspace_root = options.workspace_root.unwrap_or_else(|| "..".to_string());
@@ -94,7 +94,7 @@ pub(crate) fn init(target: &Path, options: InitOptions) -> Result<Initialized> {
         write_state(&mut created, &store, &values)?;
     }
     created.keep();
-    Ok(Initialized {
+    Ok(InitResult {
         handoff,
         workspace_id,
         workspace_root,
@@ -113,7 +113,7 @@ pub(crate) fn init(target: &Path, options: InitOptions) -> Result<Initialized> {
 /// # Errors
 /// `Refused` when one of the two already exists, otherwise as [`init`]. After an error everything that was
 /// created is removed again.
-pub(crate) fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitialized> {
+pub(crate) fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitResult> {
     let target = real_target(target)?;
     let workspace_id = workspace_id(id, &target)?;
     let queue = target.join(".agent-lanes-queue");
@@ -138,7 +138,7 @@ pub(crate) fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitializ
     write_state(&mut created, &store, &values)?;
     write_all(&mut created, &dispatchers, DISPATCHERS, &values)?;
     created.keep();
-    Ok(PoolInitialized {
+    Ok(PoolInitResult {
         workspace_id,
         config,
         store,

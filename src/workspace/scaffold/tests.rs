@@ -141,7 +141,7 @@ fn bad_wishes_make_nothing() {
     let target = root.join("t");
     let queue_root =
         |text: &str| InitOptions { queue_root: Some(text.to_string()), ..InitOptions::default() };
-    for (wish, words) in [
+    for (wish, expected) in [
         (id(""), "the workspace id is empty"),
         (id("a\nb"), "the workspace id has control characters"),
         (id(&"x".repeat(201)), "the workspace id is 201 bytes long"),
@@ -152,9 +152,9 @@ fn bad_wishes_make_nothing() {
         (queue_root("README.md/q"), "cannot"),
     ] {
         let error = init(&target, wish).unwrap_err().to_string();
-        assert!(error.contains(words), "{error}");
+        assert!(error.contains(expected), "{error}");
         assert!(!error.contains('\n'), "{error}");
-        assert!(!target.exists(), "{words}");
+        assert!(!target.exists(), "{expected}");
     }
     let error = init_pool(&target, Some("a\tb")).unwrap_err();
     assert!(error.hint().unwrap().contains("--workspace-id"), "{error}");

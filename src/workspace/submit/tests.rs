@@ -142,14 +142,14 @@ fn nothing_to_do_and_too_much_are_refused() {
     for blank in ["", " \n\t"] {
         assert!(bench.refusal(ask(blank)).contains("--prompt-file"), "{blank:?}");
     }
-    for (asked, words) in [
+    for (asked, expected) in [
         (ask(&"x".repeat(MAX_PROMPT_ONLY + 1)), "8388608"),
         (SubmitRequest { prompt: Some("x".repeat(MAX_PROMPT + 1)), ..request() }, "1048576"),
         (SubmitRequest { lane: None, ..request() }, "--lane"),
         (SubmitRequest { lane: Some("-x".to_string()), ..request() }, "invalid lane name"),
     ] {
         let refusal = bench.refusal(asked);
-        assert!(refusal.contains(words), "{refusal}");
+        assert!(refusal.contains(expected), "{refusal}");
     }
 }
 
@@ -243,7 +243,7 @@ fn delays_and_start_times_exclude_each_other() {
 #[test]
 fn invalid_values_in_the_file_are_refused_like_the_flags() {
     let bench = Bench::new();
-    for (line, words) in [
+    for (line, expected) in [
         ("priority: 1001", "priority 1001 is out of range"),
         ("max_attempts: 0", "max_attempts of 0"),
         ("timeout: 0", "timeout of 0 seconds"),
@@ -260,7 +260,7 @@ fn invalid_values_in_the_file_are_refused_like_the_flags() {
         let lane = if line.starts_with("lane") { "" } else { "lane: l\n" };
         let text = format!("{lane}prompt: p\n{line}\n");
         let refusal = bench.refusal(from_file(&bench, &text));
-        assert!(refusal.contains(words), "{line}: {refusal}");
+        assert!(refusal.contains(expected), "{line}: {refusal}");
     }
     let missing =
         bench.check(SubmitRequest { task_file: Some("none.yaml".into()), ..request() }).unwrap_err();

@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 128;
 /// # Errors
 /// The reason, with the number of the line.
 pub fn check(text: &str) -> Result<(), String> {
-    let mut scan = Scan::default();
+    let mut scan = DepthScanner::default();
     for (n, line) in text.lines().enumerate() {
         scan.line(line.as_bytes());
         if scan.deepest > MAX_DEPTH {
@@ -23,7 +23,7 @@ pub fn check(text: &str) -> Result<(), String> {
 }
 
 /// The lines of a block scalar, after a `|` or `>`.
-struct Block {
+struct BlockScalar {
     /// The column relative to which they are indented; -1 at the top level.
     parent: isize,
     /// The indentation of the first of them.
@@ -31,14 +31,14 @@ struct Block {
 }
 
 #[derive(Default)]
-struct Scan {
+struct DepthScanner {
     depth: usize,
     deepest: usize,
     quote: Option<u8>,
-    block: Option<Block>,
+    block: Option<BlockScalar>,
 }
 
-impl Scan {
+impl DepthScanner {
     fn line(&mut self, line: &[u8]) {
         let indent = line.iter().take_while(|byte| **byte == b' ').count() as isize;
         if let Some(block) = &mut self.block {
@@ -95,8 +95,10 @@ impl Scan {
                     continue;
                 }
                 b'|' | b'>' if fresh && self.depth == 0 && is_header(&line[at + 1..]) => {
-                    self.block =
-                        Some(Block { parent, own: explicit(&line[at + 1..]).map(|n| parent.max(0) + n) });
+                    self.block = Some(BlockScalar {
+                        parent,
+                        own: explicit(&line[at + 1..]).map(|n| parent.max(0) + n),
+                    });
                     return;
                 }
                 _ => {
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     fn depth(text: &str) -> usize {
-        let mut scan = Scan::default();
+        let mut scan = DepthScanner::default();
         text.lines().for_each(|line| scan.line(line.as_bytes()));
         scan.deepest
     }

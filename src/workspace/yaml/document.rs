@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn bad_text_is_refused_with_its_place() {
-        for (text, words) in [
+        for (text, expected) in [
             ("a: [1\nb: 2", "line 2 column 2"),
             ("a: 1\n  b: 2\n", "line 2 column 4"),
             ("a:\n\t- b", "line 2 column 1"),
@@ -263,7 +263,7 @@ mod tests {
             ("a: &x [*x]", "line 1 column"),
         ] {
             let error = parse(text).unwrap_err();
-            assert!(error.contains(words), "{text:?}: {error}");
+            assert!(error.contains(expected), "{text:?}: {error}");
         }
         assert!(parse("a: 1\n  b: 2\n\n").unwrap_err().ends_with(", near 'b: 2'"));
         assert!(parse("a: [\n\n").unwrap_err().ends_with(", near 'a: ['"));

@@ -22,7 +22,7 @@ pub(in crate::workspace) struct Repeated {
 /// Returns the first key that occurs twice; text that cannot be parsed has none.
 pub(in crate::workspace) fn first(text: &str) -> Option<Repeated> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let seed = Unique::at(String::new());
+    let seed = UniqueKeysSeed::at(String::new());
     if text.trim_start().starts_with('{') {
         // Valid JSON may contain tabs, which YAML refuses.
         let Err(error) = seed.deserialize(&mut serde_json::Deserializer::from_str(text)) else { return None };
@@ -30,7 +30,7 @@ pub(in crate::workspace) fn first(text: &str) -> Option<Repeated> {
             return Some(Repeated { line: error.line(), key });
         }
     }
-    let seed = Unique::at(String::new());
+    let seed = UniqueKeysSeed::at(String::new());
     let error = seed.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
     Some(Repeated { line: error.location()?.line(), key: marked(&error.to_string())? })
 }
@@ -42,17 +42,17 @@ fn marked(message: &str) -> Option<String> {
 }
 
 /// Deserializes a value whose mappings must have each key once.
-struct Unique {
+struct UniqueKeysSeed {
     path: String,
 }
 
-impl Unique {
+impl UniqueKeysSeed {
     fn at(path: String) -> Containers<Self> {
         Containers(Self { path })
     }
 }
 
-impl<'de> ContainerVisitor<'de> for Unique {
+impl<'de> ContainerVisitor<'de> for UniqueKeysSeed {
     fn visit_mapping<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let mut seen = BTreeSet::new();
         while let Some(path) = access.next_key_seed(UniqueKey { seen: &mut seen, path: &self.path })? {

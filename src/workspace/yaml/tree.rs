@@ -38,7 +38,7 @@ impl Tree {
         let mut tree: Self = serde_yaml::from_str(text)?;
         // Every command reads the configuration, which rarely contains numbers.
         if tree.any(&|node| matches!(node, Self::Number { .. })) {
-            Fill(&mut tree).deserialize(serde_yaml::Deserializer::from_str(text))?;
+            NumberTextSeed(&mut tree).deserialize(serde_yaml::Deserializer::from_str(text))?;
         }
         Ok(tree)
     }
@@ -108,14 +108,14 @@ impl From<Number> for Tree {
 
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Kinds)
+        deserializer.deserialize_any(TreeVisitor)
     }
 }
 
 /// Deserializes the types of values.
-struct Kinds;
+struct TreeVisitor;
 
-impl<'de> Visitor<'de> for Kinds {
+impl<'de> Visitor<'de> for TreeVisitor {
     type Value = Tree;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,9 +196,9 @@ fn big(number: impl fmt::Display) -> Number {
 }
 
 /// Deserializes the source texts of the numbers of a tree.
-struct Fill<'t>(&'t mut Tree);
+struct NumberTextSeed<'t>(&'t mut Tree);
 
-impl<'de> DeserializeSeed<'de> for Fill<'_> {
+impl<'de> DeserializeSeed<'de> for NumberTextSeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -213,7 +213,7 @@ impl<'de> DeserializeSeed<'de> for Fill<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Fill<'_> {
+impl<'de> Visitor<'de> for NumberTextSeed<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,7 +230,7 @@ impl<'de> Visitor<'de> for Fill<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         if let Tree::List(items) = self.0 {
             for item in items {
-                access.next_element_seed(Fill(item))?;
+                access.next_element_seed(NumberTextSeed(item))?;
             }
         }
         while access.next_element::<IgnoredAny>()?.is_some() {}
@@ -240,8 +240,8 @@ impl<'de> Visitor<'de> for Fill<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         if let Tree::Map(entries) = self.0 {
             for (key, value) in entries {
-                if access.next_key_seed(Fill(key))?.is_some() {
-                    access.next_value_seed(Fill(value))?;
+                if access.next_key_seed(NumberTextSeed(key))?.is_some() {
+                    access.next_value_seed(NumberTextSeed(value))?;
                 }
             }
         }

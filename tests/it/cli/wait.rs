@@ -268,7 +268,7 @@ fn answers_are_written_only_where_the_configuration_allows() {
     let other = sandbox.submit("other", &[]);
     let other = sandbox.path("handoff/state/tasks").join(other).join("task.json");
     let before = std::fs::read(&other).unwrap();
-    for (place, words) in [
+    for (place, expected) in [
         (&outside, "outside workspace_root"),
         (&hook, "execute"),
         (&other, "inside the state directory"),
@@ -280,14 +280,14 @@ fn answers_are_written_only_where_the_configuration_allows() {
         say(&sandbox, &id, &[("workspace_root", "/"), ("response_path", place.to_str().unwrap())]);
         let outcome = sandbox.run(&["wait", &id]);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (1, "the answer\n"), "{outcome}");
-        assert!(outcome.stderr.contains(words), "{outcome}");
+        assert!(outcome.stderr.contains(expected), "{outcome}");
         let name = place.file_name().unwrap().to_str().unwrap();
         assert!(outcome.stderr.contains(name), "{outcome}");
         assert!(outcome.stderr.contains("stays in the store"), "{outcome}");
         let json = sandbox.run(&["wait", &id, "--json"]);
         assert_eq!(json.code, 1);
         let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
-        assert!(text(&json["undelivered"]).contains(words), "{json}");
+        assert!(text(&json["undelivered"]).contains(expected), "{json}");
         assert_eq!(text(&json["response"]["body"]), "the answer");
     }
     assert!(!outside.exists() && !hook.exists());

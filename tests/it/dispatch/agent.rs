@@ -10,7 +10,7 @@ use crate::testkit::pool::stand_in;
 use crate::testkit::wait::{SOON, is_alive};
 use lanes::internals::dispatch::agent::StopHandle;
 use lanes::internals::dispatch::agent::log::CappedLog;
-use lanes::internals::dispatch::agent::process_tree::{MARKER, RunId, marked_processes};
+use lanes::internals::dispatch::agent::process_tree::{RUN_ID_VARIABLE, RunId, marked_processes};
 use lanes::internals::dispatch::agent::reaper::GuardPool;
 use lanes::internals::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, StartError, run};
 use lanes::internals::dispatch::outcome::{AgentExit, StopReason};
@@ -51,7 +51,7 @@ impl Scene {
             cwd: self.dir.path().to_path_buf(),
             env: BTreeMap::from([
                 ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
-                (MARKER.into(), self.run.marker(None).into()),
+                (RUN_ID_VARIABLE.into(), self.run.marker(None).into()),
             ]),
             run: self.run.clone(),
             stdin: self.path("prompt"),

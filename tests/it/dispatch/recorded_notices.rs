@@ -82,7 +82,7 @@ fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
     match vendor_refusal.reset {
         Some(ResetTime::Exact(time)) => found.exact = text(time),
         Some(ResetTime::Clock(time)) => found.clock = text(time),
-        Some(ResetTime::Passed) => found.passed = true,
+        Some(ResetTime::Past) => found.passed = true,
         None => {}
     }
     found

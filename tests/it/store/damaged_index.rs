@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::{in_lane, lane_name, new_task, note};
 use lanes::internals::model::{Command, NewTask, Task, json};
-use lanes::internals::store::{Severity, Store, Submitted};
+use lanes::internals::store::{Severity, Store, SubmittedTask};
 
 const LANE: &str = "a lane";
 
@@ -31,7 +31,7 @@ impl Fixture {
         Store::open(&self.state(), self.clock.options()).unwrap()
     }
 
-    fn submit(&self, store: &Store, key: Option<String>, delay: f64) -> Submitted {
+    fn submit(&self, store: &Store, key: Option<String>, delay: f64) -> SubmittedTask {
         self.clock.pass(1000);
         let not_before = (delay > 0.0).then(|| self.clock.now().plus_seconds(delay));
         let mut new = NewTask { not_before, ..new_task(LANE, Path::new("/")) };

@@ -52,7 +52,7 @@ impl NoticeContext<'_> {
         if ahead > 0.0 {
             return (ahead <= furthest).then(|| reset(time));
         }
-        (ahead > -MAX_AGE_SECONDS).then_some(ResetTime::Passed)
+        (ahead > -MAX_AGE_SECONDS).then_some(ResetTime::Past)
     }
 }
 
@@ -114,13 +114,13 @@ fn prose_in(text: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
     for (word, _) in context.resets.iter().filter(|(_, follows)| *follows == ResetFormat::Text) {
         for (at, found) in lower.match_indices(word.as_str()) {
             match named_time(&text[at + found.len()..], context) {
-                Some(ResetTime::Passed) => has_passed = true,
+                Some(ResetTime::Past) => has_passed = true,
                 Some(reset) => return Some(reset),
                 None => {}
             }
         }
     }
-    has_passed.then_some(ResetTime::Passed)
+    has_passed.then_some(ResetTime::Past)
 }
 
 fn named_time(rest: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
@@ -171,7 +171,7 @@ mod tests {
         reset_in(text, context).map(|reset| match reset {
             ResetTime::Exact(time) => format!("exact {}", &time.to_string()[..19]),
             ResetTime::Clock(time) => format!("clock {}", &time.to_string()[..16]),
-            ResetTime::Passed => "passed".to_string(),
+            ResetTime::Past => "passed".to_string(),
         })
     }
 

@@ -187,8 +187,8 @@ impl ProseTime {
             .map(|zoned| Time::from_micros(zoned.timestamp().as_microsecond()));
         let readings: Vec<ResetTime> =
             times.filter_map(|time| context.plausible(time, ResetTime::Clock)).collect();
-        let has_passed = readings.contains(&ResetTime::Passed);
-        if has_passed { Some(ResetTime::Passed) } else { readings.first().copied() }
+        let has_passed = readings.contains(&ResetTime::Past);
+        if has_passed { Some(ResetTime::Past) } else { readings.first().copied() }
     }
 }
 

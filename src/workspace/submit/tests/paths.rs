@@ -9,7 +9,7 @@ fn unusable_prompt_files_are_refused() {
     let bench = Bench::new();
     bench.write("latin.md", b"\xe9");
     bench.write("long.md", vec![b'x'; MAX_PROMPT + 1]);
-    for (path, words) in [
+    for (path, expected) in [
         ("latin.md", "is not UTF-8"),
         ("long.md", "is too large"),
         ("none.md", "does not exist"),
@@ -18,7 +18,7 @@ fn unusable_prompt_files_are_refused() {
         ("/etc/passwd", "prompt_file is outside workspace_root: /etc/passwd"),
     ] {
         let refusal = bench.refusal(SubmitRequest { prompt_file: Some(path.into()), ..request() });
-        assert!(refusal.contains(words), "{path}: {refusal}");
+        assert!(refusal.contains(expected), "{path}: {refusal}");
     }
     // A prompt without a request file may be longer.
     let alone = SubmitRequest { prompt_file: Some("long.md".into()), request_from: None, ..request() };
@@ -31,7 +31,7 @@ fn requests_are_regular_files_of_the_workspace() {
     symlink("../out.md", bench.root.join("leak.md")).unwrap();
     symlink("..", bench.root.join("up")).unwrap();
     symlink("r.md", bench.root.join("alias.md")).unwrap();
-    for (path, words) in [
+    for (path, expected) in [
         ("../out.md", "request_from is outside workspace_root"),
         ("sub/../../out.md", "request_from is outside workspace_root"),
         ("/etc/passwd", "request_from is outside workspace_root: /etc/passwd"),
@@ -46,7 +46,7 @@ fn requests_are_regular_files_of_the_workspace() {
         ("~nobody-here/x", "cannot expand"),
     ] {
         let refusal = bench.refusal(SubmitRequest { request_from: Some(path.into()), ..request() });
-        assert!(refusal.contains(words), "{path}: {refusal}");
+        assert!(refusal.contains(expected), "{path}: {refusal}");
     }
     let alias = SubmitRequest { request_from: Some("alias.md".into()), ..request() };
     assert!(matches!(bench.task(alias).request, NewRequest::File { path, .. } if path == bench.path("r.md")));
@@ -58,7 +58,7 @@ fn responses_may_be_new_but_not_elsewhere() {
     symlink("../new.md", bench.root.join("dangling.md")).unwrap();
     symlink("../out.md", bench.root.join("leak.md")).unwrap();
     symlink("..", bench.root.join("up")).unwrap();
-    for (path, words) in [
+    for (path, expected) in [
         ("../new.md", "response_to is outside workspace_root"),
         ("dangling.md", "response_to is outside workspace_root"),
         ("leak.md", "response_to is outside workspace_root"),
@@ -71,7 +71,7 @@ fn responses_may_be_new_but_not_elsewhere() {
         ("handoff/state", "response_to is inside the state directory"),
     ] {
         let refusal = bench.refusal(SubmitRequest { response_to: Some(path.into()), ..request() });
-        assert!(refusal.contains(words), "{path}: {refusal}");
+        assert!(refusal.contains(expected), "{path}: {refusal}");
     }
     let same = bench.check(SubmitRequest { response_to: Some("sub/../r.md".into()), ..request() }).unwrap();
     assert!(same.warnings[0].contains("the same file"), "{:?}", same.warnings);
@@ -91,7 +91,7 @@ fn files_of_the_store_and_the_configuration_are_not_read_through_a_task() {
     bench.write("twin.md", "harmless");
     std::fs::hard_link(bench.root.join("twin.md"), bench.root.join("twin2.md")).unwrap();
     let direct = task.join("task.json");
-    for (path, words) in [
+    for (path, expected) in [
         (direct.to_str().unwrap(), "is inside the state directory"),
         ("handoff/state/routes.json", "is inside the state directory"),
         ("soft.md", "is inside the state directory"),
@@ -106,7 +106,7 @@ fn files_of_the_store_and_the_configuration_are_not_read_through_a_task() {
             ("prompt_file", SubmitRequest { prompt_file: Some(path.into()), ..request() }),
         ] {
             let refusal = bench.refusal(asked);
-            assert!(refusal.starts_with(&format!("{field} {words}")), "{path}: {refusal}");
+            assert!(refusal.starts_with(&format!("{field} {expected}")), "{path}: {refusal}");
         }
     }
     let refusal = bench.refusal(SubmitRequest { worktree_path: Some("dir".into()), ..request() });
@@ -197,13 +197,13 @@ fn supporting_files_count_from_the_workspace_root() {
         sha256: sha256_bytes(text.as_bytes()),
     };
     assert_eq!(task.spec.supporting_paths, [pinned("sub/s.md", "s"), pinned("t.md", "t")]);
-    for (path, words) in [
+    for (path, expected) in [
         ("s.md", "supporting_paths[1] does not exist"),
         ("sub", "supporting_paths[1] is not a regular file"),
         ("../out.md", "supporting_paths[1] is outside workspace_root"),
     ] {
         let error = from_sub(&["t.md", path]).unwrap_err().to_string();
-        assert!(error.contains(words), "{path}: {error}");
+        assert!(error.contains(expected), "{path}: {error}");
     }
 }
 
