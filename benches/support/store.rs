@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use lanes::internals::model::{
-    Answer, Command, LaneName, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json,
+    Answer, Command, IdempotencyKey, LaneName, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json,
 };
 use lanes::internals::store::{Clock, Store, StoreOptions};
 
@@ -258,7 +258,7 @@ fn wish(root: &Path, not_before: Option<Time>, keyed: bool) -> NewTask {
             ("kind".to_string(), "review".into()),
         ]),
         max_attempts: Some(3),
-        key: keyed.then(|| format!("key-{NUMBER}")),
+        key: keyed.then(|| IdempotencyKey::new(format!("key-{NUMBER}")).unwrap()),
         name: Some(format!("Review topic {NUMBER}")),
         labels: vec!["review".into()],
         ..new.spec

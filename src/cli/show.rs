@@ -103,7 +103,7 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
         ("claimed by", held),
         ("metadata", metadata),
         ("labels", some(&task.spec.labels.join(", "))),
-        ("key", task.spec.key.clone()),
+        ("key", task.spec.key.clone().map(String::from)),
         ("workspace", some(&task.spec.workspace_root)),
         ("worktree", task.spec.worktree_path.clone()),
         ("branch", task.spec.expected_branch.clone()),

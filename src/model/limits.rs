@@ -8,8 +8,9 @@ use super::duration::{self, LONGEST};
 use super::json::Object;
 use super::names;
 use crate::error::{Error, Result};
-use crate::model::task::MAX_PRIORITY;
 
+/// The range of priorities is from minus this value to plus this value.
+pub(crate) const MAX_PRIORITY: i32 = 1000;
 /// The largest number of attempts that a task may be allowed.
 pub(crate) const MAX_ATTEMPTS: u32 = 1000;
 /// The longest run: 30 days.
@@ -125,8 +126,8 @@ fn is_within(length: Duration, most: Duration) -> bool {
 ///
 /// # Errors
 /// `Invalid` when it is empty, longer than [`MAX_KEY`] or not one line.
-pub(crate) fn key(key: String) -> Result<String> {
-    one_line("key", &key, MAX_KEY).map(|()| key)
+pub(crate) fn key(key: &str) -> Result<()> {
+    one_line("key", key, MAX_KEY)
 }
 
 /// Checks a title.
@@ -251,10 +252,10 @@ mod tests {
 
     #[test]
     fn texts_are_single_bounded_lines() {
-        assert!(key("k".repeat(MAX_KEY)).is_ok());
+        assert!(key(&"k".repeat(MAX_KEY)).is_ok());
         assert!(name("Ein Name, 名前".to_string()).is_ok());
         for bad in ["", " ", "a\nb", "a\u{7f}", "a\u{200b}", "\u{202e}a", &"k".repeat(MAX_KEY + 1)] {
-            assert!(key(bad.to_string()).is_err(), "{bad:?}");
+            assert!(key(bad).is_err(), "{bad:?}");
             assert!(name(bad.to_string()).is_err(), "{bad:?}");
             assert!(labels(vec![bad.to_string()]).is_err(), "{bad:?}");
         }

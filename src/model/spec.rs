@@ -8,9 +8,9 @@ pub(super) mod reader;
 use serde_json::Value;
 
 use super::duration::StoredDuration;
+use super::idempotency_key::IdempotencyKey;
 use super::json::Object;
 use super::json::raw::{Raw, RawString};
-
 use super::lane::LaneName;
 use super::sha256::Sha256;
 use super::time::Time;
@@ -53,7 +53,7 @@ pub struct TaskSpec {
     /// The number of attempts allowed; `None` for no limit.
     pub max_attempts: Option<u32>,
     /// The submitter's idempotency key.
-    pub key: Option<String>,
+    pub key: Option<IdempotencyKey>,
     /// A title for people.
     pub name: Option<String>,
     /// Free labels for people and boards.
@@ -214,6 +214,11 @@ impl<'a> SpecText<'a> {
         LaneName::stored(self.lane.decode())
     }
 
+    /// Returns the idempotency key.
+    pub fn idempotency_key(&self) -> Option<IdempotencyKey> {
+        self.key.map(|key| IdempotencyKey::stored(key.decode()))
+    }
+
     /// Returns the specification. Additional data of other programs about supporting files goes into `extra`.
     pub(super) fn to_spec(&self, extra: &mut Object) -> TaskSpec {
         let mut supporting_paths = Vec::new();
@@ -240,7 +245,7 @@ impl<'a> SpecText<'a> {
             metadata: self.metadata.and_then(Raw::object).unwrap_or_default(),
             priority: self.priority,
             max_attempts: self.max_attempts,
-            key: optional(self.key),
+            key: self.idempotency_key(),
             name: optional(self.name),
             labels,
             timeout: self.timeout,
@@ -357,7 +362,7 @@ mod tests {
             metadata: Object::from_iter([("k".to_string(), 1.into())]),
             priority: 2,
             max_attempts: Some(3),
-            key: Some("k".to_string()),
+            key: Some(IdempotencyKey::stored("k")),
             name: Some("n".to_string()),
             labels: vec!["a".to_string()],
             timeout: Some(StoredDuration::stored(4.5)),

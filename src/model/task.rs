@@ -19,9 +19,6 @@ use super::time::{Now, Time};
 /// are served by age, and no task starves: an old task overtakes newer ones of any priority.
 pub(crate) const PRIORITY_HEAD_START_SECONDS: i64 = 3600;
 
-/// The range of priorities is from minus this value to plus this value.
-pub(crate) const MAX_PRIORITY: i32 = 1000;
-
 /// How far the end of a lease may lie beyond its own length from now, in seconds, before the clock that wrote
 /// it counts as wrong.
 const CLOCK_SLACK_SECONDS: f64 = 60.0;

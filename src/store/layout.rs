@@ -9,8 +9,8 @@ use super::atomic;
 use super::dir::Dir;
 use super::progress::ProgressListener;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::TaskId;
 use crate::model::id::slug;
+use crate::model::{IdempotencyKey, TaskId};
 
 pub(super) const TASKS: &str = "tasks";
 pub(super) const TMP: &str = "tmp";
@@ -119,11 +119,11 @@ pub(super) fn lane_key(lane: &str) -> String {
 }
 
 /// Returns the file name of an idempotency key of a workspace.
-pub(super) fn idempotency_key(workspace_id: &str, key: &str) -> String {
+pub(super) fn idempotency_key(workspace_id: &str, key: &IdempotencyKey) -> String {
     let mut hash = Sha256::new();
     hash.update(workspace_id.as_bytes());
     hash.update([0]);
-    hash.update(key.as_bytes());
+    hash.update(key.as_str().as_bytes());
     hex(&hash.finalize())
 }
 

@@ -12,7 +12,9 @@ use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::model::transition::check_retry;
-use crate::model::{Bookkeeping, Command, NewRequest, NewTask, Sha256, Status, Task, TaskId, Time, json};
+use crate::model::{
+    Bookkeeping, Command, IdempotencyKey, NewRequest, NewTask, Sha256, Status, Task, TaskId, Time, json,
+};
 
 /// The result of a submit.
 #[derive(Clone, Debug)]
@@ -52,7 +54,7 @@ impl Store {
         let mut new = NewTask::again(&old.spec, request);
         new.response_path = (!self.keeps_response(&old)).then(|| old.response_path.clone());
         // The key lets a second retry find the first one.
-        new.spec.key = Some(old.spec.key.clone().unwrap_or_else(|| format!("retry-of:{id}")));
+        new.spec.key = Some(old.spec.key.clone().unwrap_or_else(|| IdempotencyKey::retry_of(id)));
         new.spec.retry_of = Some(id.to_string());
         let submitted = self.add(new, Some(id))?;
         let command = Command::Retried { new_id: submitted.task.id.to_string(), by: by.to_string() };
@@ -198,7 +200,7 @@ impl Store {
         }
         Err(Error::refused(format!(
             "the idempotency key '{}' belongs to {id}, which has other content",
-            printable(key)
+            printable(key.as_str())
         ))
         .with_hint("submit the same content again, or choose another key"))
     }

@@ -24,7 +24,6 @@ mod why;
 mod yaml;
 
 pub(crate) use crate::model::limits::MAX_PROMPT_ONLY;
-pub(crate) use crate::model::limits::key as check_key;
 pub use base_dir::BaseDir;
 pub use config::Config;
 pub(crate) use delivery::deliver;

@@ -12,7 +12,7 @@ use super::yaml::{MappingReader, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
-use crate::model::{LaneName, NewRequest, NewTask, SupportingPath, TaskSpec, Time, json};
+use crate::model::{IdempotencyKey, LaneName, NewRequest, NewTask, SupportingPath, TaskSpec, Time, json};
 
 /// The longest prompt, in bytes, that is copied to task.json when the prompt is the whole request.
 const MAX_COPIED_PROMPT: usize = 16 * 1024;
@@ -166,7 +166,7 @@ fn check(
         metadata: asked.metadata,
         priority: limits::priority(asked.priority.unwrap_or(0))?,
         max_attempts: asked.max_attempts.map(limits::max_attempts).transpose()?,
-        key: asked.key.map(limits::key).transpose()?,
+        key: asked.key.map(IdempotencyKey::new).transpose()?,
         name: asked.name.map(limits::name).transpose()?,
         labels: limits::labels(asked.labels)?,
         timeout: asked.timeout_seconds.map(limits::timeout_from_seconds).transpose()?.map(Into::into),

@@ -13,8 +13,9 @@ use super::text_file::TextFile;
 use super::yaml::MappingReader;
 use crate::error::{ErrorKind, Result};
 use crate::model::json::Object;
-use crate::model::limits::{MAX_ATTEMPTS, MAX_DELAY, MAX_KEY, MAX_PROMPT_ONLY, MAX_SHORT_TEXT, MAX_TIMEOUT};
-use crate::model::task::MAX_PRIORITY;
+use crate::model::limits::{
+    MAX_ATTEMPTS, MAX_DELAY, MAX_KEY, MAX_PRIORITY, MAX_PROMPT_ONLY, MAX_SHORT_TEXT, MAX_TIMEOUT,
+};
 use crate::model::{MAX_LANE, Time};
 
 const TASK_FILE: TextFile = TextFile {

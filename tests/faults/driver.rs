@@ -8,7 +8,7 @@ use lanes::internals::model::{ClaimToken, Command, Filter, TaskId};
 use lanes::internals::store::{LaneQuery, Store, StoreOptions};
 use serde_json::Value;
 
-use crate::testkit::store::{answer_with, lane_name, new_task, note};
+use crate::testkit::store::{answer_with, idempotency_key, lane_name, new_task, note};
 use crate::world::World;
 
 const LANES: [&str; 6] = ["l", "m", "n", "o", "h", "d"];
@@ -87,7 +87,7 @@ impl User<'_> {
             return self.ok(&["submit", "--lane", "l", "--prompt", "afterwards", "--key", "afterwards"]);
         }
         let mut new = new_task("l", &self.world.home());
-        new.spec.key = Some("afterwards".to_string());
+        new.spec.key = idempotency_key("afterwards");
         self.done("submit", self.store().submit(new)).task.id.to_string()
     }
 

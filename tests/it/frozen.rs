@@ -245,7 +245,7 @@ fn format_1_is_read_and_its_tasks_go_on() {
     }
     let titled = &all["Look at this: ä, 😀"];
     assert_eq!(
-        (titled.spec.priority, titled.spec.key.as_deref(), titled.spec.timeout),
+        (titled.spec.priority, titled.spec.key.as_ref().map(|key| key.as_str()), titled.spec.timeout),
         (2, Some("k1"), Some(Duration::from_secs(90).into()))
     );
     assert_eq!((titled.spec.name.as_deref(), titled.spec.labels.len()), (Some("A title"), 2));

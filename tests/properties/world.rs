@@ -10,7 +10,7 @@ use lanes::internals::store::{Entropy, Store, StoreOptions, SubmittedTask};
 
 use crate::model::{Mirror, Model, Outcome, State, Want};
 use crate::testkit::clock::{START, TestClock};
-use crate::testkit::store::{answer_with, lane_name, new_task};
+use crate::testkit::store::{answer_with, idempotency_key, lane_name, new_task};
 use crate::{Proof, Step};
 
 pub const LANES: [&str; 2] = ["left", "right hand"];
@@ -230,7 +230,7 @@ impl World {
         new.spec.metadata = metadata;
         new.spec.priority = *priority;
         new.spec.max_attempts = *max;
-        new.spec.key = key.clone();
+        new.spec.key = key.clone().and_then(idempotency_key);
         let submitted = self.store.submit(new);
         let state = if *delay > 0 { State::Later(wall + seconds(*delay)) } else { State::Queued };
         let (outcome, at) = self.model.submit(Mirror {

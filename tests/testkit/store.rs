@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lanes::internals::model::{
-    Answer, ClaimToken, Command, Effect, LaneName, NewTask, ResponseStatus, Task, TaskId, json,
+    Answer, ClaimToken, Command, Effect, IdempotencyKey, LaneName, NewTask, ResponseStatus, Task, TaskId,
+    json,
 };
 use lanes::internals::store::{LaneQuery, Store};
 
@@ -68,6 +69,11 @@ impl Fixture {
         self.respond(store, &claimed, "done");
         store.task(&task.id).unwrap()
     }
+}
+
+/// An idempotency key, as a task has it.
+pub fn idempotency_key(key: impl Into<String>) -> Option<IdempotencyKey> {
+    Some(IdempotencyKey::new(key).unwrap())
 }
 
 /// The name of a lane.

@@ -20,8 +20,8 @@ use super::usage_record::UsageRecord;
 use crate::error::ErrorKind;
 use crate::model::json::Object;
 use crate::model::{
-    Answer, ClaimState, ClaimToken, Command, FailureClass, LaneName, NewTask, Refusal, ResponseStatus,
-    Status, Task, TaskId, Verdict,
+    Answer, ClaimState, ClaimToken, Command, FailureClass, IdempotencyKey, LaneName, NewTask, Refusal,
+    ResponseStatus, Status, Task, TaskId, Verdict,
 };
 use crate::store::Store;
 use crate::{Error, Result};
@@ -270,8 +270,8 @@ fn submit_follow_up(
     fence: u64,
 ) -> Result<FollowUpSubmission> {
     let key = match (&task.status, follow_up.after_success) {
-        (Status::Completed { .. }, true) => format!("after:{}", task.id),
-        (Status::Failed { .. }, false) => format!("dead-letter:{}", task.id),
+        (Status::Completed { .. }, true) => IdempotencyKey::derived("after", &task.id),
+        (Status::Failed { .. }, false) => IdempotencyKey::derived("dead-letter", &task.id),
         _ => return Ok(FollowUpSubmission::NotDue),
     };
     let request = match store.copy_request(task) {

@@ -18,7 +18,7 @@ use crate::http::submit_draft::{
 use crate::http::submit_readers::LargeSubmit;
 use crate::http::transport::response::HttpResponse;
 use crate::http::transport::service::Reply;
-use crate::workspace::check_key;
+use crate::model::IdempotencyKey;
 
 /// The maximum number of bytes of files that the handler reads itself; the reader threads read more.
 const MAX_INLINE_READ: u64 = 4 * 1024 * 1024;
@@ -27,7 +27,8 @@ const MAX_INLINE_READ: u64 = 4 * 1024 * 1024;
 pub(crate) fn submit(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let files = app.fingerprints();
-    let draft = SubmitDraft::read(&app.config, &app.allowed_paths, &call.body, key(call)?, &files)?;
+    let draft =
+        SubmitDraft::read(&app.config, &app.allowed_paths, &call.body, key(call)?.map(String::from), &files)?;
     if has_large_files([&draft])? {
         return app.submit_readers.send(call.defer(), LargeSubmit::One(Box::new(draft)), files);
     }
@@ -63,7 +64,7 @@ fn has_large_files<'a>(
 }
 
 /// Returns the idempotency key, by header or by field.
-fn key(call: &Call<'_>) -> Result<Option<String>> {
+fn key(call: &Call<'_>) -> Result<Option<IdempotencyKey>> {
     let header = call.request.header("idempotency-key").map(str::to_string);
     if call.request.count("idempotency-key") > 1 {
         return Err(Error::invalid("Idempotency-Key is given twice"));
@@ -72,6 +73,6 @@ fn key(call: &Call<'_>) -> Result<Option<String>> {
         (Some(header), Some(field)) if header != field => {
             Err(Error::invalid("Idempotency-Key and the field 'key' differ"))
         }
-        (header, field) => header.or(field).map(check_key).transpose(),
+        (header, field) => header.or(field).map(IdempotencyKey::new).transpose(),
     }
 }

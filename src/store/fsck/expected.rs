@@ -35,13 +35,13 @@ impl TaskExpectations {
             Some(ExpectedIndexEntry { id: task.id.to_string(), lane: task.spec.lane, rank, position })
         });
         let workspace = task.spec.workspace_id.decode();
-        let key = task.spec.key.filter(|_| task.retried_as.is_none());
+        let key = task.spec.idempotency_key().filter(|_| task.retried_as.is_none());
         Self {
             id: task.id.clone(),
             created_at: task.created_at,
             open,
             is_open: !task.is_terminal(),
-            key: key.map(|key| idempotency_key(&workspace, &key.decode())),
+            key: key.map(|key| idempotency_key(&workspace, &key)),
             correlation: correlation_name(&workspace, &task.spec.correlation_id.decode()),
         }
     }

@@ -19,7 +19,7 @@ use super::seal::{is_sealed, seal};
 use super::sorted_set::damaged;
 use super::{Index, KEYS, self_heal};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Task, TaskId};
+use crate::model::{IdempotencyKey, Task, TaskId};
 use crate::store::file_tail::lines;
 use crate::store::{atomic, bounded_file};
 
@@ -66,7 +66,11 @@ impl<'a> Index<'a> {
     ///
     /// # Errors
     /// `Corrupt` when the key's file names no task: then a task may hold the key nevertheless.
-    pub(in crate::store) fn key_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
+    pub(in crate::store) fn key_holder(
+        &self,
+        workspace_id: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<TaskId>> {
         match self.keys()? {
             Some(keys) => keys.holder(&idempotency_key(workspace_id, key)),
             None => Ok(None),
@@ -74,7 +78,11 @@ impl<'a> Index<'a> {
     }
 
     /// Returns the task that holds a key, where a damaged file is about to be rewritten and counts as absent.
-    pub(in crate::store) fn known_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
+    pub(in crate::store) fn known_holder(
+        &self,
+        workspace_id: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<TaskId>> {
         match self.key_holder(workspace_id, key) {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             known => known,
@@ -82,7 +90,12 @@ impl<'a> Index<'a> {
     }
 
     /// Repairs the entry of a key if it is damaged. Returns whether it was.
-    pub(in crate::store) fn heal_key(&self, lock: &StoreLock, workspace_id: &str, key: &str) -> Result<bool> {
+    pub(in crate::store) fn heal_key(
+        &self,
+        lock: &StoreLock,
+        workspace_id: &str,
+        key: &IdempotencyKey,
+    ) -> Result<bool> {
         let damaged = match self.key_holder(workspace_id, key) {
             Err(error) if error.kind() == ErrorKind::Corrupt => true,
             known => known.map(|_| false)?,

@@ -48,8 +48,8 @@ struct KeyHolder {
 impl KeyHolder {
     fn of(task: &TaskText<'_>) -> Option<Self> {
         // A task that was retried has passed its key to the new one.
-        let key = task.spec.key.filter(|_| task.retried_as.is_none())?;
-        let name = idempotency_key(&task.spec.workspace_id.decode(), &key.decode());
+        let key = task.spec.idempotency_key().filter(|_| task.retried_as.is_none())?;
+        let name = idempotency_key(&task.spec.workspace_id.decode(), &key);
         Some(Self { name, created_at: task.created_at, id: task.id.clone() })
     }
 }

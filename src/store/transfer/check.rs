@@ -19,9 +19,6 @@ use crate::store::task_files::MAX_TASK_FILE;
 /// The largest number that every JSON reader parses exactly.
 const MAX_COUNT: u64 = 1 << 53;
 
-/// The prefix that `retry` puts before the id of a task without a key, to make one.
-const RETRY_KEY: &str = "retry-of:";
-
 /// Checks a task, its response, and the files of its directory by their relative paths.
 ///
 /// # Errors
@@ -106,8 +103,8 @@ fn numbers(task: &Task) -> Result<()> {
 fn key(task: &Task) -> Result<()> {
     let Some(key) = &task.spec.key else { return Ok(()) };
     // The key of a retry of a task without one may be longer than what a submit accepts.
-    if !key.strip_prefix(RETRY_KEY).is_some_and(TaskId::is_valid) {
-        limits::key(key.clone())?;
+    if !key.is_retry_of() {
+        limits::key(key.as_str())?;
     }
     let content = task.bookkeeping.content_sha256.as_ref();
     refuse_if(

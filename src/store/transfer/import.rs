@@ -304,8 +304,11 @@ impl Store {
             return Ok(());
         }
         let what = if same { "is open as well" } else { "has other content" };
-        Err(Error::refused(format!("the idempotency key '{}' belongs to {id}, which {what}", printable(key)))
-            .with_hint("remove 'idempotency_key' from the line to import it without the key"))
+        Err(Error::refused(format!(
+            "the idempotency key '{}' belongs to {id}, which {what}",
+            printable(key.as_str())
+        ))
+        .with_hint("remove 'idempotency_key' from the line to import it without the key"))
     }
 
     /// Returns whether `task` was created after the task that a name leads to.

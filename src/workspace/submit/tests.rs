@@ -217,7 +217,7 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
         (task.spec.priority, task.spec.max_attempts, task.spec.timeout),
         (-5, Some(9), Some(Duration::from_secs(5).into()))
     );
-    assert_eq!((task.spec.key, task.spec.name), (text("ck"), text("cn")));
+    assert_eq!((task.spec.key.map(String::from), task.spec.name), (text("ck"), text("cn")));
     assert_eq!(task.spec.labels, ["cl"]);
 }
 

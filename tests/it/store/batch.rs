@@ -1,11 +1,11 @@
 //! Many submits at once.
 
-use crate::testkit::store::{Fixture, lane_name};
+use crate::testkit::store::{Fixture, idempotency_key, lane_name};
 use lanes::internals::model::NewTask;
 
 fn keyed(fixture: &Fixture, key: &str, prompt: &str) -> NewTask {
     let mut new = fixture.new_task("l");
-    new.spec.key = Some(key.into());
+    new.spec.key = idempotency_key(key);
     new.spec.prompt = prompt.into();
     new
 }

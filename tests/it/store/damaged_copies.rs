@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, in_lane, lane_name, new_task, note, task_file};
+use crate::testkit::store::{Fixture, idempotency_key, in_lane, lane_name, new_task, note, task_file};
 use lanes::internals::model::{Event, Task, Time};
 use lanes::internals::store::{Clock, Entropy, FeedEntry, FsckReport, Severity, Store, StoreOptions};
 use lanes::{ErrorKind, Result};
@@ -81,7 +81,7 @@ fn a_damaged_key_file_lets_nothing_be_submitted_twice() {
     let store = fixture.store();
     let keyed = || {
         let mut new = new_task("l", fixture.root());
-        new.spec.key = Some("k".into());
+        new.spec.key = idempotency_key("k");
         new
     };
     let first = store.submit(keyed()).unwrap().task;

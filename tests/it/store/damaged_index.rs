@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{in_lane, lane_name, new_task, note};
+use crate::testkit::store::{idempotency_key, in_lane, lane_name, new_task, note};
 use lanes::internals::model::{Command, NewTask, Task, json};
 use lanes::internals::store::{Severity, Store, SubmittedTask};
 
@@ -35,7 +35,7 @@ impl Fixture {
         self.clock.pass(1000);
         let not_before = (delay > 0.0).then(|| self.clock.now().plus_seconds(delay));
         let mut new = NewTask { not_before, ..new_task(LANE, Path::new("/")) };
-        new.spec.key = key;
+        new.spec.key = key.and_then(idempotency_key);
         store.submit(new).unwrap()
     }
 

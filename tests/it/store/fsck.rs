@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::testkit::store::{Fixture, lane_name, task_file};
+use crate::testkit::store::{Fixture, idempotency_key, lane_name, task_file};
 use lanes::internals::error::ErrorKind;
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{RequestCheck, Status, Task};
@@ -36,7 +36,7 @@ fn heals(store: &Store, code: &str) -> FsckReport {
 fn busy_store(fixture: &Fixture) -> (Store, [Task; 3]) {
     let store = fixture.store();
     let ended = fixture.ended(&store, |_| {});
-    let queued = fixture.submit(&store, |new| new.spec.key = Some("k".into()));
+    let queued = fixture.submit(&store, |new| new.spec.key = idempotency_key("k"));
     let held = fixture.submit(&store, |new| new.spec.lane = lane_name("other"));
     let held = store.claim(&held.id, "me", Duration::from_secs(60)).unwrap();
     let later = store.now().wall.plus_seconds(60.0);
@@ -385,8 +385,8 @@ fn a_history_that_is_no_file_is_written_anew_at_once() {
 fn two_open_tasks_with_one_key_are_reported() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let first = fixture.submit(&store, |new| new.spec.key = Some("first-key".into()));
-    let second = fixture.submit(&store, |new| new.spec.key = Some("second-key".into()));
+    let first = fixture.submit(&store, |new| new.spec.key = idempotency_key("first-key"));
+    let second = fixture.submit(&store, |new| new.spec.key = idempotency_key("second-key"));
     let file = store.root().join("tasks").join(second.id.as_str()).join("task.json");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("second-key", "first-key")).unwrap();

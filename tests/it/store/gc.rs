@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, lane_name};
+use crate::testkit::store::{Fixture, idempotency_key, lane_name};
 use lanes::internals::model::{Command, ResponseStatus, Task};
 use lanes::internals::store::{GcPlan, Store};
 
@@ -107,7 +107,7 @@ fn keys_and_correlations_go_with_their_task() {
     let store = fixture.store();
     let keyed = |store: &Store| {
         let mut new = fixture.new_task("l");
-        new.spec.key = Some("k".into());
+        new.spec.key = idempotency_key("k");
         fixture.pass(0.001);
         store.submit(new).unwrap()
     };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::testkit::store::Fixture;
+use crate::testkit::store::{Fixture, idempotency_key};
 use lanes::internals::model::ResponseStatus;
 use lanes::internals::store::{ImportReport, Store};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ fn with(line: &Value, path: &str, value: Value) -> String {
 fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
     let fixture = Fixture::new();
     let old = fixture.store_named("old");
-    let queued = fixture.submit(&old, |new| new.spec.key = Some("k".into()));
+    let queued = fixture.submit(&old, |new| new.spec.key = idempotency_key("k"));
     let held = fixture.submit(&old, |_| {});
     old.claim(&held.id, "me", Duration::from_secs(60)).unwrap();
     let ended = fixture.ended(&old, |_| {});
@@ -154,7 +154,7 @@ fn a_key_that_belongs_to_another_task_is_refused() {
     let theirs = fixture.store_named("theirs");
     let keyed = |store: &Store, prompt: &str| {
         fixture.submit(store, |new| {
-            new.spec.key = Some("k".into());
+            new.spec.key = idempotency_key("k");
             new.spec.prompt = prompt.into();
         })
     };
@@ -174,7 +174,7 @@ fn a_key_that_belongs_to_another_task_is_refused() {
     fixture.respond(&same, &claimed, "done");
     assert_eq!(import(&ours, &export(&same)).added, 1, "an ended one of the same content is history");
     let mut again = fixture.new_task("l");
-    again.spec.key = Some("k".into());
+    again.spec.key = idempotency_key("k");
     assert_eq!(ours.submit(again).unwrap().task.id, holder.id, "the younger task keeps the key");
 }
 

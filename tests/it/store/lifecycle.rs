@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, answer, in_lane, lane_name};
+use crate::testkit::store::{Fixture, answer, idempotency_key, in_lane, lane_name};
 use lanes::internals::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
 use lanes::internals::store::{LaneQuery, Store};
 
@@ -130,7 +130,7 @@ fn a_key_submits_once() {
     let store = fixture.store();
     let keyed = |store: &Store, prompt: &str| {
         let mut new = fixture.new_task("l");
-        new.spec.key = Some("k".into());
+        new.spec.key = idempotency_key("k");
         new.spec.prompt = prompt.into();
         store.submit(new)
     };

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, lane_name};
+use crate::testkit::store::{Fixture, idempotency_key, lane_name};
 use lanes::internals::model::{NewTask, ResponseStatus, Task};
 use lanes::internals::store::{GcPlan, Store};
 
@@ -15,7 +15,8 @@ const KEYS: usize = 70;
 fn fixture() -> (Fixture, Store, Vec<Task>) {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let tasks = (0..KEYS).map(|n| fixture.ended(&store, |new| new.spec.key = Some(key(n)))).collect();
+    let tasks =
+        (0..KEYS).map(|n| fixture.ended(&store, |new| new.spec.key = idempotency_key(key(n)))).collect();
     drop(store);
     lose_index(&fixture);
     let store = fixture.store();
@@ -46,7 +47,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 fn again(fixture: &Fixture, n: usize) -> NewTask {
     let mut new = fixture.new_task("l");
-    new.spec.key = Some(key(n));
+    new.spec.key = idempotency_key(key(n));
     new
 }
 
@@ -67,7 +68,7 @@ fn many_keys_share_a_file_and_all_are_found() {
     let (fixture, store, tasks) = fixture();
     assert_eq!(names(&indexes(&fixture).join("keys")), ["packed"]);
     check(&fixture, &store, &tasks);
-    let new = fixture.submit(&store, |new| new.spec.key = Some("another".to_string()));
+    let new = fixture.submit(&store, |new| new.spec.key = idempotency_key("another"));
     assert_eq!(names(&indexes(&fixture).join("keys")).len(), 2);
     // Once more from nothing but the tasks, with what is right left as it is.
     let before = fs::metadata(packed(&fixture)).unwrap().modified().unwrap();
@@ -76,9 +77,9 @@ fn many_keys_share_a_file_and_all_are_found() {
     assert_eq!(fs::metadata(packed(&fixture)).unwrap().modified().unwrap(), before);
     check(&fixture, &store, &tasks);
     let mut repeated = fixture.new_task("l");
-    repeated.spec.key = Some("another".into());
+    repeated.spec.key = idempotency_key("another");
     assert!(store.submit(repeated).unwrap().existing);
-    assert_eq!(new.spec.key.as_deref(), Some("another"));
+    assert_eq!(new.spec.key.as_ref().map(|key| key.as_str()), Some("another"));
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn a_key_of_many_moves_on_when_its_task_is_retried() {
     let fixture = Fixture::new();
     let store = fixture.store();
     for n in 0..KEYS {
-        let task = fixture.submit(&store, |new| new.spec.key = Some(key(n)));
+        let task = fixture.submit(&store, |new| new.spec.key = idempotency_key(key(n)));
         let claimed = store.claim(&task.id, "me", Duration::from_secs(60)).unwrap();
         fixture.answer(&store, &claimed, "no", ResponseStatus::Failed);
     }

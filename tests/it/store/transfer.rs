@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, lane_name, task_file};
+use crate::testkit::store::{Fixture, idempotency_key, lane_name, task_file};
 use lanes::internals::model::{Status, json};
 use lanes::internals::store::{ImportReport, Store};
 
@@ -30,7 +30,7 @@ fn a_store_moves_whole() {
     let fixture = Fixture::new();
     let old = fixture.store();
     let ended = fixture.ended(&old, |_| {});
-    let queued = fixture.submit(&old, |new| new.spec.key = Some("k".into()));
+    let queued = fixture.submit(&old, |new| new.spec.key = idempotency_key("k"));
     let held = fixture.submit(&old, |new| new.spec.lane = lane_name("other"));
     let held = old.claim(&held.id, "me", Duration::from_secs(6000)).unwrap();
     let large = fixture.submit(&old, |new| new.spec.lane = lane_name("other"));
@@ -53,7 +53,7 @@ fn a_store_moves_whole() {
     assert!(claimed.request_path.starts_with(&*new.root().to_string_lossy()));
     fixture.respond(&new, &held, "the claim goes on");
     let mut again = fixture.new_task("l");
-    again.spec.key = Some("k".into());
+    again.spec.key = idempotency_key("k");
     assert!(new.submit(again).unwrap().existing, "the key has moved along");
 }
 
