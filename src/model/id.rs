@@ -67,7 +67,7 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// The proof of a claim: 32 hex digits, fresh for every claim.
+/// The proof of a claim, new for every claim: 32 hex digits when `lanes` makes it, any text otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClaimToken(String);
