@@ -93,21 +93,23 @@ fn is_zero(number: &u64) -> bool {
 impl UsageRecord {
     /// Returns this record with the usage that a run reported.
     pub(crate) fn with_usage(self, report: &RunReport) -> Self {
-        let known = |usage: &Usage| Some(usage.clone()).filter(|usage| !usage.0.is_empty());
-        let least = report.lower_bound.as_ref();
+        let least = report.usage.lower_bound();
         Self {
             model: report.models.first().cloned(),
             begins_session: !report.continues_session && self.session_id.is_some(),
             cost_usd: report.cost_usd(),
-            cost_source: report.cost.map(|cost| cost.source.as_str().to_string()),
+            cost_source: report.usage.cost().map(|cost| cost.source.as_str().to_string()),
             session_cost_usd: report.totals.cost_usd,
-            tokens: report.tokens,
+            tokens: report.usage.tokens(),
             session_tokens: report.totals.tokens,
-            model_usage: known(&report.usage),
+            model_usage: report.usage.by_model().cloned(),
             session_model_usage: report.totals.usage.clone(),
             at_least_cost_usd: least.and_then(|least| least.cost_usd),
             at_least_tokens: least.map(|least| least.tokens),
-            at_least_model_usage: least.and_then(|least| known(&least.usage)),
+            at_least_model_usage: least
+                .map(|least| &least.usage)
+                .filter(|usage| !usage.0.is_empty())
+                .cloned(),
             turns: report.turns,
             denied: report.denials.len() as u64,
             ..self

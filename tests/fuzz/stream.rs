@@ -191,7 +191,7 @@ fn check(bytes: &[u8], format: Format) {
     let earlier = Totals { cost_usd: Some(0.5), tokens: Some(tokens), usage: Some(usage) };
     let resumed = report(format, [bytes], &Baseline::Resumed(earlier));
     for report in [whole, resumed] {
-        let least = report.lower_bound.as_ref().and_then(|least| least.cost_usd);
+        let least = report.usage.lower_bound().and_then(|least| least.cost_usd);
         for cost in [report.cost_usd(), report.totals.cost_usd, least].into_iter().flatten() {
             assert!(cost.is_finite() && cost >= 0.0, "it cost {cost}");
         }

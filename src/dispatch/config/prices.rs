@@ -6,7 +6,9 @@ use serde_yaml::Value;
 
 use super::reader::Section;
 use crate::Result;
-use crate::dispatch::output::{Cost, CostSource, RunReport, Tokens, Usage, plus_cost};
+use crate::dispatch::output::{
+    Cost, CostSource, ReportedUsage, RunReport, RunUsage, Tokens, Usage, plus_cost,
+};
 
 /// Number of tokens that a price is for.
 const TOKENS_PER_PRICE: f64 = 1e6;
@@ -86,21 +88,24 @@ impl Prices {
 
     /// Adds the costs that the vendor did not report.
     pub fn complete(&self, report: &mut RunReport) {
-        if let Some(least) = &mut report.lower_bound {
-            let priced = self.at_least(&least.unpriced);
-            least.cost_usd = match (least.cost_usd, priced) {
-                (Some(reported), Some(priced)) => Some(plus_cost(Some(reported), priced)),
-                (reported, priced) => reported.or(priced),
-            };
-        }
-        if report.cost.is_some() || report.lower_bound.is_some() || report.usage.0.is_empty() {
-            return;
-        }
-        if let Some(usd) = self.cost(&report.usage) {
-            report.cost = Some(Cost { usd, source: CostSource::Computed });
-            for (model, used) in &mut report.usage.0 {
-                used.cost_usd = self.0.get(model).and_then(|price| price.of(used.tokens));
+        match &mut report.usage {
+            RunUsage::AtLeast(least) => {
+                let priced = self.at_least(&least.unpriced);
+                least.cost_usd = match (least.cost_usd, priced) {
+                    (Some(reported), Some(priced)) => Some(plus_cost(Some(reported), priced)),
+                    (reported, priced) => reported.or(priced),
+                };
             }
+            RunUsage::Reported(ReportedUsage { cost: cost @ None, by_model, .. })
+                if !by_model.0.is_empty() =>
+            {
+                let Some(usd) = self.cost(by_model) else { return };
+                *cost = Some(Cost { usd, source: CostSource::Computed });
+                for (model, used) in &mut by_model.0 {
+                    used.cost_usd = self.0.get(model).and_then(|price| price.of(used.tokens));
+                }
+            }
+            RunUsage::Reported(_) => {}
         }
     }
 }
@@ -133,7 +138,8 @@ prices:
     }
 
     fn report(model: Option<&str>, tokens: Tokens) -> RunReport {
-        let mut report = RunReport { tokens: Some(tokens), ..RunReport::default() };
+        let usage = RunUsage::Reported(ReportedUsage { tokens: Some(tokens), ..ReportedUsage::default() });
+        let mut report = RunReport { usage, ..RunReport::default() };
         report.attribute_to_model(model);
         prices(TEXT).expect("valid").complete(&mut report);
         report
@@ -143,11 +149,11 @@ prices:
     fn a_cost_is_computed_only_from_known_prices() {
         let tokens = Tokens { input: 1_000_000, output: 100_000, cache_read: 2_000_000, cache_write: 7 };
         let known = report(Some("gpt-x"), tokens);
-        assert_eq!(known.cost, Some(Cost { usd: 4.0, source: CostSource::Computed }));
-        assert_eq!(known.usage.0["gpt-x"].cost_usd, Some(4.0));
+        assert_eq!(known.usage.cost(), Some(Cost { usd: 4.0, source: CostSource::Computed }));
+        assert_eq!(known.usage.by_model().expect("known").0["gpt-x"].cost_usd, Some(4.0));
         for model in [Some("gpt-y"), Some("half"), None] {
             let unknown = report(model, tokens);
-            assert_eq!(unknown.cost, None, "{model:?}");
+            assert_eq!(unknown.usage.cost(), None, "{model:?}");
         }
         let input = Tokens { input: 500_000, ..Tokens::default() };
         assert_eq!(report(Some("half"), input).cost_usd(), Some(0.5), "no other price is needed");
@@ -155,10 +161,11 @@ prices:
 
     #[test]
     fn a_reported_cost_wins_over_a_computed_one() {
-        let mut reported = RunReport { cost: Some(Cost::reported(0.25)), ..RunReport::default() };
-        reported.usage.add("gpt-x", Tokens { input: 1, ..Tokens::default() }, None);
+        let mut usage = ReportedUsage { cost: Some(Cost::reported(0.25)), ..ReportedUsage::default() };
+        usage.by_model.add("gpt-x", Tokens { input: 1, ..Tokens::default() }, None);
+        let mut reported = RunReport { usage: RunUsage::Reported(usage), ..RunReport::default() };
         prices(TEXT).expect("valid").complete(&mut reported);
-        assert_eq!(reported.cost, Some(Cost { usd: 0.25, source: CostSource::Reported }));
+        assert_eq!(reported.usage.cost(), Some(Cost { usd: 0.25, source: CostSource::Reported }));
     }
 
     #[test]
@@ -167,7 +174,7 @@ prices:
         rest.add("half", Tokens { input: 1_000_000, output: 5, ..Tokens::default() }, None);
         rest.add("nobody", Tokens { input: 9, ..Tokens::default() }, None);
         let mut cut = RunReport {
-            lower_bound: Some(UsageLowerBound {
+            usage: RunUsage::AtLeast(UsageLowerBound {
                 unpriced: rest,
                 cost_usd: Some(0.5),
                 ..UsageLowerBound::default()
@@ -175,7 +182,7 @@ prices:
             ..RunReport::default()
         };
         prices(TEXT).expect("valid").complete(&mut cut);
-        assert_eq!((cut.lower_bound.expect("a bound").cost_usd, cut.cost), (Some(1.5), None));
+        assert_eq!((cut.usage.lower_bound().expect("a bound").cost_usd, cut.usage.cost()), (Some(1.5), None));
     }
 
     #[test]

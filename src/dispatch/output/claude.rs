@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(report.turns, Some(2));
         assert_eq!(report.denials, [Denial { call: "Bash: touch x".to_string() }]);
         assert_eq!(report.models, ["claude-opus-5-5", "claude-haiku-5-5"]);
-        let tokens = report.tokens.expect("tokens");
+        let tokens = report.usage.tokens().expect("tokens");
         assert_eq!((tokens.input, tokens.output, tokens.cache_read), (12456, 3, 7));
         assert_eq!(notes, ["service answers HTTP 429 rate_limit; retry 1 of 10", "looking", "Bash: ls"]);
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::json::{count, some_text, status_in, text};
 use super::note::one_line;
 use super::report::{AgentResult, Baseline, Denial, RunReport, Totals};
-use super::usage::Tokens;
+use super::usage::{ReportedUsage, RunUsage, Tokens};
 
 /// The end of a program's message about a file that the sandbox keeps read-only.
 const READ_ONLY: &str = "Read-only file system";
@@ -62,7 +62,7 @@ impl Codex {
     pub(super) fn finish(self, report: &mut RunReport, baseline: &Baseline) {
         report.totals = Totals { tokens: self.total, ..Totals::default() };
         report.turns = (self.turns > 0).then_some(self.turns);
-        report.tokens = match (self.total, baseline) {
+        let tokens = match (self.total, baseline) {
             (total, Baseline::Fresh) => total,
             (Some(total), Baseline::Resumed(before)) => before.tokens.map(|before| total.since(before)),
             (Some(total), Baseline::AfterInterruption { totals, counted }) => {
@@ -70,6 +70,7 @@ impl Codex {
             }
             (None, _) => None,
         };
+        report.usage = RunUsage::Reported(ReportedUsage { tokens, ..ReportedUsage::default() });
     }
 }
 
@@ -164,8 +165,8 @@ mod tests {
         assert_eq!(report.text, "final text");
         assert_eq!(report.session_id.as_deref(), Some("t1"));
         assert_eq!(report.denials, [Denial { call: "q.add".to_string() }]);
-        assert_eq!(report.cost, None);
-        let tokens = report.tokens.expect("tokens");
+        assert_eq!(report.usage.cost(), None);
+        let tokens = report.usage.tokens().expect("tokens");
         assert_eq!((tokens.input, tokens.cache_read, tokens.output), (9036, 500, 3));
         assert_eq!(
             notes,
@@ -178,11 +179,11 @@ mod tests {
         let before = Tokens { input: 9000, output: 1, ..Tokens::default() };
         let baseline = Baseline::Resumed(Totals { tokens: Some(before), ..Totals::default() });
         let (report, _) = read(RUN, &baseline);
-        let tokens = report.tokens.expect("known");
+        let tokens = report.usage.tokens().expect("known");
         assert_eq!((tokens.input, tokens.output, tokens.cache_read), (36, 2, 500));
         assert_eq!(report.totals.tokens.map(|total| total.input), Some(9036));
         let (report, _) = read(RUN, &Baseline::Resumed(Totals::default()));
-        assert_eq!(report.tokens, None);
+        assert_eq!(report.usage.tokens(), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::json::{count, some_text, status, text};
 use super::report::{AgentResult, RunReport};
 use super::tool_call;
-use super::usage::Tokens;
+use super::usage::{ReportedUsage, RunUsage, Tokens};
 
 #[derive(Debug, Default)]
 pub(super) struct Gemini {
@@ -13,6 +13,7 @@ pub(super) struct Gemini {
     message: String,
     /// The text before it, in case nothing follows the last tool call.
     earlier: String,
+    usage: ReportedUsage,
 }
 
 impl Gemini {
@@ -47,7 +48,7 @@ impl Gemini {
                 message
             }
             "result" => {
-                result(value, report);
+                self.result(value, report);
                 None
             }
             _ => None,
@@ -55,25 +56,26 @@ impl Gemini {
     }
 
     pub(super) fn finish(self, report: &mut RunReport) {
+        report.usage = RunUsage::Reported(self.usage);
         report.text = if self.message.trim().is_empty() { self.earlier } else { self.message };
     }
-}
 
-fn result(value: &Value, report: &mut RunReport) {
-    report.result = Some(match some_text(value, "status") {
-        Some(status) if status == "success" => AgentResult::success(Some(status)),
-        status => AgentResult::error(status),
-    });
-    if let Some(error) = value.get("error") {
-        report.add_error(text(error, "message"));
-        report.api_error_status = status(error, "code");
-    }
-    if let Some(stats) = value.get("stats") {
-        report.tokens = tokens(stats);
-        for (model, of_model) in stats.get("models").and_then(Value::as_object).into_iter().flatten() {
-            report.add_model(model);
-            if let Some(tokens) = tokens(of_model) {
-                report.usage.add(model, tokens, None);
+    fn result(&mut self, value: &Value, report: &mut RunReport) {
+        report.result = Some(match some_text(value, "status") {
+            Some(status) if status == "success" => AgentResult::success(Some(status)),
+            status => AgentResult::error(status),
+        });
+        if let Some(error) = value.get("error") {
+            report.add_error(text(error, "message"));
+            report.api_error_status = status(error, "code");
+        }
+        if let Some(stats) = value.get("stats") {
+            self.usage.tokens = tokens(stats);
+            for (model, of_model) in stats.get("models").and_then(Value::as_object).into_iter().flatten() {
+                report.add_model(model);
+                if let Some(tokens) = tokens(of_model) {
+                    self.usage.by_model.add(model, tokens, None);
+                }
             }
         }
     }
@@ -118,7 +120,7 @@ mod tests {
         assert_eq!(report.text, "All done");
         assert_eq!(report.session_id.as_deref(), Some("g1"));
         assert_eq!(report.models, ["gemini-x"]);
-        assert_eq!(report.tokens.map(Tokens::total), Some(12));
+        assert_eq!(report.usage.tokens().map(Tokens::total), Some(12));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) use note::one_line;
 pub(crate) use report::BackgroundWork;
 pub(crate) use report::{AgentResult, ResultStatus};
 pub use report::{Baseline, RunReport, Totals};
-pub(crate) use usage::{Cost, CostSource, ModelUsage, UsageLowerBound, plus_cost};
+pub(crate) use usage::{Cost, CostSource, ModelUsage, ReportedUsage, RunUsage, UsageLowerBound, plus_cost};
 pub use usage::{Tokens, Usage};
 
 use self::line_splitter::LineSplitter;

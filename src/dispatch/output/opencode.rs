@@ -5,12 +5,14 @@ use serde_json::Value;
 use super::json::{amount, count, some_text, status, text};
 use super::report::{AgentResult, RunReport};
 use super::tool_call;
-use super::usage::{Cost, Tokens, UsageLowerBound, plus_cost};
+use super::usage::{Cost, ReportedUsage, RunUsage, Tokens, UsageLowerBound, plus_cost};
 
 #[derive(Debug, Default)]
 pub(super) struct Opencode {
     step_text: String,
     steps: u64,
+    /// The sum of the finished steps.
+    usage: ReportedUsage,
     /// An error was reported; the steps after it do not make the run a success.
     has_failed: bool,
 }
@@ -65,7 +67,7 @@ impl Opencode {
             None => None,
         };
         if let Some(cost) = amount(part, "cost") {
-            report.cost = Some(Cost::reported(plus_cost(report.cost_usd(), cost)));
+            self.usage.cost = Some(Cost::reported(plus_cost(self.usage.cost_usd(), cost)));
         }
         if let Some(tokens) = part.get("tokens") {
             let nothing = Value::Null;
@@ -76,18 +78,20 @@ impl Opencode {
                 cache_read: count(cache, "read").unwrap_or(0),
                 cache_write: count(cache, "write").unwrap_or(0),
             };
-            report.tokens = Some(report.tokens.unwrap_or_default().plus(step));
+            self.usage.tokens = Some(self.usage.tokens.unwrap_or_default().plus(step));
         }
     }
 
     pub(super) fn finish(self, report: &mut RunReport) {
         report.turns = (self.steps > 0).then_some(self.steps);
-        // Each step reports its own share; that of the unfinished step is missing.
-        if let (None, Some(tokens)) = (report.current_result(), report.tokens) {
-            let cost_usd = report.cost.take().map(|cost| cost.usd);
-            report.tokens = None;
-            report.lower_bound = Some(UsageLowerBound { tokens, cost_usd, ..UsageLowerBound::default() });
-        }
+        report.usage = match (report.current_result(), self.usage.tokens) {
+            // Each step reports its own share; that of the unfinished step is missing.
+            (None, Some(tokens)) => {
+                let cost_usd = self.usage.cost_usd();
+                RunUsage::AtLeast(UsageLowerBound { tokens, cost_usd, ..UsageLowerBound::default() })
+            }
+            _ => RunUsage::Reported(self.usage),
+        };
     }
 }
 
@@ -129,7 +133,7 @@ mod tests {
         assert_eq!(report.session_id.as_deref(), Some("ses_1"));
         assert_eq!(report.cost_usd(), Some(0.75));
         assert_eq!(report.turns, Some(2));
-        assert_eq!(report.tokens.map(Tokens::total), Some(11));
+        assert_eq!(report.usage.tokens().map(Tokens::total), Some(11));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::note::one_line;
-use super::usage::{Cost, Tokens, Usage, UsageLowerBound};
+use super::usage::{RunUsage, Tokens, Usage, UsageLowerBound};
 
 /// Figures that a vendor counts from the start of a conversation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -156,14 +156,8 @@ pub struct RunReport {
     pub models: Vec<String>,
     /// Version of the agent program.
     pub cli_version: Option<String>,
-    /// Cost of this run alone.
-    pub cost: Option<Cost>,
-    /// Tokens of this run alone.
-    pub tokens: Option<Tokens>,
-    /// Tokens and cost of this run by model, if the models are known.
-    pub usage: Usage,
-    /// The lower bound that replaces these figures if the run was interrupted before it reported them.
-    pub lower_bound: Option<UsageLowerBound>,
+    /// Usage of this run alone.
+    pub usage: RunUsage,
     /// Totals of the conversation after this run, the [`Baseline`] of the next.
     pub totals: Totals,
     /// Number of turns of this run.
@@ -198,7 +192,7 @@ impl RunReport {
 
     /// Returns the cost of this run in US dollars.
     pub fn cost_usd(&self) -> Option<f64> {
-        self.cost.map(|cost| cost.usd)
+        self.usage.reported()?.cost_usd()
     }
 
     /// Marks the result as superseded: the agent continues to work.
@@ -230,11 +224,16 @@ impl RunReport {
             self.add_model(requested.unwrap_or_default());
         }
         let [model] = self.models.as_slice() else { return };
-        if let Some(tokens) = self.tokens.filter(|_| self.usage.0.is_empty()) {
-            self.usage.add(model, tokens, self.cost_usd());
-        }
-        if let Some(least) = self.lower_bound.as_mut().filter(|least| least.usage.0.is_empty()) {
-            least.usage.add(model, least.tokens, least.cost_usd);
+        match &mut self.usage {
+            RunUsage::Reported(reported) if reported.by_model.0.is_empty() => {
+                if let Some(tokens) = reported.tokens {
+                    reported.by_model.add(model, tokens, reported.cost_usd());
+                }
+            }
+            RunUsage::AtLeast(least) if least.usage.0.is_empty() => {
+                least.usage.add(model, least.tokens, least.cost_usd);
+            }
+            RunUsage::Reported(_) | RunUsage::AtLeast(_) => {}
         }
     }
 

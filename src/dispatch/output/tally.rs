@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::json::{amount, count, text};
 use super::report::{Baseline, RunReport, Totals};
-use super::usage::{Cost, Tokens, Usage, UsageLowerBound, plus_cost};
+use super::usage::{Cost, ReportedUsage, RunUsage, Tokens, Usage, UsageLowerBound, plus_cost};
 
 /// Number of messages for which further lines are expected. The lines of a message are close together.
 const MAX_OPEN_MESSAGES: usize = 1000;
@@ -73,16 +73,18 @@ impl Tally {
         report.totals = Totals { cost_usd: self.total_cost, tokens: None, usage: self.total };
         let rest = self.since_result.usage();
         if rest.0.is_empty() {
-            report.cost = cost_usd.map(Cost::reported);
-            report.tokens = usage.as_ref().map(Usage::tokens).or(self.main);
-            report.usage = usage.unwrap_or_default();
+            report.usage = RunUsage::Reported(ReportedUsage {
+                cost: cost_usd.map(Cost::reported),
+                tokens: usage.as_ref().map(Usage::tokens).or(self.main),
+                by_model: usage.unwrap_or_default(),
+            });
             return;
         }
         let reported = usage.as_ref().map(Usage::tokens).or(self.main).unwrap_or_default();
         let mut all = usage.unwrap_or_default();
         all.add_all(&rest);
         let tokens = reported.plus(rest.tokens());
-        report.lower_bound = Some(UsageLowerBound { tokens, usage: all, unpriced: rest, cost_usd });
+        report.usage = RunUsage::AtLeast(UsageLowerBound { tokens, usage: all, unpriced: rest, cost_usd });
     }
 
     /// Returns the usage of this run alone by model, from its results.
@@ -214,12 +216,13 @@ mod tests {
     fn sub_agents_count_by_model() {
         let report = read(&[RESULT], &Baseline::Fresh);
         let tokens = Tokens { input: 7000, output: 700, cache_read: 70, cache_write: 100 };
-        assert_eq!((report.tokens, report.usage.0["opus"].tokens), (Some(tokens), tokens));
-        assert_eq!(report.usage.0["opus"].cost_usd, Some(0.1));
-        assert_eq!((report.cost_usd(), &report.lower_bound), (Some(0.1), &None));
+        let of_opus = report.usage.by_model().expect("known").0["opus"];
+        assert_eq!((report.usage.tokens(), of_opus.tokens), (Some(tokens), tokens));
+        assert_eq!(of_opus.cost_usd, Some(0.1));
+        assert_eq!((report.cost_usd(), report.usage.lower_bound()), (Some(0.1), None));
         // Only the usage of the main conversation is known.
         let plain = r#"{"type":"result","result":"x","usage":{"input_tokens":5,"output_tokens":1}}"#;
-        assert_eq!(read(&[plain], &Baseline::Fresh).tokens.map(Tokens::total), Some(6));
+        assert_eq!(read(&[plain], &Baseline::Fresh).usage.tokens().map(Tokens::total), Some(6));
     }
 
     #[test]
@@ -232,7 +235,8 @@ mod tests {
             });
             Baseline::Resumed(Totals { usage, ..Totals::default() })
         };
-        let input = |lines: &[&str], baseline| read(lines, &baseline).tokens.map(|tokens| tokens.input);
+        let input =
+            |lines: &[&str], baseline| read(lines, &baseline).usage.tokens().map(|tokens| tokens.input);
         assert_eq!(input(&[RESULT], resumed(Some(6000))), Some(1000));
         assert_eq!(input(&[RESULT], resumed(Some(8000))), Some(7000), "counted per run");
         assert_eq!(input(&[RESULT], resumed(None)), Some(2000), "the main conversation is all that is known");
@@ -260,8 +264,8 @@ mod tests {
         ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let report = read(&lines, &Baseline::Fresh);
-        assert_eq!((report.tokens, report.cost_usd()), (None, None));
-        let least = report.lower_bound.expect("a lower bound");
+        assert_eq!((report.usage.tokens(), report.cost_usd()), (None, None));
+        let least = report.usage.lower_bound().expect("a lower bound");
         assert_eq!(
             least.usage.0["opus"].tokens,
             Tokens { input: 100, output: 5, cache_read: 1, cache_write: 0 }
@@ -269,12 +273,15 @@ mod tests {
         assert_eq!((least.tokens.input, least.usage.0.len(), least.cost_usd), (130, 2, None));
         // A result includes everything before it; what comes after it is added.
         let report = read(&[lines[0], RESULT], &Baseline::Fresh);
-        assert_eq!((report.lower_bound, report.tokens.map(|tokens| tokens.input)), (None, Some(7000)));
+        assert_eq!(
+            (report.usage.lower_bound(), report.usage.tokens().map(|tokens| tokens.input)),
+            (None, Some(7000))
+        );
         let report = read(&[lines[0], RESULT, lines[2]], &Baseline::Fresh);
-        let least = report.lower_bound.expect("a lower bound");
+        let least = report.usage.lower_bound().expect("a lower bound");
         assert_eq!((least.tokens.input, least.cost_usd), (7030, Some(0.1)));
-        assert_eq!((least.unpriced.tokens().input, report.cost), (30, None));
-        assert_eq!(read(&[], &Baseline::Fresh).lower_bound, None);
+        assert_eq!((least.unpriced.tokens().input, report.usage.cost()), (30, None));
+        assert_eq!(read(&[], &Baseline::Fresh).usage.lower_bound(), None);
     }
 
     #[test]

@@ -160,6 +160,72 @@ pub struct UsageLowerBound {
     pub cost_usd: Option<f64>,
 }
 
+/// The usage that a run reported. A missing figure is unknown, never zero.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReportedUsage {
+    /// Cost.
+    pub cost: Option<Cost>,
+    /// Tokens.
+    pub tokens: Option<Tokens>,
+    /// Tokens and cost by model; empty if the models are unknown.
+    pub by_model: Usage,
+}
+
+impl ReportedUsage {
+    /// Returns the cost in US dollars.
+    pub fn cost_usd(&self) -> Option<f64> {
+        self.cost.map(|cost| cost.usd)
+    }
+}
+
+/// The usage of one run alone, without the rest of its conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunUsage {
+    /// The run reported its usage, or nothing about it.
+    Reported(ReportedUsage),
+    /// The run was interrupted before it reported its usage, and used at least this.
+    AtLeast(UsageLowerBound),
+}
+
+impl Default for RunUsage {
+    fn default() -> Self {
+        Self::Reported(ReportedUsage::default())
+    }
+}
+
+impl RunUsage {
+    /// Returns the reported usage, unless only a lower bound is known.
+    pub fn reported(&self) -> Option<&ReportedUsage> {
+        match self {
+            Self::Reported(reported) => Some(reported),
+            Self::AtLeast(_) => None,
+        }
+    }
+
+    /// Returns the lower bound, unless the usage was reported.
+    pub fn lower_bound(&self) -> Option<&UsageLowerBound> {
+        match self {
+            Self::Reported(_) => None,
+            Self::AtLeast(least) => Some(least),
+        }
+    }
+
+    /// Returns the reported cost.
+    pub fn cost(&self) -> Option<Cost> {
+        self.reported()?.cost
+    }
+
+    /// Returns the reported tokens.
+    pub fn tokens(&self) -> Option<Tokens> {
+        self.reported()?.tokens
+    }
+
+    /// Returns the reported usage by model, if the models are known.
+    pub fn by_model(&self) -> Option<&Usage> {
+        self.reported().map(|reported| &reported.by_model).filter(|usage| !usage.0.is_empty())
+    }
+}
+
 /// The cost of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {

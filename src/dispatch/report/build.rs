@@ -214,7 +214,7 @@ fn failed(
 /// Returns the metadata of the response: what is known about the run, without unknown figures.
 fn metadata(run: &ReportInput<'_>) -> Object {
     let report = &run.result.report;
-    let least = report.lower_bound.as_ref();
+    let least = report.usage.lower_bound();
     let list = |texts: Vec<String>| if texts.is_empty() { Value::Null } else { texts.into() };
     object([
         ("vendor", run.vendor.into()),
@@ -223,9 +223,9 @@ fn metadata(run: &ReportInput<'_>) -> Object {
         ("cli_version", version(run).into()),
         ("session_id", report.session_id.clone().into()),
         ("cost_usd", report.cost_usd().into()),
-        ("cost_source", report.cost.map(|cost| cost.source.as_str()).into()),
-        ("tokens", tokens(report.tokens)),
-        ("model_usage", model_usage(&report.usage)),
+        ("cost_source", report.usage.cost().map(|cost| cost.source.as_str()).into()),
+        ("tokens", tokens(report.usage.tokens())),
+        ("model_usage", model_usage(report.usage.by_model())),
         ("at_least_cost_usd", least.and_then(|least| least.cost_usd).into()),
         ("at_least_tokens", tokens(least.map(|least| least.tokens))),
         ("num_turns", report.turns.into()),
@@ -240,8 +240,8 @@ fn tokens(tokens: Option<Tokens>) -> Value {
     serde_json::to_value(tokens).unwrap_or(Value::Null)
 }
 
-fn model_usage(usage: &Usage) -> Value {
-    if usage.0.is_empty() { Value::Null } else { serde_json::to_value(usage).unwrap_or(Value::Null) }
+fn model_usage(usage: Option<&Usage>) -> Value {
+    serde_json::to_value(usage).unwrap_or(Value::Null)
 }
 
 #[cfg(test)]
@@ -250,7 +250,7 @@ mod tests {
 
     use super::*;
     use crate::dispatch::outcome::VendorRefusal;
-    use crate::dispatch::output::{Cost, RunReport};
+    use crate::dispatch::output::{Cost, ReportedUsage, RunReport, RunUsage};
     use crate::dispatch::run::retry::PastAttempts;
     use crate::dispatch::testing;
     use crate::model::CooldownCause;
@@ -258,7 +258,10 @@ mod tests {
     fn report_of(outcome: RunOutcome, route: &Route) -> Option<(Report, DispatchEvent)> {
         let task = testing::task();
         let report = RunReport {
-            cost: Some(Cost::reported(0.5)),
+            usage: RunUsage::Reported(ReportedUsage {
+                cost: Some(Cost::reported(0.5)),
+                ..ReportedUsage::default()
+            }),
             models: vec!["m".to_string()],
             ..RunReport::default()
         };

@@ -175,7 +175,7 @@ fn update_cooldown(
         outcome => {
             let is_done = matches!(outcome, RunOutcome::Completed(_));
             // A run that worked and failed shows that the account is accepted.
-            let has_worked = is_done || result.report.tokens.is_some_and(|tokens| tokens.output > 0);
+            let has_worked = is_done || result.report.usage.tokens().is_some_and(|tokens| tokens.output > 0);
             let is_over = |cooldown: &&Cooldown| {
                 cooldown.vendor == vendor_key.as_str()
                     && (is_done || cooldown.cause == CooldownCause::Account)
