@@ -29,7 +29,7 @@ impl FsckCommand {
             inside_run::refuse(context, "fsck --repair")?;
         }
         let root = context.store_root()?;
-        if !Store::is_there(&root) && (root.is_dir() || !root.exists()) {
+        if !Store::exists(&root) && (root.is_dir() || !root.exists()) {
             // A configuration's store that does not exist is sound; any other missing store is an error.
             context.store()?;
             return print_report(context, &FsckReport::default());

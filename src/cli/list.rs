@@ -190,7 +190,7 @@ pub(super) fn print_views<T>(
     let names: Vec<String> = tasks.into_iter().map(|(_, id, _)| id.to_string()).collect();
     let now = store.now();
     let view = |task: &TaskText<'_>| {
-        let task = store.with_local_paths(task.to_task());
+        let task = store.with_current_paths(task.to_task());
         let last_event = store.last_event(&task);
         let (last_event, warning) = match last_event {
             Ok(event) => (event, None),

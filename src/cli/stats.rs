@@ -32,7 +32,7 @@ impl StatsCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let period = self.days.map_or(Period::default(), |days| Period::last_days(days, store.now().wall));
-        let usage = store.usage()?;
+        let usage = store.usage_log_text()?;
         let stats = stats(usage.lines().filter_map(UsageRecord::from_line), period);
         if context.out.json {
             let stats = serde_json::to_value(&stats).unwrap_or(Value::Null);

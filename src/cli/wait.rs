@@ -110,7 +110,7 @@ impl WaitCommand {
         }
         for Delivery { answer, failure } in deliveries.iter().filter(|delivery| delivery.is_known()) {
             // An answer that was not written to a response path is printed here; there is no other place for it.
-            let is_only_here = failure.is_some() || store.keeps_response(&answer.task);
+            let is_only_here = failure.is_some() || store.is_response_kept_in_store(&answer.task);
             if self.body || (single && is_only_here) {
                 print_body(context, &answer.response.body)?;
             } else if failure.is_none() {

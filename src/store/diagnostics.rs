@@ -20,7 +20,7 @@ pub struct DiskSpace {
 impl Store {
     /// Returns the format version in the store; 0 for a store of agent-lanes. A version above
     /// `FORMAT_VERSION` can be read but not changed.
-    pub fn format(&self) -> u64 {
+    pub fn format_version(&self) -> u64 {
         self.version
     }
 
@@ -51,7 +51,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     #[doc(hidden)]
-    pub fn space(&self) -> Result<DiskSpace> {
+    pub fn disk_space(&self) -> Result<DiskSpace> {
         let stat = rustix::fs::fstatvfs(&self.layout.root)
             .map_err(|errno| Error::io("ask for the free space of", self.root(), errno))?;
         Ok(DiskSpace {

@@ -21,26 +21,26 @@
 //!
 //! | file | methods |
 //! |---|---|
-//! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `is_there`, `root`, `check_in_place`, `now`, `random`, `attempts_dir`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
+//! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `exists`, `root`, `check_in_place`, `now`, `random`, `attempts_dir`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
 //! | `submit.rs` | `submit`, `retry`, `copy_request` |
 //! | `submit_batch.rs` | `submit_batch` |
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle` |
 //! | `commit.rs` | `claim`, `apply` |
 //! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
 //! | `scan.rs` | `task_names`, `scan_names`, `scan`, `scan_after`, `dead_tasks` |
-//! | `request_file.rs` | `with_local_paths`, `request_check`, `own_request` |
-//! | `response_delivery.rs` | `keeps_response`, `sync_response`, `copy_response`, `deliver` |
+//! | `request_file.rs` | `with_current_paths`, `request_check`, `open_stored_request` |
+//! | `response_delivery.rs` | `is_response_kept_in_store`, `sync_response`, `copy_response`, `deliver` |
 //! | `attempt_files.rs` | `attempt`, `existing_attempt`, `attempt_numbers` |
 //! | `outbox.rs` | `add_to_outbox`, `remove_from_outbox`, `outbox` |
 //! | `conversation_locks.rs` | `conversation_lock_path`, `remove_stale_conversation_locks` |
 //! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions` |
 //! | `dispatch_routes.rs` | `routes_text`, `routes_path`, `routes`, `change_routes`, `routes_version` |
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
-//! | `usage_log.rs` | `append_usage`, `usage` |
+//! | `usage_log.rs` | `append_usage`, `usage_log_text` |
 //! | `server_token.rs` | `server_token_file` |
 //! | `worker_registry.rs` | `register`, `abandoned_workers`, `dead_workers`, `has_exiting_worker`, `live_workers` |
 //! | `watch/mod.rs` | `can_watch`, `watch_tasks`, `watch_tasks_until_exit`, `watch_lanes`, `watch_lanes_until_exit`, `watch_feed`, `wake_waiters` |
-//! | `diagnostics.rs` | `format`, `is_writable_version`, `is_in_place`, `try_lock`, `space`, `newest_change` |
+//! | `diagnostics.rs` | `format_version`, `is_writable_version`, `is_in_place`, `try_lock`, `disk_space`, `newest_change` |
 //! | `fsck/mod.rs` | `fsck` |
 //! | `fsck/preflight.rs` | `fsck_at` |
 //! | `gc.rs` | `gc` |
@@ -215,7 +215,7 @@ impl Store {
     }
 
     /// Returns whether there is a store at `root`, as far as can be seen.
-    pub fn is_there(root: &Path) -> bool {
+    pub fn exists(root: &Path) -> bool {
         root.join(layout::TASKS).symlink_metadata().is_ok()
     }
 

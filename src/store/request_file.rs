@@ -34,7 +34,7 @@ pub(super) fn is_in_task(path: &str, id: &str, name: &str) -> bool {
 
 /// Points the paths of files that the store keeps for a task into `dir`, since the store may have been moved
 /// or copied, or reached by another path.
-pub(super) fn localize_paths(task: &mut Task, dir: &Path) {
+pub(super) fn set_current_paths(task: &mut Task, dir: &Path) {
     let id = task.id.as_str();
     for (path, name) in
         [(&mut task.request_path, REQUEST_FILE), (&mut task.response_path, RESPONSE_BODY_FILE)]
@@ -113,9 +113,9 @@ pub(super) fn is_part(found: &[u8], whole: &[u8]) -> bool {
 
 impl Store {
     /// Returns a task with the paths of the files that this store keeps for it.
-    pub fn with_local_paths(&self, mut task: Task) -> Task {
+    pub fn with_current_paths(&self, mut task: Task) -> Task {
         let dir = self.layout.tasks.path().join(task.id.as_str());
-        localize_paths(&mut task, &dir);
+        set_current_paths(&mut task, &dir);
         task
     }
 
@@ -174,7 +174,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when it cannot be opened, for example because a symbolic link replaces it; `NotFound`.
-    pub fn own_request(&self, task: &Task) -> Result<Option<File>> {
+    pub fn open_stored_request(&self, task: &Task) -> Result<Option<File>> {
         let dir = self.task_dir(&task.id)?;
         if !is_own(task) {
             return Ok(None);

@@ -11,7 +11,7 @@ use crate::model::{Response, Task};
 
 impl Store {
     /// Returns whether only the store keeps the response of a task, because the submit named no path for it.
-    pub fn keeps_response(&self, task: &Task) -> bool {
+    pub fn is_response_kept_in_store(&self, task: &Task) -> bool {
         is_in_task(&task.response_path, task.id.as_str(), RESPONSE_BODY_FILE)
     }
 

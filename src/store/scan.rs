@@ -217,7 +217,7 @@ impl Store {
         scan_with_progress(
             &self.layout,
             &self.task_names()?,
-            &|task| self.with_local_paths(task.to_task()),
+            &|task| self.with_current_paths(task.to_task()),
             &mut |name, task| {
                 visit(name, task);
                 ControlFlow::Continue(())
@@ -239,7 +239,7 @@ impl Store {
         for name in self.task_names()? {
             if after.is_none_or(|after| name.as_str() > after.as_str())
                 && let Some(task) = scan_name(&self.layout, &mut reader, &name, &|task: &TaskText<'_>| {
-                    self.with_local_paths(task.to_task())
+                    self.with_current_paths(task.to_task())
                 })
                 .transpose()
                 && visit(&name, task).is_break()
@@ -276,7 +276,7 @@ impl Store {
     /// Reads one task; `None` when it is gone.
     pub(super) fn scan_one(&self, id: &TaskId) -> Result<Option<Task>> {
         scan_name(&self.layout, &mut FastReader::new(), id.as_str(), &|task: &TaskText<'_>| {
-            self.with_local_paths(task.to_task())
+            self.with_current_paths(task.to_task())
         })
     }
 }

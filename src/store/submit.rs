@@ -52,7 +52,7 @@ impl Store {
         }
         let request = self.copy_request(&old)?;
         let mut new = NewTask::again(&old.spec, request);
-        new.response_path = (!self.keeps_response(&old)).then(|| old.response_path.clone());
+        new.response_path = (!self.is_response_kept_in_store(&old)).then(|| old.response_path.clone());
         // The key lets a second retry find the first one.
         new.spec.key = Some(old.spec.key.clone().unwrap_or_else(|| IdempotencyKey::retry_of(id)));
         new.spec.retry_of = Some(id.to_string());

@@ -47,7 +47,7 @@ impl LoadedTask {
 pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<LoadedTask>> {
     let Some(content) = bounded_file::read(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
     let mut task = parse(&content.bytes, dir, id, |task| task.to_task())?;
-    request_file::localize_paths(&mut task, dir.path());
+    request_file::set_current_paths(&mut task, dir.path());
     Ok(Some(LoadedTask { task, content }))
 }
 

@@ -45,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when a log is not a regular file or too large; `Io`.
-    pub fn usage(&self) -> Result<String> {
+    pub fn usage_log_text(&self) -> Result<String> {
         let read = |name| -> Result<String> {
             let content = bounded_file::read(&self.layout.root, name, MAX_USAGE)?;
             Ok(content

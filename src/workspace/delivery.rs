@@ -31,7 +31,7 @@ pub(crate) fn deliver(
     config: impl FnOnce() -> Result<Config>,
 ) -> Result<PathBuf> {
     let response_path = PathBuf::from(&task.response_path);
-    if store.keeps_response(task) {
+    if store.is_response_kept_in_store(task) {
         store.copy_response(task, response)?;
         return Ok(response_path);
     }

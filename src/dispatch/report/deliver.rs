@@ -136,7 +136,7 @@ fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Finishe
         return false;
     };
     let others_done = || {
-        let usage = context.store.usage().unwrap_or_default();
+        let usage = context.store.usage_log_text().unwrap_or_default();
         let since = result.past.last_refusal.unwrap_or(claimed.task.created_at);
         let mut others = usage.lines().rev().filter_map(UsageRecord::from_line).filter(|record| {
             let is_same = match claimed.served.vendor.name.as_str() {

@@ -223,7 +223,7 @@ fn read_report(
 ) -> Result<Option<RunReport>> {
     let Some(parser) = read_output(attempt, run_file)? else { return Ok(None) };
     let baseline = match &run_file.resume_id {
-        Some(session) => baseline(&store.usage().unwrap_or_default(), session),
+        Some(session) => baseline(&store.usage_log_text().unwrap_or_default(), session),
         None => Baseline::Fresh,
     };
     let mut report = parser.finish(&baseline);

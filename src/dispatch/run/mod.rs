@@ -129,7 +129,9 @@ impl RunContext<'_> {
         let PreparedRun { spec, run_file, version } = prepared;
         let resumed = run_file.resume_id.clone();
         let baseline = match &resumed {
-            Some(session) => session_baseline::baseline(&self.store.usage().unwrap_or_default(), session),
+            Some(session) => {
+                session_baseline::baseline(&self.store.usage_log_text().unwrap_or_default(), session)
+            }
             None => Baseline::Fresh,
         };
         self.note_if_possible(

@@ -77,7 +77,7 @@ pub(crate) fn prompt_input(
     // Without a server, the task's own directory is the place to look.
     let task_url = api_url.clone().unwrap_or_else(|| task_dir.to_string_lossy().into_owned());
     let request_path = Path::new(&task.request_path);
-    let (own_prompt, request) = match store.own_request(task)? {
+    let (own_prompt, request) = match store.open_stored_request(task)? {
         Some(file) => (read_prompt(file, request_path)?, None),
         None => (task.spec.prompt.clone(), Some(artifact(request_path, &task.request_sha256)?)),
     };

@@ -132,7 +132,7 @@ impl Store {
             files.push((path, content));
         }
         let was_own = is_own(&task);
-        let mut task = self.with_local_paths(task);
+        let mut task = self.with_current_paths(task);
         let warning = self.keep_answer_inside(&mut task);
         if !task.status.is_terminal() {
             let supporting = task.spec.supporting_paths.iter().map(|file| file.path.as_str());

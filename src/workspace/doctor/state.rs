@@ -25,7 +25,7 @@ pub(super) fn check(
     options: &StoreOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Option<Store> {
-    if !Store::is_there(root) && (root.is_dir() || !root.exists()) {
+    if !Store::exists(root) && (root.is_dir() || !root.exists()) {
         if is_named {
             let message = format!("there is no store at {}", show(root));
             diagnoses.block(
@@ -49,7 +49,7 @@ pub(super) fn check(
         }
     };
     diagnoses.ok("store", format!("{} can be opened", show(root)));
-    match store.format() {
+    match store.format_version() {
         0 => diagnoses.ok("format", "no format yet: empty, or made by agent-lanes"),
         version if store.is_writable_version() => diagnoses.ok("format", format!("format {version}")),
         version => diagnoses.block(
@@ -70,7 +70,7 @@ pub(super) fn check(
 }
 
 fn space(diagnoses: &mut DiagnosisList, store: &Store) {
-    let space = match store.space() {
+    let space = match store.disk_space() {
         Ok(space) => space,
         Err(error) => return diagnoses.error("space", &error, "check the file system"),
     };

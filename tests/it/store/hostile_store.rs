@@ -353,7 +353,7 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     assert!(refused.contains("is missing"), "{refused}");
     assert!(store.claim_next(&in_lane("l"), "me", Duration::from_secs(60)).unwrap().is_none());
     assert_eq!(store.request_check(&task), RequestCheck::Missing);
-    assert!(store.own_request(&task).is_err());
+    assert!(store.open_stored_request(&task).is_err());
     assert!(store.copy_request(&task).is_err());
     assert_eq!(fixture.snapshot(), before);
 
@@ -403,6 +403,6 @@ fn a_request_of_the_store_is_known_by_any_path_to_it() {
     let other = fixture.dir.path().join("other");
     link(&fixture.state(), &other);
     let store = Store::open(&other, StoreOptions::default()).unwrap();
-    assert!(store.own_request(&task).unwrap().is_some());
+    assert!(store.open_stored_request(&task).unwrap().is_some());
     assert_eq!(store.claim(&task.id, "me", Duration::from_secs(60)).unwrap().id, task.id);
 }
