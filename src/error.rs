@@ -178,7 +178,7 @@ impl std::error::Error for Error {
 /// Escapes control characters and invisible ones in `text`, so that a hostile name cannot move the terminal's
 /// cursor, split a one-line message, or pass for another.
 pub(crate) fn printable(text: &str) -> String {
-    if names::hidden(text).is_none() {
+    if names::first_hidden(text).is_none() {
         return text.to_string();
     }
     let mut out = String::with_capacity(text.len() + 8);

@@ -37,8 +37,8 @@ impl VendorArgs {
     /// # Errors
     /// `Invalid` for a malformed name of a vendor or a model.
     pub(super) fn model(&self) -> Result<Option<&str>> {
-        limits::name(self.vendor.clone().unwrap_or_default())?;
-        self.model.clone().map(limits::name).transpose()?;
+        limits::check_name(self.vendor.clone().unwrap_or_default())?;
+        self.model.clone().map(limits::check_name).transpose()?;
         Ok(self.model.as_deref())
     }
 }

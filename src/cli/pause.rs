@@ -67,7 +67,7 @@ impl PauseCommand {
         let model = self.vendor.model()?;
         let until = self.until.as_deref().map(parse_until).transpose()?;
         if let Some(reason) = &self.reason {
-            limits::short_text("the reason", reason)?;
+            limits::check_short_text("the reason", reason)?;
         }
         let store = context.store_for_settings()?;
         let until = pause_end(store.now().wall, self.length, until)?;

@@ -173,7 +173,7 @@ fn blame_client(error: Error) -> Error {
 /// # Errors
 /// `Invalid` when the metadata is too large or has such a value.
 pub(super) fn check_metadata(metadata: &Object) -> Result<()> {
-    limits::metadata(metadata)?;
+    limits::check_metadata(metadata)?;
     if json::to_text(metadata).len() <= MAX_METADATA {
         return Ok(());
     }

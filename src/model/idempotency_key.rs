@@ -35,7 +35,7 @@ impl IdempotencyKey {
     /// [`Invalid`](crate::ErrorKind::Invalid), with the reason, if it breaks the rule.
     pub fn new(key: impl Into<String>) -> Result<Self> {
         let key = key.into();
-        limits::key(&key).map(|()| Self(key))
+        limits::check_key(&key).map(|()| Self(key))
     }
 
     /// Wraps a key from a file without checking it.

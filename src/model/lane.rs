@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::names::hidden;
+use super::names::first_hidden;
 use crate::error::{Error, Result, brief};
 
 /// The longest lane name, in bytes.
@@ -140,7 +140,7 @@ fn check(name: &str) -> Result<()> {
         "it is longer than 200 bytes"
     } else if name.chars().any(char::is_control) {
         "it has control characters"
-    } else if hidden(name).is_some() {
+    } else if first_hidden(name).is_some() {
         "it has invisible characters"
     } else if name.starts_with('-') {
         "it starts with '-'"

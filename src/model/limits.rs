@@ -36,7 +36,7 @@ pub(crate) const MAX_PROMPT_ONLY: usize = 8 * 1024 * 1024;
 ///
 /// # Errors
 /// `Invalid` when it is out of range.
-pub(crate) fn priority(wanted: i64) -> Result<i32> {
+pub(crate) fn check_priority(wanted: i64) -> Result<i32> {
     i32::try_from(wanted)
         .ok()
         .filter(|priority| (-MAX_PRIORITY..=MAX_PRIORITY).contains(priority))
@@ -51,7 +51,7 @@ pub(crate) fn priority(wanted: i64) -> Result<i32> {
 ///
 /// # Errors
 /// `Invalid` when it is out of range.
-pub(crate) fn max_attempts(wanted: i64) -> Result<u32> {
+pub(crate) fn check_max_attempts(wanted: i64) -> Result<u32> {
     u32::try_from(wanted).ok().filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts)).ok_or_else(|| {
         Error::invalid(format!("max_attempts of {wanted} is out of range; give 1 to {MAX_ATTEMPTS}"))
     })
@@ -74,7 +74,7 @@ pub(crate) fn timeout_from_seconds(seconds: f64) -> Result<Duration> {
 /// Converts the length of a lease from seconds.
 ///
 /// # Errors
-/// As [`lease`].
+/// As [`check_lease`].
 pub(crate) fn lease_from_seconds(seconds: f64) -> Result<Duration> {
     let length = duration::from_seconds(seconds).filter(|length| is_within(*length, MAX_LEASE));
     length.ok_or_else(|| lease_out_of_range(seconds))
@@ -84,7 +84,7 @@ pub(crate) fn lease_from_seconds(seconds: f64) -> Result<Duration> {
 ///
 /// # Errors
 /// `Invalid` unless it is more than 0 and at most [`MAX_LEASE`].
-pub(crate) fn lease(length: Duration) -> Result<Duration> {
+pub(crate) fn check_lease(length: Duration) -> Result<Duration> {
     if is_within(length, MAX_LEASE) { Ok(length) } else { Err(lease_out_of_range(duration::seconds(length))) }
 }
 
@@ -98,7 +98,7 @@ fn lease_out_of_range(seconds: f64) -> Error {
 /// Converts a delay from seconds.
 ///
 /// # Errors
-/// As [`delay`].
+/// As [`check_delay`].
 pub(crate) fn delay_from_seconds(seconds: f64) -> Result<Duration> {
     duration::from_seconds(seconds)
         .filter(|length| *length <= MAX_DELAY)
@@ -109,7 +109,7 @@ pub(crate) fn delay_from_seconds(seconds: f64) -> Result<Duration> {
 ///
 /// # Errors
 /// `Invalid` if it is more than [`MAX_DELAY`].
-pub(crate) fn delay(length: Duration) -> Result<Duration> {
+pub(crate) fn check_delay(length: Duration) -> Result<Duration> {
     if length <= MAX_DELAY { Ok(length) } else { Err(delay_out_of_range(duration::seconds(length))) }
 }
 
@@ -126,34 +126,34 @@ fn is_within(length: Duration, most: Duration) -> bool {
 ///
 /// # Errors
 /// `Invalid` when it is empty, longer than [`MAX_KEY`] or not one line.
-pub(crate) fn key(key: &str) -> Result<()> {
-    one_line("key", key, MAX_KEY)
+pub(crate) fn check_key(key: &str) -> Result<()> {
+    check_one_line("key", key, MAX_KEY)
 }
 
 /// Checks a title.
 ///
 /// # Errors
-/// As [`key`].
-pub(crate) fn name(name: String) -> Result<String> {
-    one_line("name", &name, MAX_KEY).map(|()| name)
+/// As [`check_key`].
+pub(crate) fn check_name(name: String) -> Result<String> {
+    check_one_line("name", &name, MAX_KEY).map(|()| name)
 }
 
 /// Checks the name of a new workspace; names that exist already are accepted as they are.
 ///
 /// # Errors
-/// As [`key`].
-pub(crate) fn workspace_id(id: &str) -> Result<()> {
-    one_line("the workspace id", id, MAX_KEY)
+/// As [`check_key`].
+pub(crate) fn check_workspace_id(id: &str) -> Result<()> {
+    check_one_line("the workspace id", id, MAX_KEY)
 }
 
 /// Checks labels and drops repeated ones.
 ///
 /// # Errors
 /// `Invalid` when there are too many, or one is empty, too long or not one line.
-pub(crate) fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
+pub(crate) fn check_labels(wanted: Vec<String>) -> Result<Vec<String>> {
     let mut labels: Vec<String> = Vec::new();
     for label in wanted {
-        one_line("label", &label, MAX_LABEL)?;
+        check_one_line("label", &label, MAX_LABEL)?;
         if !labels.contains(&label) {
             labels.push(label);
         }
@@ -171,23 +171,24 @@ pub(crate) fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// `Invalid` when it is longer than [`MAX_SHORT_TEXT`] or contains hidden characters.
-pub(crate) fn short_text(what: &str, text: &str) -> Result<()> {
+pub(crate) fn check_short_text(what: &str, text: &str) -> Result<()> {
     if text.len() > MAX_SHORT_TEXT {
         return Err(Error::invalid(format!(
             "{what} is {} bytes long; give at most {MAX_SHORT_TEXT}",
             text.len()
         )));
     }
-    names::visible(what, text)
+    names::check_visible(what, text)
 }
 
-/// Checks text that is passed to other programs, such as a branch: as [`short_text`], and it must not look like a flag.
+/// Checks text that is passed to other programs, such as a branch: as [`check_short_text`], and it must not look
+/// like a flag.
 ///
 /// # Errors
-/// `Invalid` when [`short_text`] refuses it, or it starts with a dash.
-pub(crate) fn argument(what: &str, text: &str) -> Result<()> {
-    short_text(what, text)?;
-    names::argument(what, text)
+/// `Invalid` when [`check_short_text`] refuses it, or it starts with a dash.
+pub(crate) fn check_argument(what: &str, text: &str) -> Result<()> {
+    check_short_text(what, text)?;
+    names::check_argument(what, text)
 }
 
 /// The metadata keys that the dispatcher reads and passes to programs.
@@ -197,23 +198,23 @@ const METADATA_FOR_PROGRAMS: [&str; 6] =
 /// Checks the values in metadata that are passed to other programs.
 ///
 /// # Errors
-/// As [`argument`], for the first of them.
-pub(crate) fn metadata(metadata: &Object) -> Result<()> {
+/// As [`check_argument`], for the first of them.
+pub(crate) fn check_metadata(metadata: &Object) -> Result<()> {
     for key in METADATA_FOR_PROGRAMS {
         if let Some(text) = metadata.get(key).and_then(Value::as_str) {
-            argument(&format!("metadata {key}"), text)?;
+            check_argument(&format!("metadata {key}"), text)?;
         }
     }
     Ok(())
 }
 
-fn one_line(what: &str, text: &str, max_bytes: usize) -> Result<()> {
+fn check_one_line(what: &str, text: &str, max_bytes: usize) -> Result<()> {
     if text.trim().is_empty() {
         Err(Error::invalid(format!("{what} is empty")))
     } else if text.len() > max_bytes {
         Err(Error::invalid(format!("{what} is {} bytes long; give at most {max_bytes}", text.len())))
     } else {
-        names::visible(what, text)
+        names::check_visible(what, text)
     }
 }
 
@@ -223,20 +224,20 @@ mod tests {
 
     #[test]
     fn numbers_keep_to_their_ranges() {
-        assert_eq!(priority(-1000).unwrap(), -1000);
-        assert_eq!(priority(1000).unwrap(), 1000);
-        assert_eq!(max_attempts(1).unwrap(), 1);
-        assert_eq!(max_attempts(1000).unwrap(), 1000);
+        assert_eq!(check_priority(-1000).unwrap(), -1000);
+        assert_eq!(check_priority(1000).unwrap(), 1000);
+        assert_eq!(check_max_attempts(1).unwrap(), 1);
+        assert_eq!(check_max_attempts(1000).unwrap(), 1000);
         assert_eq!(timeout_from_seconds(0.001).unwrap(), Duration::from_millis(1));
         assert_eq!(timeout_from_seconds(2_592_000.0).unwrap(), MAX_TIMEOUT);
-        assert_eq!(lease_from_seconds(2_592_000.0).and_then(lease).unwrap(), MAX_LEASE);
-        assert_eq!(delay_from_seconds(315_360_000.0).and_then(delay).unwrap(), MAX_DELAY);
+        assert_eq!(lease_from_seconds(2_592_000.0).and_then(check_lease).unwrap(), MAX_LEASE);
+        assert_eq!(delay_from_seconds(315_360_000.0).and_then(check_delay).unwrap(), MAX_DELAY);
         assert_eq!(delay_from_seconds(-0.0).unwrap(), Duration::ZERO);
         for bad in [-1001, 1001, i64::MIN, i64::MAX] {
-            assert!(priority(bad).is_err(), "{bad}");
+            assert!(check_priority(bad).is_err(), "{bad}");
         }
         for bad in [0, -1, 1001, i64::MIN, i64::MAX] {
-            assert!(max_attempts(bad).is_err(), "{bad}");
+            assert!(check_max_attempts(bad).is_err(), "{bad}");
         }
         for bad in [0.0, 1e-10, -1.0, f64::NAN, f64::INFINITY, 2_592_001.0, 1e300] {
             assert!(timeout_from_seconds(bad).is_err(), "{bad}");
@@ -246,28 +247,28 @@ mod tests {
             assert!(delay_from_seconds(bad).is_err(), "{bad}");
         }
         let moment = Duration::from_nanos(1);
-        assert!(lease(Duration::ZERO).is_err() && lease(MAX_LEASE + moment).is_err());
-        assert!(delay(MAX_DELAY + moment).is_err());
+        assert!(check_lease(Duration::ZERO).is_err() && check_lease(MAX_LEASE + moment).is_err());
+        assert!(check_delay(MAX_DELAY + moment).is_err());
     }
 
     #[test]
     fn texts_are_single_bounded_lines() {
-        assert!(key(&"k".repeat(MAX_KEY)).is_ok());
-        assert!(name("Ein Name, 名前".to_string()).is_ok());
+        assert!(check_key(&"k".repeat(MAX_KEY)).is_ok());
+        assert!(check_name("Ein Name, 名前".to_string()).is_ok());
         for bad in ["", " ", "a\nb", "a\u{7f}", "a\u{200b}", "\u{202e}a", &"k".repeat(MAX_KEY + 1)] {
-            assert!(key(bad).is_err(), "{bad:?}");
-            assert!(name(bad.to_string()).is_err(), "{bad:?}");
-            assert!(labels(vec![bad.to_string()]).is_err(), "{bad:?}");
+            assert!(check_key(bad).is_err(), "{bad:?}");
+            assert!(check_name(bad.to_string()).is_err(), "{bad:?}");
+            assert!(check_labels(vec![bad.to_string()]).is_err(), "{bad:?}");
         }
-        assert!(short_text("it", &"x".repeat(MAX_SHORT_TEXT + 1)).is_err());
+        assert!(check_short_text("it", &"x".repeat(MAX_SHORT_TEXT + 1)).is_err());
     }
 
     #[test]
     fn labels_are_counted_without_repetitions() {
         let text = |n: usize| format!("l{n}");
-        assert_eq!(labels(vec![text(1), text(2), text(1)]).unwrap(), [text(1), text(2)]);
+        assert_eq!(check_labels(vec![text(1), text(2), text(1)]).unwrap(), [text(1), text(2)]);
         let many: Vec<String> = (0..MAX_LABELS).map(text).collect();
-        assert!(labels([many.clone(), many.clone()].concat()).is_ok());
-        assert!(labels([many, vec!["x".to_string()]].concat()).is_err());
+        assert!(check_labels([many.clone(), many.clone()].concat()).is_ok());
+        assert!(check_labels([many, vec!["x".to_string()]].concat()).is_err());
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn is_hidden(c: char) -> bool {
 
 /// Returns the first hidden character of a text. A joiner between two non-ASCII letters or emoji belongs to their
 /// spelling and is not hidden.
-pub(crate) fn hidden(text: &str) -> Option<char> {
+pub(crate) fn first_hidden(text: &str) -> Option<char> {
     let mut before = None;
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
@@ -33,8 +33,8 @@ pub(crate) fn hidden(text: &str) -> Option<char> {
 ///
 /// # Errors
 /// `Invalid`, naming the first of them.
-pub(crate) fn visible(what: &str, text: &str) -> Result<()> {
-    let Some(found) = hidden(text) else { return Ok(()) };
+pub(crate) fn check_visible(what: &str, text: &str) -> Result<()> {
+    let Some(found) = first_hidden(text) else { return Ok(()) };
     let kind = if found.is_control() { "control" } else { "invisible" };
     Err(Error::invalid(format!("{what} has {kind} characters (U+{:04X}): {}", u32::from(found), brief(text))))
 }
@@ -44,8 +44,8 @@ pub(crate) fn visible(what: &str, text: &str) -> Result<()> {
 ///
 /// # Errors
 /// `Invalid` when it starts with a dash or has hidden characters.
-pub(crate) fn argument(what: &str, text: &str) -> Result<()> {
-    visible(what, text)?;
+pub(crate) fn check_argument(what: &str, text: &str) -> Result<()> {
+    check_visible(what, text)?;
     if text.starts_with('-') {
         return Err(Error::invalid(format!("{what} starts with a dash: {}", brief(text)))
             .with_hint("a program would read it as a flag"));
@@ -68,21 +68,25 @@ mod tests {
             ("\u{e0041}", "invisible characters (U+E0041)"),
             ("é\u{200d}", "invisible characters (U+200D)"),
         ] {
-            let refusal = visible("the name", text).unwrap_err().to_string();
+            let refusal = check_visible("the name", text).unwrap_err().to_string();
             assert!(refusal.starts_with(&format!("the name has {expected}")), "{refusal}");
         }
         for text in ["", "Ein Name, 名前", "👩\u{200d}💻 work", "می\u{200c}خواهم", "❤\u{fe0f}", "e\u{301}"]
         {
-            assert!(visible("it", text).is_ok(), "{text}");
+            assert!(check_visible("it", text).is_ok(), "{text}");
         }
-        assert!(visible("it", &format!("\u{7}{}", "x".repeat(10_000))).unwrap_err().to_string().len() < 200);
+        assert!(
+            check_visible("it", &format!("\u{7}{}", "x".repeat(10_000))).unwrap_err().to_string().len() < 200
+        );
     }
 
     #[test]
     fn flags_are_no_values() {
-        assert!(argument("the model", "opus-4.1[1m]").is_ok());
+        assert!(check_argument("the model", "opus-4.1[1m]").is_ok());
         for flag in ["-", "--x", "-rf"] {
-            assert!(argument("the model", flag).unwrap_err().to_string().contains("starts with a dash"));
+            assert!(
+                check_argument("the model", flag).unwrap_err().to_string().contains("starts with a dash")
+            );
         }
     }
 }

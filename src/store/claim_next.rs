@@ -81,7 +81,7 @@ impl Store {
     #[doc(hidden)]
     pub fn claim_next_as(&self, query: &LaneQuery, request: &ClaimRequest<'_>) -> Result<Option<Task>> {
         self.check_writable()?;
-        limits::lease(request.lease)?;
+        limits::check_lease(request.lease)?;
         self.find_claimable(query, true, &|id, entry, lane| self.try_claim(query, id, entry, lane, request))
     }
 

@@ -23,9 +23,9 @@ pub(crate) struct TaskEdit {
 /// `Invalid` when a text is too long or not printable, or there are too many labels or assignees.
 pub(crate) fn check_edit(edit: TaskEdit) -> Result<Command> {
     Ok(Command::Edit {
-        name: edit.name.map(limits::name).transpose()?,
+        name: edit.name.map(limits::check_name).transpose()?,
         description: edit.description,
-        labels: edit.labels.map(limits::labels).transpose()?,
-        assignees: edit.assignees.map(limits::labels).transpose()?,
+        labels: edit.labels.map(limits::check_labels).transpose()?,
+        assignees: edit.assignees.map(limits::check_labels).transpose()?,
     })
 }

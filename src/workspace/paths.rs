@@ -155,7 +155,7 @@ pub(super) fn as_text(path: &Path, label: &str) -> Result<String> {
 /// Converts a path as [`as_text`] does, for a path that an agent reads as part of its instructions.
 pub(super) fn as_name(path: &Path, label: &str) -> Result<String> {
     let text = as_text(path, label)?;
-    names::visible(label, &text).map_err(|error| error.with_hint("rename the file or directory"))?;
+    names::check_visible(label, &text).map_err(|error| error.with_hint("rename the file or directory"))?;
     Ok(text)
 }
 

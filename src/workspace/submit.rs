@@ -118,10 +118,10 @@ fn check(
     })?)?;
     let correlation_id = correlation_id.unwrap_or_else(|| lane.to_string());
     let expected_branch = asked.branch.or_else(|| config.expected_branch.clone());
-    limits::short_text("the correlation id", &correlation_id)?;
-    limits::short_text("the source agent", &source_agent)?;
-    limits::argument("the branch", expected_branch.as_deref().unwrap_or_default())?;
-    limits::metadata(&asked.metadata)?;
+    limits::check_short_text("the correlation id", &correlation_id)?;
+    limits::check_short_text("the source agent", &source_agent)?;
+    limits::check_argument("the branch", expected_branch.as_deref().unwrap_or_default())?;
+    limits::check_metadata(&asked.metadata)?;
 
     let prompt = prompt(&rules, asked.prompt, asked.prompt_file, asked.request_from.is_some())?;
     let response_path = asked
@@ -164,11 +164,11 @@ fn check(
         supporting_paths,
         prompt,
         metadata: asked.metadata,
-        priority: limits::priority(asked.priority.unwrap_or(0))?,
-        max_attempts: asked.max_attempts.map(limits::max_attempts).transpose()?,
+        priority: limits::check_priority(asked.priority.unwrap_or(0))?,
+        max_attempts: asked.max_attempts.map(limits::check_max_attempts).transpose()?,
         key: asked.key.map(IdempotencyKey::new).transpose()?,
-        name: asked.name.map(limits::name).transpose()?,
-        labels: limits::labels(asked.labels)?,
+        name: asked.name.map(limits::check_name).transpose()?,
+        labels: limits::check_labels(asked.labels)?,
         timeout: asked.timeout_seconds.map(limits::timeout_from_seconds).transpose()?.map(Into::into),
         retry_of: None,
     };

@@ -146,7 +146,7 @@ impl Plan {
         if max_concurrent == 0 {
             return Err(Error::invalid("--max-concurrent must be at least 1"));
         }
-        let lease = limits::lease(options.lease.or(config.lease).unwrap_or(DEFAULT_LEASE))?;
+        let lease = limits::check_lease(options.lease.or(config.lease).unwrap_or(DEFAULT_LEASE))?;
         let user = process.variable("USER").unwrap_or("worker");
         let owner = options
             .owner

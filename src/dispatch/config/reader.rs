@@ -167,7 +167,7 @@ impl<'a> Section<'a> {
         let given = self.text(key)?;
         match &given {
             Override::Value(text) => {
-                names::argument("it", text).map_err(|error| self.error(key, error.message()))?
+                names::check_argument("it", text).map_err(|error| self.error(key, error.message()))?
             }
             Override::Inherit | Override::Off => {}
         }

@@ -3,7 +3,7 @@
 
 use serde_yaml::Value;
 
-use crate::model::names::hidden;
+use crate::model::names::first_hidden;
 use crate::{Error, Result};
 
 /// Maximum length of a value inserted into an argument, in bytes.
@@ -153,7 +153,7 @@ pub(super) fn check_value(what: &str, value: &str) -> Result<()> {
         "starts with a dash"
     } else if value.chars().any(char::is_control) {
         "contains control characters"
-    } else if hidden(value).is_some() {
+    } else if first_hidden(value).is_some() {
         "contains invisible characters"
     } else if value.len() > MAX_VALUE_BYTES {
         "is too long"

@@ -21,7 +21,7 @@ pub(crate) fn pause(call: &Call<'_>) -> HandlerResult {
     let (vendor, model) = vendor_and_model(call)?;
     let reason = call.body.text("reason");
     if let Some(reason) = &reason {
-        limits::short_text("the reason", reason)?;
+        limits::check_short_text("the reason", reason)?;
     }
     let store = &call.app.store;
     let until = pause_end(store.now().wall, call.body.seconds("for_seconds"), call.body.time("until"))?;
@@ -45,8 +45,8 @@ pub(crate) fn by_key(cooldowns: &Cooldowns) -> Value {
 
 /// Returns the vendor of the path and the model of the body.
 fn vendor_and_model(call: &Call<'_>) -> Result<(String, Option<String>)> {
-    let model = call.body.text("model").map(limits::name).transpose()?;
-    Ok((limits::name(call.parameter.clone())?, model))
+    let model = call.body.text("model").map(limits::check_name).transpose()?;
+    Ok((limits::check_name(call.parameter.clone())?, model))
 }
 
 /// Returns the response to a change of a vendor.

@@ -27,8 +27,8 @@ pub(super) fn claim(
     token: &ClaimToken,
     lease: Duration,
 ) -> Result<Effect> {
-    let lease = limits::lease(lease)?;
-    limits::short_text("the owner", owner)?;
+    let lease = limits::check_lease(lease)?;
+    limits::check_short_text("the owner", owner)?;
     let now = context.now;
     check_available(task, now)?;
     check_request(task, context)?;
@@ -89,7 +89,7 @@ pub(super) fn renew(
     let now = context.now;
     let claim = current_claim(task, token, "renew")?;
     let lease = match (lease, claim.lease) {
-        (Some(lease), _) => limits::lease(lease)?,
+        (Some(lease), _) => limits::check_lease(lease)?,
         (None, Some(own)) => limits::lease_from_seconds(own.as_secs_f64())?,
         (None, None) => limits::lease_from_seconds(claim.lease_expires_at.seconds_since(claim.claimed_at))?,
     };
@@ -113,7 +113,7 @@ pub(super) fn release(
 ) -> Result<Effect> {
     let now = context.now;
     let owner = current_claim(task, token, "release")?.owner.clone();
-    let delay = limits::delay(delay.unwrap_or_default())?;
+    let delay = limits::check_delay(delay.unwrap_or_default())?;
     if spent.is_none() {
         task.attempt = task.attempt.saturating_sub(1);
     }

@@ -93,7 +93,7 @@ pub(super) fn respond_again(task: &Task, context: &TransitionContext<'_>, answer
 }
 
 pub(super) fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
-    limits::short_text("the reviewer", &answer.reviewer)?;
+    limits::check_short_text("the reviewer", &answer.reviewer)?;
     if let Some(expected) = &answer.expect_sha256
         && task.request_sha256 != expected.as_str()
     {

@@ -46,15 +46,15 @@ pub(super) fn check(
 fn texts(task: &Task) -> Result<()> {
     refuse_if(task.spec.workspace_id.trim().is_empty(), "the workspace id is empty")?;
     LaneName::new(task.spec.lane.as_str())?;
-    limits::short_text("the correlation id", &task.spec.correlation_id)?;
-    limits::short_text("the source agent", &task.spec.source_agent)?;
-    limits::short_text("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;
+    limits::check_short_text("the correlation id", &task.spec.correlation_id)?;
+    limits::check_short_text("the source agent", &task.spec.source_agent)?;
+    limits::check_short_text("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;
     if !task.status.is_terminal() {
-        limits::argument("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;
-        limits::metadata(&task.spec.metadata)?;
+        limits::check_argument("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;
+        limits::check_metadata(&task.spec.metadata)?;
     }
-    task.spec.name.clone().map(limits::name).transpose()?;
-    limits::labels(task.spec.labels.clone())?;
+    task.spec.name.clone().map(limits::check_name).transpose()?;
+    limits::check_labels(task.spec.labels.clone())?;
     refuse_if(task.spec.prompt.len() > MAX_PROMPT, format!("the prompt is longer than {MAX_PROMPT} bytes"))?;
     for (what, id) in [("retry_of", &task.spec.retry_of), ("retried_as", &task.retried_as)] {
         let Some(id) = id else { continue };
@@ -88,8 +88,8 @@ fn paths(task: &Task) -> Result<()> {
 }
 
 fn numbers(task: &Task) -> Result<()> {
-    limits::priority(task.spec.priority.into())?;
-    task.spec.max_attempts.map(|most| limits::max_attempts(most.into())).transpose()?;
+    limits::check_priority(task.spec.priority.into())?;
+    task.spec.max_attempts.map(|most| limits::check_max_attempts(most.into())).transpose()?;
     let timeout = task.spec.timeout.map(StoredDuration::as_secs_f64);
     timeout.map(limits::timeout_from_seconds).transpose()?;
     let counts = [task.fence, task.bookkeeping.last_event, task.bookkeeping.synced_event];
@@ -104,7 +104,7 @@ fn key(task: &Task) -> Result<()> {
     let Some(key) = &task.spec.key else { return Ok(()) };
     // The key of a retry of a task without one may be longer than what a submit accepts.
     if !key.is_retry_of() {
-        limits::key(key.as_str())?;
+        limits::check_key(key.as_str())?;
     }
     let content = task.bookkeeping.content_sha256.as_ref();
     refuse_if(

@@ -171,7 +171,7 @@ fn workspace_id(requested: Option<&str>, target: &Path) -> Result<String> {
             None => "workspace".to_string(),
         },
     };
-    limits::workspace_id(&id).map_err(|error| error.with_hint("choose another with --workspace-id"))?;
+    limits::check_workspace_id(&id).map_err(|error| error.with_hint("choose another with --workspace-id"))?;
     Ok(id)
 }
 
