@@ -30,7 +30,7 @@ use crate::dispatch::dispatcher::ShutdownHandle;
 use crate::dispatch::dry_run::{Preview, preview};
 use crate::dispatch::event::DispatchEvent;
 use crate::error::{Error, Result, printable};
-use crate::model::duration::{self, Limit};
+use crate::model::duration::{self, TimeLimit};
 use crate::model::task::object;
 use crate::model::{LaneName, Time, limits};
 use crate::signals::not_ignored;
@@ -67,10 +67,10 @@ pub(super) struct DispatchCommand {
     lease_seconds: Option<f64>,
     /// Time limit of one run: seconds, 15m, 2h, or none [default: 6h]
     #[arg(long, value_name = "SPAN", value_parser = parse_limit)]
-    timeout: Option<Limit>,
+    timeout: Option<TimeLimit>,
     /// Time limit of an agent's silence, or none [default: 30m, none for --command]
     #[arg(long, value_name = "SPAN", value_parser = parse_limit)]
-    silence_timeout: Option<Limit>,
+    silence_timeout: Option<TimeLimit>,
     /// Maximum retries after a failed attempt [default: 0]
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     max_retries: Option<u32>,
@@ -115,8 +115,9 @@ fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
 }
 
 /// Parses a limit of time: a span, or `none`.
-fn parse_limit(text: &str) -> std::result::Result<Limit, String> {
-    Limit::parse(text).ok_or_else(|| "expected seconds, a length such as 90s, 15m or 2h, or none".to_string())
+fn parse_limit(text: &str) -> std::result::Result<TimeLimit, String> {
+    TimeLimit::parse(text)
+        .ok_or_else(|| "expected seconds, a length such as 90s, 15m or 2h, or none".to_string())
 }
 
 impl DispatchCommand {

@@ -146,7 +146,7 @@ pub(crate) fn after_success(claimed: Time, before: Option<&Cooldown>) -> Cooldow
 fn cooldown_end(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: f64) -> (Certainty, Time) {
     let spread = |(min, max): (f64, f64)| min + (max - min) * share;
     let backoff = match vendor_refusal.cause {
-        CooldownCause::Limit | CooldownCause::Person => LIMIT_BACKOFF,
+        CooldownCause::UsageLimit | CooldownCause::Person => LIMIT_BACKOFF,
         CooldownCause::Overloaded => OVERLOAD_BACKOFF,
         CooldownCause::Account => PROBE_BACKOFF,
     };
@@ -201,7 +201,7 @@ mod tests {
         before: Option<&Cooldown>,
         random: u64,
     ) -> CooldownChange {
-        refuse(CooldownCause::Limit, reset, times, before, random)
+        refuse(CooldownCause::UsageLimit, reset, times, before, random)
     }
 
     fn new_cooldown(change: CooldownChange) -> Cooldown {
@@ -327,19 +327,22 @@ mod tests {
         let later = now.plus_seconds(10.0);
         let begin = |cause| new_cooldown(refuse(cause, None, (now, now), None, 0));
         let then = |cause, before: &Cooldown| refuse(cause, None, (later, later), Some(before), 0);
-        let (limit, busy, account) =
-            (begin(CooldownCause::Limit), begin(CooldownCause::Overloaded), begin(CooldownCause::Account));
+        let (limit, busy, account) = (
+            begin(CooldownCause::UsageLimit),
+            begin(CooldownCause::Overloaded),
+            begin(CooldownCause::Account),
+        );
         assert!(busy.until.seconds_since(now) <= 60.0);
         assert_eq!(then(CooldownCause::Overloaded, &limit), CooldownChange::Keep);
-        assert_eq!(new_cooldown(then(CooldownCause::Limit, &busy)).cause, CooldownCause::Limit);
+        assert_eq!(new_cooldown(then(CooldownCause::UsageLimit, &busy)).cause, CooldownCause::UsageLimit);
         assert_eq!(new_cooldown(then(CooldownCause::Account, &limit)).cause, CooldownCause::Account);
         assert_eq!(
-            new_cooldown(then(CooldownCause::Limit, &account)).cause,
-            CooldownCause::Limit,
+            new_cooldown(then(CooldownCause::UsageLimit, &account)).cause,
+            CooldownCause::UsageLimit,
             "the account was accepted"
         );
         let asked = Cooldown { cause: CooldownCause::Person, ..limit };
-        for cause in [CooldownCause::Limit, CooldownCause::Overloaded, CooldownCause::Account] {
+        for cause in [CooldownCause::UsageLimit, CooldownCause::Overloaded, CooldownCause::Account] {
             assert_eq!(then(cause, &asked), CooldownChange::Keep, "set by a person");
         }
         assert_eq!(after_success(later, Some(&asked)), CooldownChange::Keep);
@@ -347,8 +350,10 @@ mod tests {
 
     #[test]
     fn a_limit_of_one_model_applies_to_that_model() {
-        let vendor_refusal =
-            VendorRefusal { model: Some("Opus".to_string()), ..vendor_refusal(CooldownCause::Limit, None) };
+        let vendor_refusal = VendorRefusal {
+            model: Some("Opus".to_string()),
+            ..vendor_refusal(CooldownCause::UsageLimit, None)
+        };
         let scope = |requested| {
             let scope = CooldownScope::of_refusal(&vendor_refusal, "claude", requested);
             (scope.model, scope.by_default)

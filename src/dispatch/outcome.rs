@@ -127,7 +127,7 @@ impl RunFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
     /// A usage limit of its vendor, or another refusal that the task did not cause.
-    Limit,
+    Refused,
     /// Its timeout or silence timeout.
     Timeout,
     /// Its dispatcher died or was stopped.
@@ -135,12 +135,12 @@ pub enum Interruption {
 }
 
 impl Interruption {
-    const ALL: [Self; 3] = [Self::Limit, Self::Timeout, Self::Lost];
+    const ALL: [Self; 3] = [Self::Refused, Self::Timeout, Self::Lost];
 
     /// Returns the name in configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Limit => "limit",
+            Self::Refused => "limit",
             Self::Timeout => "timeout",
             Self::Lost => "lost",
         }
@@ -163,7 +163,7 @@ impl Interruption {
     /// Describes the interruption to the agent.
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::Limit => "the service let you go no further, as at a usage limit",
+            Self::Refused => "the service let you go no further, as at a usage limit",
             Self::Timeout => "its time was up",
             Self::Lost => "the process that ran you ended",
         }

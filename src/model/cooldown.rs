@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub enum CooldownCause {
     /// The account has used up its limit.
     #[default]
-    Limit,
+    UsageLimit,
     /// The vendor's service is overloaded.
     Overloaded,
     /// The service refuses the account: a person has to log in, pay, or repair a key. When the cooldown is
@@ -27,7 +27,7 @@ pub enum CooldownCause {
 
 impl CooldownCause {
     const ALL: [(Self, &str); 4] = [
-        (Self::Limit, "usage_limit"),
+        (Self::UsageLimit, "usage_limit"),
         (Self::Overloaded, "overloaded"),
         (Self::Account, "account"),
         (Self::Person, "asked"),
@@ -40,7 +40,7 @@ impl CooldownCause {
 
     /// Parses the name of a cause; an unknown name means a limit.
     pub fn parse(word: &str) -> Self {
-        Self::ALL.iter().find(|(_, known)| *known == word).map_or(Self::Limit, |(cause, _)| *cause)
+        Self::ALL.iter().find(|(_, known)| *known == word).map_or(Self::UsageLimit, |(cause, _)| *cause)
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
             vendor: "claude".to_string(),
             model: model.map(str::to_string),
             by_default: false,
-            cause: CooldownCause::Limit,
+            cause: CooldownCause::UsageLimit,
             since: Time::from_micros(0),
             until: Time::from_micros(10),
             certainty: Certainty::Guess,

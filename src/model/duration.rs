@@ -67,9 +67,9 @@ impl From<Duration> for StoredDuration {
 
 /// A limit on a duration; `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limit(pub Option<Duration>);
+pub(crate) struct TimeLimit(pub Option<Duration>);
 
-impl Limit {
+impl TimeLimit {
     /// Parses a duration as [`parse`] does; `none` and 0 mean no limit.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.trim() == "none" {

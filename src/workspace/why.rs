@@ -154,7 +154,7 @@ fn cooldown_sentence(cooldown: &Cooldown, nobody: &str) -> String {
         CooldownCause::Person => {
             format!("{name}, which is not used until {until} or {resume}{nobody}{reason}")
         }
-        CooldownCause::Limit | CooldownCause::Overloaded => {
+        CooldownCause::UsageLimit | CooldownCause::Overloaded => {
             format!("{name}, which is not used until {until}{nobody}{reason}")
         }
     }

@@ -8,7 +8,7 @@ use super::consent::ConsentPolicy;
 use super::route::Runner;
 use crate::dispatch::output::Format;
 use crate::model::LaneName;
-use crate::model::duration::Limit;
+use crate::model::duration::TimeLimit;
 
 /// The options of the command line, which override the file.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +24,9 @@ pub(crate) struct DispatchOptions {
     /// The length of a lease.
     pub lease: Option<Duration>,
     /// The maximum duration of a run.
-    pub timeout: Option<Limit>,
+    pub timeout: Option<TimeLimit>,
     /// The maximum time without output.
-    pub silence_timeout: Option<Limit>,
+    pub silence_timeout: Option<TimeLimit>,
     /// The number of attempts after the first.
     pub max_retries: Option<u32>,
     /// The working directory of agents.

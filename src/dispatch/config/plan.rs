@@ -16,7 +16,7 @@ use super::served_lane::{ServedLane, SettingSources};
 use super::vendor_match::{self, RunnerChoice};
 use crate::error::printable;
 use crate::model::LaneName;
-use crate::model::duration::Limit;
+use crate::model::duration::TimeLimit;
 use crate::model::limits;
 use crate::store::Store;
 use crate::workspace::{Config, absolute};
@@ -266,10 +266,10 @@ fn unknown_lane_warnings(
 
 /// Returns `route` with the settings of the command line.
 fn apply_options(mut route: Route, options: &DispatchOptions) -> Route {
-    if let Some(Limit(timeout)) = options.timeout {
+    if let Some(TimeLimit(timeout)) = options.timeout {
         route.timeout = timeout;
     }
-    if let Some(Limit(silence)) = options.silence_timeout {
+    if let Some(TimeLimit(silence)) = options.silence_timeout {
         route.silence_timeout = silence.map_or(Override::Off, Override::Value);
     }
     if let Some(retries) = options.max_retries {

@@ -10,7 +10,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::yaml_location::line_of_key;
 use crate::error::{brief, printable};
-use crate::model::duration::{self, Limit};
+use crate::model::duration::{self, TimeLimit};
 use crate::model::names;
 use crate::workspace::written_number;
 use crate::{Error, Result};
@@ -220,16 +220,16 @@ impl<'a> Section<'a> {
     pub fn limit(&self, key: &str) -> Result<Override<Duration>> {
         let given = self.read(key, |value| {
             let limit = match value {
-                Value::Number(number) => number.as_f64().and_then(duration::from_seconds).map(Limit::of),
-                Value::String(text) => Limit::parse(text),
+                Value::Number(number) => number.as_f64().and_then(duration::from_seconds).map(TimeLimit::of),
+                Value::String(text) => TimeLimit::parse(text),
                 _ => None,
             };
             limit.ok_or_else(|| "expected seconds, a length such as 90s, 15m, 2h or 1d, or none".to_string())
         })?;
         Ok(match given {
             Override::Inherit => Override::Inherit,
-            Override::Off | Override::Value(Limit(None)) => Override::Off,
-            Override::Value(Limit(Some(length))) => Override::Value(length),
+            Override::Off | Override::Value(TimeLimit(None)) => Override::Off,
+            Override::Value(TimeLimit(Some(length))) => Override::Value(length),
         })
     }
 

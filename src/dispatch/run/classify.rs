@@ -117,7 +117,7 @@ fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
 fn vendor_failure(diagnosis: &FailureDiagnosis, detail: &str) -> Option<RunFailure> {
     let vendor_refusal = diagnosis.vendor_refusal.clone()?;
     let begins = match vendor_refusal.cause {
-        CooldownCause::Limit | CooldownCause::Person => REFUSAL_REASONS[0],
+        CooldownCause::UsageLimit | CooldownCause::Person => REFUSAL_REASONS[0],
         CooldownCause::Overloaded => REFUSAL_REASONS[1],
         CooldownCause::Account => REFUSAL_REASONS[2],
     };
@@ -128,7 +128,7 @@ fn vendor_failure(diagnosis: &FailureDiagnosis, detail: &str) -> Option<RunFailu
 /// Returns the class of the failure if the task itself turns out to be the cause.
 fn class_of(cause: NoticeMeaning) -> FailureClass {
     match cause {
-        NoticeMeaning::Limit => FailureClass::UsageLimit,
+        NoticeMeaning::UsageLimit => FailureClass::UsageLimit,
         NoticeMeaning::Account | NoticeMeaning::Permanent => FailureClass::Permanent,
         NoticeMeaning::Overloaded | NoticeMeaning::Error => FailureClass::Error,
     }
@@ -193,7 +193,7 @@ fn program_failure(run: &RunEvidence<'_>) -> Option<RunFailure> {
         // 126 and 127: a shell wrapper could not start what it wraps.
         AgentExit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
         _ => match diagnose(run, last, NoticeSource::Anyone) {
-            limit if limit.cause == NoticeMeaning::Limit => return vendor_failure(&limit, last),
+            limit if limit.cause == NoticeMeaning::UsageLimit => return vendor_failure(&limit, last),
             _ => FailureClass::Error,
         },
     };

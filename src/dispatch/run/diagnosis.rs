@@ -56,7 +56,7 @@ pub(crate) fn refused_answer(run: &RunEvidence<'_>, message: &str) -> Option<Fai
     let refusal = refusal(run)?;
     let matched =
         run.notices.find(message, NoticeSource::Anyone).filter(|_| message.len() <= MAX_NOTICE_BYTES);
-    let matched = matched.filter(|matched| matched.meaning == NoticeMeaning::Limit)?;
+    let matched = matched.filter(|matched| matched.meaning == NoticeMeaning::UsageLimit)?;
     Some(FailureDiagnosis {
         cause: matched.meaning,
         vendor_refusal: vendor_refusal(run, matched, Some(refusal), message),
@@ -68,10 +68,10 @@ pub(crate) fn requested_pause(run: &RunEvidence<'_>, message: &str) -> FailureDi
     let matched = run
         .notices
         .find(message, NoticeSource::Anyone)
-        .filter(|matched| matched.meaning == NoticeMeaning::Limit);
-    let matched = matched.unwrap_or(match_of(NoticeMeaning::Limit));
+        .filter(|matched| matched.meaning == NoticeMeaning::UsageLimit);
+    let matched = matched.unwrap_or(match_of(NoticeMeaning::UsageLimit));
     FailureDiagnosis {
-        cause: NoticeMeaning::Limit,
+        cause: NoticeMeaning::UsageLimit,
         vendor_refusal: vendor_refusal(run, matched, None, message),
     }
 }
@@ -103,12 +103,12 @@ fn vendor_refusal(
     message: &str,
 ) -> Option<VendorRefusal> {
     let cause = match matched.meaning {
-        NoticeMeaning::Limit => CooldownCause::Limit,
+        NoticeMeaning::UsageLimit => CooldownCause::UsageLimit,
         NoticeMeaning::Overloaded => CooldownCause::Overloaded,
         NoticeMeaning::Account => CooldownCause::Account,
         NoticeMeaning::Permanent | NoticeMeaning::Error => return None,
     };
-    let event = refusal.filter(|_| cause == CooldownCause::Limit);
+    let event = refusal.filter(|_| cause == CooldownCause::UsageLimit);
     let event_match = event.as_ref().map(|refusal| refusal.notice.clone());
     let within = event_match.as_ref().and_then(|matched| matched.within).or(matched.within);
     let model = event_match.and_then(|matched| matched.model).or(matched.model);

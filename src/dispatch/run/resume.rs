@@ -35,7 +35,7 @@ pub(crate) fn last_interruption(events: &[Event]) -> Option<Interruption> {
                 (Some("timeout"), _) => interruption = Some(Interruption::Timeout),
                 (Some(_), _) => interruption = None,
                 (None, reason) if REFUSAL_REASONS.iter().any(|start| reason.starts_with(start)) => {
-                    interruption = Some(Interruption::Limit)
+                    interruption = Some(Interruption::Refused)
                 }
                 (None, DISPATCHER_STOPPED) => interruption = Some(Interruption::Lost),
                 // That claim did not start a run: the state before it remains.
@@ -118,9 +118,9 @@ mod tests {
         for (data, expected) in [
             (r#"{"spent": "timeout", "reason": "x"}"#, Some(Interruption::Timeout)),
             (r#"{"spent": "lost", "reason": "x"}"#, Some(Interruption::Lost)),
-            (limit.as_str(), Some(Interruption::Limit)),
-            (busy_service.as_str(), Some(Interruption::Limit)),
-            (account.as_str(), Some(Interruption::Limit)),
+            (limit.as_str(), Some(Interruption::Refused)),
+            (busy_service.as_str(), Some(Interruption::Refused)),
+            (account.as_str(), Some(Interruption::Refused)),
             (stopped.as_str(), Some(Interruption::Lost)),
             (r#"{"spent": "error", "reason": "boom"}"#, None),
             (busy, None),

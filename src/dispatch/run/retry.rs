@@ -120,7 +120,7 @@ pub(crate) fn retry_delay(attempt: u32, first: Duration, longest: Duration, rand
 
 fn hold_back_delay(cause: CooldownCause, times: u32) -> Duration {
     match cause {
-        CooldownCause::Limit | CooldownCause::Person => AFTER_LIMIT.saturating_mul(times.min(24)),
+        CooldownCause::UsageLimit | CooldownCause::Person => AFTER_LIMIT.saturating_mul(times.min(24)),
         CooldownCause::Overloaded => AFTER_OVERLOAD.saturating_mul(times.min(10)),
         // From the third refusal on, so that another task, if any, makes the next try.
         CooldownCause::Account => AFTER_REFUSAL.saturating_mul(times.saturating_sub(1).min(3)),
@@ -188,7 +188,7 @@ mod tests {
             Route::with_defaults(LaneName::stored("l")),
             Route { max_retries: 1, ..Route::with_defaults(LaneName::stored("l")) },
         );
-        let limit = vendor_refusal(CooldownCause::Limit, FailureClass::UsageLimit);
+        let limit = vendor_refusal(CooldownCause::UsageLimit, FailureClass::UsageLimit);
         let account = vendor_refusal(CooldownCause::Account, FailureClass::Permanent);
         let past = |refusals| PastAttempts { refusals, ..PastAttempts::default() };
         let next = |failure: &RunFailure, refusals, is_to_blame, route| {

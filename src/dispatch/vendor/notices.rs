@@ -19,7 +19,7 @@ pub(super) const NOTICE_KEYS: [&str; 7] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoticeMeaning {
     /// The account has reached a usage limit.
-    Limit,
+    UsageLimit,
     /// The service is overloaded and asks for a short pause.
     Overloaded,
     /// A person must log in, pay or renew a key.
@@ -32,7 +32,7 @@ pub enum NoticeMeaning {
 
 impl NoticeMeaning {
     const ALL: [(Self, &str); 5] = [
-        (Self::Limit, "usage_limit"),
+        (Self::UsageLimit, "usage_limit"),
         (Self::Overloaded, "overloaded"),
         (Self::Account, "account"),
         (Self::Permanent, "permanent"),
@@ -166,9 +166,9 @@ impl Notices {
             .collect();
         matching.sort_by_key(|(phrase, _)| std::cmp::Reverse(phrase.text_length()));
         let meaning = matching.first()?.0.meaning;
-        let mut limits = matching
-            .iter()
-            .filter(|(phrase, _)| phrase.meaning == NoticeMeaning::Limit && meaning == NoticeMeaning::Limit);
+        let mut limits = matching.iter().filter(|(phrase, _)| {
+            phrase.meaning == NoticeMeaning::UsageLimit && meaning == NoticeMeaning::UsageLimit
+        });
         let within = limits.clone().find_map(|(phrase, _)| phrase.within);
         let model = limits.find_map(|(phrase, named)| named.clone().or_else(|| phrase.model.clone()));
         Some(NoticeMatch { meaning, model, within })
@@ -206,8 +206,8 @@ impl Notices {
         let info = events.iter().rev().filter_map(|event| rule.refused_call_in(event)).next()?;
         let member = |key: &Option<String>| json_scalar_text(info.get(key.as_ref()?)?);
         let notice = member(&rule.kind).and_then(|kind| self.find(&kind, NoticeSource::Anyone));
-        let notice = notice.filter(|notice| notice.meaning == NoticeMeaning::Limit);
-        let unknown = NoticeMatch { meaning: NoticeMeaning::Limit, model: None, within: None };
+        let notice = notice.filter(|notice| notice.meaning == NoticeMeaning::UsageLimit);
+        let unknown = NoticeMatch { meaning: NoticeMeaning::UsageLimit, model: None, within: None };
         Some(RefusedCall { notice: notice.unwrap_or(unknown), reset: member(&rule.reset) })
     }
 }
