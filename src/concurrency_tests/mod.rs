@@ -5,7 +5,7 @@
 //! leaves all threads waiting, which shuttle reports as a deadlock. A failed test prints its schedule;
 //! `shuttle::replay` runs that one again.
 
-mod thread_queue;
+mod lock_queue;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};

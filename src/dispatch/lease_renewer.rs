@@ -86,7 +86,7 @@ impl LeaseRenewer {
                 return true;
             }
             // The agent answered the task itself; it may continue until it exits.
-            Ok(ClaimState::Answered) => return false,
+            Ok(ClaimState::Ended) => return false,
             Ok(ClaimState::Cancelled) => StopReason::Cancelled,
             Ok(ClaimState::Lost) => StopReason::LeaseLost,
             Err(error) if error.kind() == ErrorKind::NotFound => StopReason::LeaseLost,

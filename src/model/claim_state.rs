@@ -9,7 +9,7 @@ pub enum ClaimState {
     /// The task is still claimed under this token.
     Held,
     /// The task ended under this token: it was answered, or its attempts were spent.
-    Answered,
+    Ended,
     /// The task was cancelled.
     Cancelled,
     /// The task is claimed under another token, or not claimed at all.
@@ -23,7 +23,7 @@ impl Task {
         match &self.status {
             Status::Failed { class: FailureClass::Cancelled, .. } => ClaimState::Cancelled,
             Status::Claimed(_) if is_ours => ClaimState::Held,
-            Status::Completed { .. } | Status::Failed { .. } if is_ours => ClaimState::Answered,
+            Status::Completed { .. } | Status::Failed { .. } if is_ours => ClaimState::Ended,
             _ => ClaimState::Lost,
         }
     }

@@ -30,7 +30,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use super::atomic;
 use super::dir::{Dir, is_regular};
 use super::layout::LOCK;
-use super::thread_queue::{FileId, Permit, ThreadQueue};
+use super::lock_queue::{FileId, LockQueue, Permit};
 use crate::error::{Error, ErrorKind, Result, printable};
 
 /// The number of time limits to wait for a lock whose holder keeps changing.
@@ -78,7 +78,7 @@ struct HeldLock {
 }
 
 /// The queue of this process's threads in front of every lock.
-static THREADS: ThreadQueue = ThreadQueue::new();
+static THREADS: LockQueue = LockQueue::new();
 
 /// Ends every present and future wait for a lock in this process; a free lock can still be taken. For a process
 /// that is about to end: a thread that waits for a lock has changed nothing yet.

@@ -97,7 +97,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         random: store.random() as u64,
     };
     let report_and_event = match current.claim_state(&claimed.token) {
-        ClaimState::Answered => {
+        ClaimState::Ended => {
             let closing = agents_own_status(context, &current);
             let event = answered_event(&task_id, result, closing);
             Some((answered_by_agent(&input, closing), event))

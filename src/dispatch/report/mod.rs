@@ -113,7 +113,7 @@ impl ReportDelivery {
     /// Returns the result of a report under a claim in this state.
     fn of(claim: ClaimState) -> Self {
         match claim {
-            ClaimState::Answered => Self::Accepted,
+            ClaimState::Ended => Self::Accepted,
             ClaimState::Held | ClaimState::Cancelled | ClaimState::Lost => Self::ClaimOver,
         }
     }

@@ -7,13 +7,13 @@ use shuttle::sync::{Arc, mpsc};
 use shuttle::thread::{self, JoinHandle};
 
 use super::check;
-use queue::{FileId, ThreadQueue};
+use queue::{FileId, LockQueue};
 
 mod sync {
     pub(super) use shuttle::sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic};
 }
 
-#[path = "../store/thread_queue.rs"]
+#[path = "../store/lock_queue.rs"]
 #[expect(clippy::duplicate_mod, reason = "with the locks of shuttle")]
 mod queue;
 
@@ -31,7 +31,7 @@ fn join(threads: Vec<JoinHandle<()>>) {
 #[test]
 fn every_thread_gets_the_permit_and_no_two_have_it_at_once() {
     check(|| {
-        let queue = Arc::new(ThreadQueue::new());
+        let queue = Arc::new(LockQueue::new());
         let inside = Arc::new(AtomicBool::new(false));
         let threads = (0..3).map(|_| {
             let (queue, inside) = (queue.clone(), inside.clone());
@@ -51,7 +51,7 @@ fn every_thread_gets_the_permit_and_no_two_have_it_at_once() {
 #[test]
 fn a_file_that_is_taken_holds_up_no_other() {
     check(|| {
-        let queue = Arc::new(ThreadQueue::new());
+        let queue = Arc::new(LockQueue::new());
         let (done, wait) = mpsc::channel();
         let holder = {
             let queue = queue.clone();
@@ -71,7 +71,7 @@ fn a_file_that_is_taken_holds_up_no_other() {
 #[test]
 fn closing_ends_every_wait_for_a_permit_that_is_never_given_back() {
     check(|| {
-        let queue = Arc::new(ThreadQueue::new());
+        let queue = Arc::new(LockQueue::new());
         let _permit = queue.enter(STORE, later()).unwrap();
         let threads = (0..2).map(|_| {
             let queue = queue.clone();
@@ -87,7 +87,7 @@ fn closing_ends_every_wait_for_a_permit_that_is_never_given_back() {
 #[test]
 fn who_does_not_wait_gets_the_permit_only_when_it_is_free() {
     check(|| {
-        let queue = Arc::new(ThreadQueue::new());
+        let queue = Arc::new(LockQueue::new());
         let (inside, got) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let threads = (0..3).map(|_| {
             let (queue, inside, got) = (queue.clone(), inside.clone(), got.clone());

@@ -15,7 +15,7 @@ pub(super) type FileId = (u64, u64);
 
 /// The files that a thread of this process locks or has locked.
 #[derive(Debug)]
-pub(super) struct ThreadQueue {
+pub(super) struct LockQueue {
     taken: Mutex<BTreeSet<FileId>>,
     /// Signalled when a permit ends, and when waiting does.
     changed: Condvar,
@@ -25,11 +25,11 @@ pub(super) struct ThreadQueue {
 /// The right of one thread to lock a file; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Permit<'a> {
-    queue: &'a ThreadQueue,
+    queue: &'a LockQueue,
     file: FileId,
 }
 
-impl ThreadQueue {
+impl LockQueue {
     pub(super) const fn new() -> Self {
         Self {
             taken: Mutex::new(BTreeSet::new()),
@@ -62,7 +62,7 @@ impl ThreadQueue {
         self.changed.notify_all();
     }
 
-    /// Returns whether [`ThreadQueue::close`] was called.
+    /// Returns whether [`LockQueue::close`] was called.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::SeqCst)
     }
