@@ -24,7 +24,7 @@ pub enum ErrorKind {
     Refused,
     /// Another process holds a lock and did not release it in time.
     Locked,
-    /// The state directory contains something that cannot be read as what it should be.
+    /// The state directory contains a file that is not valid.
     Corrupt,
     /// A file operation failed in the operating system.
     Io,
@@ -92,7 +92,7 @@ impl Error {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// Makes an error about a file of the state directory that is not what it should be.
+    /// Makes an error about a file of the state directory that is not valid.
     pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }
@@ -192,7 +192,7 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
-/// Shortens and escapes a text of foreign origin for a message.
+/// Shortens and escapes a text from outside for a message.
 pub(crate) fn brief(text: &str) -> String {
     const MAX_CHARS: usize = 60;
     let mut shown = printable(&text.chars().take(MAX_CHARS).collect::<String>());
@@ -202,7 +202,7 @@ pub(crate) fn brief(text: &str) -> String {
     shown
 }
 
-/// Shortens a list of names of foreign origin for a message: at most ten, each shortened.
+/// Shortens a list of names from outside for a message: at most ten, each shortened.
 pub(crate) fn brief_list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     const MAX_NAMES: usize = 10;
     let mut names = names.into_iter();

@@ -18,7 +18,7 @@ use crate::model::{Command, Effect};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes cancel d64cf2 --reason 'no longer needed'")]
 pub(super) struct CancelCommand {
-    /// The tasks
+    /// Ids of the tasks; their beginnings or ends suffice if unique
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
     /// Reason, recorded in the task's history

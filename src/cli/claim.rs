@@ -27,7 +27,7 @@ use crate::store::{Store, WorkerInfo};
 #[command(after_help = "Examples:\n  lanes claim --lane review --wait --owner ada\n  lanes claim d64cf2")]
 #[command(group(ArgGroup::new("what").args(["id", "lane"]).required(true)))]
 pub(super) struct ClaimCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID", conflicts_with_all = ["filter", "wait"])]
     id: Option<String>,
     #[command(flatten)]

@@ -25,7 +25,7 @@ const MAX_CANDIDATES: usize = 200;
 pub(super) fn script(shell: &str) -> Result<Vec<u8>> {
     let mut script = Vec::new();
     let shells = Shells::builtins();
-    let shell = shells.completer(shell).ok_or_else(|| Error::invalid("there is no such shell"))?;
+    let shell = shells.completer(shell).ok_or_else(|| Error::invalid("unknown shell"))?;
     shell
         .write_registration(env::COMPLETE_VARIABLE, "lanes", "lanes", "lanes", &mut script)
         .map_err(|error| Error::io("write", "the completion script", error))?;

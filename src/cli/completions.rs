@@ -16,7 +16,7 @@ use crate::error::Result;
     after_help = "Examples:\n  source <(lanes completions bash)\n  source <(lanes completions zsh)\n  lanes completions fish | source"
 )]
 pub(super) struct CompletionsCommand {
-    /// The shell
+    /// Shell to complete in
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -15,10 +15,10 @@ use crate::workspace::parse_pairs;
     after_help = "Examples:\n  lanes event d64cf2 --type progress --message 'half way' --data percent=50"
 )]
 pub(super) struct EventCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
-    /// One word, not one of the queue's own event types
+    /// Event type: one word that the queue does not reserve
     #[arg(long = "type", value_name = "WORD", default_value = "note")]
     kind: String,
     /// What happened

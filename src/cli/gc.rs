@@ -18,7 +18,7 @@ use crate::store::GcPlan;
 /// Delete old finished tasks.
 ///
 /// Only completed and failed tasks are deleted, by the time they ended. A task is kept while an open one
-/// retries it or continues its conversation. Idempotency keys are deleted with their tasks, and the queue's
+/// retries it or continues it (`parent_task_id`). Idempotency keys are deleted with their tasks, and the queue's
 /// feed drops changes of that age.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("which").args(["older_than", "all_ended"]).required(true))]
@@ -100,6 +100,6 @@ fn age(seconds: f64) -> Result<Duration> {
     if seconds.is_finite() && seconds >= 0.0 {
         Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     } else {
-        Err(Error::invalid(format!("an age of {seconds} seconds makes no sense")))
+        Err(Error::invalid(format!("{seconds} seconds is not a valid age")))
     }
 }

@@ -16,16 +16,16 @@ use crate::workspace::{InitOptions, init};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes init\n  lanes init ~/src/project --workspace-id project")]
 pub(super) struct InitCommand {
-    /// The project
+    /// Directory of the project
     #[arg(value_name = "PATH", default_value = ".")]
     path: PathBuf,
     /// Name of the workspace [default: the name of the directory]
     #[arg(long, value_name = "NAME")]
     workspace_id: Option<String>,
-    /// The workspace, relative to handoff/
+    /// Directory of the workspace, relative to handoff/
     #[arg(long, value_name = "PATH", default_value = "..")]
     workspace_root: String,
-    /// The state directory, relative to handoff/
+    /// State directory, relative to handoff/
     #[arg(long, value_name = "PATH", default_value = "state")]
     queue_root: String,
 }

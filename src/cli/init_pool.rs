@@ -17,7 +17,7 @@ use crate::workspace::init_pool;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes init-pool ~/src")]
 pub(super) struct InitPoolCommand {
-    /// The directory that holds the projects
+    /// Directory that holds the projects
     #[arg(value_name = "PATH")]
     path: PathBuf,
     /// Name of the workspace [default: the name of the directory]

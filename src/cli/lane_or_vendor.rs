@@ -27,7 +27,7 @@ impl VendorArgs {
     /// `Invalid` for a model without a vendor, or a malformed lane name.
     pub(super) fn lane(&self, lane: Option<&str>) -> Result<LaneName> {
         if self.model.is_some() {
-            return Err(Error::invalid("--model goes with --vendor"));
+            return Err(Error::invalid("--model needs --vendor"));
         }
         LaneName::new(lane.unwrap_or_default())
     }

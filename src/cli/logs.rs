@@ -23,7 +23,7 @@ const OUTPUT_POLL_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes logs -f d64cf2")]
 pub(super) struct LogsCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
     /// Number of the run [default: the last]

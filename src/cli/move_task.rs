@@ -13,7 +13,7 @@ use crate::model::{Command, Effect, LaneName};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes move d64cf2 --to review")]
 pub(super) struct MoveCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
     /// The new lane

@@ -40,7 +40,7 @@ impl Output {
         self.check(written)
     }
 
-    /// Prints text of foreign origin. A file or a pipe gets it unchanged; on a terminal, control characters except
+    /// Prints text from outside. A file or a pipe gets it unchanged; on a terminal, control characters except
     /// line ends and tabs are escaped.
     pub(super) fn foreign(&mut self, bytes: &[u8]) -> Result<()> {
         if !self.terminal {

@@ -25,7 +25,7 @@ const COMMAND_PREFIX: &str = "command:";
     after_help = "Examples:\n  lanes pause deploy --reason 'code freeze'\n  lanes pause --vendor claude --model opus --for 2h"
 )]
 pub(super) struct PauseCommand {
-    /// The lane
+    /// Lane to pause
     #[arg(value_name = "LANE", required_unless_present = "vendor")]
     lane: Option<String>,
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(super) struct PauseCommand {
     /// End of a vendor's pause, as an RFC 3339 time
     #[arg(long, value_name = "TIME", requires = "vendor")]
     until: Option<String>,
-    /// Reason, shown where the pause is
+    /// Reason, shown with the pause
     #[arg(long)]
     reason: Option<String>,
 }
@@ -48,7 +48,7 @@ impl PauseCommand {
         }
         if self.length.is_some() || self.until.is_some() {
             return Err(Error::invalid(
-                "--for and --until go with --vendor; a lane is paused until it is resumed",
+                "--for and --until need --vendor; a lane is paused until it is resumed",
             ));
         }
         let lane = self.vendor.lane(self.lane.as_deref())?;

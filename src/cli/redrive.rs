@@ -9,13 +9,13 @@ use super::retry::retry;
 use crate::error::Result;
 use crate::model::transition::check_redrive;
 
-/// Submit dead tasks again: those named, or all of a lane.
+/// Submit dead tasks again: the named ones, or all in a lane.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes redrive [OPTIONS] <ID>...\n       lanes redrive [OPTIONS] --lane <LANE>")]
 #[command(after_help = "Examples:\n  lanes redrive --lane review")]
 #[command(group(ArgGroup::new("what").args(["ids", "lane"]).required(true)))]
 pub(super) struct RedriveCommand {
-    /// The tasks
+    /// Ids of the tasks; their beginnings or ends suffice if unique
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All dead tasks of this lane that have not been retried

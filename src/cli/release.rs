@@ -16,7 +16,7 @@ use crate::model::{ClaimToken, Command, FailureClass, limits};
     after_help = "Examples:\n  lanes release d64cf2 --claim-token $token --reason 'no network' --delay 10m"
 )]
 pub(super) struct ReleaseCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
     /// Token printed by `claim`

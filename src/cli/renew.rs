@@ -17,7 +17,7 @@ use crate::model::{ClaimToken, Command, limits};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes renew d64cf2 --claim-token $token")]
 pub(super) struct RenewCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
     /// Token printed by `claim`

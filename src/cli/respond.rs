@@ -36,7 +36,7 @@ enum VerdictArg {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes respond d64cf2 --claim-token $token --file answer.md")]
 pub(super) struct RespondCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
     /// Read the answer from this file; `-` is standard input

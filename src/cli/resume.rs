@@ -13,7 +13,7 @@ use crate::error::{Result, printable};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes resume deploy\n  lanes resume --vendor claude")]
 pub(super) struct ResumeCommand {
-    /// The lane
+    /// Lane to resume
     #[arg(value_name = "LANE", required_unless_present = "vendor")]
     lane: Option<String>,
     #[command(flatten)]

@@ -19,7 +19,7 @@ use crate::store::Store;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes retry d64cf2")]
 pub(super) struct RetryCommand {
-    /// The tasks
+    /// Ids of the tasks; their beginnings or ends suffice if unique
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 }

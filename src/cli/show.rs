@@ -18,7 +18,7 @@ use crate::store::Store;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes show d64cf2")]
 pub(super) struct ShowCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
 }
@@ -140,7 +140,7 @@ fn print_history(context: &mut CommandContext, store: &Store, events: &[Event]) 
     Ok(())
 }
 
-/// Prints text of foreign origin, indented and with control characters escaped.
+/// Prints text from outside, indented and with control characters escaped.
 fn print_block(context: &mut CommandContext, text: &str) -> Result<()> {
     for line in text.lines() {
         context.out.line(&format!("  {}", printable(&line.replace('\t', "    "))))?;

@@ -25,7 +25,7 @@ use crate::store::Store;
     after_help = "Examples:\n  lanes status\n  lanes status d64cf2\n  lanes status --all --state queued,claimed"
 )]
 pub(super) struct StatusCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID", conflicts_with_all = ["all", "rack"])]
     id: Option<String>,
     /// Every task, with a summary

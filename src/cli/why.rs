@@ -12,7 +12,7 @@ use crate::workspace::why;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes why d64cf2")]
 pub(super) struct WhyCommand {
-    /// The task
+    /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
 }

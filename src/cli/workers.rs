@@ -128,7 +128,7 @@ pub(super) fn print_cooldowns(context: &mut CommandContext, cooldowns: &Cooldown
             CooldownCause::Person if cooldown.until == indefinite_end() => {
                 format!("{name} is not used until it is resumed")
             }
-            _ => format!("{name} is not used, continues {until}"),
+            _ => format!("{name} is not used; used again {until}"),
         };
         let reason = short(&cooldown.reason, 200);
         let line = if reason.is_empty() { what } else { format!("{what}: {reason}") };

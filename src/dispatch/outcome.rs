@@ -163,8 +163,8 @@ impl Interruption {
     /// Describes the interruption to the agent.
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::Refused => "the service let you go no further, as at a usage limit",
-            Self::Timeout => "its time was up",
+            Self::Refused => "the vendor's service refused further requests, as at a usage limit",
+            Self::Timeout => "the run reached its time limit",
             Self::Lost => "the process that ran you ended",
         }
     }

@@ -17,7 +17,7 @@ pub(super) struct StoreChanges {
     pub lanes: HashMap<LaneName, usize>,
     /// The numbers of requests that have just begun to wait.
     pub added: BTreeSet<u64>,
-    /// The groups of requests of which the next one is to be tried, because the one that was woken has gone.
+    /// The groups whose next request is to be tried, because the client of the one that was woken has disconnected.
     pub passed_on: BTreeSet<String>,
     /// Whether it is time for the slow check, which also checks requests that no change concerns.
     pub is_slow_check: bool,

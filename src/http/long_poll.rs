@@ -20,7 +20,7 @@ pub(crate) enum WatcherSignal {
     StoreChanged,
     /// A request has begun to wait, under this number.
     Added(u64),
-    /// A request of this group was woken, and its client has gone: the next of the group is to be tried.
+    /// A request of this group was woken, and its client has disconnected: the next of the group is to be tried.
     PassedOn(String),
     /// The server ends.
     Stop,
@@ -97,7 +97,7 @@ impl LongPolls {
         table.signals = None;
     }
 
-    /// Removes a request whose client has gone. If it was woken for a task, the next request of its group is
+    /// Removes a request whose client has disconnected. If it was woken for a task, the next request of its group is
     /// tried.
     pub(crate) fn forget(&self, ticket: Ticket) {
         let mut table = self.table();
@@ -218,7 +218,7 @@ impl LongPolls {
                 return Some((request, response));
             }
             if !responder.is_connected(ticket) {
-                // Its client has gone, so the next request of the group is tried.
+                // Its client has disconnected, so the next request of the group is tried.
                 let request = self.table().remove(number)?;
                 self.wake_claims(&request.wait.query().map(group).unwrap_or_default(), 1, responder);
                 return None;

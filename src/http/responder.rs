@@ -14,7 +14,7 @@ use super::transport::service::{SendResult, Ticket};
 /// Delivers responses to requests that were deferred, and pieces of streams.
 pub(crate) trait Responder: Sync {
     /// Sends the response to a deferred request, and records it in the metrics and the access log. Does nothing
-    /// when the client has gone.
+    /// when the client has disconnected.
     fn respond(&self, ticket: Ticket, trace: &RequestTrace, response: HttpResponse);
     /// Returns whether the client of a request is still connected.
     fn is_connected(&self, ticket: Ticket) -> bool;

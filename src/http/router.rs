@@ -116,7 +116,7 @@ fn method_not_allowed(allow: String) -> HttpResponse {
 }
 
 fn unknown_route() -> HttpResponse {
-    HttpResponse::error(404, "unknown_route", "no such route")
+    HttpResponse::error(404, "unknown_route", "unknown route")
 }
 
 /// The result of looking up a method and a path.

@@ -51,9 +51,9 @@ pub(crate) struct ServeOptions {
     pub token: TokenRule,
     /// Whether a browser is offered a session.
     pub opens: bool,
-    /// Directories, besides the workspace's own root, in which tasks may have their workspace or worktree.
+    /// Directories, in addition to the workspace's own root, in which tasks may have their workspace or worktree.
     pub allow_roots: Vec<PathBuf>,
-    /// Names, besides those of the loopback, under which clients may address the server.
+    /// Names, in addition to those of the loopback, under which clients may address the server.
     pub allow_hosts: Vec<String>,
     /// Whether lanes and dispatch routes may be changed.
     pub manage_queues: bool,

@@ -41,7 +41,7 @@ enum StreamStep {
     Behind(WaitFor),
     /// Everything was sent, and nothing can follow.
     Finished,
-    /// The client has gone.
+    /// The client has disconnected.
     Gone,
 }
 

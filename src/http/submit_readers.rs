@@ -85,7 +85,7 @@ impl SubmitReaders {
     ) {
         let next = || inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         while let Ok(QueuedFiles { submit, files, request }) = next() {
-            // Files of a client that has gone are not read.
+            // Files of a client that has disconnected are not read.
             if !request.is_wanted(responder) {
                 continue;
             }

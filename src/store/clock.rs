@@ -27,7 +27,7 @@ impl Clock {
         Self(ClockSource::System)
     }
 
-    /// Returns a clock that stands still at `time`.
+    /// Returns a clock that always shows `time`.
     pub fn fixed(time: Time) -> Self {
         Self::settable(Arc::new(AtomicI64::new(time.micros())))
     }

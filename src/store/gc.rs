@@ -1,7 +1,7 @@
 //! Removes tasks that ended long ago.
 //!
-//! Only ended tasks are removed, by the time they ended. A task stays while an open task repeats it or continues
-//! its conversation, and while the task that it repeats stays, so that no reference dangles. The idempotency key
+//! Only ended tasks are removed, by the time they ended. A task stays while an open task retries it or continues
+//! it (`parent_task_id`), and while the task that it retries stays, so that no reference dangles. The idempotency key
 //! of a task is removed with it; its correlation then leads to the newest task that stays.
 //!
 //! The archive is written first, and only archived tasks are removed. It gets its name when all of it is on the

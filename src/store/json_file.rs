@@ -20,7 +20,7 @@ pub(super) struct JsonFile<T> {
     pub(super) name: &'static str,
     /// The largest file that is read, in bytes.
     pub(super) max_bytes: u64,
-    /// Refuses a file that must not be used, whatever is in it.
+    /// Refuses a file that must not be used, regardless of its content.
     pub(super) admit: fn(&Store, &FileContent) -> Result<()>,
     /// Maps the object in the file to the content.
     pub(super) decode: fn(Object) -> DecodeResult<T>,
@@ -30,7 +30,7 @@ pub(super) struct JsonFile<T> {
     pub(super) unreadable: fn(&str, &str) -> Error,
 }
 
-/// What becomes of a document that was changed in memory, and the result of the change.
+/// Whether a document that was changed in memory is written, with the result of the change.
 pub(super) enum Edit<R> {
     /// It is written.
     Write(R),

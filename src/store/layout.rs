@@ -51,7 +51,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Opens the store at `path` and makes what is missing of it.
+    /// Opens the store at `path` and creates its missing parts.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let root = match Dir::open_root(path) {
             Ok(root) => root,

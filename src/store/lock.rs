@@ -102,7 +102,7 @@ impl StoreLock {
     }
 }
 
-/// A lock outside that order, for work that one process at a time may do for as long as it likes. Its file is
+/// A lock outside that order, for work that one process at a time may do for an unlimited time. Its file is
 /// created with it and removed with it.
 #[derive(Debug)]
 pub(crate) struct FileLock {

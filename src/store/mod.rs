@@ -167,7 +167,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store at `root` and makes what is missing of it.
+    /// Opens the store at `root` and creates its missing parts.
     ///
     /// # Errors
     /// `Config` when `root` is not a directory or is on a network file system; `Io` when it cannot be opened

@@ -54,7 +54,7 @@ impl Store {
         let real = parent.canonicalize().map_err(|error| Error::io("open", parent, error))?;
         if real != parent {
             let shown = printable(&target.to_string_lossy());
-            return Err(Error::refused(format!("response_path has come to lead elsewhere: {shown}")));
+            return Err(Error::refused(format!("response_path now leads to a different place: {shown}")));
         }
         atomic::replace_user_file(target, body(response))
     }

@@ -229,7 +229,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             "NAME",
             Text(MAX_SHORT_TEXT, |task| &mut task.source_agent),
             Absent,
-            "Who submits",
+            "Name of the submitter",
         )
         .flag("source-agent")
         .flag_help(" [default: orchestrator]")
@@ -239,7 +239,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             "NAME",
             Text(MAX_SHORT_TEXT, |task| &mut task.correlation_id),
             Given,
-            "The submitter's own name for the work, part of the id",
+            "Submitter's own name for the work, part of the id",
         )
         .flag("task-id")
         .body(Some("correlation_id"))
@@ -250,7 +250,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             "KEY",
             Text(MAX_KEY, |task| &mut task.key),
             Kept,
-            "Idempotency key: the same key and content submit once, however often this is called",
+            "Idempotency key: repeating the same key and content returns the first task",
         ),
         field(
             "priority",
@@ -264,7 +264,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             "SPAN",
             Seconds(MAX_DELAY, |task| &mut task.delay_seconds),
             Absent,
-            "Not to be claimed for this long",
+            "Delay before the task can be claimed",
         )
         .body(Some("delay_seconds"))
         .flag_help(": seconds, or 15m, 2h, 1d"),
@@ -273,7 +273,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             "TIME",
             Time(|task| &mut task.not_before),
             Absent,
-            "Not to be claimed before this time, such as 2026-12-24T18:00:00Z",
+            "Earliest time at which the task can be claimed, such as 2026-12-24T18:00:00Z",
         )
         .flag("not-before"),
         field(

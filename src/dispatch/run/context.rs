@@ -113,7 +113,7 @@ pub(crate) struct FinishedRun {
     pub is_started: bool,
     /// What became of the earlier attempts.
     pub past: PastAttempts,
-    /// Version of the vendor's program, if it was asked for it.
+    /// Version of the vendor's program, if it was queried.
     pub version: Option<String>,
 }
 

@@ -216,7 +216,7 @@ impl RunContext<'_> {
         }
         (past.interruptions > MAX_INTERRUPTIONS).then(|| {
             RunFailure::permanent(format!(
-                "its worker vanished {} times without an answer; something about this task ends its workers",
+                "its worker disappeared {} times without an answer; something about this task ends its workers",
                 past.interruptions
             ))
         })

@@ -39,7 +39,7 @@ pub(crate) fn effort(task: &Task, route: &Route) -> (Option<String>, Option<Stri
     (Some("medium".to_string()), Some(warning))
 }
 
-/// Describes what came of the earlier attempts, one line each, for the agent of the next one.
+/// Describes the results of the earlier attempts, one line each, for the agent of the next one.
 pub(crate) fn earlier_attempts(events: &[Event]) -> Vec<String> {
     let mut lines = Vec::new();
     for event in events {
@@ -49,7 +49,7 @@ pub(crate) fn earlier_attempts(events: &[Event]) -> Vec<String> {
                 format!("{}: {class}: {}", event.created_at, has("reason").unwrap_or("no reason given"))
             }
             ("claimed", _) if has("previous_owner").is_some() => {
-                format!("{}: lost: its worker vanished", event.created_at)
+                format!("{}: lost: its worker disappeared", event.created_at)
             }
             _ => continue,
         };
@@ -141,7 +141,7 @@ fn artifact(path: &Path, sha256: &Sha256) -> Result<Artifact> {
     Ok(Artifact { path: path.to_string_lossy().into_owned(), content })
 }
 
-/// Returns a task of the conversation; `None` if it is unknown or unreadable.
+/// Returns a task of the thread; `None` if it is unknown or unreadable.
 fn link(store: &Store, id: &str) -> Option<ThreadLink> {
     let task = store.task(&TaskId::parse(id).ok()?).ok()?;
     let answer = store.response(&task).ok().flatten().map(|response| ThreadAnswer {

@@ -86,8 +86,7 @@ pub(crate) fn open(call: &Call<'_>) -> HandlerResult {
         let text = "this code is wrong, used or too old; start `lanes serve --open` again for another one";
         return Err(HttpResponse::error(403, "code_refused", text));
     };
-    let mut response =
-        HttpResponse::text("text/plain; charset=utf-8", "this browser may look at the queue now\n");
+    let mut response = HttpResponse::text("text/plain; charset=utf-8", "this browser is now logged in\n");
     response.status = 303;
     Ok(response
         .with_header("Location", FIRST_PAGE)

@@ -130,7 +130,8 @@ impl Connection {
         poll(&mut ends, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
 
-    /// Discards what arrives after the last response. Returns `false` when the client has gone, or sends too much.
+    /// Discards what arrives after the last response. Returns `false` when the client has disconnected, or sends
+    /// too much.
     pub(crate) fn drain(&self, state: &mut ConnectionState) -> bool {
         let mut buffer = [0; 16 * 1024];
         while state.drained < MAX_DRAINED {
@@ -145,7 +146,7 @@ impl Connection {
         false
     }
 
-    /// Sends as many bytes as the socket takes. Returns `false` when the client has gone.
+    /// Sends as many bytes as the socket takes. Returns `false` when the client has disconnected.
     pub(crate) fn flush(&self, state: &mut ConnectionState) -> bool {
         if state.out.is_empty() {
             return true;
@@ -173,7 +174,7 @@ impl Connection {
     }
 
     /// Sends as many bytes as the socket takes, and closes the sending side after the last response. Returns
-    /// `false` when the client has gone.
+    /// `false` when the client has disconnected.
     pub(crate) fn flush_and_close(&self, state: &mut ConnectionState) -> bool {
         if !self.flush(state) {
             return false;

@@ -226,7 +226,7 @@ impl Reactor {
         .unwrap_or(false)
     }
 
-    /// Sends the response to a deferred request. Does nothing when its client has gone.
+    /// Sends the response to a deferred request. Does nothing when its client has disconnected.
     pub(crate) fn answer(&self, ticket: Ticket, response: HttpResponse) {
         self.with_connection(ticket, |connection, state| match state.phase {
             ConnectionPhase::Busy => state.early_response = Some(response),
@@ -404,7 +404,7 @@ impl Reactor {
     }
 
     /// Sends what the socket takes, from a thread that does not have the connection. Returns `false` when the
-    /// client has gone.
+    /// client has disconnected.
     fn flush_and_arm(&self, connection: &Connection, state: &mut ConnectionState) -> bool {
         let is_here = connection.flush_and_close(state);
         if is_here {
@@ -422,7 +422,7 @@ impl Reactor {
         }
     }
 
-    /// Ends a connection whose client has gone, and notifies the service.
+    /// Ends a connection whose client has disconnected, and notifies the service.
     fn drop_connection(
         &self,
         connection: &Connection,

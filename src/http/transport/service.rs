@@ -32,7 +32,7 @@ pub(crate) enum SendResult {
     Sent,
     /// The client is behind, and nothing was accepted.
     Behind,
-    /// The client has gone.
+    /// The client has disconnected.
     Gone,
 }
 

@@ -11,7 +11,7 @@ use rustix::net::sockopt;
 use crate::error::{Error, Result};
 
 /// TCP keep-alive: a silent client is probed after the first duration and then at intervals of the second; one that
-/// answers none of this many probes has gone.
+/// answers none of this many probes has disconnected.
 const KEEP_ALIVE_PROBES: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 /// The size of the kernel's send buffer, in bytes. The kernel reports progress when a third of it is free; with the
 /// default size a slow client would look like one that has stopped.
@@ -128,7 +128,7 @@ impl ClientStream {
     }
 }
 
-/// Lets the kernel end the connection of a client that has gone.
+/// Lets the kernel end the connection of a client that has disconnected.
 fn set_keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
     let (idle, interval, count) = KEEP_ALIVE_PROBES;
     sockopt::set_tcp_keepidle(stream, idle)?;

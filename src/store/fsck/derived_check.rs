@@ -129,7 +129,7 @@ impl Checker<'_> {
                     None => Ok(()),
                 }
             })?;
-            let message = "something else is where the index keeps a file";
+            let message = "expected a file of the index here";
             let (path, remedy) = (dir.path().join(&name), "repair moves it to the quarantine");
             self.found("not-a-file", Severity::Damage, path, message, remedy, repaired);
         }
@@ -269,11 +269,12 @@ impl Checker<'_> {
                 TaskId::parse(id).map_or(Ok(()), |id| keys.set(name, &id))?;
                 seal(keys.dir())
             })?;
-            let message = format!("the idempotency key of {id} is not noted: it could be submitted twice");
+            let message =
+                format!("the idempotency key of {id} is missing from the index: it could be submitted twice");
             let path = keys.dir().path().join(name);
             // A submit brings an outdated index up to date first.
             let severity = if is_current { Severity::Damage } else { Severity::Leftover };
-            self.found("key-missing", severity, path, message, "repair notes it", repaired);
+            self.found("key-missing", severity, path, message, "repair adds it", repaired);
         }
         for (older, newer) in
             expected.sharing.iter().map(|(older, newer)| (expected.id(*older), expected.id(*newer)))

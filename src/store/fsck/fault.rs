@@ -35,7 +35,7 @@ impl Repair {
         match self {
             Self::Nothing => "nothing can be done about it",
             Self::Collect => "`lanes gc` without --archive removes the task when its time has come",
-            Self::Close => "chmod 700 closes it",
+            Self::Close => "run `chmod 700` on it",
             Self::Refuse => "no command uses that path; an answer is printed and stays in the store",
             Self::SetTaskAside => "repair moves the task's directory to the quarantine",
             Self::SetAside => "repair moves it to the quarantine",

@@ -71,10 +71,8 @@ pub(crate) fn misplaced(
     match FileType::from_raw_mode(stat.st_mode) {
         kind if kind == expected => None,
         FileType::Symlink => Some(("link", "a symbolic link is where the store keeps its own files")),
-        _ if expected == FileType::Directory => {
-            Some(("not-a-directory", "something else is where the store keeps a directory"))
-        }
-        _ => Some(("not-a-file", "something else is where the store keeps a file")),
+        _ if expected == FileType::Directory => Some(("not-a-directory", "expected a directory here")),
+        _ => Some(("not-a-file", "expected a file here")),
     }
 }
 
@@ -86,7 +84,7 @@ impl Checker<'_> {
         if root.is_open_to_others()? {
             let path = root.path().to_path_buf();
             let message = "other users can read the store";
-            self.found("mode", Severity::Leftover, path, message, "chmod 700 closes it", false);
+            self.found("mode", Severity::Leftover, path, message, "run `chmod 700` on it", false);
         }
         self.check_token()?;
         self.check_staging()?;

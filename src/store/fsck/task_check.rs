@@ -272,7 +272,7 @@ fn check_response(
     }
     if !task.status.is_terminal() {
         if has_file {
-            let message = "an answer that never counted: the task is still open";
+            let message = "an answer to a task that is still open";
             check.fault("response-early", Severity::Leftover, RESPONSE_FILE, message, Repair::SetAside);
         }
     } else if let Some(expected) = &task.bookkeeping.response {

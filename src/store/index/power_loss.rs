@@ -67,7 +67,8 @@ impl Index<'_> {
                 tasks.insert(entry.task_id.clone(), self.load(entry.task_id.as_str())?);
             }
             Ok(match tasks.get(&entry.task_id).and_then(Option::as_ref) {
-                // Its submit did not happen. A task that was removed has more entries than its first.
+                // The task is missing, so its submit did not take effect. A task that was removed has more entries
+                // than its first.
                 None if self.is_gone(&entry.task_id) => {
                     n > 1 || all.iter().filter(|other| other.task_id == entry.task_id).count() > 1
                 }

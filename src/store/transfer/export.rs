@@ -85,7 +85,7 @@ pub(in crate::store) struct ExportLine {
 /// Makes the export line of one task.
 ///
 /// # Errors
-/// `Corrupt` when a file cannot be read as what it should be; `Io`.
+/// `Corrupt` when a file is not valid; `Io`.
 pub(in crate::store) fn export_line(dir: &Dir, loaded: &LoadedTask) -> Result<ExportLine> {
     let task = &loaded.task;
     let response = task_files::response(dir, task)?.map(|response| Value::Object(response.to_object()));

@@ -206,7 +206,7 @@ fn a_task_that_kills_its_workers_comes_to_an_end() {
         dispatcher.wait();
     }
     let task = pool.task(&id);
-    assert!(task["failure_reason"].as_str().unwrap().contains("vanished 6 times"), "{task}");
+    assert!(task["failure_reason"].as_str().unwrap().contains("disappeared 6 times"), "{task}");
 }
 
 #[test]
