@@ -10,7 +10,7 @@ use std::process::{Command as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lanes::{Answer, Command, LaneName, LaneQuery, ResponseStatus, Store, StoreOptions, Task};
+use lanes::{Answer, Command, LaneName, LaneQuery, Owner, ResponseStatus, Store, StoreOptions, Task};
 
 /// How long a claim holds unless it is renewed.
 const LEASE: Duration = Duration::from_secs(60);
@@ -22,14 +22,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let store = Store::open_existing(root.as_ref(), StoreOptions::default())?;
     let query = LaneQuery::lane(LaneName::new(lane)?);
-    while let Some(task) = store.claim_next(&query, "worker", LEASE)? {
-        let answer = work(&store, &task, command)?;
+    let me = Owner::new("worker")?;
+    while let Some(task) = store.claim_next(&query, &me, LEASE)? {
+        let answer = work(&store, &me, &task, command)?;
         store.apply(&task.id, &Command::Respond(answer))?;
     }
     Ok(())
 }
 
-fn work(store: &Store, task: &Task, command: &str) -> Result<Answer, Box<dyn Error>> {
+fn work(store: &Store, me: &Owner, task: &Task, command: &str) -> Result<Answer, Box<dyn Error>> {
     let token = task.status.claim().map(|claim| claim.token.clone()).ok_or("the task is not claimed")?;
     let mut shell = Process::new("sh");
     shell.args(["-c", command]).stdin(File::open(&task.request_path)?).stdout(Stdio::piped());
@@ -58,5 +59,5 @@ fn work(store: &Store, task: &Task, command: &str) -> Result<Answer, Box<dyn Err
     let output = reader.join().map_err(|_| "the thread that read the output panicked")??;
     let status = if status.success() { ResponseStatus::Completed } else { ResponseStatus::Failed };
     let body = String::from_utf8_lossy(&output).into_owned();
-    Ok(Answer { token: Some(token), status, ..Answer::completed("worker", body) })
+    Ok(Answer { token: Some(token), status, ..Answer::completed(me, body) })
 }

@@ -62,8 +62,8 @@ pub mod http {
 pub mod model {
     pub use crate::model::{
         Answer, Claim, ClaimToken, Command, Effect, Event, FailureClass, Filter, IdempotencyKey, LaneName,
-        NewRequest, NewTask, Now, RequestCheck, Response, ResponseStatus, Status, Task, TaskId, TaskSpec,
-        TaskText, Time, Verdict,
+        NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus, Status, Task, TaskId,
+        TaskSpec, TaskText, Time, Verdict,
     };
     pub mod event {
         pub use crate::model::event::ENGINE_KINDS;

@@ -7,7 +7,7 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use lanes::{Answer, Command, LaneName, LaneQuery, NewTask, Store, StoreOptions};
+//! use lanes::{Answer, Command, LaneName, LaneQuery, NewTask, Owner, Store, StoreOptions};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let root = dir.path().join("state");
@@ -16,9 +16,10 @@
 //! let id = store.submit(NewTask::prompt(&review, "Is this right?"))?.task.id;
 //!
 //! // A worker, usually in another process. The lease holds for 60 seconds unless it is renewed.
-//! let task = store.claim_next(&LaneQuery::lane(&review), "worker-1", Duration::from_secs(60))?.expect("a task is waiting");
+//! let me = Owner::new("worker-1")?;
+//! let task = store.claim_next(&LaneQuery::lane(&review), &me, Duration::from_secs(60))?.expect("a task is waiting");
 //! let token = task.status.claim().map(|claim| claim.token.clone());
-//! let answer = Answer { token, ..Answer::completed("worker-1", "Yes.") };
+//! let answer = Answer { token, ..Answer::completed(&me, "Yes.") };
 //! store.apply(&task.id, &Command::Respond(answer))?;
 //!
 //! let response = store.response(&store.task(&id)?)?.expect("it was answered");
@@ -88,7 +89,7 @@ pub use model::json::Object;
 pub use model::task::Availability;
 pub use model::{
     Answer, Claim, ClaimState, ClaimToken, Command, Effect, Event, FailureClass, Filter, IdempotencyKey,
-    LaneName, NewRequest, NewTask, Now, Refusal, RequestCheck, RequestFault, Response, ResponseStatus,
+    LaneName, NewRequest, NewTask, Now, Owner, Refusal, RequestCheck, RequestFault, Response, ResponseStatus,
     Sha256, Status, StoredDuration, SupportingPath, Task, TaskEnd, TaskId, TaskSpec, Time, Verdict,
 };
 pub use store::{

@@ -7,7 +7,7 @@ use lanes::internals::store::{Store, last_lock_hold};
 
 use crate::measure::quantile;
 use crate::scene::{Scene, answer, wish};
-use crate::support::Plan;
+use crate::support::{Plan, owner};
 
 const TIMES: usize = 500;
 
@@ -31,8 +31,9 @@ fn measure(scene: &Scene) -> Vec<(&'static str, Vec<Duration>)> {
     let mut ids: Vec<TaskId> = Vec::new();
     let submit =
         each(|_| ids.push(store.submit(wish(store.root())).expect("a task can be submitted").task.id));
-    let claim =
-        each(|n| drop(store.claim(&ids[n], "bench", Duration::from_secs(3600)).expect("it can be claimed")));
+    let claim = each(|n| {
+        drop(store.claim(&ids[n], &owner("bench"), Duration::from_secs(3600)).expect("it can be claimed"))
+    });
     let renew = each(|n| {
         let token = token(&store, &ids[n]);
         store.apply(&ids[n], &Command::Renew { token, lease: None }).expect("it can be renewed");
@@ -42,8 +43,9 @@ fn measure(scene: &Scene) -> Vec<(&'static str, Vec<Duration>)> {
         let release = Command::Release { token, reason: None, delay: None, spent: None };
         store.apply(&ids[n], &release).expect("it can be released");
     });
-    let again =
-        each(|n| drop(store.claim(&ids[n], "bench", Duration::from_secs(3600)).expect("it can be claimed")));
+    let again = each(|n| {
+        drop(store.claim(&ids[n], &owner("bench"), Duration::from_secs(3600)).expect("it can be claimed"))
+    });
     drop(again);
     let respond = each(|n| {
         let token = token(&store, &ids[n]);

@@ -117,7 +117,8 @@ impl Measured {
         if self.found == Found::Queued {
             return (id.to_string(), String::new());
         }
-        let task = store.claim(&id, "bench", Duration::from_secs(3600)).expect("it can be claimed");
+        let task =
+            store.claim(&id, &support::owner("bench"), Duration::from_secs(3600)).expect("it can be claimed");
         let token = task.status.claim().expect("it is claimed").token.clone();
         if self.found == Found::Answered {
             store.apply(&id, &answer(token.clone())).expect("it can be answered");
@@ -195,7 +196,8 @@ pub fn cycle(store: &Store, request: &Path) -> TaskId {
     };
     let wish = NewTask { request, ..wish(store.root()) };
     let id = store.submit(wish).expect("a task can be submitted").task.id;
-    let task = store.claim(&id, "bench", Duration::from_secs(3600)).expect("it can be claimed");
+    let task =
+        store.claim(&id, &support::owner("bench"), Duration::from_secs(3600)).expect("it can be claimed");
     let token = task.status.claim().expect("it is claimed").token.clone();
     store.apply(&id, &answer(token)).expect("it can be answered");
     id

@@ -9,7 +9,7 @@ use lanes::internals::store::{LaneQuery, Store};
 
 use crate::measure::{ms, quantile, ratio, repeat};
 use crate::scene::{LANE, LANES, Scene, answer, wish};
-use crate::support::{Plan, lane_name};
+use crate::support::{Plan, lane_name, owner};
 
 const ROUNDS: usize = 1000;
 const PARKED: usize = 200;
@@ -24,7 +24,7 @@ pub fn run() {
     let (mut told, mut ended) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let id = store.submit(wish(store.root())).expect("a task can be submitted").task.id;
-        let task = store.claim(&id, "bench", Duration::from_secs(3600)).expect("it can be claimed");
+        let task = store.claim(&id, &owner("bench"), Duration::from_secs(3600)).expect("it can be claimed");
         let token = task.status.claim().expect("it is claimed").token.clone();
         let mut wait = park(&scene, &["wait", id.as_str(), "--quiet"]);
         store.apply(&id, &answer(token)).expect("it can be answered");
@@ -154,9 +154,11 @@ fn submits(scene: &Scene) -> Duration {
 /// Claims everything that is still queued.
 fn drain(store: &Store) {
     let want = LaneQuery::lane(lane_name(LANE));
-    while store.claim_next(&want, "bench", Duration::from_secs(3600)).expect("the lane can be read").is_some()
-    {
-    }
+    while store
+        .claim_next(&want, &owner("bench"), Duration::from_secs(3600))
+        .expect("the lane can be read")
+        .is_some()
+    {}
 }
 
 /// Returns the user and system time of a running process, as counted by the scheduler.

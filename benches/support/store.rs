@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use lanes::internals::model::{
-    Answer, Command, IdempotencyKey, LaneName, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json,
+    Answer, Command, IdempotencyKey, LaneName, NewTask, Owner, ResponseStatus, TaskId, TaskSpec, Time, json,
 };
 use lanes::internals::store::{Clock, Store, StoreOptions};
 
@@ -143,6 +143,11 @@ pub fn lane_name(name: &str) -> LaneName {
     LaneName::new(name).expect("a valid name")
 }
 
+/// Returns the name of a worker.
+pub fn owner(name: &str) -> Owner {
+    Owner::new(name).expect("a valid name")
+}
+
 /// Deletes the index, so that the next command that needs it rebuilds it.
 pub fn without_index(root: &Path) {
     for name in ["lanes", "keys"] {
@@ -172,7 +177,7 @@ impl Model {
         let id = store.submit(wish(root, delayed, keyed)).expect("a task can be submitted").task.id;
         if !matches!(kind, Kind::Queued | Kind::Scheduled) {
             pass();
-            let task = store.claim(&id, "worker@host:4711", LEASE).expect("it can be claimed");
+            let task = store.claim(&id, &owner("worker@host:4711"), LEASE).expect("it can be claimed");
             pass();
             let token = task.status.claim().map(|claim| claim.token.clone());
             if kind != Kind::Claimed {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::error::{Error, Result};
 use crate::model::duration::parse as parse_span;
-use crate::model::{Filter, LaneName};
+use crate::model::{Filter, LaneName, Owner};
 use crate::store::LaneQuery;
 
 /// The heading of the examples at the end of every command's help.
@@ -39,6 +39,17 @@ impl LaneQueryArgs {
         let lanes = self.lane.iter().map(LaneName::new).collect::<Result<_>>()?;
         Ok(LaneQuery { lanes, filter: Filter::parse(&self.filter)? })
     }
+}
+
+/// Checks the value of `--owner`.
+///
+/// # Errors
+/// `Invalid` if it is not the name of a worker.
+pub(super) fn owner(name: &str) -> Result<Owner> {
+    if name.trim().is_empty() {
+        return Err(Error::invalid("--owner must not be empty"));
+    }
+    Owner::new(name)
 }
 
 /// The flags of a wait.

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use clap::{ArgGroup, Args};
 use serde_json::Value;
 
-use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, LaneQueryArgs, WaitArgs, deadline, span};
+use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, LaneQueryArgs, WaitArgs, deadline, owner, span};
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::idle::print_idle;
 use super::waiting::wait_for_task;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::task::object;
-use crate::model::{Command, Task, json, limits};
+use crate::model::{Command, Owner, Task, json, limits};
 use crate::store::{Store, WorkerInfo};
 
 /// Claim a task under a lease: the one named, or the next one of a lane.
@@ -52,13 +52,11 @@ pub(super) struct ClaimCommand {
 impl ClaimCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let lease = limits::lease_from_seconds(self.lease_seconds)?;
-        if self.owner.trim().is_empty() {
-            return Err(Error::invalid("--owner must not be empty"));
-        }
+        let owner = owner(&self.owner)?;
         let store = if self.wait { context.store_or_new()? } else { context.store()? };
         let claimed = match &self.id {
-            Some(id) => Some(store.claim(&store.resolve(id)?, &self.owner, lease)?),
-            None => self.claim_next(context, &store, lease)?,
+            Some(id) => Some(store.claim(&store.resolve(id)?, &owner, lease)?),
+            None => self.claim_next(context, &store, &owner, lease)?,
         };
         match claimed {
             Some(task) => {
@@ -77,9 +75,15 @@ impl ClaimCommand {
         }
     }
 
-    fn claim_next(&self, context: &CommandContext, store: &Store, lease: Duration) -> Result<Option<Task>> {
+    fn claim_next(
+        &self,
+        context: &CommandContext,
+        store: &Store,
+        owner: &Owner,
+        lease: Duration,
+    ) -> Result<Option<Task>> {
         let want = self.want.query()?;
-        let attempt = || store.claim_next(&want, &self.owner, lease);
+        let attempt = || store.claim_next(&want, owner, lease);
         if !self.wait {
             return attempt();
         }
@@ -93,7 +97,7 @@ impl ClaimCommand {
         }
         let _card = store.register(&WorkerInfo {
             kind: "claim-wait".to_string(),
-            owner: self.owner.clone(),
+            owner: owner.clone(),
             pid: std::process::id(),
             lanes: want.lanes.clone(),
             filter: want.filter.describe(),

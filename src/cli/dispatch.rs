@@ -10,7 +10,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::{number, span as seconds};
+use super::args::{number, owner, span as seconds};
 use super::context::CommandContext;
 use super::dispatch_log::DispatchLog;
 use super::env;
@@ -141,7 +141,7 @@ impl DispatchCommand {
                 None => CommandLineRunner::program(&self.program),
             },
             max_concurrent: self.max_concurrent,
-            owner: self.owner.clone(),
+            owner: self.owner.as_deref().map(owner).transpose()?,
             lease: self.lease_seconds.map(limits::lease_from_seconds).transpose()?,
             timeout: self.timeout,
             silence_timeout: self.silence_timeout,

@@ -8,7 +8,7 @@ use clap::Args;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Answer, Command, LaneName, TaskId};
+use crate::model::{Answer, Command, LaneName, Owner, TaskId};
 use crate::store::{LaneQuery, Store, StoreOptions};
 use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_submit, deliver};
 
@@ -79,12 +79,13 @@ fn round(place: &Path, options: &StoreOptions) -> Result<TaskId> {
 fn work(root: &Path, options: &StoreOptions) -> Result<()> {
     let store = Store::open(root, options.clone())?;
     let want = LaneQuery::lane(LaneName::new(LANE)?);
+    let me = Owner::new("self-test")?;
     let task = store
-        .claim_next(&want, "self-test", Duration::from_secs(60))?
+        .claim_next(&want, &me, Duration::from_secs(60))?
         .ok_or_else(|| failed("the task could not be claimed"))?;
     let answer = Answer {
         token: task.status.claim().map(|claim| claim.token.clone()),
-        ..Answer::completed("self-test", ANSWER)
+        ..Answer::completed(&me, ANSWER)
     };
     store.apply(&task.id, &Command::Respond(answer)).map(|_| ())
 }

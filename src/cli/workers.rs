@@ -51,7 +51,7 @@ pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo]
     let mut table = Table::new(&["WORKER", "KIND", "PID", "LANES", "SINCE", "TAKES"]);
     for worker in workers {
         table.row(vec![
-            worker.owner.clone(),
+            worker.owner.to_string(),
             worker.kind.clone(),
             worker.pid.to_string(),
             worker.lanes.join(","),

@@ -8,7 +8,7 @@ use super::output::ClosingStatus;
 use crate::model::duration;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Cooldown, LaneName};
+use crate::model::{Cooldown, LaneName, Owner};
 
 /// An event of a dispatcher, printed by `lanes dispatch` and written to its log.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub(crate) enum DispatchEvent {
     /// The dispatcher has started.
     Ready {
         /// Owner name in its claims.
-        owner: String,
+        owner: Owner,
         /// Lanes that it serves.
         lanes: Vec<LaneName>,
     },

@@ -10,7 +10,7 @@ use super::responder::Responder;
 use super::transport::response::{HttpResponse, members, ok};
 use super::transport::service::Ticket;
 use crate::error::{Error, Result};
-use crate::model::{Command, TaskId};
+use crate::model::{Command, Owner, TaskId};
 use crate::store::{LaneQuery, Store};
 
 /// What a request waits for.
@@ -23,7 +23,7 @@ pub(crate) enum WaitFor {
         /// The lanes and conditions of the task.
         query: LaneQuery,
         /// The owner of the claim.
-        owner: String,
+        owner: Owner,
         /// The length of the lease.
         lease: Duration,
     },
@@ -112,7 +112,7 @@ fn claim_for_client(
     responder: &dyn Responder,
     ticket: Ticket,
     query: &LaneQuery,
-    owner: &str,
+    owner: &Owner,
     lease: Duration,
 ) -> Result<Option<HttpResponse>> {
     if !responder.is_connected(ticket) {

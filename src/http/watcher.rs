@@ -17,7 +17,7 @@ use super::transport::response::HttpResponse;
 use super::wait_for::{WaitFor, group};
 use crate::error::Result;
 use crate::model::json::Object;
-use crate::model::{LaneName, Time};
+use crate::model::{LaneName, Owner, Time};
 use crate::store::{Registration, Store, WorkerInfo};
 
 /// The interval at which some requests are checked although no change concerns them.
@@ -281,7 +281,7 @@ impl<'a> Watcher<'a> {
         }
         let info = WorkerInfo {
             kind: "serve".to_string(),
-            owner: "serve".to_string(),
+            owner: Owner::stored("serve"),
             pid: std::process::id(),
             lanes: lanes.iter().cloned().collect(),
             filter: String::new(),

@@ -5,6 +5,7 @@ use std::fmt;
 use super::claim_state::ClaimState;
 use super::id::{ClaimToken, TaskId};
 use super::lane::LaneName;
+use super::owner::Owner;
 use super::sha256::Sha256;
 use super::task::{FailureClass, Status, Task};
 use super::time::Time;
@@ -20,7 +21,7 @@ pub enum Refusal {
         /// The command, as a verb: "renew".
         verb: &'static str,
         /// The owner of the claim.
-        owner: String,
+        owner: Owner,
         /// The time of the claim.
         since: Time,
     },
@@ -56,21 +57,21 @@ pub enum Refusal {
         /// The id of the task.
         id: TaskId,
         /// The owner of the claim.
-        owner: String,
+        owner: Owner,
     },
     /// The task cannot move while it is claimed.
     Claimed {
         /// The id of the task.
         id: TaskId,
         /// The owner of the claim.
-        owner: String,
+        owner: Owner,
     },
     /// The task is claimed under a lease that has not ended.
     Leased {
         /// The id of the task.
         id: TaskId,
         /// The owner of the claim.
-        owner: String,
+        owner: Owner,
         /// The end of the lease.
         until: Time,
     },
@@ -247,7 +248,7 @@ impl fmt::Display for Refusal {
             Self::NotHolder { id, verb, owner, since } => write!(
                 f,
                 "cannot {verb} {id}; the claim token is not the current one, {} has held the task since {since}",
-                printable(owner)
+                printable(owner.as_str())
             ),
             Self::NotClaimed { id, verb, state } => write!(f, "cannot {verb} {id}; task is {state}"),
             Self::ClaimEnded { id, state } => {
@@ -255,11 +256,21 @@ impl fmt::Display for Refusal {
             }
             Self::Ended { id, verb, end, .. } => write!(f, "cannot {verb} {id}; {end}"),
             Self::TokenMissing { id, owner } => {
-                write!(f, "cannot respond to {id} without its claim token; {} holds it", printable(owner))
+                write!(
+                    f,
+                    "cannot respond to {id} without its claim token; {} holds it",
+                    printable(owner.as_str())
+                )
             }
-            Self::Claimed { id, owner } => write!(f, "cannot move {id}; {} holds it", printable(owner)),
+            Self::Claimed { id, owner } => {
+                write!(f, "cannot move {id}; {} holds it", printable(owner.as_str()))
+            }
             Self::Leased { id, owner, until } => {
-                write!(f, "cannot claim {id}; active lease held by {} until {until}", printable(owner))
+                write!(
+                    f,
+                    "cannot claim {id}; active lease held by {} until {until}",
+                    printable(owner.as_str())
+                )
             }
             Self::Scheduled { id, until } => write!(f, "cannot claim {id}; it is scheduled for {until}"),
             Self::AttemptsSpent { id, attempt, max_attempts } => {
@@ -342,7 +353,7 @@ mod tests {
     #[test]
     fn a_refusal_carries_the_claim_state_that_the_task_would_show() {
         let claim = |token: &str| Command::Claim {
-            owner: "ann".to_string(),
+            owner: Owner::stored("ann"),
             token: ClaimToken::from_text(token),
             lease: Duration::from_secs(60),
         };

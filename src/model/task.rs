@@ -7,6 +7,7 @@ use super::duration::StoredDuration;
 use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::Object;
+use super::owner::Owner;
 use super::response::Response;
 use super::sha256::Sha256;
 use super::spec::TaskSpec;
@@ -93,7 +94,7 @@ impl From<FailureClass> for String {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
     /// The name of the worker.
-    pub owner: String,
+    pub owner: Owner,
     /// The token, known only to the worker.
     pub token: ClaimToken,
     /// The time of the claim.

@@ -11,6 +11,7 @@ use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::raw::{Raw, RawString, members};
 use super::json::{Object, parse_object};
+use super::owner::Owner;
 use super::response::Response;
 use super::sha256::Sha256;
 use super::spec::SpecText;
@@ -113,7 +114,7 @@ impl<'a> StateFields<'a> {
             token: ClaimToken::from_text(self.token?.decode()),
             claimed_at: self.claimed_at?,
             lease_expires_at: self.lease_expires_at?,
-            owner: text(self.owner),
+            owner: Owner::stored(text(self.owner)),
             lease: self.lease,
         })
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::id::ClaimToken;
 use super::json::Object;
 use super::lane::LaneName;
+use super::owner::Owner;
 use super::refusal::{Refusal, RequestFault};
 use super::response::{Response, ResponseStatus, Verdict};
 use super::sha256::Sha256;
@@ -100,7 +101,7 @@ pub enum Command {
     /// Claim the task.
     Claim {
         /// The new owner.
-        owner: String,
+        owner: Owner,
         /// The token of the new claim.
         token: ClaimToken,
         /// The length of the lease.

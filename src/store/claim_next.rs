@@ -12,7 +12,8 @@ use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::TransitionContext;
 use crate::model::{
-    ClaimToken, Command, Effect, Filter, LaneName, Refusal, RequestCheck, Status, Task, TaskId, json, limits,
+    ClaimToken, Command, Effect, Filter, LaneName, Owner, Refusal, RequestCheck, Status, Task, TaskId, json,
+    limits,
 };
 
 /// Which tasks a worker is ready to take.
@@ -34,7 +35,7 @@ impl LaneQuery {
 /// How the next task is claimed.
 pub struct ClaimRequest<'a> {
     /// The name of the worker that claims it.
-    pub owner: &'a str,
+    pub owner: &'a Owner,
     /// The length of the lease.
     pub lease: Duration,
     /// The token to use; `None` for a random one.
@@ -70,7 +71,7 @@ impl Store {
     ///
     /// # Errors
     /// `Invalid` for a lease out of range; `Config` for a store of a newer version; `Io`, `Locked`.
-    pub fn claim_next(&self, query: &LaneQuery, owner: &str, lease: Duration) -> Result<Option<Task>> {
+    pub fn claim_next(&self, query: &LaneQuery, owner: &Owner, lease: Duration) -> Result<Option<Task>> {
         self.claim_next_as(query, &ClaimRequest { owner, lease, token: None, accepts: &|_| true })
     }
 

@@ -11,7 +11,7 @@ use super::task_files::{self, LoadedTask};
 use super::{Store, feed, history};
 use crate::error::Result;
 use crate::model::transition::TransitionContext;
-use crate::model::{Command, Effect, Refusal, RequestCheck, Response, Status, Task, TaskId, json};
+use crate::model::{Command, Effect, Owner, Refusal, RequestCheck, Response, Status, Task, TaskId, json};
 
 /// The largest response body that is stored inside task.json, in bytes; then one rename commits both.
 const INLINE_BODY: usize = 16 * 1024;
@@ -22,7 +22,7 @@ impl Store {
     /// # Errors
     /// `Refused` when it cannot be claimed now (ended, claimed, scheduled, request changed, lane paused);
     /// `Invalid` for a lease out of range; `NotFound`.
-    pub fn claim(&self, id: &TaskId, owner: &str, lease: Duration) -> Result<Task> {
+    pub fn claim(&self, id: &TaskId, owner: &Owner, lease: Duration) -> Result<Task> {
         let task = self.task(id)?;
         if let Some(pause) = self.paused()?.get(&task.spec.lane) {
             let (id, lane) = (id.clone(), task.spec.lane.clone());
@@ -32,9 +32,9 @@ impl Store {
         self.apply(id, &command).map(|(task, _)| task)
     }
 
-    pub(super) fn claim_command(&self, owner: &str, lease: Duration) -> Command {
+    pub(super) fn claim_command(&self, owner: &Owner, lease: Duration) -> Command {
         let token = crate::model::ClaimToken::from_random(self.options.entropy.draw(self.now().wall));
-        Command::Claim { owner: owner.to_string(), token, lease }
+        Command::Claim { owner: owner.clone(), token, lease }
     }
 
     /// Applies `command` to the task `id`. Once this returns success, the change survives a power cut.

@@ -16,7 +16,7 @@ use super::layout::WORKERS;
 use super::{Store, atomic, bounded_file, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::task::object;
-use crate::model::{ClaimToken, LaneName, Time, json};
+use crate::model::{ClaimToken, LaneName, Owner, Time, json};
 
 /// The kind of workers whose registrations outlive them, because their tasks must be recovered.
 pub(crate) const DISPATCHER: &str = "dispatcher";
@@ -27,7 +27,7 @@ pub struct WorkerInfo {
     /// The kind of worker: `claim-wait`, `dispatcher`, …
     pub kind: String,
     /// The name under which it claims.
-    pub owner: String,
+    pub owner: Owner,
     /// Its process id.
     pub pid: u32,
     /// The lanes it serves.
@@ -83,7 +83,7 @@ impl WorkerInfo {
         let lanes = object.get("lanes")?.as_array()?;
         Some(Self {
             kind: text("kind")?,
-            owner: text("owner")?,
+            owner: Owner::stored(text("owner")?),
             pid: u32::try_from(object.get("pid")?.as_u64()?).ok()?,
             lanes: lanes.iter().filter_map(|lane| lane.as_str().map(LaneName::stored)).collect(),
             filter: text("match").unwrap_or_default(),

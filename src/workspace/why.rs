@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::error::{Result, shell_word};
 use crate::model::task::Availability;
 use crate::model::{
-    Claim, Cooldown, CooldownCause, FailureClass, LaneName, RequestCheck, Status, Task, Time, cooldown,
+    Claim, Cooldown, CooldownCause, FailureClass, LaneName, Owner, RequestCheck, Status, Task, Time, cooldown,
 };
 use crate::store::{DISPATCHER, Store};
 
@@ -122,7 +122,7 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
 }
 
 /// Returns what is missing, if every worker of a lane is a dispatcher that skips the lane because of it.
-fn unready_everywhere(store: &Store, lane: &LaneName) -> Result<Option<(String, String)>> {
+fn unready_everywhere(store: &Store, lane: &LaneName) -> Result<Option<(Owner, String)>> {
     let mut first = None;
     for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(lane)) {
         let missing = worker.data.get("unready").and_then(|unready| unready.get(lane.as_str())?.as_str());

@@ -8,7 +8,7 @@ use lanes::internals::model::{ClaimToken, Command, Filter, TaskId};
 use lanes::internals::store::{LaneQuery, Store, StoreOptions};
 use serde_json::Value;
 
-use crate::testkit::store::{answer_with, idempotency_key, lane_name, new_task, note};
+use crate::testkit::store::{answer_with, idempotency_key, lane_name, new_task, note, owner};
 use crate::world::World;
 
 const LANES: [&str; 6] = ["l", "m", "n", "o", "h", "d"];
@@ -107,7 +107,8 @@ impl User<'_> {
             return Some((text("id"), text("claim_token")));
         }
         let want = LaneQuery { lanes: LANES.map(lane_name).into(), filter: Filter::default() };
-        let task = self.done("claim", self.store().claim_next(&want, "me", Duration::from_secs(3600)))?;
+        let task =
+            self.done("claim", self.store().claim_next(&want, &owner("me"), Duration::from_secs(3600)))?;
         let token = task.status.claim().unwrap().token.as_str().to_string();
         Some((task.id.to_string(), token))
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{answer, lane_name, new_task, note};
+use crate::testkit::store::{answer, lane_name, new_task, note, owner};
 use lanes::ErrorKind;
 use lanes::internals::model::{Command, Effect, FailureClass, Filter, Status, Task, TaskId, Time, json};
 use lanes::internals::store::{LaneQuery, Store};
@@ -77,7 +77,8 @@ fn want(lane: &str) -> LaneQuery {
 }
 
 fn drain(store: &Store, lane: &str) -> Vec<Task> {
-    std::iter::from_fn(|| store.claim_next(&want(lane), "me", Duration::from_secs(600)).unwrap()).collect()
+    std::iter::from_fn(|| store.claim_next(&want(lane), &owner("me"), Duration::from_secs(600)).unwrap())
+        .collect()
 }
 
 fn respond(store: &Store, task: &Task, body: &str) -> lanes::Result<Effect> {
@@ -306,8 +307,8 @@ fn a_newer_format_is_read_and_left_alone() {
     let _ = (store.peek_next(&want("review")), store.queue_depth(&lane_name("review")));
     let refused = [
         store.submit(new_task("review", Path::new("/"))).map(drop),
-        store.claim_next(&want("review"), "me", Duration::from_secs(60)).map(drop),
-        store.claim(&task.id, "me", Duration::from_secs(60)).map(drop),
+        store.claim_next(&want("review"), &owner("me"), Duration::from_secs(60)).map(drop),
+        store.claim(&task.id, &owner("me"), Duration::from_secs(60)).map(drop),
         store.apply(&task.id, &note("read")).map(drop),
         store.pause(&lane_name("review"), None).map(drop),
     ];

@@ -7,7 +7,7 @@ use lanes::internals::model::{Claim, ClaimToken, Command, FailureClass, Response
 
 use crate::Step;
 use crate::model::{Mirror, State};
-use crate::testkit::store::lane_name;
+use crate::testkit::store::{lane_name, owner};
 use crate::world::{LANES, World, answer, open, want};
 
 impl World {
@@ -104,7 +104,7 @@ impl World {
             let seen = store.peek_next(&theirs).unwrap().map(|task| task.id.to_string());
             assert_eq!(seen, model.peek(&ours).map(id));
             let given = store
-                .claim_next(&theirs, "worker", Duration::from_secs(9000))
+                .claim_next(&theirs, &owner("worker"), Duration::from_secs(9000))
                 .unwrap()
                 .map(|task| task.id.to_string());
             assert_eq!(given, model.next(&ours, 9_000_000_000).map(id));

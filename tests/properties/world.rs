@@ -10,7 +10,7 @@ use lanes::internals::store::{Entropy, Store, StoreOptions, SubmittedTask};
 
 use crate::model::{Mirror, Model, Outcome, State, Want};
 use crate::testkit::clock::{START, TestClock};
-use crate::testkit::store::{answer_with, idempotency_key, lane_name, new_task};
+use crate::testkit::store::{answer_with, idempotency_key, lane_name, new_task, owner};
 use crate::{Proof, Step};
 
 pub const LANES: [&str; 2] = ["left", "right hand"];
@@ -184,7 +184,7 @@ impl World {
                 let (ours, theirs) = want(*lanes, *vendor);
                 let given = self
                     .store
-                    .claim_next(&theirs, "worker", Duration::from_secs(length.unsigned_abs()))
+                    .claim_next(&theirs, &owner("worker"), Duration::from_secs(length.unsigned_abs()))
                     .unwrap();
                 let expected = self.model.next(&ours, seconds(*length));
                 self.compare_given(expected, given.as_ref(), step);
@@ -298,7 +298,8 @@ impl World {
                 return self.compare_submitted(self.store.retry(&id, "me"), outcome, new, step);
             }
             Step::Claim { length, .. } => {
-                let real = self.store.claim(&id, "worker", Duration::from_secs(length.unsigned_abs()));
+                let real =
+                    self.store.claim(&id, &owner("worker"), Duration::from_secs(length.unsigned_abs()));
                 let expected = self.model.claim(at, seconds(*length));
                 if let Ok(task) = &real {
                     self.note_token(at, task);

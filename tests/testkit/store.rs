@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lanes::internals::model::{
-    Answer, ClaimToken, Command, Effect, IdempotencyKey, LaneName, NewTask, ResponseStatus, Task, TaskId,
-    json,
+    Answer, ClaimToken, Command, Effect, IdempotencyKey, LaneName, NewTask, Owner, ResponseStatus, Task,
+    TaskId, json,
 };
 use lanes::internals::store::{LaneQuery, Store};
 
@@ -50,7 +50,7 @@ impl Fixture {
     }
 
     pub fn claim(&self, store: &Store, lane: &str) -> Task {
-        store.claim_next(&in_lane(lane), "me", Duration::from_secs(60)).unwrap().unwrap()
+        store.claim_next(&in_lane(lane), &owner("me"), Duration::from_secs(60)).unwrap().unwrap()
     }
 
     pub fn respond(&self, store: &Store, task: &Task, body: &str) -> Effect {
@@ -65,7 +65,7 @@ impl Fixture {
     /// A task that was submitted, claimed and answered just now.
     pub fn ended(&self, store: &Store, change: impl FnOnce(&mut NewTask)) -> Task {
         let task = self.submit(store, change);
-        let claimed = store.claim(&task.id, "me", Duration::from_secs(60)).unwrap();
+        let claimed = store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap();
         self.respond(store, &claimed, "done");
         store.task(&task.id).unwrap()
     }
@@ -74,6 +74,11 @@ impl Fixture {
 /// An idempotency key, as a task has it.
 pub fn idempotency_key(key: impl Into<String>) -> Option<IdempotencyKey> {
     Some(IdempotencyKey::new(key).unwrap())
+}
+
+/// The name of a worker.
+pub fn owner(name: &str) -> Owner {
+    Owner::new(name).unwrap()
 }
 
 /// The name of a lane.

@@ -35,7 +35,7 @@ use self::prices::Prices;
 use self::reader::{Section, SourceText};
 use self::route::{ROUTE_KEYS, Route, SettingLevel, read_route};
 use super::vendor::Vendors;
-use crate::model::LaneName;
+use crate::model::{LaneName, Owner};
 use crate::{Error, Result};
 
 /// Keys that apply to the whole dispatcher, not to a route.
@@ -82,7 +82,7 @@ pub struct DispatchConfig {
     /// Duration of a lease.
     pub lease: Option<Duration>,
     /// Owner name in claims.
-    pub owner: Option<String>,
+    pub owner: Option<Owner>,
     /// Lanes to serve if the command line does not name any; empty for all lanes in the file.
     pub lanes: Vec<LaneName>,
     /// Maximum time that agents may keep running after the first request to stop; `None` means until they finish.
@@ -158,11 +158,13 @@ impl DispatchConfig {
         let lanes =
             section.list("lanes")?.or(Vec::new()).into_iter().map(LaneName::new).collect::<Result<_>>();
         let lanes = lanes.map_err(|error| section.error("lanes", error.message()))?;
+        let owner = section.text("owner")?.value().map(Owner::new).transpose();
+        let owner = owner.map_err(|error| section.error("owner", error.message()))?;
         Ok(Self {
             max_concurrent,
             max_depth: section.count("max_depth")?.or(3),
             lease,
-            owner: section.text("owner")?.value(),
+            owner,
             lanes,
             drain: section.duration("drain")?.value(),
             grace: section.duration("grace")?.or(Duration::from_secs(5)),
@@ -389,6 +391,11 @@ dispatch:
             );
         }
         assert!(message("dispatch:\n  max_concurrent: 0\n").contains("line 2: dispatch.max_concurrent"));
+        for (owner, reason) in [("''", "is empty"), ("' '", "is empty"), (r#""a\u202eb""#, "has invisible")] {
+            let message = message(&format!("dispatch:\n  grace: 5\n  owner: {owner}\n"));
+            let start = format!("handoff.yaml line 3: dispatch.owner: the owner {reason}");
+            assert!(message.starts_with(&start), "{message}");
+        }
         assert!(
             routes("      prompt: 'x {tsk}'\n")
                 .contains("line 4: dispatch.routes.a.prompt: unknown placeholder {tsk}")

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::consent::ConsentPolicy;
 use super::route::Runner;
 use crate::dispatch::output::Format;
-use crate::model::LaneName;
 use crate::model::duration::TimeLimit;
+use crate::model::{LaneName, Owner};
 
 /// The options of the command line, which override the file.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct DispatchOptions {
     /// Maximum number of concurrent agents.
     pub max_concurrent: Option<u32>,
     /// The owner name in claims.
-    pub owner: Option<String>,
+    pub owner: Option<Owner>,
     /// The length of a lease.
     pub lease: Option<Duration>,
     /// The maximum duration of a run.

@@ -15,9 +15,9 @@ use super::route::Route;
 use super::served_lane::{ServedLane, SettingSources};
 use super::vendor_match::{self, RunnerChoice};
 use crate::error::printable;
-use crate::model::LaneName;
 use crate::model::duration::TimeLimit;
 use crate::model::limits;
+use crate::model::{LaneName, Owner};
 use crate::store::Store;
 use crate::workspace::{Config, absolute};
 use crate::{Error, Result};
@@ -35,7 +35,7 @@ pub(crate) struct Plan {
     /// The served lanes, in order.
     pub served_lanes: Vec<Arc<ServedLane>>,
     /// The owner name in claims.
-    pub owner: String,
+    pub owner: Owner,
     /// The length of a lease.
     pub lease: Duration,
     /// Maximum number of concurrent agents.
@@ -148,10 +148,11 @@ impl Plan {
         }
         let lease = limits::check_lease(options.lease.or(config.lease).unwrap_or(DEFAULT_LEASE))?;
         let user = process.variable("USER").unwrap_or("worker");
-        let owner = options
-            .owner
-            .or(config.owner)
-            .unwrap_or_else(|| format!("{user}-{}-{}", served_lanes[0].vendor.name, process.pid));
+        let owner = match options.owner.or(config.owner) {
+            Some(owner) => owner,
+            None => Owner::new(format!("{user}-{}-{}", served_lanes[0].vendor.name, process.pid))
+                .map_err(|error| error.with_hint("the default contains USER; give --owner NAME"))?,
+        };
         Ok(Self {
             served_lanes,
             owner,

@@ -14,7 +14,7 @@ use crate::dispatch::run::retry::{RetryDecision, after_failure};
 use crate::dispatch::usage_record::UsageRecord;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ClaimToken, FailureClass, LaneName, Status, Task, Time};
+use crate::model::{ClaimToken, FailureClass, LaneName, Owner, Status, Task, Time};
 
 /// Delay of a task whose conversation is in use by another run.
 const BUSY_DELAY: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub(crate) struct ReportInput<'a> {
     /// Token of the claim.
     pub token: &'a ClaimToken,
     /// Owner of the claim.
-    pub owner: &'a str,
+    pub owner: &'a Owner,
     /// Route of the lane.
     pub route: &'a Route,
     /// Name of the vendor.
@@ -99,7 +99,7 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
         task_id: run.task.id.to_string(),
         fence: run.task.fence,
         token: run.token.clone(),
-        owner: run.owner.to_string(),
+        owner: run.owner.clone(),
         action,
         follow_up,
         record: record(run, outcome),
@@ -115,7 +115,7 @@ pub(crate) fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingSt
         task_id: run.task.id.to_string(),
         fence: run.task.fence,
         token: run.token.clone(),
-        owner: run.owner.to_string(),
+        owner: run.owner.clone(),
         action: ReportAction::Nothing,
         follow_up: on_success(run, closing),
         record: record(run, if completed { "completed" } else { "error" }),
@@ -276,7 +276,7 @@ mod tests {
         build_report(&ReportInput {
             task: &task,
             token: &ClaimToken::from_text("t"),
-            owner: "me",
+            owner: &Owner::stored("me"),
             route,
             vendor: "claude",
             run: "r",

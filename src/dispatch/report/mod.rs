@@ -20,7 +20,7 @@ use super::usage_record::UsageRecord;
 use crate::error::ErrorKind;
 use crate::model::json::Object;
 use crate::model::{
-    Answer, ClaimState, ClaimToken, Command, FailureClass, IdempotencyKey, LaneName, NewTask, Refusal,
+    Answer, ClaimState, ClaimToken, Command, FailureClass, IdempotencyKey, LaneName, NewTask, Owner, Refusal,
     ResponseStatus, Status, Task, TaskId, Verdict,
 };
 use crate::store::Store;
@@ -41,7 +41,8 @@ pub(crate) struct Report {
     /// Token of the claim.
     pub token: ClaimToken,
     /// Owner of the claim.
-    pub owner: String,
+    #[serde(deserialize_with = "read_owner")]
+    pub owner: Owner,
     /// Change of the task.
     pub action: ReportAction,
     /// Task to submit after this one.
@@ -88,6 +89,10 @@ pub(crate) enum ReportAction {
 /// Reads the name of a lane, which was checked before the report was written.
 fn read_lane<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<LaneName, D::Error> {
     String::deserialize(value).map(LaneName::stored)
+}
+
+fn read_owner<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Owner, D::Error> {
+    String::deserialize(value).map(Owner::stored)
 }
 
 /// A task that is submitted when another one has ended.

@@ -16,7 +16,7 @@ use super::transport::response::HttpResponse;
 use super::transport::service::{SendResult, Ticket};
 use super::wait_for::{WaitFor, group};
 use super::{check, responder, sync, ticket, trace, transport, wait_for};
-use crate::model::{Filter, LaneName};
+use crate::model::{Filter, LaneName, Owner};
 use crate::store::LaneQuery;
 
 #[path = "../long_poll.rs"]
@@ -82,7 +82,7 @@ impl Responder for Server {
 
 fn claim() -> WaitFor {
     let query = LaneQuery { lanes: vec![LaneName::stored("l")], filter: Filter::default() };
-    WaitFor::Claim { query, owner: "o".to_string(), lease: Duration::from_secs(60) }
+    WaitFor::Claim { query, owner: Owner::stored("o"), lease: Duration::from_secs(60) }
 }
 
 impl Server {

@@ -8,7 +8,7 @@ use crate::http::api::views::{claimed, public_task};
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
-use crate::model::{Command, FailureClass, Filter, LaneName};
+use crate::model::{Command, FailureClass, Filter, LaneName, Owner};
 use crate::store::LaneQuery;
 
 /// How long a request waits by default.
@@ -46,12 +46,12 @@ fn query(lanes: Vec<String>, filter: Filter) -> Result<LaneQuery> {
     Ok(LaneQuery { lanes, filter })
 }
 
-fn owner(call: &Call<'_>) -> Result<String> {
+fn owner(call: &Call<'_>) -> Result<Owner> {
     let owner = call.body.text_or("owner", "worker");
     if owner.trim().is_empty() {
         return Err(Error::invalid("'owner' is empty"));
     }
-    Ok(owner)
+    Owner::new(owner)
 }
 
 /// `POST /tasks/{id}/claim`

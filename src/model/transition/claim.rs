@@ -12,6 +12,7 @@ use crate::model::id::ClaimToken;
 use crate::model::json::{self, Object};
 use crate::model::lane::LaneName;
 use crate::model::limits;
+use crate::model::owner::Owner;
 use crate::model::refusal::Refusal;
 use crate::model::task::{Availability, Claim, FailureClass, LeaseClock, Status, Task, object};
 use crate::model::time::{Now, micros};
@@ -23,12 +24,11 @@ const MAX_EVENT_BYTES: usize = 128 * 1024;
 pub(super) fn claim(
     task: &mut Task,
     context: &TransitionContext<'_>,
-    owner: &str,
+    owner: &Owner,
     token: &ClaimToken,
     lease: Duration,
 ) -> Result<Effect> {
     let lease = limits::check_lease(lease)?;
-    limits::check_short_text("the owner", owner)?;
     let now = context.now;
     check_available(task, now)?;
     check_request(task, context)?;
@@ -50,7 +50,7 @@ pub(super) fn claim(
         None => format!("claimed by {owner}"),
     };
     task.status = Status::Claimed(Claim {
-        owner: owner.to_string(),
+        owner: owner.clone(),
         token: token.clone(),
         claimed_at: now.wall,
         lease_expires_at: now.wall + lease,
@@ -69,7 +69,8 @@ fn check_available(task: &Task, now: &Now) -> std::result::Result<(), Refusal> {
         Availability::Closed => Refusal::ended(task, "claim", None),
         Availability::NotBefore(until) => Refusal::Scheduled { id, until },
         Availability::Leased(until) => {
-            let owner = task.status.claim().map_or("unknown", |claim| claim.owner.as_str()).to_string();
+            let owner =
+                task.status.claim().map_or_else(|| Owner::stored("unknown"), |claim| claim.owner.clone());
             Refusal::Leased { id, owner, until }
         }
         Availability::Spent => Refusal::AttemptsSpent {

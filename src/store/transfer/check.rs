@@ -114,7 +114,7 @@ fn key(task: &Task) -> Result<()> {
 }
 
 fn lease(task: &Task, claim: &Claim, now: &Now) -> Result<()> {
-    refuse_if(claim.owner.trim().is_empty(), "it is claimed and names no owner")?;
+    refuse_if(claim.owner.as_str().trim().is_empty(), "it is claimed and names no owner")?;
     refuse_if(claim.token.as_str().trim().is_empty(), "it is claimed and has an empty token")?;
     let too_long = |seconds: f64| seconds > duration::seconds(MAX_LEASE) + 1.0;
     let last_change = task.updated_at.max(claim.claimed_at);

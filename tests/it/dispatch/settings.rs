@@ -30,6 +30,29 @@ fn a_missing_directory_is_refused_before_anything_is_claimed() {
 }
 
 #[test]
+fn a_dispatcher_needs_a_name_for_its_claims() {
+    let pool = Pool::scripted("");
+    let id = pool.submit("result x", &[]);
+    for blank in ["", " "] {
+        let output = pool.output(&["dispatch", "--once", "--owner", blank]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "lanes: --owner must not be empty\n");
+    }
+    let printed = pool.refused(&["dispatch", "--once", "--owner", "me\u{202e}"]);
+    assert!(printed.starts_with("lanes: the owner has invisible characters"), "{printed}");
+    assert_eq!(pool.task(&id)["attempt"], 0);
+    let other = Pool::scripted("  owner: ''\n");
+    let printed = other.refused(&["dispatch", "--once"]);
+    assert!(printed.ends_with(": dispatch.owner: the owner is empty\n"), "{printed}");
+    // The default consists of USER, the vendor and the process id.
+    let dispatch = |user: &str| pool.lanes(&["dispatch", "--once"]).env("USER", user).output().unwrap();
+    let refused = String::from_utf8(dispatch("a\nb").stderr).unwrap();
+    assert!(refused.starts_with("lanes: the owner has control characters"), "{refused}");
+    assert!(dispatch("ann").status.success());
+    assert!(pool.task(&id)["claim_owner"].as_str().unwrap().starts_with("ann-"), "{}", pool.task(&id));
+}
+
+#[test]
 fn a_missing_worktree_is_the_fault_of_its_task() {
     let pool = Pool::scripted("  max_retries: 3\n");
     std::fs::create_dir(pool.path("tree")).unwrap();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::testkit::server::{Server, ask};
-use crate::testkit::store::lane_name;
+use crate::testkit::store::{lane_name, owner};
 
 #[test]
 fn a_card_is_a_task_in_both_shapes() {
@@ -144,7 +144,7 @@ fn agents_are_those_of_live_dispatchers() {
     });
     let worker = lanes::internals::store::WorkerInfo {
         kind: "dispatcher".into(),
-        owner: "d".into(),
+        owner: owner("d"),
         pid: 1,
         lanes: vec![lane_name("l")],
         filter: String::new(),

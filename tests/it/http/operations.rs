@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::testkit::server::Server;
-use crate::testkit::store::lane_name;
+use crate::testkit::store::{lane_name, owner};
 use crate::testkit::wait::eventually;
 
 #[test]
@@ -45,7 +45,7 @@ fn changes_by_any_program_are_counted() {
         filter: lanes::internals::model::Filter::default(),
     };
     eventually("the lease is over", || {
-        store.claim_next(&want, "elsewhere", Duration::from_secs(60)).unwrap().is_some()
+        store.claim_next(&want, &owner("elsewhere"), Duration::from_secs(60)).unwrap().is_some()
     });
     let metrics = server.get("/metrics").text;
     for line in [

@@ -9,7 +9,7 @@ use lanes::internals::store::LaneQuery;
 use serde_json::{Value, json};
 
 use crate::testkit::server::{Client, Server};
-use crate::testkit::store::lane_name;
+use crate::testkit::store::{lane_name, owner};
 use crate::testkit::wait::eventually;
 
 const CLAIM: &str = "/tasks/claim";
@@ -220,7 +220,10 @@ fn who_waits_is_seen_and_answered_when_the_server_ends() {
     assert!(stream.is_closed());
     assert!(store.live_workers().unwrap().is_empty());
     let want = LaneQuery { lanes: vec![lane_name("c")], filter: Filter::default() };
-    assert_eq!(store.claim_next(&want, "x", Duration::from_secs(9)).unwrap().unwrap().id.as_str(), id);
+    assert_eq!(
+        store.claim_next(&want, &owner("x"), Duration::from_secs(9)).unwrap().unwrap().id.as_str(),
+        id
+    );
 }
 
 #[test]

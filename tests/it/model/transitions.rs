@@ -11,7 +11,7 @@ use lanes::internals::model::{
     Status, Task, Time, json,
 };
 
-use crate::testkit::store::lane_name;
+use crate::testkit::store::{lane_name, owner};
 
 const ID: &str = "20261121T065000000000Z-c-0123456789ab-000001";
 
@@ -67,7 +67,7 @@ fn token(word: &str) -> ClaimToken {
 
 fn claim(lease_ends: i64) -> Claim {
     Claim {
-        owner: "ann".to_string(),
+        owner: owner("ann"),
         token: token("mine"),
         claimed_at: at(-100),
         lease_expires_at: at(lease_ends),
@@ -177,7 +177,7 @@ fn row(name: &str) -> Command {
     let (done, failed) = (ResponseStatus::Completed, ResponseStatus::Failed);
     match name {
         "claim" => {
-            Command::Claim { owner: "bob".into(), token: token("new"), lease: Duration::from_secs(60) }
+            Command::Claim { owner: owner("bob"), token: token("new"), lease: Duration::from_secs(60) }
         }
         "renew/mine" => Command::Renew { token: token("mine"), lease: None },
         "renew/other" => Command::Renew { token: token("other"), lease: Some(Duration::from_secs(60)) },
@@ -356,7 +356,7 @@ fn the_queues_own_event_kinds_cannot_be_forged() {
 fn lengths_out_of_range_are_refused() {
     let longest = Duration::from_secs(30 * 86400);
     for lease in [Duration::ZERO, longest + Duration::from_nanos(1), Duration::MAX] {
-        let claim = Command::Claim { owner: "bob".into(), token: token("new"), lease };
+        let claim = Command::Claim { owner: owner("bob"), token: token("new"), lease };
         let renew = Command::Renew { token: token("mine"), lease: Some(lease) };
         for (state, command) in [("queued", claim), ("live", renew)] {
             let error = apply(&mut task(state), &command, &RequestCheck::Same, None).unwrap_err();
@@ -368,6 +368,6 @@ fn lengths_out_of_range_are_refused() {
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{delay}");
     }
-    let longest = Command::Claim { owner: "bob".into(), token: token("new"), lease: longest };
+    let longest = Command::Claim { owner: owner("bob"), token: token("new"), lease: longest };
     apply(&mut task("queued"), &longest, &RequestCheck::Same, None).unwrap();
 }

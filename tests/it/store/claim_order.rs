@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{lane_name, new_task};
+use crate::testkit::store::{lane_name, new_task, owner};
 use lanes::internals::digest::sha256_bytes;
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
@@ -54,7 +54,8 @@ impl Fixture {
         let lanes = lanes.iter().map(|lane| lane_name(lane)).collect();
         let want = LaneQuery { lanes, filter: Filter::default() };
         let offered = self.store.peek_next(&want).unwrap().map(|task| task.id);
-        let given = self.store.claim_next(&want, "a", Duration::from_secs(60)).unwrap().map(|task| task.id);
+        let given =
+            self.store.claim_next(&want, &owner("a"), Duration::from_secs(60)).unwrap().map(|task| task.id);
         assert_eq!(offered, given, "what is offered can be had");
         given
     }
@@ -89,8 +90,11 @@ fn a_task_whose_request_changed_is_skipped_and_records_it_once() {
             for _ in 0..3 {
                 assert_eq!(fixture.next(&["l"]), None, "{state}");
             }
-            let refusal =
-                fixture.store.claim(&spoiled.id, "a", Duration::from_secs(60)).unwrap_err().to_string();
+            let refusal = fixture
+                .store
+                .claim(&spoiled.id, &owner("a"), Duration::from_secs(60))
+                .unwrap_err()
+                .to_string();
             assert!(refusal.contains(spoiled.id.as_str()) && refusal.contains("request"), "{refusal}");
             let printed = fixture.kinds(&spoiled.id).iter().filter(|kind| *kind == "request_changed").count();
             assert_eq!(printed, 1, "{state}");

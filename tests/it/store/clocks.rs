@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{in_lane, new_task};
+use crate::testkit::store::{in_lane, new_task, owner};
 use lanes::internals::model::{Command, Task, Time, json};
 use lanes::internals::store::Store;
 
@@ -39,7 +39,7 @@ impl World {
     }
 
     fn claim_for(&self, lease: Duration) -> Option<Task> {
-        self.store.claim_next(&in_lane("l"), "a", lease).unwrap()
+        self.store.claim_next(&in_lane("l"), &owner("a"), lease).unwrap()
     }
 
     fn pass(&self, micros: i64) {
@@ -103,7 +103,7 @@ fn a_clock_set_forward_does_not_end_a_lease() {
     let (world, first) = World::new();
     world.set_clock(24 * HOUR);
     assert!(world.claim().is_none());
-    assert!(world.store.claim(&first.id, "b", Duration::from_secs(60)).is_err());
+    assert!(world.store.claim(&first.id, &owner("b"), Duration::from_secs(60)).is_err());
     world.store.apply(&first.id, &renew(&first)).unwrap();
     world.pass(HOUR);
     assert_eq!(world.claim().unwrap().fence, 2);

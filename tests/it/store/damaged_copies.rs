@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, idempotency_key, in_lane, lane_name, new_task, note, task_file};
+use crate::testkit::store::{Fixture, idempotency_key, in_lane, lane_name, new_task, note, owner, task_file};
 use lanes::internals::model::{Event, Task, Time};
 use lanes::internals::store::{Clock, Entropy, FeedEntry, FsckReport, Severity, Store, StoreOptions};
 use lanes::{ErrorKind, Result};
@@ -153,7 +153,7 @@ fn the_depth_of_a_lane_counts_what_has_come_due() {
     fixture.pass(31.0);
     assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 3, "one was claimed, and its lease is over");
     for left in [2, 1, 0] {
-        store.claim_next(&in_lane("l"), "me", Duration::from_secs(60)).unwrap().unwrap();
+        store.claim_next(&in_lane("l"), &owner("me"), Duration::from_secs(60)).unwrap().unwrap();
         assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), left);
     }
 }

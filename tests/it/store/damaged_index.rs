@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{idempotency_key, in_lane, lane_name, new_task, note};
+use crate::testkit::store::{idempotency_key, in_lane, lane_name, new_task, note, owner};
 use lanes::internals::model::{Command, NewTask, Task, json};
 use lanes::internals::store::{Severity, Store, SubmittedTask};
 
@@ -52,7 +52,7 @@ impl Fixture {
 }
 
 fn claim(store: &Store) -> Option<Task> {
-    store.claim_next(&in_lane(LANE), "a", Duration::from_secs(60)).unwrap()
+    store.claim_next(&in_lane(LANE), &owner("a"), Duration::from_secs(60)).unwrap()
 }
 
 /// The only directory below `dir` whose name begins with `prefix`.
@@ -254,7 +254,7 @@ fn a_chunk_that_is_gone_is_noticed_by_the_next_claim() {
         if changed_before {
             expected.push(fixture.submit(&store, None, 30.0).task.id);
             let other = fixture.submit(&store, None, 0.0).task.id;
-            store.claim(&other, "me", Duration::from_secs(60)).unwrap();
+            store.claim(&other, &owner("me"), Duration::from_secs(60)).unwrap();
             expected.push(other);
         }
         assert_eq!(claim(&store).unwrap().id, ready, "{set}");
@@ -407,7 +407,10 @@ fn what_could_not_be_noted_is_noted_later() {
     let task = without_feed(&|| fixture.submit(&store, Some("k".into()), 0.0).task);
     assert_eq!(store.queue_depth(&lane_name(LANE)).unwrap(), 2, "it is there");
     assert!(fixture.submit(&store, Some("k".into()), 0.0).existing, "and known");
-    assert_eq!(without_feed(&|| store.claim(&task.id, "a", Duration::from_secs(60)).unwrap()).fence, 1);
+    assert_eq!(
+        without_feed(&|| store.claim(&task.id, &owner("a"), Duration::from_secs(60)).unwrap()).fence,
+        1
+    );
     assert_eq!(claim(&store).map(|task| task.id), Some(first.id));
     assert_eq!(claim(&store).map(|task| task.id), None, "it is held");
     let entries = store.feed_since(0, 9).unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::testkit::store::{Fixture, idempotency_key, lane_name, task_file};
+use crate::testkit::store::{Fixture, idempotency_key, lane_name, owner, task_file};
 use lanes::internals::error::ErrorKind;
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{RequestCheck, Status, Task};
@@ -38,7 +38,7 @@ fn busy_store(fixture: &Fixture) -> (Store, [Task; 3]) {
     let ended = fixture.ended(&store, |_| {});
     let queued = fixture.submit(&store, |new| new.spec.key = idempotency_key("k"));
     let held = fixture.submit(&store, |new| new.spec.lane = lane_name("other"));
-    let held = store.claim(&held.id, "me", Duration::from_secs(60)).unwrap();
+    let held = store.claim(&held.id, &owner("me"), Duration::from_secs(60)).unwrap();
     let later = store.now().wall.plus_seconds(60.0);
     fixture.submit(&store, |new| new.not_before = Some(later));
     (store, [ended, queued, held])
@@ -59,7 +59,7 @@ fn a_sound_store_has_no_findings() {
                 lanes: vec![lane_name("other")],
                 filter: lanes::internals::model::Filter::default(),
             },
-            "b",
+            &owner("b"),
             Duration::from_secs(60),
         )
         .unwrap();
@@ -172,7 +172,7 @@ fn answers_that_never_counted_and_large_ones() {
     heals(&store, "response-abandoned");
 
     let large = fixture.submit(&store, |new| new.spec.lane = lane_name("large"));
-    let large = store.claim(&large.id, "me", Duration::from_secs(60)).unwrap();
+    let large = store.claim(&large.id, &owner("me"), Duration::from_secs(60)).unwrap();
     fixture.respond(&store, &large, &"x".repeat(100_000));
     let (proper, first) =
         (task_file(&store, &large.id, "response.json"), task_file(&store, &large.id, "response.1.json"));
@@ -305,7 +305,7 @@ fn a_claim_writes_what_was_lost_of_a_prompt_and_refuses_what_was_changed() {
         let file = task_file(&store, &task.id, "request.md");
         fs::write(&file, left).unwrap();
         assert_eq!(store.request_check(&task) == RequestCheck::Same, is_lost);
-        let claimed = store.claim(&task.id, "worker", Duration::from_secs(60));
+        let claimed = store.claim(&task.id, &owner("worker"), Duration::from_secs(60));
         if is_lost {
             claimed.unwrap();
             assert_eq!(fs::read(&file).unwrap(), b"do it\n");
@@ -334,7 +334,7 @@ fn a_store_that_was_moved_or_copied_keeps_its_requests_and_answers() {
         run(expected, &old, &new);
         let store = Store::open(&new, StoreOptions::default()).unwrap();
         assert!(check(&store).findings.is_empty());
-        let task = store.claim(&id, "worker", Duration::from_secs(60)).unwrap();
+        let task = store.claim(&id, &owner("worker"), Duration::from_secs(60)).unwrap();
         assert_eq!(Path::new(&task.request_path), task_file(&store, &id, "request.md"));
         assert_eq!(fs::read_to_string(&task.request_path).unwrap(), task.spec.prompt);
         fixture.respond(&store, &task, "done");

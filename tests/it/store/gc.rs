@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, idempotency_key, lane_name};
+use crate::testkit::store::{Fixture, idempotency_key, lane_name, owner};
 use lanes::internals::model::{Command, ResponseStatus, Task};
 use lanes::internals::store::{GcPlan, Store};
 
@@ -38,7 +38,7 @@ fn only_tasks_that_ended_long_ago_go() {
     let store = fixture.store();
     let open = fixture.submit(&store, |_| {});
     let held = fixture.submit(&store, |_| {});
-    store.claim(&held.id, "me", Duration::from_secs(600)).unwrap();
+    store.claim(&held.id, &owner("me"), Duration::from_secs(600)).unwrap();
     let slow = fixture.submit(&store, |_| {});
     let first = fixture.ended(&store, |_| {});
     let other = fixture.ended(&store, |new| new.spec.lane = lane_name("other"));
@@ -75,7 +75,7 @@ fn links_between_tasks_keep_leading_somewhere() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let fail = |task: &Task| {
-        let claimed = store.claim(&task.id, "me", Duration::from_secs(60)).unwrap();
+        let claimed = store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap();
         fixture.answer(&store, &claimed, "no", ResponseStatus::Failed);
     };
     let old = fixture.submit(&store, |_| {});
@@ -112,7 +112,7 @@ fn keys_and_correlations_go_with_their_task() {
         store.submit(new).unwrap()
     };
     let first = keyed(&store).task;
-    let claimed = store.claim(&first.id, "me", Duration::from_secs(60)).unwrap();
+    let claimed = store.claim(&first.id, &owner("me"), Duration::from_secs(60)).unwrap();
     fixture.respond(&store, &claimed, "done");
     assert!(keyed(&store).existing);
     fixture.pass(8.0 * DAY);
@@ -140,7 +140,7 @@ fn a_correlation_leads_to_the_newest_task_that_stays() {
     assert_eq!(gc(&store, &plan(7.0)), ids(&[&ended, &alone]));
     assert_eq!(target("w--c.json").unwrap(), older.id.as_str());
     assert_eq!(target("w--alone.json"), None);
-    let claimed = store.claim(&older.id, "me", Duration::from_secs(60)).unwrap();
+    let claimed = store.claim(&older.id, &owner("me"), Duration::from_secs(60)).unwrap();
     fixture.respond(&store, &claimed, "done");
     assert_eq!(gc(&store, &GcPlan { all_ended: true, ..plan(0.0) }), ids(&[&older]));
     assert_eq!(target("w--c.json").unwrap(), oldest.id.as_str());
@@ -152,7 +152,7 @@ fn a_task_whose_answer_cannot_be_archived_stays() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let large = fixture.submit(&store, |_| {});
-    let claimed = store.claim(&large.id, "me", Duration::from_secs(60)).unwrap();
+    let claimed = store.claim(&large.id, &owner("me"), Duration::from_secs(60)).unwrap();
     fixture.respond(&store, &claimed, &"x".repeat(100_000));
     let small = fixture.ended(&store, |_| {});
     fs::write(crate::testkit::store::task_file(&store, &large.id, "response.json"), "{").unwrap();
@@ -244,7 +244,8 @@ fn removing_during_claims_and_answers_loses_nothing() {
                     lanes: vec![lane_name("l")],
                     filter: Default::default(),
                 };
-                while let Some(task) = store.claim_next(&want, "t", Duration::from_secs(600)).unwrap() {
+                while let Some(task) = store.claim_next(&want, &owner("t"), Duration::from_secs(600)).unwrap()
+                {
                     fixture.respond(&store, &task, "done");
                 }
             });

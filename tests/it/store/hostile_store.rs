@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{answer, in_lane, lane_name, new_task, note};
+use crate::testkit::store::{answer, in_lane, lane_name, new_task, note, owner};
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{Command, RequestCheck, Task, TaskId, Time, json};
 use lanes::internals::store::{Store, StoreOptions, WorkerInfo};
@@ -58,7 +58,7 @@ impl Fixture {
 }
 
 fn claim(store: &Store) -> Option<TaskId> {
-    store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().map(|task| task.id)
+    store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().map(|task| task.id)
 }
 
 fn respond(task: &Task) -> Command {
@@ -191,7 +191,7 @@ fn a_broken_task_is_passed_over() {
         for command in [note("m"), Command::Settle, Command::Cancel { reason: None, by: "me".into() }] {
             store.apply(&ids[0], &command).unwrap_err();
         }
-        assert!(store.claim(&ids[0], "a", Duration::from_secs(60)).is_err(), "{what}");
+        assert!(store.claim(&ids[0], &owner("a"), Duration::from_secs(60)).is_err(), "{what}");
         check_others(&fixture, what, &store, &ids[1..], 1);
         assert_eq!(fixture.snapshot(), outside, "{what}");
     }
@@ -307,8 +307,10 @@ fn planted_places_of_the_store_are_refused() {
             continue;
         };
         if ["lock", "tmp", "indexes", "lanes.json"].contains(&name) {
-            let error =
-                store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap_err().to_string();
+            let error = store
+                .claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(name), "{name}: {error}");
         }
         let _ = (
@@ -317,7 +319,7 @@ fn planted_places_of_the_store_are_refused() {
             store.apply(&task.id, &note("m")),
         );
         let _ = (
-            store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)),
+            store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)),
             store.peek_next(&in_lane("l")),
             store.queue_depth(&lane_name("l")),
         );
@@ -326,7 +328,7 @@ fn planted_places_of_the_store_are_refused() {
         drop(store.watch_feed());
         let worker = WorkerInfo {
             kind: "test".into(),
-            owner: "me".into(),
+            owner: owner("me"),
             pid: std::process::id(),
             lanes: vec![lane_name("l")],
             filter: String::new(),
@@ -349,9 +351,9 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     let own = crate::testkit::store::task_file(&store, &task.id, "request.md");
     std::fs::remove_file(&own).unwrap();
     link(&fixture.outside().join("file"), &own);
-    let refused = store.claim(&task.id, "me", Duration::from_secs(60)).unwrap_err().to_string();
+    let refused = store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap_err().to_string();
     assert!(refused.contains("is missing"), "{refused}");
-    assert!(store.claim_next(&in_lane("l"), "me", Duration::from_secs(60)).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), &owner("me"), Duration::from_secs(60)).unwrap().is_none());
     assert_eq!(store.request_check(&task), RequestCheck::Missing);
     assert!(store.open_stored_request(&task).is_err());
     assert!(store.copy_request(&task).is_err());
@@ -365,7 +367,7 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     new.request = NewRequest::File { path, sha256 };
     let asked = store.submit(new).unwrap().task;
     assert_eq!(
-        store.claim(&asked.id, "me", Duration::from_secs(60)).unwrap().id,
+        store.claim(&asked.id, &owner("me"), Duration::from_secs(60)).unwrap().id,
         asked.id,
         "a person's file may be a link"
     );
@@ -386,13 +388,16 @@ fn a_request_that_comes_to_lead_into_the_store_is_not_read() {
     // With the same content, so that the fingerprint does not differ.
     std::fs::remove_file(&file).unwrap();
     link(&secret, &file);
-    let refused = store.claim(&asked.id, "me", Duration::from_secs(60)).unwrap_err().to_string();
+    let refused = store.claim(&asked.id, &owner("me"), Duration::from_secs(60)).unwrap_err().to_string();
     assert!(refused.contains("lies in the state directory"), "{refused}");
     let refused = store.copy_request(&asked).map(drop).unwrap_err().to_string();
     assert!(refused.contains("lies in the state directory"), "{refused}");
     std::fs::remove_file(&file).unwrap();
     std::fs::copy(&secret, &file).unwrap();
-    assert!(store.claim(&asked.id, "me", Duration::from_secs(60)).is_ok(), "with the file back in its place");
+    assert!(
+        store.claim(&asked.id, &owner("me"), Duration::from_secs(60)).is_ok(),
+        "with the file back in its place"
+    );
 }
 
 #[test]
@@ -404,5 +409,5 @@ fn a_request_of_the_store_is_known_by_any_path_to_it() {
     link(&fixture.state(), &other);
     let store = Store::open(&other, StoreOptions::default()).unwrap();
     assert!(store.open_stored_request(&task).unwrap().is_some());
-    assert_eq!(store.claim(&task.id, "me", Duration::from_secs(60)).unwrap().id, task.id);
+    assert_eq!(store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap().id, task.id);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, idempotency_key};
+use crate::testkit::store::{Fixture, idempotency_key, owner};
 use lanes::internals::model::ResponseStatus;
 use lanes::internals::store::{ImportReport, Store};
 use serde_json::{Value, json};
@@ -50,11 +50,11 @@ fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
     let old = fixture.store_named("old");
     let queued = fixture.submit(&old, |new| new.spec.key = idempotency_key("k"));
     let held = fixture.submit(&old, |_| {});
-    old.claim(&held.id, "me", Duration::from_secs(60)).unwrap();
+    old.claim(&held.id, &owner("me"), Duration::from_secs(60)).unwrap();
     let ended = fixture.ended(&old, |_| {});
     let other = fixture.submit(&old, |new| new.spec.prompt = String::new());
     let failed = fixture.submit(&old, |_| {});
-    let claimed = old.claim(&failed.id, "me", Duration::from_secs(60)).unwrap();
+    let claimed = old.claim(&failed.id, &owner("me"), Duration::from_secs(60)).unwrap();
     fixture.answer(&old, &claimed, "no", ResponseStatus::Failed);
     let tasks = [&queued, &held, &ended, &other, &failed];
     let [queued, held, ended, other, failed] = tasks.map(|task| line_of(&old, task.id.as_str()));
@@ -170,7 +170,7 @@ fn a_key_that_belongs_to_another_task_is_refused() {
         assert!(error.contains(holder.id.as_str()) && error.contains("'k'"), "{error}");
         assert!(!ours.root().join("tasks").join(task.id.as_str()).exists());
     }
-    let claimed = same.claim(&open.id, "me", Duration::from_secs(60)).unwrap();
+    let claimed = same.claim(&open.id, &owner("me"), Duration::from_secs(60)).unwrap();
     fixture.respond(&same, &claimed, "done");
     assert_eq!(import(&ours, &export(&same)).added, 1, "an ended one of the same content is history");
     let mut again = fixture.new_task("l");

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, answer, idempotency_key, in_lane, lane_name};
+use crate::testkit::store::{Fixture, answer, idempotency_key, in_lane, lane_name, owner};
 use lanes::internals::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
 use lanes::internals::store::{LaneQuery, Store};
 
@@ -13,10 +13,10 @@ fn a_task_goes_from_submit_to_answer() {
     let store = fixture.store();
     let task = fixture.submit(&store, |_| {});
     assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 1);
-    let claimed = store.claim_next(&in_lane("l"), "me", Duration::from_secs(60)).unwrap().unwrap();
+    let claimed = store.claim_next(&in_lane("l"), &owner("me"), Duration::from_secs(60)).unwrap().unwrap();
     assert_eq!((claimed.id.clone(), claimed.fence, claimed.attempt), (task.id.clone(), 1, 1));
     assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 0);
-    assert!(store.claim_next(&in_lane("l"), "other", Duration::from_secs(60)).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), &owner("other"), Duration::from_secs(60)).unwrap().is_none());
     assert_eq!(fixture.respond(&store, &claimed, "done"), Effect::Changed);
     assert_eq!(
         fixture.respond(&store, &claimed, "done"),
@@ -47,7 +47,7 @@ fn higher_priority_first_then_age_and_old_tasks_overtake() {
     let second = fixture.submit(&store, |_| {});
     let urgent = fixture.submit(&store, |new| new.spec.priority = 2);
     let mut order = Vec::new();
-    while let Some(task) = store.claim_next(&in_lane("l"), "me", Duration::from_secs(60)).unwrap() {
+    while let Some(task) = store.claim_next(&in_lane("l"), &owner("me"), Duration::from_secs(60)).unwrap() {
         order.push(task.id);
     }
     assert_eq!(order, [old.id, urgent.id, plain.id, second.id]);
@@ -64,8 +64,11 @@ fn a_task_for_others_does_not_block_the_lane() {
     let filter = Filter::parse(&["required_vendor=claude,any"]).unwrap();
     let claude = LaneQuery { lanes: vec![lane_name("l")], filter };
     assert_eq!(store.peek_next(&claude).unwrap().unwrap().id, mine.id);
-    assert_eq!(store.claim_next(&claude, "me", Duration::from_secs(60)).unwrap().unwrap().id, mine.id);
-    assert!(store.claim_next(&claude, "me", Duration::from_secs(60)).unwrap().is_none());
+    assert_eq!(
+        store.claim_next(&claude, &owner("me"), Duration::from_secs(60)).unwrap().unwrap().id,
+        mine.id
+    );
+    assert!(store.claim_next(&claude, &owner("me"), Duration::from_secs(60)).unwrap().is_none());
 }
 
 #[test]
@@ -73,10 +76,10 @@ fn an_expired_lease_is_offered_again_and_the_old_token_is_void() {
     let fixture = Fixture::new();
     let store = fixture.store();
     fixture.submit(&store, |_| {});
-    let first = store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().unwrap();
+    let first = store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().unwrap();
     fixture.pass(61.0);
     assert_eq!(store.next_due(&[lane_name("l")]).unwrap(), first.status.claim().unwrap().lease_expires_at);
-    let second = store.claim_next(&in_lane("l"), "b", Duration::from_secs(60)).unwrap().unwrap();
+    let second = store.claim_next(&in_lane("l"), &owner("b"), Duration::from_secs(60)).unwrap().unwrap();
     assert_eq!((second.fence, second.attempt), (2, 2));
     let late = store.apply(&first.id, &Command::Respond(answer(&first, "late"))).unwrap_err();
     assert!(late.to_string().contains("claim token"), "{late}");
@@ -89,17 +92,17 @@ fn attempts_run_out_and_a_waiter_gets_an_answer() {
     let store = fixture.store();
     let task = fixture.submit(&store, |new| new.spec.max_attempts = Some(2));
     for _ in 0..2 {
-        store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().unwrap();
+        store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().unwrap();
         fixture.pass(61.0);
     }
-    assert!(store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().is_none());
     let dead = store.task(&task.id).unwrap();
     assert!(matches!(&dead.status, Status::Failed { class: FailureClass::Dead, .. }), "{:?}", dead.status);
     assert_eq!(store.response(&dead).unwrap().unwrap().status, ResponseStatus::Failed);
     let again = store.retry(&task.id, "me").unwrap();
     assert_eq!(store.retry(&task.id, "me").unwrap().task.id, again.task.id, "asked twice, retried once");
     assert_eq!(
-        store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().unwrap().id,
+        store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().unwrap().id,
         again.task.id
     );
     assert_eq!(store.task(&task.id).unwrap().retried_as.as_deref(), Some(again.task.id.as_str()));
@@ -111,10 +114,10 @@ fn delays_end_by_themselves() {
     let store = fixture.store();
     let now = store.now().wall;
     let task = fixture.submit(&store, |new| new.not_before = Some(now.plus_seconds(30.0)));
-    assert!(store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().is_none());
-    assert!(store.claim(&task.id, "a", Duration::from_secs(60)).is_err());
+    assert!(store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().is_none());
+    assert!(store.claim(&task.id, &owner("a"), Duration::from_secs(60)).is_err());
     fixture.pass(30.0);
-    let claimed = store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().unwrap();
+    let claimed = store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().unwrap();
     let token = claimed.status.claim().unwrap().token.clone();
     let release = Command::Release { token, reason: None, delay: Some(Duration::from_secs(5)), spent: None };
     let (released, _) = store.apply(&task.id, &release).unwrap();
@@ -148,7 +151,7 @@ fn cancel_voids_the_claim() {
     let fixture = Fixture::new();
     let store = fixture.store();
     fixture.submit(&store, |_| {});
-    let claimed = store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().unwrap();
+    let claimed = store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().unwrap();
     let cancel = Command::Cancel { reason: Some("no longer needed".into()), by: "boss".into() };
     store.apply(&claimed.id, &cancel).unwrap();
     assert_eq!(store.apply(&claimed.id, &cancel).unwrap().1, Effect::Unchanged);
@@ -163,7 +166,7 @@ fn large_and_odd_answers_come_back_unchanged() {
     let store = fixture.store();
     for body in ["x".repeat(3_000_000), "a\r\nb\u{0}\u{2028}é😀".to_string(), String::new()] {
         fixture.submit(&store, |_| {});
-        let claimed = store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().unwrap();
+        let claimed = store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().unwrap();
         fixture.respond(&store, &claimed, &body);
         let done = store.task(&claimed.id).unwrap();
         assert!(store.response(&done).unwrap().unwrap().body == body);
@@ -186,7 +189,7 @@ fn threads_share_a_lane_without_taking_a_task_twice() {
                     let store = fixture.store();
                     let mut taken = Vec::new();
                     while let Some(task) =
-                        store.claim_next(&in_lane("l"), "t", Duration::from_secs(600)).unwrap()
+                        store.claim_next(&in_lane("l"), &owner("t"), Duration::from_secs(600)).unwrap()
                     {
                         taken.push(task.id.to_string());
                     }
@@ -217,8 +220,8 @@ fn what_another_implementation_writes_is_noticed() {
     std::fs::copy(&ours.request_path, dir.join("request.md")).unwrap();
     object.insert("request_path".into(), dir.join("request.md").to_string_lossy().into());
     std::fs::write(dir.join("task.json"), json::to_text(&object)).unwrap();
-    let claimed = store.claim_next(&in_lane("l"), "a", Duration::from_secs(600)).unwrap().unwrap();
-    let other = store.claim_next(&in_lane("l"), "a", Duration::from_secs(600)).unwrap().unwrap();
+    let claimed = store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(600)).unwrap().unwrap();
+    let other = store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(600)).unwrap().unwrap();
     let mut ids = [claimed.id.to_string(), other.id.to_string()];
     ids.sort();
     assert_eq!(ids, [ours.id.to_string(), foreign_id.to_string()]);
@@ -231,7 +234,10 @@ fn what_another_implementation_writes_is_noticed() {
     object.insert("state".into(), "queued".into());
     object.insert("updated_at".into(), "2026-11-21T09:00:00.000000Z".into());
     std::fs::write(&path, json::to_text(&object)).unwrap();
-    assert_eq!(store.claim_next(&in_lane("l"), "b", Duration::from_secs(600)).unwrap().unwrap().id, ours.id);
+    assert_eq!(
+        store.claim_next(&in_lane("l"), &owner("b"), Duration::from_secs(600)).unwrap().unwrap().id,
+        ours.id
+    );
 }
 
 #[test]
@@ -242,8 +248,14 @@ fn a_deleted_index_is_rebuilt() {
     let second = fixture.submit(&store, |new| new.spec.priority = 1);
     std::fs::remove_dir_all(store.root().join("indexes")).unwrap();
     let store = fixture.store();
-    assert_eq!(store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().unwrap().id, second.id);
-    assert_eq!(store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().unwrap().id, first.id);
+    assert_eq!(
+        store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().unwrap().id,
+        second.id
+    );
+    assert_eq!(
+        store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().unwrap().id,
+        first.id
+    );
 }
 
 #[test]
@@ -286,10 +298,10 @@ fn long_lanes_stay_sorted() {
     expected.sort();
     assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 400);
     for (n, (_, id)) in expected.iter().enumerate() {
-        let task = store.claim_next(&in_lane("l"), "a", Duration::from_secs(6000)).unwrap().unwrap();
+        let task = store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(6000)).unwrap().unwrap();
         assert_eq!(task.id, *id, "at {n}");
     }
-    assert!(store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().is_none());
 }
 
 #[test]
@@ -299,8 +311,14 @@ fn paused_lanes_hand_out_nothing() {
     let task = fixture.submit(&store, |_| {});
     assert!(store.pause(&lane_name("l"), Some("maintenance")).unwrap());
     assert!(!store.pause(&lane_name("l"), None).unwrap());
-    assert!(store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().is_none());
-    assert!(store.claim(&task.id, "a", Duration::from_secs(60)).unwrap_err().to_string().contains("paused"));
+    assert!(store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().is_none());
+    assert!(
+        store
+            .claim(&task.id, &owner("a"), Duration::from_secs(60))
+            .unwrap_err()
+            .to_string()
+            .contains("paused")
+    );
     assert!(store.resume(&lane_name("l")).unwrap());
-    assert!(store.claim_next(&in_lane("l"), "a", Duration::from_secs(60)).unwrap().is_some());
+    assert!(store.claim_next(&in_lane("l"), &owner("a"), Duration::from_secs(60)).unwrap().is_some());
 }

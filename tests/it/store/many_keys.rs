@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, idempotency_key, lane_name};
+use crate::testkit::store::{Fixture, idempotency_key, lane_name, owner};
 use lanes::internals::model::{NewTask, ResponseStatus, Task};
 use lanes::internals::store::{GcPlan, Store};
 
@@ -104,7 +104,7 @@ fn a_key_of_many_moves_on_when_its_task_is_retried() {
     let store = fixture.store();
     for n in 0..KEYS {
         let task = fixture.submit(&store, |new| new.spec.key = idempotency_key(key(n)));
-        let claimed = store.claim(&task.id, "me", Duration::from_secs(60)).unwrap();
+        let claimed = store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap();
         fixture.answer(&store, &claimed, "no", ResponseStatus::Failed);
     }
     lose_index(&fixture);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, idempotency_key, lane_name, task_file};
+use crate::testkit::store::{Fixture, idempotency_key, lane_name, owner, task_file};
 use lanes::internals::model::{Status, json};
 use lanes::internals::store::{ImportReport, Store};
 
@@ -32,9 +32,9 @@ fn a_store_moves_whole() {
     let ended = fixture.ended(&old, |_| {});
     let queued = fixture.submit(&old, |new| new.spec.key = idempotency_key("k"));
     let held = fixture.submit(&old, |new| new.spec.lane = lane_name("other"));
-    let held = old.claim(&held.id, "me", Duration::from_secs(6000)).unwrap();
+    let held = old.claim(&held.id, &owner("me"), Duration::from_secs(6000)).unwrap();
     let large = fixture.submit(&old, |new| new.spec.lane = lane_name("other"));
-    let large = old.claim(&large.id, "me", Duration::from_secs(60)).unwrap();
+    let large = old.claim(&large.id, &owner("me"), Duration::from_secs(60)).unwrap();
     fixture.respond(&old, &large, &"ä\r\n".repeat(30_000));
     let text = export(&old);
     assert_eq!(text.lines().count(), 4);
