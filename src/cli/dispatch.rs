@@ -288,7 +288,7 @@ fn print_previews(context: &mut CommandContext, plan: &Plan, previews: &[Preview
             preview.vendor.clone(),
             preview.program.clone().unwrap_or_else(|| "not installed".to_string()),
             limit_text(preview.timeout),
-            limit_text(preview.silence),
+            limit_text(preview.silence_timeout),
             preview.task_id.clone().unwrap_or_else(|| "none".to_string()),
         ]);
     }

@@ -450,7 +450,7 @@ impl<'env> EventLoop<'env> {
                 in_progress: served.route.in_progress.clone(),
                 started_at: claim.claimed_at,
                 deadline: None,
-                silence: None,
+                silence_timeout: None,
                 pid: None,
                 session_id: session_id.clone(),
                 progress: None,

@@ -29,7 +29,7 @@ pub(crate) struct Preview {
     /// Timeout of a run; the next task's own timeout, if it has one.
     pub timeout: Option<Duration>,
     /// Maximum time without output.
-    pub silence: Option<Duration>,
+    pub silence_timeout: Option<Duration>,
     /// Id of the next task, if any.
     pub task_id: Option<String>,
     /// Command line for the next task, if there is one, or the reason for which a run would fail.
@@ -46,7 +46,7 @@ impl Preview {
             ("program", self.program.clone().into()),
             ("parked_until", self.cooldown.as_ref().map(|cooldown| cooldown.until.to_string()).into()),
             ("timeout_seconds", self.timeout.map(|limit| limit.as_secs_f64()).into()),
-            ("silence_timeout_seconds", self.silence.map(|limit| limit.as_secs_f64()).into()),
+            ("silence_timeout_seconds", self.silence_timeout.map(|limit| limit.as_secs_f64()).into()),
             ("task_id", self.task_id.clone().into()),
             ("argv", argv.map_or(Value::Null, Value::from)),
             ("problem", self.command.as_ref().err().cloned().into()),
@@ -95,7 +95,7 @@ pub(crate) fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
                 .cloned(),
             program: served.program().map(|path| path.to_string_lossy().into_owned()),
             timeout: task.as_ref().and_then(own_timeout).or(served.route.timeout),
-            silence: served.silence_limit(),
+            silence_timeout: served.silence_timeout(),
             task_id: task.map(|task| task.id.to_string()),
             command,
         });

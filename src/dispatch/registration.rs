@@ -34,7 +34,7 @@ pub(crate) struct RunEntry {
     /// When the run times out.
     pub deadline: Option<Time>,
     /// Maximum time without output.
-    pub silence: Option<Duration>,
+    pub silence_timeout: Option<Duration>,
     /// Process id of the agent.
     pub pid: Option<u32>,
     /// Session id of the conversation.
@@ -186,7 +186,7 @@ impl DispatcherRegistration {
                 ("in_progress", entry.in_progress.clone().into()),
                 ("started_at", entry.started_at.to_string().into()),
                 ("deadline", entry.deadline.map(|deadline| deadline.to_string()).into()),
-                ("silence_timeout_seconds", entry.silence.map(|limit| limit.as_secs_f64()).into()),
+                ("silence_timeout_seconds", entry.silence_timeout.map(|limit| limit.as_secs_f64()).into()),
                 ("pid", entry.pid.into()),
                 ("session_id", entry.session_id.clone().into()),
                 ("progress", entry.progress.clone().into()),
@@ -217,7 +217,7 @@ fn served_lanes(plan: &Plan) -> Value {
             ("model", served.route.model.clone().or_else(|| served.vendor.model.clone()).into()),
             ("model_classes", classes.into()),
             ("timeout_seconds", seconds(served.route.timeout).into()),
-            ("silence_timeout_seconds", seconds(served.silence_limit()).into()),
+            ("silence_timeout_seconds", seconds(served.silence_timeout()).into()),
         ]))
     });
     serves.collect::<Vec<_>>().into()

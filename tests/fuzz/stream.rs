@@ -206,7 +206,7 @@ fn check(bytes: &[u8], format: Format) {
                 stderr: "",
                 resumed: None,
                 timeout: Some(Duration::from_secs(60)),
-                silence: None,
+                silence_timeout: None,
                 now,
                 notices: &NOTICES,
                 zone: &TimeZone::UTC,

@@ -63,7 +63,7 @@ pub struct AgentSpec {
     /// Timeout of the run.
     pub timeout: Option<Duration>,
     /// Maximum time without output on standard output and standard error.
-    pub silence: Option<Duration>,
+    pub silence_timeout: Option<Duration>,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
     /// Maximum time without output after the agent has reported its result, until the process is ended.
@@ -152,7 +152,7 @@ pub fn run(
     output.take_pipes(&mut guard);
     let limits = RunLimits {
         deadline: spec.timeout.and_then(|limit| started.checked_add(limit)),
-        silence: spec.silence,
+        silence_timeout: spec.silence_timeout,
         grace: spec.grace,
         linger: spec.linger,
     };

@@ -95,7 +95,7 @@ pub(super) struct RunLimits {
     /// Time at which the run is stopped.
     pub deadline: Option<Instant>,
     /// Maximum time without output.
-    pub silence: Option<Duration>,
+    pub silence_timeout: Option<Duration>,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
     /// Maximum time without output after the agent has reported its result.
@@ -210,7 +210,7 @@ impl<'a> Supervisor<'a> {
 
     /// Returns when the run is stopped unless there is further output.
     fn silence_deadline(&self, output: &AgentPipes) -> Option<Instant> {
-        output.last_output().checked_add(self.limits.silence?)
+        output.last_output().checked_add(self.limits.silence_timeout?)
     }
 
     /// Returns when the run is stopped unless the service accepts its account.

@@ -318,8 +318,8 @@ dispatch:
         let limits = |text: &str, lane: &str| {
             let route = read(text).expect("valid").route(&LaneName::stored(lane));
             let minutes = |limit: Option<Duration>| limit.map(|limit| limit.as_secs() / 60);
-            let stream = route.silence_limit(Format::ClaudeStream);
-            (minutes(route.timeout), minutes(stream), minutes(route.silence_limit(Format::Text)))
+            let stream = route.effective_silence_timeout(Format::ClaudeStream);
+            (minutes(route.timeout), minutes(stream), minutes(route.effective_silence_timeout(Format::Text)))
         };
         assert_eq!(limits("dispatch: {}", "a"), (Some(360), Some(30), None));
         for none in ["none", "0", "null", "0s"] {

@@ -122,7 +122,7 @@ pub struct Route {
     pub priority: i64,
     /// Timeout of a run; `None` means no limit.
     pub timeout: Option<Duration>,
-    /// Maximum time without output; `Inherit` means the default of the format, see [`Route::silence_limit`].
+    /// Maximum time without output; `Inherit` means the default of the format, see [`Route::effective_silence_timeout`].
     pub silence_timeout: Override<Duration>,
     /// Interval between polls of the lane without a wake-up.
     pub poll_interval: Duration,
@@ -245,7 +245,7 @@ impl Route {
 
     /// Returns the maximum time without output for a run with this output format; `None` means no limit. A program
     /// whose output is its answer may print nothing before the end, so it has a limit only if one is set.
-    pub fn silence_limit(&self, format: Format) -> Option<Duration> {
+    pub fn effective_silence_timeout(&self, format: Format) -> Option<Duration> {
         let default = format.has_result_object().then_some(DEFAULT_SILENCE);
         self.silence_timeout.clone().or_inherit(default)
     }

@@ -167,8 +167,8 @@ impl ServedLane {
     }
 
     /// Returns the maximum time without output; `None` is unlimited.
-    pub(crate) fn silence_limit(&self) -> Option<Duration> {
-        self.route.silence_limit(self.vendor.format)
+    pub(crate) fn silence_timeout(&self) -> Option<Duration> {
+        self.route.effective_silence_timeout(self.vendor.format)
     }
 
     /// Checks that the program and the working directory exist. Without them no task of the lane can run, through no

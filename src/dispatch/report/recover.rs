@@ -256,7 +256,7 @@ fn completed_report(
         stderr: "",
         resumed: run_file.resume_id.as_deref(),
         timeout: None,
-        silence: None,
+        silence_timeout: None,
         now,
         notices: &Notices::default(),
         zone: &TimeZone::system(),

@@ -144,7 +144,7 @@ fn timeout(run: &RunEvidence<'_>) -> RunFailure {
         return failure;
     }
     let is_silence = run.stopped == Some(StopReason::Silent);
-    let message = match if is_silence { run.silence } else { run.timeout } {
+    let message = match if is_silence { run.silence_timeout } else { run.timeout } {
         Some(limit) if is_silence => {
             let limit = duration::format_coarse(limit);
             format!(
@@ -258,7 +258,7 @@ mod tests {
             stderr: "",
             resumed: None,
             timeout: Some(Duration::from_secs(900)),
-            silence: Some(Duration::from_secs(1800)),
+            silence_timeout: Some(Duration::from_secs(1800)),
             now: Time::parse("2026-11-21T12:00:00Z").expect("a time"),
             notices: &Notices::default(),
             zone: &TimeZone::UTC,

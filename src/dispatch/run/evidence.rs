@@ -33,7 +33,7 @@ pub struct RunEvidence<'a> {
     /// Timeout of the run.
     pub timeout: Option<Duration>,
     /// Silence timeout of the run.
-    pub silence: Option<Duration>,
+    pub silence_timeout: Option<Duration>,
     /// End of the run.
     pub now: Time,
     /// The vendor's notices.

@@ -150,7 +150,7 @@ impl RunContext<'_> {
                 ("session_id", resumed.clone().or(run_file.session_id.clone()).into()),
             ]),
         );
-        let (timeout, silence) = (spec.timeout, spec.silence);
+        let (timeout, silence_timeout) = (spec.timeout, spec.silence_timeout);
         let mut progress = ProgressFile::new(attempt.create(files::PROGRESS)?);
         let finished = match agent::run(spec, self.guard_pool, &claimed.stop, &mut |event| {
             self.handle_agent_event(task, event, &mut progress);
@@ -194,7 +194,7 @@ impl RunContext<'_> {
                 stderr: &stderr,
                 resumed: resumed.as_deref(),
                 timeout,
-                silence,
+                silence_timeout,
                 now: self.store.now().wall,
                 notices: &claimed.served.vendor.notices,
                 zone: &TimeZone::system(),

@@ -244,14 +244,14 @@ impl RunContext<'_> {
             parser: StreamParser::new(vendor.format)
                 .with_refusing_statuses(vendor.notices.refusing_statuses()),
             timeout: own_timeout(task).or(route.timeout),
-            silence: route.silence_limit(vendor.format),
+            silence_timeout: route.effective_silence_timeout(vendor.format),
             grace: self.plan.grace,
             linger: self.plan.linger,
             expected_session: line.resume_id,
         };
         self.registration.update_run(task.id.as_str(), |entry| {
             entry.session_id = run_file.resume_id.clone().or(run_file.session_id.clone());
-            entry.silence = spec.silence;
+            entry.silence_timeout = spec.silence_timeout;
             entry.deadline = spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()));
         });
         Ok(PreparedRun { spec, run_file, version })

@@ -78,7 +78,7 @@ fn ask(
         stderr: no_log()?,
         parser: StreamParser::new(Format::Text),
         timeout: Some(VERSION_TIMEOUT),
-        silence: None,
+        silence_timeout: None,
         grace: Duration::from_millis(500),
         linger: VERSION_TIMEOUT,
         expected_session: None,

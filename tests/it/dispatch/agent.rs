@@ -61,7 +61,7 @@ impl Scene {
             stderr: log("stderr"),
             parser: StreamParser::new(Format::ClaudeStream),
             timeout: Some(SOON),
-            silence: None,
+            silence_timeout: None,
             grace: Duration::from_millis(300),
             linger: SOON,
             expected_session: None,
@@ -291,7 +291,7 @@ fn an_agent_that_cannot_start_is_reported_with_the_reason() {
 fn a_run_that_falls_silent_is_ended_and_one_that_speaks_goes_on() {
     let scene = Scene::new();
     let mut spec = scene.spec("/bin/sh", &["-c", "echo one; sleep 1000"]);
-    spec.silence = Some(Duration::from_millis(300));
+    spec.silence_timeout = Some(Duration::from_millis(300));
     let (finished, _) = scene.run_plainly(spec);
     assert_eq!(finished.stopped, Some(StopReason::Silent));
 
@@ -299,7 +299,7 @@ fn a_run_that_falls_silent_is_ended_and_one_that_speaks_goes_on() {
     let scene = Scene::new();
     let words = "for n in 1 2 3 4 5 6; do sleep 0.5; echo out; sleep 0.5; echo err >&2; done";
     let mut spec = scene.spec("/bin/sh", &["-c", words]);
-    spec.silence = Some(Duration::from_secs(5));
+    spec.silence_timeout = Some(Duration::from_secs(5));
     let (finished, _) = scene.run_plainly(spec);
     assert_eq!((finished.stopped, finished.exit), (None, AgentExit::Code(0)));
     assert!(finished.duration > Duration::from_secs(5), "it took longer than it may be silent");

@@ -60,7 +60,7 @@ fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
         stderr: &recorded.stderr,
         resumed: None,
         timeout: None,
-        silence: None,
+        silence_timeout: None,
         now: Time::parse(recorded.now.as_deref().unwrap_or("2026-11-21T12:00:00Z")).unwrap(),
         notices: &notices,
         zone: &TimeZone::UTC,
