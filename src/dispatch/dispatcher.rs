@@ -15,7 +15,7 @@ use super::admission::Admission;
 use super::agent::StopHandle;
 use super::agent::reaper::GuardPool;
 use super::config::plan::Plan;
-use super::config::readiness::LaneReadiness;
+use super::config::readiness::UnreadyLanes;
 use super::config::reload::PlanReloader;
 use super::config::served_lane::ServedLane;
 use super::event::DispatchEvent;
@@ -72,7 +72,7 @@ struct ActiveRun {
 struct LoopState {
     plan: Arc<Plan>,
     reloader: PlanReloader,
-    not_ready: LaneReadiness,
+    unready_lanes: UnreadyLanes,
     running: BTreeMap<String, ActiveRun>,
     summary: DispatchSummary,
     draining: bool,
@@ -92,7 +92,7 @@ impl LoopState {
         Self {
             plan,
             reloader,
-            not_ready: LaneReadiness::default(),
+            unready_lanes: UnreadyLanes::default(),
             running: BTreeMap::new(),
             summary: DispatchSummary::default(),
             draining: false,
@@ -288,9 +288,9 @@ impl<'env> EventLoop<'env> {
             }
             Some(Err(error)) => self.warn(format!("{error}; the settings stay as they were")),
         }
-        let changes = state.not_ready.check(&state.plan);
+        let changes = state.unready_lanes.check(&state.plan);
         if !changes.is_empty() {
-            self.registration.set_not_ready(state.not_ready.to_object());
+            self.registration.set_unready(state.unready_lanes.to_object());
             changes.into_iter().for_each(|event| (self.observe)(event));
         }
     }
@@ -344,8 +344,8 @@ impl<'env> EventLoop<'env> {
                 state.summary.failed += 1;
                 state.retry_until = state.retry_until.max(retry_at);
             }
-            TaskDisposition::LaneNotReady { lane, missing } => {
-                state.not_ready.record_start_failure(lane, missing)
+            TaskDisposition::LaneUnready { lane, missing } => {
+                state.unready_lanes.record_start_failure(lane, missing)
             }
             TaskDisposition::Returned => {}
         }
@@ -391,7 +391,7 @@ impl<'env> EventLoop<'env> {
                 self.report_cooldown(state, cooldown);
                 continue;
             }
-            if is_full || state.not_ready.is_blocked(lane) {
+            if is_full || state.unready_lanes.is_blocked(lane) {
                 continue;
             }
             let cooldowns = RefCell::new(Vec::new());

@@ -82,13 +82,13 @@ pub(crate) enum DispatchEvent {
     /// A vendor, or one of its models, is not used for a while.
     CooldownStarted(Cooldown),
     /// A lane is not served because something that all its runs need is missing.
-    LaneNotReady {
+    LaneUnready {
         /// Name of the lane.
         lane: LaneName,
         /// What is missing.
         message: String,
     },
-    /// A lane that was not ready is served again.
+    /// A lane that was unready is served again.
     LaneReady {
         /// Name of the lane.
         lane: LaneName,
@@ -137,7 +137,7 @@ impl DispatchEvent {
             Self::Failed { .. } => "failed",
             Self::Returned { .. } => "returned",
             Self::CooldownStarted(_) => "parked",
-            Self::LaneNotReady { .. } => "lane_unready",
+            Self::LaneUnready { .. } => "lane_unready",
             Self::LaneReady { .. } => "lane_back",
             Self::Reloaded { .. } => "reloaded",
             Self::Recovered { .. } => "recovered",
@@ -160,7 +160,7 @@ impl DispatchEvent {
             | Self::Recovered { task_id, .. } => Some(task_id),
             Self::Ready { .. }
             | Self::CooldownStarted(_)
-            | Self::LaneNotReady { .. }
+            | Self::LaneUnready { .. }
             | Self::LaneReady { .. }
             | Self::Reloaded { .. }
             | Self::Warning { .. }
@@ -194,7 +194,7 @@ impl DispatchEvent {
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
             Self::CooldownStarted(cooldown) => cooldown.describe(),
-            Self::LaneNotReady { lane, message } => format!("lane {lane} is not served: {message}"),
+            Self::LaneUnready { lane, message } => format!("lane {lane} is not served: {message}"),
             Self::LaneReady { lane } => format!("lane {lane} is served again"),
             Self::Reloaded { lanes } => format!("the settings have changed; serves {}", lanes.join(", ")),
             Self::Draining { running } => {
@@ -228,7 +228,7 @@ impl DispatchEvent {
             ]),
             Self::Retry { delay, .. } => object([("delay_seconds", delay.as_secs_f64().into())]),
             Self::CooldownStarted(cooldown) => cooldown.to_object(),
-            Self::LaneNotReady { lane, .. } | Self::LaneReady { lane } => {
+            Self::LaneUnready { lane, .. } | Self::LaneReady { lane } => {
                 object([("lane", lane.clone().into())])
             }
             Self::Reloaded { lanes } => object([("lanes", lanes.clone().into())]),

@@ -56,7 +56,7 @@ pub enum RunOutcome {
     /// The run failed: the task is retried, returned or failed.
     Failed(RunFailure),
     /// The task is returned and the attempt does not count: something that all runs of the lane need is missing.
-    LaneNotReady(String),
+    LaneUnready(String),
     /// The task is returned and the attempt does not count: the store failed before the agent was started.
     NotStarted(String),
     /// The run was stopped without a result: the task is returned unless it was cancelled or belongs to another worker.

@@ -116,8 +116,8 @@ impl DispatcherRegistration {
         self.write(&mut state);
     }
 
-    /// Records the lanes that are not ready: lane → what is missing.
-    pub(crate) fn set_not_ready(&self, lanes: Object) {
+    /// Records the unready lanes: lane → what is missing.
+    pub(crate) fn set_unready(&self, lanes: Object) {
         let mut state = self.lock();
         state.info.data.insert("unready".to_string(), lanes.into());
         self.write(&mut state);

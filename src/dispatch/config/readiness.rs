@@ -16,22 +16,22 @@ const START_FAILURE_PAUSE: Duration = Duration::from_secs(60);
 
 /// The lanes that cannot be served, and what each is missing.
 #[derive(Debug, Default)]
-pub(crate) struct LaneReadiness {
+pub(crate) struct UnreadyLanes {
     missing: BTreeMap<LaneName, String>,
     /// Lanes whose program could not be started: until when they are not served, and the reason.
-    no_start: BTreeMap<LaneName, (Instant, String)>,
+    not_startable: BTreeMap<LaneName, (Instant, String)>,
 }
 
-impl LaneReadiness {
+impl UnreadyLanes {
     /// Records that a run of the lane could not be started.
     pub(crate) fn record_start_failure(&mut self, lane: LaneName, message: String) {
-        self.no_start.insert(lane, (Instant::now() + START_FAILURE_PAUSE, message));
+        self.not_startable.insert(lane, (Instant::now() + START_FAILURE_PAUSE, message));
     }
 
     /// Checks every lane of the plan and returns what has changed since the last check.
     pub(crate) fn check(&mut self, plan: &Plan) -> Vec<DispatchEvent> {
         let now = Instant::now();
-        self.no_start.retain(|_, (until, _)| now < *until);
+        self.not_startable.retain(|_, (until, _)| now < *until);
         let missing: BTreeMap<LaneName, String> =
             plan.served_lanes.iter().filter_map(|served| self.find_missing(served)).collect();
         // A lane that is no longer served does not become ready.
@@ -40,7 +40,7 @@ impl LaneReadiness {
         let back = back.map(|lane| DispatchEvent::LaneReady { lane: lane.clone() });
         let gone = missing.iter().filter(|(lane, _)| !self.missing.contains_key(*lane));
         let gone =
-            gone.map(|(lane, why)| DispatchEvent::LaneNotReady { lane: lane.clone(), message: why.clone() });
+            gone.map(|(lane, why)| DispatchEvent::LaneUnready { lane: lane.clone(), message: why.clone() });
         let events = back.chain(gone).collect();
         self.missing = missing;
         events
@@ -62,7 +62,7 @@ impl LaneReadiness {
             Err(error) => error.message().to_string(),
             Ok(()) => match served.disabled_at() {
                 Some(place) => format!("a concurrency above 0 ({place})"),
-                None => self.no_start.get(lane)?.1.clone(),
+                None => self.not_startable.get(lane)?.1.clone(),
             },
         };
         Some((lane.clone(), why))

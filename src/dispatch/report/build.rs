@@ -61,7 +61,7 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
             )
         }
         RunOutcome::Failed(failure) => failed(run, id, failure),
-        RunOutcome::LaneNotReady(missing) => (
+        RunOutcome::LaneUnready(missing) => (
             release(missing, Duration::ZERO, None),
             DispatchEvent::Returned { task_id: id, message: missing.clone() },
             "withheld",

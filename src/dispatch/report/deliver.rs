@@ -48,7 +48,7 @@ pub(crate) enum TaskDisposition {
         retry_at: Option<Time>,
     },
     /// No run can be started for the lane.
-    LaneNotReady {
+    LaneUnready {
         /// The lane.
         lane: LaneName,
         /// What is missing.
@@ -67,7 +67,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         disposition: match &result.outcome {
             RunOutcome::Completed(_) => TaskDisposition::Answered,
             RunOutcome::Failed(_) => TaskDisposition::Failed { retry_at: None },
-            RunOutcome::LaneNotReady(missing) => TaskDisposition::LaneNotReady {
+            RunOutcome::LaneUnready(missing) => TaskDisposition::LaneUnready {
                 lane: claimed.task.spec.lane.clone(),
                 missing: missing.clone(),
             },
@@ -231,7 +231,7 @@ fn note_run_end(
     let kind = match result.outcome {
         RunOutcome::Completed(_) => "headless_completed",
         // No run was started.
-        RunOutcome::LaneNotReady(_) | RunOutcome::NotStarted(_) => return,
+        RunOutcome::LaneUnready(_) | RunOutcome::NotStarted(_) => return,
         _ => "headless_failed",
     };
     let mut data = crate::model::json::Object::new();

@@ -122,7 +122,7 @@ impl RunContext<'_> {
             Ok(prepared) => prepared,
             Err(PrepareError::Task(failure)) => return refused(failure),
             Err(PrepareError::Lane(missing)) => {
-                return Ok(self.result_without_run(RunOutcome::LaneNotReady(missing), started, past));
+                return Ok(self.result_without_run(RunOutcome::LaneUnready(missing), started, past));
             }
             Err(PrepareError::Error(error)) => return Err(error),
         };
@@ -158,7 +158,7 @@ impl RunContext<'_> {
             Ok(finished) => finished,
             Err(StartError::Task(failure)) => return refused(failure),
             Err(StartError::Program(message)) => {
-                return Ok(self.result_without_run(RunOutcome::LaneNotReady(message), started, past));
+                return Ok(self.result_without_run(RunOutcome::LaneUnready(message), started, past));
             }
         };
         if let Some(error) = &finished.log_error {
