@@ -51,7 +51,7 @@ pub(super) fn submit_batch(
                 return Err(Error::invalid(format!("line {} is longer than {MAX_LINE} bytes", number + 1)));
             }
             number += 1;
-            if json::without_mark(&line).trim_ascii().is_empty() {
+            if json::strip_byte_order_mark(&line).trim_ascii().is_empty() {
                 continue;
             }
             // Each line has its own fingerprints: lines may arrive hours apart, and their files may change in

@@ -15,7 +15,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     if let Some(length) = plain_seconds(text) {
         return Some(length);
     }
-    let (length, rest) = leading(text)?;
+    let (length, rest) = parse_prefix(text)?;
     rest.trim().is_empty().then_some(length)
 }
 
@@ -85,7 +85,7 @@ impl TimeLimit {
 }
 
 /// Parses as many numbers with units as possible from the start of `text`, and returns the rest too.
-pub(crate) fn leading(text: &str) -> Option<(Duration, &str)> {
+pub(crate) fn parse_prefix(text: &str) -> Option<(Duration, &str)> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     let mut found = false;
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn leading_stops_at_other_words() {
-        let (length, rest) = leading("3h20m10s.").expect("a length");
+        let (length, rest) = parse_prefix("3h20m10s.").expect("a length");
         assert_eq!(length.as_secs(), 12_010);
         assert_eq!(rest, ".");
     }

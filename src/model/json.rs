@@ -33,7 +33,7 @@ pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Returns a line without its byte order mark, which precedes the first line of a file, and of every file that
 /// was appended to another.
-pub(crate) fn without_mark(line: &[u8]) -> &[u8] {
+pub(crate) fn strip_byte_order_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK.to_string().as_bytes()).unwrap_or(line)
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn without_mark(line: &[u8]) -> &[u8] {
 /// # Errors
 /// As [`parse_object`], with the column but without the line.
 pub(crate) fn parse_line(line: &[u8]) -> Result<Object, String> {
-    parse_object(without_mark(line)).map_err(|why| match why.rsplit_once(" at line 1 column ") {
+    parse_object(strip_byte_order_mark(line)).map_err(|why| match why.rsplit_once(" at line 1 column ") {
         Some((what, column)) => format!("not JSON: {what} at column {column}"),
         None => why,
     })

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Store;
 use super::bounded_file::FileContent;
-use super::json_file::{Edit, JsonFile, cannot_be_read};
+use super::json_file::{DocumentChange, JsonFile, cannot_be_read};
 use super::layout;
 use crate::error::{Error, Result, printable};
 use crate::model::LaneName;
@@ -112,7 +112,7 @@ impl Store {
     pub fn change_routes(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
         let lanes: Vec<LaneName> = ROUTES.change(self, |routes| {
             change(routes)?;
-            Ok(Edit::Write(routes.keys().map(LaneName::stored).collect()))
+            Ok(DocumentChange::Write(routes.keys().map(LaneName::stored).collect()))
         })?;
         self.wake_waiters(&lanes);
         Ok(())

@@ -31,7 +31,7 @@ pub(super) struct JsonFile<T> {
 }
 
 /// Whether a document that was changed in memory is written, with the result of the change.
-pub(super) enum Edit<R> {
+pub(super) enum DocumentChange<R> {
     /// It is written.
     Write(R),
     /// The file stays as it is.
@@ -85,15 +85,15 @@ impl<T: Default> JsonFile<T> {
     pub(super) fn change<R>(
         &self,
         store: &Store,
-        change: impl FnOnce(&mut T) -> Result<Edit<R>>,
+        change: impl FnOnce(&mut T) -> Result<DocumentChange<R>>,
     ) -> Result<R> {
         store.check_writable()?;
         let tmp = store.layout.tmp()?;
         let _lock = store.lock_store()?;
         let mut content = self.read(store)?;
         match change(&mut content)? {
-            Edit::Keep(result) => Ok(result),
-            Edit::Write(result) => {
+            DocumentChange::Keep(result) => Ok(result),
+            DocumentChange::Write(result) => {
                 let text = json::to_text(&(self.encode)(content));
                 atomic::replace_durably(&tmp, &store.layout.root, self.name, text.as_bytes())?;
                 Ok(result)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Store;
-use super::json_file::{DecodeResult, Edit, JsonFile, admit_any, cannot_be_read};
+use super::json_file::{DecodeResult, DocumentChange, JsonFile, admit_any, cannot_be_read};
 use super::layout::{BOARD, LANES};
 use crate::error::{Error, Result};
 use crate::model::json::Object;
@@ -109,8 +109,8 @@ impl Store {
         change: impl FnOnce(&mut BTreeMap<LaneName, Pause>) -> bool,
     ) -> Result<bool> {
         let changed = PAUSES.change(self, |paused| match change(paused) {
-            true => Ok(Edit::Write(true)),
-            false => Ok(Edit::Keep(false)),
+            true => Ok(DocumentChange::Write(true)),
+            false => Ok(DocumentChange::Keep(false)),
         })?;
         self.ring([lane]);
         Ok(changed)
@@ -135,7 +135,7 @@ impl Store {
             let mut lanes = section(board);
             change(&mut lanes)?;
             board.insert(SECTION.to_string(), lanes.into());
-            Ok(Edit::Write(()))
+            Ok(DocumentChange::Write(()))
         })
     }
 }

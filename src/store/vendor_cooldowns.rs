@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Store;
-use super::json_file::{DecodeResult, Edit, JsonFile, admit_any};
+use super::json_file::{DecodeResult, DocumentChange, JsonFile, admit_any};
 use super::layout::VENDORS;
 use crate::error::{Error, Result};
 use crate::model::json::Object;
@@ -77,11 +77,11 @@ impl Store {
         self.change_cooldowns(|all| {
             let change = decide(all.get(key));
             match &change {
-                CooldownChange::Keep => return Edit::Keep(change),
+                CooldownChange::Keep => return DocumentChange::Keep(change),
                 CooldownChange::Set(cooldown) => drop(all.insert(key.clone(), cooldown.clone())),
                 CooldownChange::Clear => drop(all.remove(key)),
             }
-            Edit::Write(change)
+            DocumentChange::Write(change)
         })
     }
 
@@ -100,7 +100,7 @@ impl Store {
         let pause = Cooldown::by_person(vendor, model, self.now().wall, until, reason);
         self.change_cooldowns(|all| {
             all.insert(pause.key(), pause.clone());
-            Edit::Write(pause)
+            DocumentChange::Write(pause)
         })
     }
 
@@ -120,16 +120,16 @@ impl Store {
                 all.values().filter(|cooldown| is_meant(cooldown) && cooldown.is_active(now)).cloned();
             let ended = ended.collect();
             all.retain(|_, cooldown| !is_meant(cooldown));
-            Edit::Write(ended)
+            DocumentChange::Write(ended)
         })
     }
 
     /// Changes the cooldowns, and wakes the dispatchers when they are written.
-    fn change_cooldowns<R>(&self, change: impl FnOnce(&mut Cooldowns) -> Edit<R>) -> Result<R> {
+    fn change_cooldowns<R>(&self, change: impl FnOnce(&mut Cooldowns) -> DocumentChange<R>) -> Result<R> {
         let mut is_written = false;
         let result = COOLDOWNS.change(self, |all| {
             let edit = change(all);
-            is_written = matches!(edit, Edit::Write(_));
+            is_written = matches!(edit, DocumentChange::Write(_));
             let now = self.now().wall;
             all.retain(|_, cooldown| {
                 cooldown.is_active(now) || now.seconds_since(cooldown.until) <= KEPT_SECONDS

@@ -103,11 +103,11 @@ pub(crate) enum WhenEmpty {
     Absent,
     /// The value of the task file counts. Without one, the empty value is refused, since omitting the field can
     /// mean something else.
-    Yields,
+    UseTaskFile,
     /// It is a value, except in a task file, where it means that the field is not given.
-    Given,
+    ValueExceptInTaskFile,
     /// It is a value.
-    Kept,
+    Value,
 }
 
 /// One field of a submit.
@@ -166,7 +166,7 @@ impl SubmitField {
 /// The fields of a submit, in the order of the help.
 pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
     use SubmitValue::{Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
-    use WhenEmpty::{Absent, Given, Kept, Yields};
+    use WhenEmpty::{Absent, UseTaskFile, Value, ValueExceptInTaskFile};
     const fn field(
         key: &'static str,
         value_name: &'static str,
@@ -177,12 +177,12 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
         SubmitField::new(key, value_name, value, when_empty, help)
     }
     [
-        field("lane", "LANE", Text(MAX_LANE, |task| &mut task.lane), Yields, "Lane to submit to"),
+        field("lane", "LANE", Text(MAX_LANE, |task| &mut task.lane), UseTaskFile, "Lane to submit to"),
         field(
             "request_from",
             "PATH",
             Path(|task| &mut task.request_from),
-            Yields,
+            UseTaskFile,
             "File to work on; without it the prompt is the whole request",
         )
         .flag("request-from"),
@@ -190,11 +190,11 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             "response_to",
             "PATH",
             Path(|task| &mut task.response_to),
-            Yields,
+            UseTaskFile,
             "Where `wait` writes the answer; without it the store keeps it",
         )
         .flag("response-to"),
-        field("prompt", "TEXT", Text(MAX_PROMPT_ONLY, |task| &mut task.prompt), Kept, "Text for the worker")
+        field("prompt", "TEXT", Text(MAX_PROMPT_ONLY, |task| &mut task.prompt), Value, "Text for the worker")
             .flag_help("; `-` reads it from standard input"),
         field(
             "prompt_file",
@@ -238,7 +238,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             "task_id",
             "NAME",
             Text(MAX_SHORT_TEXT, |task| &mut task.correlation_id),
-            Given,
+            ValueExceptInTaskFile,
             "Submitter's own name for the work, part of the id",
         )
         .flag("task-id")
@@ -249,7 +249,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             "key",
             "KEY",
             Text(MAX_KEY, |task| &mut task.key),
-            Kept,
+            Value,
             "Idempotency key: repeating the same key and content returns the first task",
         ),
         field(
@@ -284,7 +284,13 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             "Maximum attempts before the task is dead-lettered",
         )
         .flag("max-attempts"),
-        field("name", "NAME", Text(MAX_KEY, |task| &mut task.name), Given, "Title shown in listings"),
+        field(
+            "name",
+            "NAME",
+            Text(MAX_KEY, |task| &mut task.name),
+            ValueExceptInTaskFile,
+            "Title shown in listings",
+        ),
         field("labels", "WORD", Texts(|task| &mut task.labels), Absent, "Label shown in listings")
             .flag("label"),
         field(
@@ -360,8 +366,10 @@ impl SubmitField {
     /// Reads the field from a task file or a line of a batch.
     fn read(&self, task: &mut SubmitRequest, fields: &mut MappingReader) -> Result<()> {
         let text = |fields: &mut MappingReader| match self.when_empty {
-            WhenEmpty::Kept => fields.text(self.key),
-            WhenEmpty::Absent | WhenEmpty::Yields | WhenEmpty::Given => fields.text_or_blank(self.key),
+            WhenEmpty::Value => fields.text(self.key),
+            WhenEmpty::Absent | WhenEmpty::UseTaskFile | WhenEmpty::ValueExceptInTaskFile => {
+                fields.text_or_blank(self.key)
+            }
         };
         match self.value {
             SubmitValue::Text(_, slot) => *slot(task) = text(fields)?,
@@ -406,8 +414,8 @@ impl SubmitField {
     fn fill_text<T: AsRef<OsStr>>(&self, own: &mut Option<T>, file: &mut Option<T>) {
         let hides_nothing = match self.when_empty {
             WhenEmpty::Absent => true,
-            WhenEmpty::Yields => file.is_some(),
-            WhenEmpty::Given | WhenEmpty::Kept => false,
+            WhenEmpty::UseTaskFile => file.is_some(),
+            WhenEmpty::ValueExceptInTaskFile | WhenEmpty::Value => false,
         };
         own.take_if(|text| hides_nothing && text.as_ref().is_empty());
         fill(own, file);

@@ -117,7 +117,7 @@ impl TrustRecords {
     ///
     /// # Errors
     /// As [`TrustRecords::find`].
-    pub(crate) fn trust_also(&self, path: &Path, settings: &SensitiveSettings, now: Time) -> Result<()> {
+    pub(crate) fn add_trust(&self, path: &Path, settings: &SensitiveSettings, now: Time) -> Result<()> {
         let mut sha256 = self.find(path)?.map(|record| record.sha256).unwrap_or_default();
         sha256.retain(|before| *before != fingerprint(settings));
         sha256.push(fingerprint(settings));
@@ -240,7 +240,7 @@ mod tests {
             matches!(standing(&records, path, &first), TrustState::Changed(_)),
             "what was before is over"
         );
-        records.trust_also(path, &first, now).unwrap();
+        records.add_trust(path, &first, now).unwrap();
         assert_eq!(standing(&records, path, &first), TrustState::Trusted);
         assert_eq!(standing(&records, path, &second), TrustState::Trusted);
         assert_eq!(records.all().unwrap().len(), 1);

@@ -102,7 +102,7 @@ impl ConsentPolicy {
         }
         let after = sensitive_files(workspace, Some((path, &text(after))));
         let after = after.iter().filter(|file| file.path == path && is_in_repository(path));
-        after.into_iter().try_for_each(|file| records.trust_also(path, &file.settings, now))
+        after.into_iter().try_for_each(|file| records.add_trust(path, &file.settings, now))
     }
 
     /// Returns the file versions of the records for the configuration file and for routes.json.

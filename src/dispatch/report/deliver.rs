@@ -75,7 +75,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         },
         cooldown: None,
     };
-    let is_to_blame = is_to_blame(context, claimed, result);
+    let is_to_blame = check_cause_of_refusals(context, claimed, result);
     // Before the task is returned: the next free slot must not send it to the same vendor at once.
     if !is_to_blame {
         reported.cooldown = update_cooldown(context, claimed, result);
@@ -131,7 +131,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
 }
 
 /// Returns whether the task itself is the cause of its vendor's refusals.
-fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &FinishedRun) -> bool {
+fn check_cause_of_refusals(context: &RunContext<'_>, claimed: &ClaimedTask, result: &FinishedRun) -> bool {
     let RunOutcome::Failed(RunFailure { vendor_refusal: Some(vendor_refusal), .. }) = &result.outcome else {
         return false;
     };
@@ -151,7 +151,7 @@ fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Finishe
         });
         others.any(|record| record.outcome == "completed")
     };
-    retry::is_to_blame(result.past, retry::is_suspicious(result.past) && others_done())
+    retry::is_cause_of_refusals(result.past, retry::depends_on_other_tasks(result.past) && others_done())
 }
 
 /// Starts or changes the cooldown of a vendor, or of one of its models, that refused a run, and ends the

@@ -64,12 +64,12 @@ fn is_vendor_refusal(reason: &str) -> bool {
 /// Returns whether a task that its vendor refuses is itself the cause: it is refused repeatedly while other tasks
 /// are not, or for longer than any limit lasts. `others_done` is whether the vendor has answered other tasks since
 /// the last refusal.
-pub(crate) fn is_to_blame(past: PastAttempts, others_done: bool) -> bool {
+pub(crate) fn is_cause_of_refusals(past: PastAttempts, others_done: bool) -> bool {
     past.refusals >= MAX_REFUSALS || (past.refusals >= SUSPICIOUS_REFUSALS && others_done)
 }
 
-/// Returns whether [`is_to_blame`] depends on the other tasks.
-pub(crate) fn is_suspicious(past: PastAttempts) -> bool {
+/// Returns whether [`is_cause_of_refusals`] depends on the other tasks.
+pub(crate) fn depends_on_other_tasks(past: PastAttempts) -> bool {
     past.refusals >= SUSPICIOUS_REFUSALS
 }
 
@@ -206,7 +206,7 @@ mod tests {
             "its attempts are spent now"
         );
         assert_eq!(next(&account, 3, true, &once), RetryDecision::GiveUp(FailureClass::Permanent));
-        let to_blame = |refusals, others_done| is_to_blame(past(refusals), others_done);
+        let to_blame = |refusals, others_done| is_cause_of_refusals(past(refusals), others_done);
         assert!(!to_blame(2, true) && to_blame(3, true), "others can be done");
         assert!(!to_blame(63, false) && to_blame(64, false), "longer than any limit lasts");
     }

@@ -73,7 +73,7 @@ impl Store {
             if let Some(line) = line {
                 number += 1;
                 bytes += line.len();
-                if !json::without_mark(&line).trim_ascii().is_empty() {
+                if !json::strip_byte_order_mark(&line).trim_ascii().is_empty() {
                     match self.item(number, &line) {
                         Ok(item) => group.push(item),
                         Err(error) => imported.refused.push((number, error)),

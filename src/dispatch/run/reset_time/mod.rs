@@ -128,7 +128,7 @@ fn named_time(rest: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
     while let Some(shorter) = without_filler(rest) {
         rest = shorter;
     }
-    if let Some((length, _)) = duration::leading(rest) {
+    if let Some((length, _)) = duration::parse_prefix(rest) {
         let time = context.now.plus_seconds(length.as_secs_f64());
         // Without seconds, it is truncated to the minute, like a clock time.
         let is_cut = length.as_secs() % 60 == 0 && length.subsec_nanos() == 0;

@@ -96,7 +96,7 @@ impl ProseTime {
     fn parse_parentheses(&mut self, first: &str, after: &str) {
         let is_one = first.contains(')');
         let name = first.split(')').next().unwrap_or_default();
-        if name.eq_ignore_ascii_case("in") || duration::leading(name).is_some() {
+        if name.eq_ignore_ascii_case("in") || duration::parse_prefix(name).is_some() {
             return;
         }
         self.zone = match zone_called(name) {
