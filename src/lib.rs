@@ -45,9 +45,10 @@
 //!
 //! - Linux, and a local file system: locks rely on `flock`, leases on the clock and the uptime of one machine.
 //! - Calls block while they wait for a lock, [`StoreOptions::lock_timeout`] at most, and for the disk.
-//! - A prompt has at most 8 MiB (1 MiB with a request file), and a response at most 100 MiB. The command line and the
-//!   server check these sizes and the texts of a task; a program that calls [`Store::submit`] itself has to. Only the
-//!   name of a lane is checked by its type, [`LaneName`].
+//! - A prompt has at most 8 MiB (1 MiB with a request file), and a response at most 100 MiB; names and labels have
+//!   limits, too. Whatever is longer is refused, and [`LaneName`] and [`IdempotencyKey`] are checked by their types.
+//!   Control and invisible characters in other names, flags in place of a branch, and the ranges of numbers are
+//!   checked by the command line and the server; a program that calls [`Store::submit`] itself has to.
 //! - The version of the crate is 0.x: names may change. The files and the command line are what is stable.
 //!
 //! # Features

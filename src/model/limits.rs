@@ -122,6 +122,26 @@ fn is_within(length: Duration, most: Duration) -> bool {
     !length.is_zero() && length <= most
 }
 
+/// Returns the largest prompt, in bytes, of a task with or without a request file.
+pub(crate) fn max_prompt(has_request_file: bool) -> usize {
+    if has_request_file { MAX_PROMPT } else { MAX_PROMPT_ONLY }
+}
+
+/// Checks the length of a prompt.
+///
+/// # Errors
+/// `Invalid` if it is more than [`max_prompt`].
+pub(crate) fn check_prompt(text: &str, has_request_file: bool) -> Result<()> {
+    let max_bytes = max_prompt(has_request_file);
+    if text.len() > max_bytes {
+        let message = format!("the prompt is {} bytes long; at most {max_bytes} are accepted", text.len());
+        return Err(
+            Error::invalid(message).with_hint("write it to a file and name the file with --request-from")
+        );
+    }
+    Ok(())
+}
+
 /// Checks an idempotency key.
 ///
 /// # Errors
@@ -158,13 +178,22 @@ pub(crate) fn check_labels(wanted: Vec<String>) -> Result<Vec<String>> {
             labels.push(label);
         }
     }
+    check_label_count(&labels)?;
+    Ok(labels)
+}
+
+/// Checks the number of labels.
+///
+/// # Errors
+/// `Invalid` if it is more than [`MAX_LABELS`].
+pub(crate) fn check_label_count(labels: &[String]) -> Result<()> {
     if labels.len() > MAX_LABELS {
         return Err(Error::invalid(format!(
             "{} labels are too many; give at most {MAX_LABELS}",
             labels.len()
         )));
     }
-    Ok(labels)
+    Ok(())
 }
 
 /// Checks free text that appears in lists and file names: bounded in length, without hidden characters.
@@ -172,12 +201,7 @@ pub(crate) fn check_labels(wanted: Vec<String>) -> Result<Vec<String>> {
 /// # Errors
 /// `Invalid` when it is longer than [`MAX_SHORT_TEXT`] or contains hidden characters.
 pub(crate) fn check_short_text(what: &str, text: &str) -> Result<()> {
-    if text.len() > MAX_SHORT_TEXT {
-        return Err(Error::invalid(format!(
-            "{what} is {} bytes long; give at most {MAX_SHORT_TEXT}",
-            text.len()
-        )));
-    }
+    check_at_most(what, text, MAX_SHORT_TEXT)?;
     names::check_visible(what, text)
 }
 
@@ -210,12 +234,21 @@ pub(crate) fn check_metadata(metadata: &Object) -> Result<()> {
 
 fn check_one_line(what: &str, text: &str, max_bytes: usize) -> Result<()> {
     if text.trim().is_empty() {
-        Err(Error::invalid(format!("{what} is empty")))
-    } else if text.len() > max_bytes {
-        Err(Error::invalid(format!("{what} is {} bytes long; give at most {max_bytes}", text.len())))
-    } else {
-        names::check_visible(what, text)
+        return Err(Error::invalid(format!("{what} is empty")));
     }
+    check_at_most(what, text, max_bytes)?;
+    names::check_visible(what, text)
+}
+
+/// Checks the length of a text, in bytes.
+///
+/// # Errors
+/// `Invalid` if it is more than `max_bytes`.
+pub(crate) fn check_at_most(what: &str, text: &str, max_bytes: usize) -> Result<()> {
+    if text.len() > max_bytes {
+        return Err(Error::invalid(format!("{what} is {} bytes long; give at most {max_bytes}", text.len())));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

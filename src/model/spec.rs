@@ -12,9 +12,14 @@ use super::idempotency_key::IdempotencyKey;
 use super::json::Object;
 use super::json::raw::{Raw, RawString};
 use super::lane::LaneName;
+use super::limits::{self, MAX_KEY, MAX_LABEL, MAX_SHORT_TEXT};
 use super::sha256::Sha256;
 use super::time::Time;
+use crate::error::Result;
 use reader::{Members, key};
+
+/// The longest prompt, in bytes, that is copied to task.json when the prompt is the whole request.
+pub(crate) const MAX_COPIED_PROMPT: usize = 16 * 1024;
 
 /// A supporting file of a request, pinned by its fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +83,20 @@ pub enum NewRequest {
     Text(String),
 }
 
-/// A checked task that is not in the store yet.
+impl NewRequest {
+    /// Makes a request that is only a prompt. Returns it with the prompt for task.json, where a note takes the place
+    /// of a long text.
+    pub(crate) fn prompt(text: String) -> (Self, String) {
+        let prompt = if text.len() <= MAX_COPIED_PROMPT {
+            text.clone()
+        } else {
+            format!("The request file holds the prompt ({} bytes).", text.len())
+        };
+        (Self::Text(text), prompt)
+    }
+}
+
+/// A task that is not in the store yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewTask {
     /// The specification.
@@ -95,8 +113,8 @@ impl NewTask {
     /// Makes a task in `lane` whose whole request is `text`. Everything else has its default, which is
     /// empty for the workspace.
     pub fn prompt(lane: impl Into<LaneName>, text: impl Into<String>) -> Self {
-        let (lane, prompt) = (lane.into(), text.into());
-        let request = NewRequest::Text(prompt.clone());
+        let lane = lane.into();
+        let (request, prompt) = NewRequest::prompt(text.into());
         let spec = TaskSpec { correlation_id: lane.to_string(), prompt, ..TaskSpec::new(lane) };
         Self { spec, request, response_path: None, not_before: None }
     }
@@ -106,6 +124,28 @@ impl NewTask {
     pub fn again(earlier: &TaskSpec, request: NewRequest) -> Self {
         let spec = TaskSpec { key: None, retry_of: None, ..earlier.clone() };
         Self { spec, request, response_path: None, not_before: None }
+    }
+
+    /// Checks the sizes of its prompt and names, and the number of its labels. It only compares lengths.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the first that is too long.
+    pub(crate) fn check_sizes(&self) -> Result<()> {
+        let spec = &self.spec;
+        limits::check_at_most("the correlation id", &spec.correlation_id, MAX_SHORT_TEXT)?;
+        limits::check_at_most("the source agent", &spec.source_agent, MAX_SHORT_TEXT)?;
+        limits::check_at_most(
+            "the branch",
+            spec.expected_branch.as_deref().unwrap_or_default(),
+            MAX_SHORT_TEXT,
+        )?;
+        if let NewRequest::Text(text) = &self.request {
+            limits::check_prompt(text, false)?;
+        }
+        limits::check_prompt(&spec.prompt, true)?;
+        limits::check_at_most("name", spec.name.as_deref().unwrap_or_default(), MAX_KEY)?;
+        spec.labels.iter().try_for_each(|label| limits::check_at_most("label", label, MAX_LABEL))?;
+        limits::check_label_count(&spec.labels)
     }
 }
 

@@ -32,8 +32,19 @@ impl Store {
     /// instead.
     ///
     /// # Errors
-    /// `Refused` when a task with other content has the key; `Config`, `Locked`, `Io`.
+    /// `Refused` when a task with other content has the key; `Invalid` when the prompt, a name or a label is too
+    /// long, or there are too many labels; `Config`, `Locked`, `Io`.
     pub fn submit(&self, new: NewTask) -> Result<SubmittedTask> {
+        new.check_sizes()?;
+        self.add(new, None)
+    }
+
+    /// Adds a task with the specification of one that is in the store ([`NewTask::again`]). Its texts may be longer
+    /// than a submit accepts, if another implementation wrote it.
+    ///
+    /// # Errors
+    /// `Refused` when a task with other content has the key; `Config`, `Locked`, `Io`.
+    pub(crate) fn submit_again(&self, new: NewTask) -> Result<SubmittedTask> {
         self.add(new, None)
     }
 

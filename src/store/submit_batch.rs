@@ -80,25 +80,27 @@ impl Store {
     }
 
     fn stage_group<'a>(&self, tmp: &'a Dir, new: Vec<NewTask>, last: &mut Time) -> StagedGroup<'a> {
-        let drafts: Vec<PreparedTask> = new
+        let drafts: Vec<Result<PreparedTask>> = new
             .into_iter()
             .map(|new| {
+                new.check_sizes()?;
                 let content = content_fingerprint(&new);
                 // Each a little younger than the one before, so that their order is kept.
                 *last = self.now().wall.max(Time::from_micros(last.micros() + 1));
-                self.draft(new, content, *last)
+                Ok(self.draft(new, content, *last))
             })
             .collect();
         // A correlation leads only to its newest task in the end.
-        let newest: Vec<bool> = (0..drafts.len())
-            .map(|n| drafts[n + 1..].iter().all(|later| later.correlation.0 != drafts[n].correlation.0))
-            .collect();
+        let correlations: Vec<Option<&String>> =
+            drafts.iter().map(|draft| draft.as_ref().ok().map(|draft| &draft.correlation.0)).collect();
+        let newest: Vec<bool> =
+            (0..drafts.len()).map(|n| !correlations[n + 1..].contains(&correlations[n])).collect();
         let mut group = SyncGroup::default();
         let in_hand = drafts
             .into_iter()
             .zip(newest)
             .enumerate()
-            .map(|(n, (draft, newest))| stage(tmp, draft, newest, n, &mut group))
+            .map(|(n, (draft, newest))| stage(tmp, draft?, newest, n, &mut group))
             .collect();
         (in_hand, group)
     }

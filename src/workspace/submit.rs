@@ -11,11 +11,8 @@ use super::submit_request::SubmitRequest;
 use super::yaml::{MappingReader, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
-use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
+use crate::model::limits;
 use crate::model::{IdempotencyKey, LaneName, NewRequest, NewTask, SupportingPath, TaskSpec, Time, json};
-
-/// The longest prompt, in bytes, that is copied to task.json when the prompt is the whole request.
-const MAX_COPIED_PROMPT: usize = 16 * 1024;
 
 /// The context in which a submit is checked.
 pub struct SubmitContext<'a> {
@@ -189,36 +186,27 @@ fn prompt(
     file: Option<PathBuf>,
     has_request: bool,
 ) -> Result<String> {
-    let max_bytes = if has_request { MAX_PROMPT } else { MAX_PROMPT_ONLY };
     let prompt = match (text, file) {
         (Some(text), _) => text,
-        (None, Some(file)) => rules.prompt(&file, max_bytes)?,
+        (None, Some(file)) => rules.prompt(&file, limits::max_prompt(has_request))?,
         (None, None) => String::new(),
     };
     // A byte order mark of an editor does not belong to the prompt.
     let prompt = prompt.strip_prefix(BYTE_ORDER_MARK).map(str::to_string).unwrap_or(prompt);
-    if prompt.len() > max_bytes {
-        let message = format!("the prompt is {} bytes long; at most {max_bytes} are accepted", prompt.len());
-        return Err(
-            Error::invalid(message).with_hint("write it to a file and name the file with --request-from")
-        );
-    }
-    Ok(prompt)
+    limits::check_prompt(&prompt, has_request).map(|()| prompt)
 }
 
-/// Makes a request that is only a prompt. Returns it with the excerpt of the prompt for task.json.
+/// Makes a request that is only a prompt. Returns it with the prompt for task.json.
+///
+/// # Errors
+/// `Invalid` when it is blank.
 fn prompt_only(text: String) -> Result<(NewRequest, String)> {
     if text.trim().is_empty() {
         return Err(Error::invalid("there is nothing to do: no request file and no prompt").with_hint(
             "give --request-from FILE, --prompt TEXT, or --prompt-file FILE (- for standard input)",
         ));
     }
-    let prompt = if text.len() <= MAX_COPIED_PROMPT {
-        text.clone()
-    } else {
-        format!("The request file holds the prompt ({} bytes).", text.len())
-    };
-    Ok((NewRequest::Text(text), prompt))
+    Ok(NewRequest::prompt(text))
 }
 
 /// Returns the first time at which the task can be claimed, `None` for immediately.

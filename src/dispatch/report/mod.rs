@@ -309,7 +309,7 @@ fn submit_follow_up(
     next.spec.lane = follow_up.lane.clone();
     next.spec.metadata = metadata;
     next.spec.key = Some(key);
-    let submitted = store.submit(next);
+    let submitted = store.submit_again(next);
     match submitted {
         Ok(_) => Ok(FollowUpSubmission::Submitted),
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked) => Err(error),

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::model::json::Object;
 use crate::model::limits;
 use crate::model::refusal::Refusal;
-use crate::model::response::{Response, ResponseStatus, Verdict};
+use crate::model::response::{MAX_BODY, Response, ResponseStatus, Verdict};
 use crate::model::task::{Status, Task, object};
 
 pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
@@ -94,6 +94,7 @@ pub(super) fn respond_again(task: &Task, context: &TransitionContext<'_>, answer
 
 pub(super) fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
     limits::check_short_text("the reviewer", &answer.reviewer)?;
+    limits::check_at_most("the response", &answer.body, MAX_BODY)?;
     if let Some(expected) = &answer.expect_sha256
         && task.request_sha256 != expected.as_str()
     {

@@ -161,6 +161,18 @@ fn an_answer_must_be_about_this_request_and_agree_with_itself() {
 }
 
 #[test]
+fn an_answer_has_a_largest_size() {
+    let respond = |body: String| {
+        let answer = Answer { body, ..answer(None) };
+        run(&mut queued(None), 1, &Command::Respond(answer))
+    };
+    let refused = respond("x".repeat(100 * 1024 * 1024 + 1)).unwrap_err();
+    assert!(refused.contains("the response is 104857601 bytes long; give at most 104857600"), "{refused}");
+    assert_eq!(respond("x".repeat(100 * 1024 * 1024)), Ok(Effect::Changed));
+    assert_eq!(respond(String::new()), Ok(Effect::Changed), "an empty answer is one");
+}
+
+#[test]
 fn attempts_are_spent_by_claims_and_given_back_by_releases() {
     let mut task = queued(Some(2));
     for round in 0..5_u64 {

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::testkit::store::{Fixture, answer, idempotency_key, in_lane, lane_name, owner};
-use lanes::internals::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
+use lanes::internals::error::ErrorKind;
+use lanes::internals::model::{Command, Effect, FailureClass, Filter, NewTask, ResponseStatus, Status, json};
 use lanes::internals::store::{LaneQuery, Store};
 
 #[test]
@@ -144,6 +145,50 @@ fn a_key_submits_once() {
     assert!(keyed(&store, "b").unwrap_err().to_string().contains("idempotency key"));
     std::fs::remove_dir_all(store.root().join("indexes")).unwrap();
     assert!(keyed(&fixture.store(), "a").unwrap().existing, "the index is derived");
+}
+
+#[test]
+fn a_prompt_has_a_largest_size_for_library_callers_too() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let prompt = |bytes: usize| NewTask::prompt(lane_name("l"), "\"".repeat(bytes));
+    let too_long = prompt(8 * 1024 * 1024 + 1);
+    let refused = store.submit(too_long.clone()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.to_string().contains("the prompt is 8388609 bytes long; at most 8388608"), "{refused}");
+
+    let longest = prompt(8 * 1024 * 1024);
+    let results = store.submit_batch(vec![longest.clone(), too_long]).unwrap();
+    let [Ok(batched), Err(again)] = &results[..] else { panic!("{results:?}") };
+    assert_eq!(again.to_string(), refused.to_string());
+    for task in [&batched.task, &store.submit(longest.clone()).unwrap().task] {
+        let task = store.task(&task.id).unwrap();
+        assert_eq!(store.copy_request(&task).unwrap(), longest.request);
+        assert_eq!(task.spec.prompt, "The request file holds the prompt (8388608 bytes).");
+    }
+}
+
+#[test]
+fn long_names_are_refused_for_library_callers_too() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let changes: [(&str, fn(&mut NewTask, String)); 5] = [
+        ("the correlation id is 2000 bytes", |new, text| new.spec.correlation_id = text),
+        ("the source agent is 2000 bytes", |new, text| new.spec.source_agent = text),
+        ("the branch is 2000 bytes", |new, text| new.spec.expected_branch = Some(text)),
+        ("name is 2000 bytes", |new, text| new.spec.name = Some(text)),
+        ("label is 2000 bytes", |new, text| new.spec.labels = vec![text]),
+    ];
+    for (message, change) in changes {
+        let mut new = fixture.new_task("l");
+        change(&mut new, "x".repeat(2000));
+        let refused = store.submit(new).unwrap_err().to_string();
+        assert!(refused.starts_with(message), "{refused}");
+    }
+    let mut new = fixture.new_task("l");
+    new.spec.labels = (0..51).map(|n| n.to_string()).collect();
+    assert!(store.submit(new).unwrap_err().to_string().starts_with("51 labels are too many"));
+    assert!(store.peek_next(&in_lane("l")).unwrap().is_none());
 }
 
 #[test]
