@@ -2,6 +2,8 @@
 //! its output.
 //! `cargo run --example worker -- STATE_DIR LANE COMMAND`, for example `-- .queue/state shout 'tr a-z A-Z'`.
 
+#![expect(clippy::print_stderr, reason = "a program reports its errors there")]
+
 use std::error::Error;
 use std::fs::File;
 use std::io::Read;
@@ -24,8 +26,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let query = LaneQuery::lane(LaneName::new(lane)?);
     let me = Owner::new("worker")?;
     while let Some(task) = store.claim_next(&query, &me, LEASE)? {
-        let answer = work(&store, &me, &task, command)?;
-        store.apply(&task.id, &Command::Respond(answer))?;
+        // The lease of a task that could not be answered ends, and the task is offered again.
+        let done = work(&store, &me, &task, command).and_then(|answer| {
+            store.apply(&task.id, &Command::Respond(answer))?;
+            Ok(())
+        });
+        if let Err(error) = done {
+            eprintln!("{}: {error}", task.id);
+        }
     }
     Ok(())
 }
@@ -47,13 +55,16 @@ fn work(store: &Store, me: &Owner, task: &Task, command: &str) -> Result<Answer,
         thread::sleep(Duration::from_millis(20));
         if renewed.elapsed() > LEASE / 3 {
             let renew = Command::Renew { token: token.clone(), lease: None };
-            // If the claim is lost (`Error::refusal`), another worker may have the task.
-            if let Err(error) = store.apply(&task.id, &renew) {
-                Process::new("kill").args(["-KILL", "--", &format!("-{}", run.id())]).status()?;
-                run.wait()?;
-                return Err(error.into());
+            match store.apply(&task.id, &renew) {
+                // The claim is lost: another worker may have the task.
+                Err(error) if error.refusal().is_some() => {
+                    Process::new("kill").args(["-KILL", "--", &format!("-{}", run.id())]).status()?;
+                    run.wait()?;
+                    return Err(error.into());
+                }
+                // Any other error may be over by the next renewal, before the lease ends.
+                _ => renewed = Instant::now(),
             }
-            renewed = Instant::now();
         }
     };
     let output = reader.join().map_err(|_| "the thread that read the output panicked")??;

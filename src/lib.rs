@@ -27,7 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Store::watch_lanes`] and [`Store::watch_tasks`] wait for changes without polling.
+//! [`Store::watch_lanes`] and [`Store::watch_tasks`] return a [`Watch`], which sleeps until something may have changed.
 //! `examples/worker.rs` is a worker that renews its claims.
 //!
 //! # Invariants
@@ -37,16 +37,16 @@
 //! - **One holder.** A task has at most one live claim. Every claim has a new token, and a command with an old
 //!   token is refused: [`Error::refusal`] returns the reason.
 //! - **One answer.** A task that has been answered, cancelled or given up as dead never changes its answer.
-//! - **Durable when it returns.** Every change is on the disk when its call returns, and survives a power cut.
+//! - **Durable when it returns.** Every change of a task is on the disk when its call returns, and survives a power cut.
 //!
 //! `CONTRACT.md` in the repository states all promises in detail, with the file formats.
 //!
 //! # Limits
 //!
 //! - Linux, and a local file system: locks rely on `flock`, leases on the clock and the uptime of one machine.
-//! - Calls block while they wait for a lock, [`StoreOptions::lock_timeout`] at most, and for the disk.
+//! - Calls block for the disk and for locks: see [`StoreOptions::lock_timeout`].
 //! - A prompt has at most 8 MiB (1 MiB with a request file), and a response at most 100 MiB; names and labels have
-//!   limits, too. Whatever is longer is refused, and [`LaneName`] and [`IdempotencyKey`] are checked by their types.
+//!   limits, too. Whatever is longer is refused, and [`LaneName`], [`Owner`] and [`IdempotencyKey`] are checked by their types.
 //!   Control and invisible characters in other names, flags in place of a branch, and the ranges of numbers are
 //!   checked by the command line and the server; a program that calls [`Store::submit`] itself has to.
 //! - The version of the crate is 0.x: names may change. The files and the command line are what is stable.

@@ -159,7 +159,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `Corrupt`, `Io`.
-    pub fn attempt_numbers(&self, id: &TaskId) -> Result<Vec<u64>> {
+    pub(crate) fn attempt_numbers(&self, id: &TaskId) -> Result<Vec<u64>> {
         let Some(attempts) = self.task_dir(id)?.open_existing(ATTEMPTS)? else {
             return Ok(Vec::new());
         };

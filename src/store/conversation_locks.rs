@@ -16,7 +16,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when its directory cannot be made.
-    pub fn conversation_lock_path(&self, session: &str) -> Result<PathBuf> {
+    pub(crate) fn conversation_lock_path(&self, session: &str) -> Result<PathBuf> {
         let dir = self.layout.root.open_or_make(CONVERSATIONS)?;
         let digest = crate::digest::sha256_bytes(session.as_bytes());
         Ok(dir.path().join(&digest.as_str()[..32]))
@@ -26,7 +26,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when the directory cannot be read.
-    pub fn remove_stale_conversation_locks(&self) -> Result<()> {
+    pub(crate) fn remove_stale_conversation_locks(&self) -> Result<()> {
         let Some(dir) = self.layout.root.open_existing(CONVERSATIONS)? else {
             return Ok(());
         };

@@ -101,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when the file cannot be read; `Io`.
-    pub fn routes(&self) -> Result<Object> {
+    pub(crate) fn routes(&self) -> Result<Object> {
         ROUTES.read(self)
     }
 
@@ -109,7 +109,7 @@ impl Store {
     ///
     /// # Errors
     /// The error of `change`, `Corrupt`, `Config`, `Locked`, `Io`; each with nothing written.
-    pub fn change_routes(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
+    pub(crate) fn change_routes(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
         let lanes: Vec<LaneName> = ROUTES.change(self, |routes| {
             change(routes)?;
             Ok(DocumentChange::Write(routes.keys().map(LaneName::stored).collect()))

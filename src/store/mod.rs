@@ -129,7 +129,8 @@ pub(crate) const FORMAT_VERSION: u64 = 1;
 /// How a store is used.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// How long to wait for a lock that one process holds.
+    /// How long to wait for a lock while one process holds it. While it passes from process to process, the wait
+    /// is up to six times as long.
     pub lock_timeout: Duration,
     /// The source of the time.
     pub clock: Clock,
@@ -245,11 +246,12 @@ impl Store {
     }
 
     /// Returns a random number from the store's source.
-    pub fn random(&self) -> u128 {
+    pub(crate) fn random(&self) -> u128 {
         self.options.entropy.draw(self.now().wall)
     }
 
     /// Returns the directory of a task's run logs, which has one numbered directory for each attempt.
+    #[doc(hidden)]
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
         self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
     }

@@ -13,7 +13,7 @@ impl Store {
     ///
     /// # Errors
     /// `Config`, `Io`.
-    pub fn add_to_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
+    pub(crate) fn add_to_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
         let outbox = self.layout.root.open_or_make(OUTBOX)?;
         atomic::replace_durably(&self.layout.tmp()?, &outbox, &outbox_name(id, fence), b"")
     }
@@ -22,7 +22,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
-    pub fn remove_from_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
+    pub(crate) fn remove_from_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
         match self.layout.root.open_existing(OUTBOX)? {
             Some(outbox) => atomic::remove(&outbox, &outbox_name(id, fence)),
             None => Ok(()),
@@ -33,7 +33,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
-    pub fn outbox(&self) -> Result<Vec<(TaskId, u64)>> {
+    pub(crate) fn outbox(&self) -> Result<Vec<(TaskId, u64)>> {
         let Some(outbox) = self.layout.root.open_existing(OUTBOX)? else {
             return Ok(Vec::new());
         };

@@ -190,6 +190,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
+    #[doc(hidden)]
     pub fn task_names(&self) -> Result<Vec<String>> {
         let mut names = self.layout.tasks.names()?;
         names.sort_unstable();
@@ -199,7 +200,7 @@ impl Store {
     /// Reads entries of the task directory, with several threads if there are many, and passes what `extract`
     /// returns for each to `visit`, in the order given, until that breaks. An entry that is not a readable
     /// task is passed as an error; one that is gone is skipped.
-    pub fn scan_names<T: Send>(
+    pub(crate) fn scan_names<T: Send>(
         &self,
         names: &[String],
         extract: impl Fn(&TaskText<'_>) -> T + Sync,

@@ -21,7 +21,7 @@ impl Store {
     ///
     /// # Errors
     /// `Config` when the store has a newer format, `Io`, `Locked`.
-    pub fn server_token_file(&self) -> Result<PathBuf> {
+    pub(crate) fn server_token_file(&self) -> Result<PathBuf> {
         let path = self.layout.root.path().join(SERVER_TOKEN);
         if self.has_server_token() {
             return Ok(path);

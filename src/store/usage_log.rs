@@ -18,7 +18,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`; `Corrupt` when something other than a file has its name; `Locked` when it has to be rotated.
-    pub fn append_usage(&self, line: &str) -> Result<()> {
+    pub(crate) fn append_usage(&self, line: &str) -> Result<()> {
         let root = &self.layout.root;
         let is_long = |file: &File| file.metadata().is_ok_and(|meta| meta.len() >= ROTATE_AT);
         let mut file = atomic::open_for_append(root, USAGE)?;
@@ -45,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when a log is not a regular file or too large; `Io`.
-    pub fn usage_log_text(&self) -> Result<String> {
+    pub(crate) fn usage_log_text(&self) -> Result<String> {
         let read = |name| -> Result<String> {
             let content = bounded_file::read(&self.layout.root, name, MAX_USAGE)?;
             Ok(content

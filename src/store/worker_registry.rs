@@ -230,7 +230,7 @@ impl Store {
 
     /// Returns whether a registration of `kind` is locked although its process is gone: a child process that has
     /// not started its own program yet holds the lock a moment longer.
-    pub fn has_exiting_worker(&self, kind: &str) -> bool {
+    pub(crate) fn has_exiting_worker(&self, kind: &str) -> bool {
         let gone = |worker: &WorkerInfo| {
             worker.kind == kind && !std::path::Path::new(&format!("/proc/{}", worker.pid)).exists()
         };

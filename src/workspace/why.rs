@@ -144,20 +144,18 @@ fn cooldown_sentence(cooldown: &Cooldown, nobody: &str) -> String {
     let model =
         cooldown.model.as_ref().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
     let resume = format!("`lanes resume --vendor {vendor}{model}`");
-    match cooldown.cause {
-        CooldownCause::Account => format!(
-            "{name}, which is unready: log in{nobody}{reason}; one task tries again at {until}, {resume} lets all"
-        ),
-        CooldownCause::Person if until == cooldown::indefinite_end() => {
-            format!("{name}, which is not used until {resume}{nobody}{reason}")
+    let end = match cooldown.cause {
+        CooldownCause::Account => {
+            return format!(
+                "waiting for {name}, which is unready: log in, then {resume}, or one task tests it at \
+                 {until}{nobody}{reason}"
+            );
         }
-        CooldownCause::Person => {
-            format!("{name}, which is not used until {until} or {resume}{nobody}{reason}")
-        }
-        CooldownCause::UsageLimit | CooldownCause::Overloaded => {
-            format!("{name}, which is not used until {until}{nobody}{reason}")
-        }
-    }
+        CooldownCause::Person if until == cooldown::indefinite_end() => resume,
+        CooldownCause::Person => format!("{until} or {resume}"),
+        CooldownCause::UsageLimit | CooldownCause::Overloaded => until.to_string(),
+    };
+    format!("waiting for {name}, which is not used until {end}{nobody}{reason}")
 }
 
 /// Returns the cooldown that ends first, if all workers that may take a task are prevented by one.
@@ -217,5 +215,54 @@ fn short(text: &str, length: usize) -> String {
     } else {
         let head: String = first.chars().take(length.saturating_sub(1)).collect();
         format!("{head}…")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Time;
+
+    #[test]
+    fn a_cooldown_is_a_sentence() {
+        let until = Time::from_micros(60_000_000);
+        let mut cooldown = Cooldown {
+            vendor: "claude".into(),
+            model: Some("opus".to_string()),
+            by_default: false,
+            cause: CooldownCause::UsageLimit,
+            since: Time::from_micros(0),
+            until,
+            certainty: cooldown::Certainty::Guess,
+            reason: "5 hours".to_string(),
+            strikes: 1,
+        };
+        let nobody = " (and nobody serves lane l now)";
+        let mut sentence = |cause, until, nobody| {
+            (cooldown.cause, cooldown.until) = (cause, until);
+            cooldown_sentence(&cooldown, nobody)
+        };
+        let waits = "waiting for claude with model opus, ";
+        let (time, resume) = ("1970-01-01T00:01:00.000000Z", "`lanes resume --vendor claude --model opus`");
+        for (cause, until, expected) in [
+            (CooldownCause::UsageLimit, until, format!("which is not used until {time}: 5 hours")),
+            (CooldownCause::Person, until, format!("which is not used until {time} or {resume}: 5 hours")),
+            (
+                CooldownCause::Person,
+                cooldown::indefinite_end(),
+                format!("which is not used until {resume}: 5 hours"),
+            ),
+            (
+                CooldownCause::Account,
+                until,
+                format!("which is unready: log in, then {resume}, or one task tests it at {time}: 5 hours"),
+            ),
+        ] {
+            assert_eq!(sentence(cause, until, ""), format!("{waits}{expected}"));
+        }
+        assert_eq!(
+            sentence(CooldownCause::UsageLimit, until, nobody),
+            format!("{waits}which is not used until {time}{nobody}: 5 hours")
+        );
     }
 }

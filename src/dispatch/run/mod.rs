@@ -63,11 +63,16 @@ impl RunContext<'_> {
                 ErrorKind::Io | ErrorKind::Locked => RunOutcome::NotStarted(error.to_string()),
                 _ => RunOutcome::Failed(RunFailure::permanent(error.to_string())),
             };
-            self.result_without_run(outcome, started, PastAttempts::default())
+            self.finished_without_agent(outcome, started, PastAttempts::default())
         })
     }
 
-    fn result_without_run(&self, outcome: RunOutcome, started: Instant, past: PastAttempts) -> FinishedRun {
+    fn finished_without_agent(
+        &self,
+        outcome: RunOutcome,
+        started: Instant,
+        past: PastAttempts,
+    ) -> FinishedRun {
         let (report, duration) = (RunReport::default(), started.elapsed());
         FinishedRun { outcome, report, duration, is_started: false, past, version: None }
     }
@@ -86,7 +91,7 @@ impl RunContext<'_> {
                 ("vendor", claimed.served.vendor.name.clone().into()),
             ]),
         );
-        let refused = |failure| Ok(self.result_without_run(RunOutcome::Failed(failure), started, past));
+        let refused = |failure| Ok(self.finished_without_agent(RunOutcome::Failed(failure), started, past));
         if let Some(failure) = self.reason_not_to_run(task, past) {
             return refused(failure);
         }
@@ -98,11 +103,10 @@ impl RunContext<'_> {
         else {
             return self.run_agent(claimed, &attempt_context, None);
         };
-        let result_without_run = self.run_agent(claimed, &attempt_context, Some(&continued))?;
-        let is_refused =
-            resume::is_refused(&result_without_run.outcome, &result_without_run.report, &continued.session);
+        let resumed = self.run_agent(claimed, &attempt_context, Some(&continued))?;
+        let is_refused = resume::is_refused(&resumed.outcome, &resumed.report, &continued.session);
         if !is_refused || claimed.stop.reason().is_some() {
-            return Ok(result_without_run);
+            return Ok(resumed);
         }
         let message = format!("its conversation {} cannot be continued; begun anew", continued.session);
         self.note_if_possible(claimed, "resume_refused", message, Object::new());
@@ -117,12 +121,12 @@ impl RunContext<'_> {
         continued: Option<&Continuation>,
     ) -> Result<FinishedRun> {
         let (task, AttemptContext { events, attempt, started, past }) = (&claimed.task, *attempt_context);
-        let refused = |failure| Ok(self.result_without_run(RunOutcome::Failed(failure), started, past));
+        let refused = |failure| Ok(self.finished_without_agent(RunOutcome::Failed(failure), started, past));
         let prepared = match self.prepare(claimed, events, attempt, continued) {
             Ok(prepared) => prepared,
             Err(PrepareError::Task(failure)) => return refused(failure),
             Err(PrepareError::Lane(missing)) => {
-                return Ok(self.result_without_run(RunOutcome::LaneUnready(missing), started, past));
+                return Ok(self.finished_without_agent(RunOutcome::LaneUnready(missing), started, past));
             }
             Err(PrepareError::Error(error)) => return Err(error),
         };
@@ -158,7 +162,7 @@ impl RunContext<'_> {
             Ok(finished) => finished,
             Err(StartError::Task(failure)) => return refused(failure),
             Err(StartError::Program(message)) => {
-                return Ok(self.result_without_run(RunOutcome::LaneUnready(message), started, past));
+                return Ok(self.finished_without_agent(RunOutcome::LaneUnready(message), started, past));
             }
         };
         if let Some(error) = &finished.log_error {
@@ -231,11 +235,8 @@ impl RunContext<'_> {
         };
         let run_file = read_run_file(&attempt);
         match run_file.map(|run_file| process_tree::terminate(&run_file.run, TERMINATE_GRACE)) {
-            Some(Ok(result_without_run)) if result_without_run > 0 => {
-                self.warn(format!(
-                    "{}: {result_without_run} processes of an earlier run were ended",
-                    task.id
-                ));
+            Some(Ok(ended)) if ended > 0 => {
+                self.warn(format!("{}: {ended} processes of an earlier run were ended", task.id));
                 Ok(())
             }
             // Two runs at once are worse than none.
