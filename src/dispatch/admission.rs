@@ -35,9 +35,7 @@ impl<'a> Admission<'a> {
     pub(crate) fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Cooldown> {
         let (model, _) = served.model_for(task);
         let mut models = self.cooldowns.values().filter(|cooldown| cooldown.model.is_some());
-        match models
-            .find(|cooldown| cooldown.blocks(served.cooldown_key.as_str(), model.as_deref(), self.now))
-        {
+        match models.find(|cooldown| cooldown.blocks(&served.cooldown_key, model.as_deref(), self.now)) {
             Some(cooldown) => Err(cooldown.clone()),
             None => Ok(self.vendor_cooldown(&served.cooldown_key).is_none()
                 || self.try_reserve_probe(&served.cooldown_key)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::outcome::{ResetTime, VendorRefusal};
 use crate::model::cooldown::{is_model, model_name};
-use crate::model::{Certainty, Cooldown, CooldownCause, Time};
+use crate::model::{Certainty, Cooldown, CooldownCause, CooldownKey, Time};
 use crate::store::CooldownChange;
 
 /// A time that doubles with each repetition.
@@ -31,8 +31,8 @@ const RESET_TOLERANCE: f64 = 120.0;
 /// What a cooldown applies to: an account, or one of its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CooldownScope {
-    /// Name of the account.
-    pub vendor: String,
+    /// Key of the account, without a model.
+    pub account_key: CooldownKey,
     /// Name of the model in cooldowns.
     pub model: Option<String>,
     /// Whether it also applies to runs without a requested model.
@@ -40,15 +40,19 @@ pub(crate) struct CooldownScope {
 }
 
 impl CooldownScope {
-    /// Returns what a refusal applies to, for a run of the account `vendor` that requested the model `requested`.
-    pub(crate) fn of_refusal(vendor_refusal: &VendorRefusal, vendor: &str, requested: Option<&str>) -> Self {
+    /// Returns what a refusal applies to, for a run of the account `account_key` that requested the model `requested`.
+    pub(crate) fn of_refusal(
+        vendor_refusal: &VendorRefusal,
+        account_key: &CooldownKey,
+        requested: Option<&str>,
+    ) -> Self {
         let model = vendor_refusal.model.as_ref().map(|named| match (requested, named.to_lowercase()) {
             // The notice names another model than the requested one, but the requested one would be refused again.
             (Some(requested), named) if !is_model(requested, &named) => model_name(requested),
             (_, named) => named,
         });
         let by_default = model.is_some() && requested.is_none();
-        Self { vendor: vendor.to_string(), model, by_default }
+        Self { account_key: account_key.clone(), model, by_default }
     }
 }
 
@@ -69,7 +73,7 @@ pub(crate) fn after_refusal(
     let share = random as f64 / u64::MAX as f64;
     let set = |since, strikes, (certainty, until), by_default| {
         CooldownChange::Set(Cooldown {
-            vendor: scope.vendor.clone(),
+            account_key: scope.account_key.clone(),
             model: scope.model.clone(),
             by_default: scope.by_default || by_default,
             cause: vendor_refusal.cause,
@@ -188,7 +192,7 @@ mod tests {
         after_refusal(
             &vendor_refusal,
             "refused",
-            &CooldownScope::of_refusal(&vendor_refusal, "v", None),
+            &CooldownScope::of_refusal(&vendor_refusal, &CooldownKey::of_vendor("v"), None),
             (claimed, now),
             before,
             random,
@@ -355,7 +359,8 @@ mod tests {
             ..vendor_refusal(CooldownCause::UsageLimit, None)
         };
         let scope = |requested| {
-            let scope = CooldownScope::of_refusal(&vendor_refusal, "claude", requested);
+            let scope =
+                CooldownScope::of_refusal(&vendor_refusal, &CooldownKey::of_vendor("claude"), requested);
             (scope.model, scope.by_default)
         };
         let opus = Some("opus".to_string());

@@ -91,7 +91,7 @@ pub(crate) fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
         previews.push(Preview {
             lane: served.route.lane.clone(),
             vendor: served.vendor.name.clone(),
-            cooldown: cooldown::cooldown_for(&cooldowns, served.cooldown_key.as_str(), model.as_deref(), now)
+            cooldown: cooldown::cooldown_for(&cooldowns, &served.cooldown_key, model.as_deref(), now)
                 .cloned(),
             program: served.program().map(|path| path.to_string_lossy().into_owned()),
             timeout: task.as_ref().and_then(own_timeout).or(served.route.timeout),

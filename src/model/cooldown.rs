@@ -58,8 +58,8 @@ pub enum Certainty {
 /// The cooldown of a vendor, or of one of its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cooldown {
-    /// The vendor's account.
-    pub vendor: String,
+    /// The key of the account, without a model.
+    pub account_key: CooldownKey,
     /// The only model that it applies to, in lower case; `None` for all models.
     pub model: Option<String>,
     /// Whether it also applies to runs without a model of their own.
@@ -132,7 +132,7 @@ impl Cooldown {
         reason: Option<&str>,
     ) -> Self {
         Self {
-            vendor: vendor.to_string(),
+            account_key: CooldownKey::of_vendor(vendor),
             model: model.map(str::to_lowercase),
             by_default: false,
             cause: CooldownCause::Person,
@@ -146,7 +146,7 @@ impl Cooldown {
 
     /// Returns its key.
     pub fn key(&self) -> CooldownKey {
-        CooldownKey::of_vendor(self.vendor.as_str()).with_model(self.model.as_deref())
+        self.account_key.with_model(self.model.as_deref())
     }
 
     /// Returns whether it keeps any run from starting at `now`. The cooldown of a refused account always does: a
@@ -155,9 +155,9 @@ impl Cooldown {
         now < self.until || self.cause == CooldownCause::Account
     }
 
-    /// Returns whether it keeps a run for `vendor` with `model` from starting at `now`.
-    pub fn blocks(&self, vendor: &str, model: Option<&str>, now: Time) -> bool {
-        self.vendor == vendor
+    /// Returns whether it keeps a run for `account_key` with `model` from starting at `now`.
+    pub fn blocks(&self, account_key: &CooldownKey, model: Option<&str>, now: Time) -> bool {
+        self.account_key == *account_key
             && self.is_active(now)
             && match (&self.model, model) {
                 (None, _) => true,
@@ -173,7 +173,7 @@ impl Cooldown {
 
     /// Returns the cooldown for programs: `vendor`, `model` (text or null), `kind`, `until`, `reason`.
     pub fn to_object(&self) -> Object {
-        let mut pause = object([("vendor", self.vendor.clone().into())]);
+        let mut pause = object([("vendor", self.account_key.as_str().into())]);
         pause.insert("model".to_string(), self.model.clone().into());
         pause.extend(object([
             ("kind", self.cause.as_str().into()),
@@ -186,8 +186,8 @@ impl Cooldown {
     /// Returns the vendor, and the model if it applies to only one.
     pub fn name(&self) -> String {
         match &self.model {
-            Some(model) => format!("{} with model {model}", self.vendor),
-            None => self.vendor.clone(),
+            Some(model) => format!("{} with model {model}", self.account_key),
+            None => self.account_key.to_string(),
         }
     }
 
@@ -243,17 +243,17 @@ pub(crate) fn is_model(model: &str, wanted: &str) -> bool {
             && name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.starts_with(wanted)))
 }
 
-/// Returns the cooldown that keeps a run for `vendor` with `model` from starting at `now`; of several the one
+/// Returns the cooldown that keeps a run for `account_key` with `model` from starting at `now`; of several the one
 /// that lasts longest.
 pub(crate) fn cooldown_for<'p>(
     cooldowns: &'p Cooldowns,
-    vendor: &str,
+    account_key: &CooldownKey,
     model: Option<&str>,
     now: Time,
 ) -> Option<&'p Cooldown> {
     cooldowns
         .values()
-        .filter(|cooldown| cooldown.blocks(vendor, model, now))
+        .filter(|cooldown| cooldown.blocks(account_key, model, now))
         .max_by_key(|cooldown| cooldown.until)
 }
 
@@ -263,7 +263,7 @@ mod tests {
 
     fn cooldown_of(model: Option<&str>) -> Cooldown {
         Cooldown {
-            vendor: "claude".to_string(),
+            account_key: CooldownKey::of_vendor("claude"),
             model: model.map(str::to_string),
             by_default: false,
             cause: CooldownCause::UsageLimit,
@@ -295,15 +295,26 @@ mod tests {
     fn a_pause_stops_its_vendor_and_its_model_alone() {
         let (now, later) = (Time::from_micros(5), Time::from_micros(10));
         let all = cooldown_of(None);
-        assert!(all.blocks("claude", Some("opus"), now) && all.blocks("claude", None, now));
-        assert!(!all.blocks("codex", None, now) && !all.blocks("claude", None, later));
+        assert!(
+            all.blocks(&CooldownKey::of_vendor("claude"), Some("opus"), now)
+                && all.blocks(&CooldownKey::of_vendor("claude"), None, now)
+        );
+        assert!(
+            !all.blocks(&CooldownKey::of_vendor("codex"), None, now)
+                && !all.blocks(&CooldownKey::of_vendor("claude"), None, later)
+        );
         let opus = cooldown_of(Some("opus"));
-        assert!(opus.blocks("claude", Some("claude-opus-5-5"), now));
-        assert!(!opus.blocks("claude", Some("sonnet"), now) && !opus.blocks("claude", None, now));
+        assert!(opus.blocks(&CooldownKey::of_vendor("claude"), Some("claude-opus-5-5"), now));
+        assert!(
+            !opus.blocks(&CooldownKey::of_vendor("claude"), Some("sonnet"), now)
+                && !opus.blocks(&CooldownKey::of_vendor("claude"), None, now)
+        );
         let by_default = Cooldown { by_default: true, ..opus };
-        assert!(by_default.blocks("claude", None, now));
+        assert!(by_default.blocks(&CooldownKey::of_vendor("claude"), None, now));
         let account = Cooldown { cause: CooldownCause::Account, ..all };
-        assert!(account.blocks("claude", None, later) && account.is_probe_due(later));
+        assert!(
+            account.blocks(&CooldownKey::of_vendor("claude"), None, later) && account.is_probe_due(later)
+        );
         assert!(!account.is_probe_due(now));
     }
 }

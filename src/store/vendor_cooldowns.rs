@@ -112,8 +112,9 @@ impl Store {
     #[doc(hidden)]
     pub fn resume_vendor(&self, vendor: &str, model: Option<&str>) -> Result<Vec<Cooldown>> {
         let model = model.map(str::to_lowercase);
-        let is_meant =
-            |cooldown: &Cooldown| cooldown.vendor == vendor && (model.is_none() || cooldown.model == model);
+        let is_meant = |cooldown: &Cooldown| {
+            cooldown.account_key.as_str() == vendor && (model.is_none() || cooldown.model == model)
+        };
         let now = self.now().wall;
         self.change_cooldowns(|all| {
             let ended =
@@ -176,7 +177,7 @@ fn encode_entry((key, cooldown): (&CooldownKey, &Cooldown)) -> (String, Value) {
     ]);
     if let Some(model) = &cooldown.model {
         entry.extend(object([
-            ("vendor", cooldown.vendor.clone().into()),
+            ("vendor", cooldown.account_key.as_str().into()),
             ("model", model.clone().into()),
             ("by_default", cooldown.by_default.into()),
         ]));
@@ -189,7 +190,7 @@ fn decode_entry(key: &str, entry: &Value) -> Option<Cooldown> {
     let time = |key: &str| Time::parse(text(key)?).ok();
     let is = |key: &str| entry.get(key).and_then(Value::as_bool).unwrap_or(false);
     Some(Cooldown {
-        vendor: text("vendor").unwrap_or(key).to_string(),
+        account_key: CooldownKey::from_text(text("vendor").unwrap_or(key)),
         model: text("model").map(str::to_string),
         by_default: is("by_default"),
         cause: CooldownCause::parse(text("kind").unwrap_or_default()),

@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::error::{Result, shell_word};
 use crate::model::task::Availability;
 use crate::model::{
-    Claim, Cooldown, CooldownCause, FailureClass, LaneName, Owner, RequestCheck, Status, Task, Time, cooldown,
+    Claim, Cooldown, CooldownCause, CooldownKey, FailureClass, LaneName, Owner, RequestCheck, Status, Task,
+    Time, cooldown,
 };
 use crate::store::{DISPATCHER, Store};
 
@@ -140,7 +141,7 @@ fn cooldown_sentence(cooldown: &Cooldown, nobody: &str) -> String {
     let (name, until) = (cooldown.name(), cooldown.until);
     let reason = short(&cooldown.reason, 200);
     let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
-    let vendor = shell_word(&cooldown.vendor);
+    let vendor = shell_word(cooldown.account_key.as_str());
     let model =
         cooldown.model.as_ref().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
     let resume = format!("`lanes resume --vendor {vendor}{model}`");
@@ -168,7 +169,8 @@ fn all_vendors_cooling_down(store: &Store, task: &Task, is_served: bool) -> Resu
     let vendors =
         if is_served { vendors_at_work(store, task)? } else { Vec::from_iter(usual_vendor(store, task)?) };
     let stopping = |(vendor, model): &(String, Option<String>)| {
-        cooldown::cooldown_for(&all, vendor, model.as_deref(), now).cloned()
+        let account_key = CooldownKey::of_vendor(vendor.as_str());
+        cooldown::cooldown_for(&all, &account_key, model.as_deref(), now).cloned()
     };
     let pauses: Option<Vec<Cooldown>> = vendors.iter().map(stopping).collect();
     Ok(pauses.into_iter().flatten().min_by_key(|pause| pause.until))
@@ -227,7 +229,7 @@ mod tests {
     fn a_cooldown_is_a_sentence() {
         let until = Time::from_micros(60_000_000);
         let mut cooldown = Cooldown {
-            vendor: "claude".into(),
+            account_key: CooldownKey::of_vendor("claude"),
             model: Some("opus".to_string()),
             by_default: false,
             cause: CooldownCause::UsageLimit,

@@ -161,13 +161,13 @@ fn update_cooldown(
     claimed: &ClaimedTask,
     result: &FinishedRun,
 ) -> Option<Cooldown> {
-    let (store, vendor_key) = (context.store, &claimed.served.cooldown_key);
+    let (store, account_key) = (context.store, &claimed.served.cooldown_key);
     let claimed_at = claimed.task.status.claim()?.claimed_at;
     let (asked, _) = claimed.served.model_for(&claimed.task);
     let changed = match &result.outcome {
         RunOutcome::Failed(RunFailure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
-            let scope = CooldownScope::of_refusal(vendor_refusal, vendor_key.as_str(), asked.as_deref());
-            store.change_cooldown(&vendor_key.with_model(scope.model.as_deref()), |before| {
+            let scope = CooldownScope::of_refusal(vendor_refusal, account_key, asked.as_deref());
+            store.change_cooldown(&account_key.with_model(scope.model.as_deref()), |before| {
                 let times = (claimed_at, store.now().wall);
                 cooldown::after_refusal(vendor_refusal, message, &scope, times, before, store.random() as u64)
             })
@@ -177,7 +177,7 @@ fn update_cooldown(
             // A run that worked and failed shows that the account is accepted.
             let has_worked = is_done || result.report.usage.tokens().is_some_and(|tokens| tokens.output > 0);
             let is_over = |cooldown: &&Cooldown| {
-                cooldown.vendor == vendor_key.as_str()
+                cooldown.account_key == *account_key
                     && (is_done || cooldown.cause == CooldownCause::Account)
                     && match (&cooldown.model, &asked) {
                         (None, _) => true,
@@ -200,7 +200,7 @@ fn update_cooldown(
         Ok(CooldownChange::Set(cooldown)) => Some(cooldown),
         Ok(_) => None,
         Err(error) => {
-            context.warn(format!("the pauses of {vendor_key} cannot be changed: {error}"));
+            context.warn(format!("the pauses of {account_key} cannot be changed: {error}"));
             None
         }
     }

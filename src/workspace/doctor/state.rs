@@ -167,7 +167,7 @@ pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
         );
     }
     for cooldown in store.active_cooldowns().unwrap_or_default().values() {
-        let vendor = shell_word(&cooldown.vendor);
+        let vendor = shell_word(cooldown.account_key.as_str());
         let resume = match &cooldown.model {
             Some(model) => format!("`lanes resume --vendor {vendor} --model {}`", shell_word(model)),
             None => format!("`lanes resume --vendor {vendor}`"),
