@@ -263,7 +263,7 @@ fn wish(root: &Path, not_before: Option<Time>, keyed: bool) -> NewTask {
             ("kind".to_string(), "review".into()),
         ]),
         max_attempts: Some(3),
-        key: keyed.then(|| IdempotencyKey::new(format!("key-{NUMBER}")).unwrap()),
+        key: keyed.then(|| IdempotencyKey::new(format!("key-{NUMBER}")).expect("a valid key")),
         name: Some(format!("Review topic {NUMBER}")),
         labels: vec!["review".into()],
         ..new.spec
