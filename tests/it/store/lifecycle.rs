@@ -170,9 +170,10 @@ fn a_prompt_has_a_largest_size_for_library_callers_too() {
 
 #[test]
 fn long_names_are_refused_for_library_callers_too() {
+    type Lengthen = fn(&mut NewTask, String);
     let fixture = Fixture::new();
     let store = fixture.store();
-    let changes: [(&str, fn(&mut NewTask, String)); 5] = [
+    let changes: [(&str, Lengthen); 5] = [
         ("the correlation id is 2000 bytes", |new, text| new.spec.correlation_id = text),
         ("the source agent is 2000 bytes", |new, text| new.spec.source_agent = text),
         ("the branch is 2000 bytes", |new, text| new.spec.expected_branch = Some(text)),
