@@ -10,18 +10,14 @@ use super::allowed_paths::AllowedPaths;
 use super::api::params::{Params, missing};
 use super::transport::response::{HttpResponse, members, ok};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::json::{self, Object};
-use crate::model::limits;
 use crate::store::Store;
 use crate::workspace::{
     BaseDir, CheckedSubmit, Config, Fingerprints, SUBMIT_FIELDS, SubmitContext, SubmitRequest, SubmitValue,
-    check_submit,
+    check_client_metadata, check_submit,
 };
 
 /// The maximum total size of the files of one request, in bytes.
 pub(super) const MAX_FILES: u64 = 1024 * 1024 * 1024;
-/// The largest metadata, in bytes as they are written.
-const MAX_METADATA: usize = 1024 * 1024;
 /// The fields of which each marks agent-lanes' form.
 const FULL_FORM_FIELDS: [&str; 5] =
     ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
@@ -51,7 +47,7 @@ impl SubmitDraft {
             if is_full { full(config, paths, body)? } else { (config.clone(), short(body)?) };
         request.key = key;
         request.source_agent.get_or_insert_with(|| "api".to_string());
-        check_metadata(&request.metadata)?;
+        check_client_metadata(&request.metadata)?;
         paths.resolve_all(&config.workspace_root, &mut request)?;
         let warnings = body.warning().into_iter().chain(two_prompts(body)).collect();
         Ok(Self { config, request, files: files.clone(), warnings })
@@ -166,19 +162,6 @@ fn two_prompts(body: &Params) -> Option<String> {
 /// Converts an error of the operating system to `Invalid`, since the client's paths caused it.
 fn blame_client(error: Error) -> Error {
     if error.kind() == ErrorKind::Io { Error::invalid(error.to_string()) } else { error }
-}
-
-/// Refuses metadata that would make task.json too large, and values that a program could read as a flag.
-///
-/// # Errors
-/// `Invalid` when the metadata is too large or has such a value.
-pub(super) fn check_metadata(metadata: &Object) -> Result<()> {
-    limits::check_metadata(metadata)?;
-    if json::to_text(metadata).len() <= MAX_METADATA {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("the metadata takes more than {MAX_METADATA} bytes"))
-        .with_hint("put large data into a file and name it"))
 }
 
 /// Returns the response to a request whose files are too large.

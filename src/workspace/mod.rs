@@ -4,6 +4,7 @@
 //! `doctor` and `why` access the state directory.
 
 mod base_dir;
+mod client_metadata;
 mod config;
 mod delivery;
 mod discover;
@@ -25,6 +26,7 @@ mod yaml;
 
 pub(crate) use crate::model::limits::MAX_PROMPT_ONLY;
 pub use base_dir::BaseDir;
+pub(crate) use client_metadata::check_client_metadata;
 pub use config::Config;
 pub(crate) use delivery::deliver;
 pub use discover::LocateOptions;

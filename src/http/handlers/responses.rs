@@ -7,10 +7,10 @@ use crate::error::Result;
 use crate::http::api::params::missing;
 use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
-use crate::http::submit_draft::check_metadata;
 use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
 use crate::model::{Command, FailureClass, ResponseStatus, TaskId, Verdict};
+use crate::workspace::check_client_metadata;
 
 /// `POST /tasks/{id}/response`
 pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
@@ -30,7 +30,7 @@ pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
         ..crate::model::Answer::completed(body.text_or("reviewer", "worker"), body.needed("body")?)
     };
     let id = call.id()?;
-    check_metadata(&answer.metadata)?;
+    check_client_metadata(&answer.metadata)?;
     let (task, _) = call.app.store.apply(&id, &Command::Respond(answer))?;
     let response = call.app.store.response(&task)?;
     let response = response.map(|response| Value::Object(response.to_object()));
