@@ -53,8 +53,8 @@
 //!
 //! # Features
 //!
-//! `cli` (on by default) is the `lanes` binary: command line, HTTP server and dispatcher. Without default features the
-//! crate is the library on this page.
+//! `cli` (on by default) is the `lanes` binary: command line, HTTP server and dispatcher; `mcp` (on by default) adds
+//! `lanes mcp`. Without default features the crate is the library on this page.
 
 // Items that neither this page nor `internals` re-exports are `pub(crate)`.
 #![warn(unreachable_pub)]
@@ -75,6 +75,8 @@ mod error;
 mod http;
 #[doc(hidden)]
 pub mod internals;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod model;
 #[cfg(feature = "cli")]
 mod signals;

@@ -59,6 +59,7 @@ impl CommandContext {
         locate(&LocateOptions {
             config: config.as_deref(),
             store: store.as_deref(),
+            fallback_store: None,
             base: &self.base,
             identity: env::identity(),
         })

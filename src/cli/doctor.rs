@@ -29,6 +29,7 @@ impl DoctorCommand {
             locate: LocateOptions {
                 config: config.as_deref(),
                 store: store.as_deref(),
+                fallback_store: None,
                 base: &context.base,
                 identity: env::identity(),
             },

@@ -33,6 +33,19 @@ pub(super) fn trust_records() -> Option<TrustRecords> {
     state_home(path("XDG_STATE_HOME"), path("HOME")).map(|home| TrustRecords::below(&home))
 }
 
+/// Returns the directory of the user's own queue, below `XDG_STATE_HOME` or `HOME`; `None` if neither is set.
+#[cfg(feature = "mcp")]
+pub(super) fn user_queue() -> Option<PathBuf> {
+    let path = |name| set(name).map(PathBuf::from);
+    state_home(path("XDG_STATE_HOME"), path("HOME")).map(|home| home.join("lanes/queue"))
+}
+
+/// Returns `CLAUDE_CODE_SESSION_ID`, the session in which claude started this process.
+#[cfg(feature = "mcp")]
+pub(super) fn client_session() -> Option<String> {
+    set("CLAUDE_CODE_SESSION_ID")?.into_string().ok()
+}
+
 /// Returns whether `NO_COLOR` forbids colour.
 pub(super) fn no_colour() -> bool {
     set("NO_COLOR").is_some()

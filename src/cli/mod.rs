@@ -31,6 +31,8 @@ mod lane_or_vendor;
 mod list;
 mod logs;
 mod man;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod move_task;
 mod next;
 mod output;
@@ -90,23 +92,25 @@ pub(crate) struct Cli {
 
 /// Lists each command once: its variant, its name, and the source of its flags.
 macro_rules! commands {
-    ($($(#[$attribute:meta])* $name:literal $variant:ident($flags:ty) $($extra:expr)?;)*) => {
+    ($(
+        $(#[$attribute:meta])* $(if $feature:literal,)? $name:literal $variant:ident($flags:ty) $($extra:expr)?;
+    )*) => {
         #[derive(Subcommand, Debug)]
         enum CliCommand {
-            $($(#[$attribute])* #[command(name = $name)] $variant($flags),)*
+            $($(#[cfg(feature = $feature)])? $(#[$attribute])* #[command(name = $name)] $variant($flags),)*
         }
 
         impl CliCommand {
             fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
                 match self {
-                    $(Self::$variant(command) => command.run(context $(, $extra)?),)*
+                    $($(#[cfg(feature = $feature)])? Self::$variant(command) => command.run(context $(, $extra)?),)*
                 }
             }
         }
 
         /// The name of each command, and the function that adds its flags.
         const COMMANDS: &[(&str, fn(clap::Command) -> clap::Command)] =
-            &[$(($name, <$flags as clap::Args>::augment_args),)*];
+            &[$($(#[cfg(feature = $feature)])? ($name, <$flags as clap::Args>::augment_args),)*];
     };
 }
 
@@ -146,6 +150,7 @@ commands! {
     "export" Export(export::ExportCommand);
     "import" Import(import::ImportCommand);
     "serve" Serve(serve::ServeCommand);
+    if "mcp", "mcp" Mcp(mcp::McpCommand);
     "self-test" SelfTest(self_test::SelfTestCommand);
     "completions" Completions(completions::CompletionsCommand);
     "man" Man(man::ManCommand) Cli::command();

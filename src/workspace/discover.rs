@@ -18,6 +18,8 @@ pub struct LocateOptions<'a> {
     pub config: Option<&'a Path>,
     /// `--store`, relative to `base`; overrides the configuration's `queue_root`.
     pub store: Option<&'a Path>,
+    /// The store to use when neither a configuration nor a store was given or found, relative to `base`.
+    pub fallback_store: Option<&'a Path>,
     /// The current directory, where a search begins.
     pub base: &'a BaseDir,
     /// The user whose files are trusted when they are found.
@@ -39,7 +41,8 @@ pub(crate) fn locate(request: &LocateOptions<'_>) -> Result<Config> {
     if let Some(found) = nearest(cwd, request.identity) {
         return Config::load_found(found, store.as_deref());
     }
-    match store {
+    let fallback = request.fallback_store.map(|store| request.base.absolute(store)).transpose()?;
+    match store.or(fallback) {
         Some(store) => Config::store_only(&store, cwd),
         None => Err(Error::config(format!("no workspace found in {} or above it", show(cwd)))
             .with_hint("create one with `lanes init`, or name one with --config or --store")),
@@ -88,6 +91,7 @@ mod tests {
         locate(&LocateOptions {
             config: config.map(Path::new),
             store: store.map(Path::new),
+            fallback_store: None,
             base: &BaseDir::at(cwd),
             identity,
         })
@@ -113,6 +117,26 @@ mod tests {
         write(&root, "pool/project/handoff/handoff.yaml", "project");
         assert_eq!(find(&deep, None, None).unwrap().workspace_id, "project");
         assert_eq!(find(&root.join("pool"), None, None).unwrap().workspace_id, "nearest");
+    }
+
+    #[test]
+    fn the_fallback_counts_where_nothing_else_is_found() {
+        let (_dir, root) = tree();
+        let project = root.join("pool/project");
+        let find = || {
+            let base = BaseDir::at(&project);
+            locate(&LocateOptions {
+                config: None,
+                store: None,
+                fallback_store: Some(Path::new("own")),
+                base: &base,
+                identity: Identity::of_process(None),
+            })
+        };
+        let own = find().unwrap();
+        assert_eq!((own.store_root, own.workspace_root), (project.join("own"), project.clone()));
+        write(&root, "handoff/handoff.yaml", "top");
+        assert_eq!(find().unwrap().workspace_id, "top");
     }
 
     #[test]

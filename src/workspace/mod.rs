@@ -4,6 +4,8 @@
 //! `doctor` and `why` access the state directory.
 
 mod base_dir;
+#[cfg(feature = "mcp")]
+mod client_file;
 mod client_metadata;
 mod config;
 mod delivery;
@@ -26,6 +28,8 @@ mod yaml;
 
 pub(crate) use crate::model::limits::MAX_PROMPT_ONLY;
 pub use base_dir::BaseDir;
+#[cfg(feature = "mcp")]
+pub(crate) use client_file::read_text_for_client;
 pub(crate) use client_metadata::check_client_metadata;
 pub use config::Config;
 pub(crate) use delivery::deliver;

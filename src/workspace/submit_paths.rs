@@ -207,15 +207,27 @@ impl<'a> PathRules<'a> {
 
     /// Reads a prompt file of at most `max_bytes`.
     pub(super) fn prompt(&self, path: &Path, max_bytes: usize) -> Result<String> {
-        let real = self.inside(self.cwd, path, "prompt_file")?;
-        self.check_readable(&real, "prompt_file")?;
-        let prompt_file = TextFile {
-            name: "prompt_file",
+        let hint = "a flag's path is relative to the current directory, a task file's to that file";
+        self.text(path, "prompt_file", max_bytes, hint)
+    }
+
+    /// Reads a text file of at most `max_bytes`; `name` is what it is in messages.
+    pub(super) fn text(
+        &self,
+        path: &Path,
+        name: &'static str,
+        max_bytes: usize,
+        hint_if_missing: &'static str,
+    ) -> Result<String> {
+        let real = self.inside(self.cwd, path, name)?;
+        self.check_readable(&real, name)?;
+        let file = TextFile {
+            name,
             limit: max_bytes,
             refusal: ErrorKind::Invalid,
-            hint_if_missing: "a flag's path is relative to the current directory, a task file's to that file",
+            hint_if_missing,
             unique_keys: false,
         };
-        prompt_file.read(&real)
+        file.read(&real)
     }
 }

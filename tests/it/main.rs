@@ -13,6 +13,8 @@ mod frozen;
 mod http;
 mod interop;
 mod lock;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod model;
 mod races;
 mod security_model;

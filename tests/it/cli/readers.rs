@@ -40,7 +40,7 @@ const READERS: [(&str, i32); 31] = [
 ];
 
 /// Commands that change something, which may create the store.
-const WRITERS: [&str; 17] = [
+const WRITERS: [&str; 18] = [
     "init",
     "init-pool",
     "submit",
@@ -57,6 +57,7 @@ const WRITERS: [&str; 17] = [
     "resume",
     "import",
     "serve",
+    "mcp",
     "self-test",
 ];
 

@@ -441,6 +441,7 @@ fn the_doctor_reports_its_progress() {
         locate: LocateOptions {
             config: None,
             store: Some(store.root()),
+            fallback_store: None,
             base: &BaseDir::at(fixture.root()),
             identity: Identity::of_process(None),
         },

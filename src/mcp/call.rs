@@ -1,0 +1,94 @@
+//! One call of a tool, as its function sees it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::client::ClientLimits;
+use super::failure::ToolFailure;
+use super::open_queue::{LazyQueue, OpenQueue};
+use super::progress::ProgressReporter;
+use crate::model::Owner;
+
+/// What a tool answers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ToolReply {
+    /// The text for the model.
+    pub text: String,
+    /// JSON in place of the text, for clients that show nothing else when there is some.
+    pub structured: Option<Value>,
+    /// Whether the work that was asked about has failed.
+    pub is_failure: bool,
+}
+
+impl ToolReply {
+    /// Makes a reply that is text alone.
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+}
+
+/// The result of a tool.
+pub(super) type ToolResult = Result<ToolReply, ToolFailure>;
+
+/// When a call is over for its client. The work that it began goes on.
+#[derive(Clone)]
+pub(super) struct CallEnd {
+    /// Cancelled when the client takes the call back.
+    pub call: CancellationToken,
+    /// Cancelled when the client is gone or the server ends.
+    pub connection: CancellationToken,
+}
+
+impl CallEnd {
+    /// Returns whether nobody waits for the result any more.
+    pub(super) fn has_come(&self) -> bool {
+        self.call.is_cancelled() || self.connection.is_cancelled()
+    }
+
+    /// Waits until nobody waits for the result any more.
+    pub(super) async fn come(&self) {
+        tokio::select! {
+            () = self.call.cancelled() => {}
+            () = self.connection.cancelled() => {}
+        }
+    }
+}
+
+/// A call.
+pub(super) struct ToolCall {
+    /// The limits of the client.
+    pub limits: ClientLimits,
+    /// The name under which the client claims, answers and cancels.
+    pub worker: Owner,
+    /// The session of the client.
+    pub session: String,
+    /// How deep the client is inside agents that a dispatcher started.
+    pub depth: Option<u32>,
+    /// Reports progress, if the client asked for it.
+    pub progress: Option<ProgressReporter>,
+    /// When the call is over.
+    pub end: CallEnd,
+    /// The queue.
+    pub queue: Arc<LazyQueue>,
+}
+
+impl ToolCall {
+    /// Does `work` with the queue on a thread that may block.
+    ///
+    /// # Errors
+    /// The queue cannot be opened, or the work fails.
+    pub(super) async fn with_queue<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&OpenQueue) -> Result<T, ToolFailure> + Send + 'static,
+    ) -> Result<T, ToolFailure> {
+        let queue = Arc::clone(&self.queue);
+        let done = tokio::task::spawn_blocking(move || work(&*queue.get()?)).await;
+        // A panic ends the process before this is seen.
+        done.unwrap_or_else(|_| {
+            let what = "the server is ending".to_string();
+            Err(ToolFailure { kind: "busy", what, remedy: None })
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! The tools that are offered: one static text, in sets.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rmcp::model::Tool;
+use serde_json::Value;
+
+use crate::error::{Error, Result, brief};
+use crate::model::json::Object;
+
+/// The tools by set. No schema is derived when the program runs.
+const TOOLS: &str = include_str!("../../templates/mcp/tools.json");
+
+/// A set of tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ToolSet {
+    /// Delegate work and collect its answers.
+    Caller,
+    /// Take tasks and answer them.
+    Worker,
+    /// Look after the queue.
+    Admin,
+}
+
+impl ToolSet {
+    /// All sets, in the order in which their tools are listed.
+    pub(crate) const ALL: [Self; 3] = [Self::Caller, Self::Worker, Self::Admin];
+    /// The sets that are offered by default.
+    pub(crate) const DEFAULT: [Self; 2] = [Self::Caller, Self::Worker];
+
+    /// Returns the name of the set.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Worker => "worker",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl FromStr for ToolSet {
+    type Err = String;
+
+    fn from_str(word: &str) -> std::result::Result<Self, String> {
+        Self::ALL.into_iter().find(|set| set.as_str() == word).ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.iter().map(|set| set.as_str()).collect();
+            format!("expected one of {}", known.join(", "))
+        })
+    }
+}
+
+/// The tools of a server.
+#[derive(Clone, Debug)]
+pub(super) struct Catalog(Vec<Tool>);
+
+impl Catalog {
+    /// Returns the tools of these sets.
+    ///
+    /// # Errors
+    /// `Corrupt` when the text of the tools in this program is not valid.
+    pub(super) fn of(sets: &[ToolSet]) -> Result<Self> {
+        let corrupt = |why: String| Error::corrupt(format!("the list of tools: {why}"));
+        let mut by_set: Object = serde_json::from_str(TOOLS).map_err(|error| corrupt(error.to_string()))?;
+        let mut tools = Vec::new();
+        for set in ToolSet::ALL.into_iter().filter(|set| sets.contains(set)) {
+            let listed = by_set.remove(set.as_str()).unwrap_or_default();
+            let listed: Vec<Tool> =
+                serde_json::from_value(listed).map_err(|error| corrupt(error.to_string()))?;
+            tools.extend(listed);
+        }
+        Ok(Self(tools))
+    }
+
+    /// Returns the tools.
+    pub(super) fn tools(&self) -> &[Tool] {
+        &self.0
+    }
+
+    /// Returns the input schema of a tool.
+    ///
+    /// # Errors
+    /// A message that names the tools there are, when it is not one of them.
+    pub(super) fn schema(&self, name: &str) -> std::result::Result<Arc<Object>, String> {
+        match self.0.iter().find(|tool| tool.name == name) {
+            Some(tool) => Ok(Arc::clone(&tool.input_schema)),
+            None => {
+                let known: Vec<&str> = self.0.iter().map(|tool| tool.name.as_ref()).collect();
+                Err(format!("unknown tool: {}; there are {}", brief(name), known.join(", ")))
+            }
+        }
+    }
+}
+
+/// Returns the schema of one of the `tasks` of `delegate`: its own properties, without those of the call.
+///
+/// # Errors
+/// As [`Catalog::of`].
+pub(super) fn task_schema() -> Result<Object> {
+    const OF_THE_CALL: [&str; 3] = ["tasks", "wait", "max_chars"];
+    let schema = Catalog::of(&[ToolSet::Caller])?.schema("delegate").map_err(Error::corrupt)?;
+    let mut schema = schema.as_ref().clone();
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.retain(|name, _| !OF_THE_CALL.contains(&name.as_str()));
+    }
+    Ok(schema)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(sets: &[ToolSet], only: &[&str]) -> usize {
+        let mut catalog = Catalog::of(sets).unwrap();
+        catalog.0.retain(|tool| only.is_empty() || only.contains(&tool.name.as_ref()));
+        serde_json::to_string(catalog.tools()).unwrap().len()
+    }
+
+    #[test]
+    fn the_lists_are_small() {
+        assert!(size(&ToolSet::DEFAULT, &[]) <= 7_000);
+        assert!(size(&ToolSet::ALL, &[]) <= 8_500);
+        assert!(size(&ToolSet::ALL, &["delegate", "wait"]) <= 2_500);
+    }
+
+    #[test]
+    fn every_tool_says_what_it_may_do_and_takes_nothing_else() {
+        for tool in Catalog::of(&ToolSet::ALL).unwrap().tools() {
+            let annotations = tool.annotations.as_ref().unwrap();
+            assert!(annotations.open_world_hint.is_some(), "{}", tool.name);
+            let is_read_only = annotations.read_only_hint.unwrap();
+            assert!(is_read_only || annotations.destructive_hint.is_some(), "{}", tool.name);
+            assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);
+            assert!(tool.output_schema.is_none(), "{}", tool.name);
+        }
+    }
+
+    #[test]
+    fn sets_are_kept_apart() {
+        let names = |sets: &[ToolSet]| -> Vec<String> {
+            Catalog::of(sets).unwrap().tools().iter().map(|tool| tool.name.to_string()).collect()
+        };
+        assert_eq!(names(&[ToolSet::Worker]), ["claim_next", "report", "respond"]);
+        assert_eq!(names(&[ToolSet::Worker, ToolSet::Caller])[0], "delegate");
+        assert_eq!(names(&[]), [""; 0]);
+        let shown = Catalog::of(&[ToolSet::Worker]).unwrap().schema("upkeep").unwrap_err();
+        assert_eq!(shown, "unknown tool: upkeep; there are claim_next, report, respond");
+    }
+}

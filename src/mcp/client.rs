@@ -1,0 +1,87 @@
+//! What is known of a client: how long it waits for a call, how much of a result it shows, and its name.
+
+use crate::error::Result;
+use crate::model::Owner;
+
+/// The seconds that a call waits when its client asks for no other time.
+pub(super) const DEFAULT_WAIT: u64 = 45;
+/// The characters of an answer that a result has when its client asks for no other number.
+pub(super) const DEFAULT_CHARS: usize = 8_000;
+/// The most characters of a result. codex cuts results above 48,000 in the middle, and claude those above 25,000
+/// tokens.
+const MAX_CHARS: usize = 40_000;
+/// The most characters of one piece that `result` returns to claude, whose limit the tool raises in its `_meta`.
+const MAX_PIECE_FOR_CLAUDE: usize = 400_000;
+/// The longest name of a worker, in characters.
+const MAX_WORKER: usize = 50;
+
+/// The limits of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClientLimits {
+    /// The most seconds that a call waits: less than the time after which the client gives up.
+    pub wait_seconds: u64,
+    /// The most characters of a result.
+    pub result_chars: usize,
+    /// The most characters of one piece that the tool `result` returns.
+    pub piece_chars: usize,
+}
+
+impl ClientLimits {
+    /// Returns the limits of the client with this name; `max_wait` replaces its wait, in seconds.
+    pub(super) fn of(client: &str, max_wait: Option<u64>) -> Self {
+        // codex gives up after 300 seconds, claude has no limit of its own, and others end calls after 60.
+        let (wait, piece_chars) = match client {
+            "claude-code" => (600, MAX_PIECE_FOR_CLAUDE),
+            "codex-mcp-client" => (240, MAX_CHARS),
+            _ => (50, MAX_CHARS),
+        };
+        Self { wait_seconds: max_wait.unwrap_or(wait), result_chars: MAX_CHARS, piece_chars }
+    }
+}
+
+/// Returns the name under which a client claims, answers and cancels: its own, as one short word.
+///
+/// # Errors
+/// As for [`Owner::new`], which accepts every such word.
+pub(super) fn worker_name(client: &str) -> Result<Owner> {
+    let word: String = client
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .take(MAX_WORKER)
+        .collect();
+    Owner::new(match word.trim_matches('-') {
+        "" => "mcp",
+        word => word,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_ends_before_its_client_gives_up() {
+        for (client, wait, piece) in
+            [("codex-mcp-client", 240, 40_000), ("claude-code", 600, 400_000), ("", 50, 40_000)]
+        {
+            let limits = ClientLimits::of(client, None);
+            assert_eq!((limits.wait_seconds, limits.piece_chars), (wait, piece), "{client}");
+            assert_eq!(ClientLimits::of(client, Some(7)).wait_seconds, 7);
+            assert!(DEFAULT_WAIT < wait && DEFAULT_CHARS < limits.result_chars);
+        }
+    }
+
+    #[test]
+    fn a_worker_has_one_short_word_as_name() {
+        for (client, name) in [
+            ("claude-code", "claude-code"),
+            ("My Client 1.0", "My-Client-1.0"),
+            ("-x\n\u{202e}", "x"),
+            ("", "mcp"),
+            ("名前", "mcp"),
+        ] {
+            assert_eq!(worker_name(client).unwrap(), name);
+        }
+        assert_eq!(worker_name(&"x".repeat(900)).unwrap().as_str().len(), MAX_WORKER);
+    }
+}

@@ -1,0 +1,143 @@
+//! `lanes mcp`: the queue as the tools of a chat, over the Model Context Protocol.
+//!
+//! The protocol in all of its versions is the SDK's affair (`server.rs`); this interface has the tools, their texts and
+//! their waits. Calls run on one thread and use the store on others, so that a slow disk holds up no other call, and a
+//! call that waits holds no thread at all.
+
+mod agents;
+mod arguments;
+mod call;
+mod catalog;
+mod changes;
+mod client;
+mod failure;
+mod instructions;
+mod message;
+mod open_queue;
+mod progress;
+mod report_text;
+mod request_text;
+mod server;
+mod single_flight;
+mod summary;
+mod tools;
+mod transport;
+mod waiting;
+mod worker_prompt;
+
+use std::io::{Read, Write};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::catalog::ToolSet;
+pub(crate) use self::open_queue::QueueSource;
+
+use self::catalog::Catalog;
+use self::open_queue::LazyQueue;
+use self::server::McpServer;
+use self::transport::PipeTransport;
+use crate::error::{Error, Result};
+use crate::signals::not_ignored;
+use crate::store::stop_waiting_for_locks;
+use crate::workspace::Config;
+
+/// The most threads that use the store at the same time.
+const MAX_STORE_THREADS: usize = 64;
+/// How long calls that are running when the server ends may still wait for locks.
+const STOP_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the server waits at its end for threads that are using the store.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How the queue is offered.
+pub(crate) struct McpOptions {
+    /// The sets of tools.
+    pub tools: Vec<ToolSet>,
+    /// Whether there are prompts. Clients that see that there are ask for them, which takes time.
+    pub has_prompts: bool,
+    /// Opens the queue.
+    pub queue: QueueSource,
+    /// Reads the configuration, if there is a workspace: its agents and lanes are named in the instructions.
+    pub config: Box<dyn Fn() -> Option<Config> + Send + Sync>,
+    /// The session of the client, if the environment names one.
+    pub session: Option<String>,
+    /// A random number, which names the session otherwise.
+    pub random: u128,
+    /// How deep this process is inside agents that a dispatcher started.
+    pub depth: Option<u32>,
+    /// The most seconds that a call waits, in place of what the client is known to allow.
+    pub max_wait: Option<u64>,
+    /// Where messages come from.
+    pub input: Box<dyn Read + Send>,
+    /// Where messages go.
+    pub output: Box<dyn Write + Send>,
+}
+
+/// Serves a client until it closes its end, or a signal comes. What it has delegated goes on.
+///
+/// # Errors
+/// `Io` when a thread or the runtime cannot be started.
+pub(crate) fn serve(options: McpOptions) -> Result<()> {
+    let closing = CancellationToken::new();
+    close_on_signals(closing.clone())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .max_blocking_threads(MAX_STORE_THREADS)
+        .build()
+        .map_err(|error| Error::io("start", "the runtime", error))?;
+    let config = options.config;
+    let server = McpServer {
+        catalog: Catalog::of(&options.tools)?,
+        has_prompts: options.has_prompts,
+        instructions: Box::new(move || instructions_for(config().as_ref())),
+        config: OnceLock::new(),
+        queue: Arc::new(LazyQueue::new(options.queue)),
+        session: options.session.unwrap_or_else(|| format!("{:032x}", options.random)),
+        depth: options.depth,
+        max_wait: options.max_wait,
+        closing: closing.clone(),
+        calls: McpServer::call_permits(),
+    };
+    let transport = PipeTransport::start(options.input, options.output, closing.clone())?;
+    runtime.block_on(async {
+        let end = closing.clone();
+        tokio::spawn(async move {
+            end.cancelled().await;
+            tokio::time::sleep(STOP_LOCK_TIMEOUT).await;
+            stop_waiting_for_locks();
+        });
+        // Whether a client begins with a handshake or without one is decided by each of its requests.
+        let running = rmcp::service::serve_directly(server, transport, None);
+        let _ = running.waiting().await;
+    });
+    closing.cancel();
+    stop_waiting_for_locks();
+    runtime.shutdown_timeout(STOP_TIMEOUT);
+    Ok(())
+}
+
+/// Ends the connection at the first signal that asks for it.
+fn close_on_signals(closing: CancellationToken) -> Result<()> {
+    let fail = |error| Error::io("handle", "signals", error);
+    let mut signals =
+        Signals::new(not_ignored(&[SIGHUP, SIGINT]).into_iter().chain([SIGTERM])).map_err(fail)?;
+    let run = move || {
+        for _ in signals.forever() {
+            closing.cancel();
+        }
+    };
+    std::thread::Builder::new().name("signals".to_string()).spawn(run).map(drop).map_err(fail)
+}
+
+fn instructions_for(config: Option<&Config>) -> String {
+    let Some(config) = config else { return instructions::instructions(&[], &[]) };
+    // Without the store, which a client that only connects does not need.
+    let agents = agents::agents(config, None).unwrap_or_default();
+    let is_lane = |name: &str| !name.starts_with(report_text::AGENT_LANES);
+    let lanes = config.lanes.iter().filter(|(name, _)| is_lane(name.as_str()));
+    let lanes: Vec<(String, String)> = lanes.map(|(name, text)| (name.to_string(), text.clone())).collect();
+    instructions::instructions(&agents.into_iter().collect::<Vec<_>>(), &lanes)
+}

@@ -1,0 +1,83 @@
+//! The queue of a server, which is opened by the first call that needs it: a client may connect where there is none.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::watch;
+
+use super::changes::ChangeCounter;
+use super::single_flight::SingleFlight;
+use crate::error::Result;
+use crate::store::Store;
+use crate::workspace::Config;
+
+/// Finds the configuration of the workspace, and opens its store.
+pub(crate) type QueueSource = Box<dyn Fn() -> Result<(Config, Store)> + Send + Sync>;
+
+/// An open queue.
+pub(super) struct OpenQueue {
+    /// The workspace.
+    pub config: Config,
+    /// The store.
+    pub store: Store,
+    /// The requests of this process.
+    pub single_flight: SingleFlight,
+    changes: OnceLock<ChangeCounter>,
+}
+
+impl OpenQueue {
+    /// Returns a receiver that is woken when something changes.
+    ///
+    /// # Errors
+    /// `Io` when the thread that watches cannot be started.
+    pub(super) fn changes(&self) -> Result<watch::Receiver<u64>> {
+        if let Some(changes) = self.changes.get() {
+            return Ok(changes.subscribe());
+        }
+        let started = ChangeCounter::start(&self.store)?;
+        // Of two that are started at the same time, one ends at once.
+        Ok(self.changes.get_or_init(|| started).subscribe())
+    }
+
+    /// Returns the configuration as it is now, since agents are added while a server runs.
+    ///
+    /// # Errors
+    /// As [`Config::reload`].
+    pub(super) fn config_now(&self) -> Result<Config> {
+        let named = self.config.store_is_named.then_some(self.config.store_root.as_path());
+        self.config.reload(named)
+    }
+}
+
+/// A queue that is opened when it is needed.
+pub(super) struct LazyQueue {
+    source: QueueSource,
+    opened: Mutex<Option<Arc<OpenQueue>>>,
+}
+
+impl LazyQueue {
+    /// A queue that is not open yet.
+    pub(super) fn new(source: QueueSource) -> Self {
+        Self { source, opened: Mutex::new(None) }
+    }
+
+    /// Opens the queue, or returns the open one. A failure is tried again by the next call.
+    ///
+    /// # Errors
+    /// `Config` when there is no workspace; otherwise whatever the store reports.
+    pub(super) fn get(&self) -> Result<Arc<OpenQueue>> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        // A store that has been moved or removed is looked for again.
+        if let Some(queue) = opened.as_ref().filter(|queue| queue.store.is_in_place()) {
+            return Ok(Arc::clone(queue));
+        }
+        let (config, store) = (self.source)()?;
+        let queue = Arc::new(OpenQueue {
+            config,
+            store,
+            single_flight: SingleFlight::default(),
+            changes: OnceLock::new(),
+        });
+        *opened = Some(Arc::clone(&queue));
+        Ok(queue)
+    }
+}

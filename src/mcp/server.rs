@@ -1,0 +1,232 @@
+//! What the SDK asks of a server: who it is, which tools it has, and what a call of one of them returns.
+
+use std::sync::{Arc, OnceLock};
+
+use rmcp::model::{
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest,
+    CustomResult, ErrorCode, ErrorData, GetPromptRequestMethod, GetPromptRequestParams, GetPromptResponse,
+    GetPromptResult, Implementation, InitializeRequestParams, InitializeResult, ListPromptsRequestMethod,
+    ListPromptsResult, ListToolsResult, PaginatedRequestParams, PromptMessage, ProtocolVersion, Role,
+    ServerCapabilities, ServerConfig,
+};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, ServerHandler};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::Arguments;
+use super::call::{CallEnd, ToolCall, ToolResult};
+use super::catalog::Catalog;
+use super::client::{ClientLimits, worker_name};
+use super::failure::ToolFailure;
+use super::open_queue::LazyQueue;
+use super::progress::ProgressReporter;
+use super::{tools, worker_prompt};
+use crate::error::brief;
+
+/// The most calls at the same time.
+const MAX_CALLS: usize = 64;
+/// How long a client of the newest protocol may keep the list of tools, in milliseconds.
+const LIST_TTL: u64 = 60_000;
+/// The newest version with a handshake, for clients that ask for one that nobody knows.
+const NEWEST_HANDSHAKE: ProtocolVersion = ProtocolVersion::V_2025_11_25;
+/// The methods that this server has: parameters that the SDK cannot read are the mistake of the client.
+const METHODS: [&str; 5] = ["initialize", "ping", "server/discover", "tools/list", "tools/call"];
+/// The longest name of a session, in characters.
+const MAX_SESSION: usize = 200;
+/// The key of the metadata in which codex names the session.
+const CODEX_METADATA: &str = "x-codex-turn-metadata";
+
+/// A server.
+pub(super) struct McpServer {
+    /// The tools that are offered.
+    pub catalog: Catalog,
+    /// Whether there are prompts.
+    pub has_prompts: bool,
+    /// Makes the instructions when a client asks for them.
+    pub instructions: Box<dyn Fn() -> String + Send + Sync>,
+    /// Who the server is, once a client has asked.
+    pub config: OnceLock<ServerConfig>,
+    /// The queue.
+    pub queue: Arc<LazyQueue>,
+    /// The session of a client that names none in its calls.
+    pub session: String,
+    /// How deep the client is inside agents that a dispatcher started.
+    pub depth: Option<u32>,
+    /// The most seconds that a call waits, in place of what the client is known to allow.
+    pub max_wait: Option<u64>,
+    /// Cancelled when the client is gone or the server ends.
+    pub closing: CancellationToken,
+    /// How many more calls may run.
+    pub calls: Semaphore,
+}
+
+impl McpServer {
+    /// Returns the permits for calls of a new server.
+    pub(super) fn call_permits() -> Semaphore {
+        Semaphore::new(MAX_CALLS)
+    }
+
+    async fn call(
+        &self,
+        name: &str,
+        schema: &crate::model::json::Object,
+        arguments: crate::model::json::Object,
+        context: RequestContext<RoleServer>,
+    ) -> ToolResult {
+        let Ok(_permit) = self.calls.try_acquire() else { return Err(ToolFailure::too_many_calls()) };
+        let arguments = Arguments::check(schema, arguments)?;
+        let client = context.client_info().map(|client| client.name).unwrap_or_default();
+        let token = context.meta.get_progress_token();
+        let call = ToolCall {
+            limits: ClientLimits::of(&client, self.max_wait),
+            worker: worker_name(&client)?,
+            session: codex_session(context.meta.get(CODEX_METADATA)).unwrap_or_else(|| self.session.clone()),
+            depth: self.depth,
+            progress: token.map(|token| ProgressReporter::new(context.peer.clone(), token)),
+            end: CallEnd { call: context.ct.clone(), connection: self.closing.clone() },
+            queue: Arc::clone(&self.queue),
+        };
+        tools::run(call, name, arguments).await
+    }
+}
+
+/// Returns the session that codex names in the metadata of a request: in an object, or in the text of one.
+fn codex_session(metadata: Option<&Value>) -> Option<String> {
+    let parsed = match metadata? {
+        Value::String(text) => serde_json::from_str(text).ok()?,
+        value => value.clone(),
+    };
+    parsed.get("session_id")?.as_str().map(|session| session.chars().take(MAX_SESSION).collect())
+}
+
+fn result_of(result: ToolResult) -> CallToolResult {
+    let reply = match result {
+        Ok(reply) => reply,
+        Err(failure) => return CallToolResult::error(vec![ContentBlock::text(failure.text())]),
+    };
+    let content = vec![ContentBlock::text(reply.text)];
+    let mut result =
+        if reply.is_failure { CallToolResult::error(content) } else { CallToolResult::success(content) };
+    result.structured_content = reply.structured;
+    result
+}
+
+impl ServerHandler for McpServer {
+    fn get_info(&self) -> ServerConfig {
+        let make = || {
+            let capabilities = ServerCapabilities::builder().enable_tools();
+            let capabilities =
+                if self.has_prompts { capabilities.enable_prompts().build() } else { capabilities.build() };
+            InitializeResult::new(capabilities)
+                .with_protocol_version(NEWEST_HANDSHAKE)
+                .with_server_info(Implementation::new("lanes", env!("CARGO_PKG_VERSION")))
+                .with_instructions((self.instructions)())
+        };
+        self.config.get_or_init(make).clone()
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        let answer = self.negotiate_initialize(&request)?;
+        // Later requests are answered in the version that was agreed on, not in the one that was asked for.
+        let mut client = request;
+        client.protocol_version = answer.protocol_version.clone();
+        context.peer.set_peer_info(client);
+        Ok(answer)
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let list = ListToolsResult::with_all_items(self.catalog.tools().to_vec());
+        let is_stateless =
+            context.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28);
+        Ok(if is_stateless { list.with_ttl_ms(LIST_TTL).with_cache_scope(CacheScope::Private) } else { list })
+    }
+
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        if !self.has_prompts {
+            return Err(ErrorData::method_not_found::<ListPromptsRequestMethod>());
+        }
+        Ok(ListPromptsResult::with_all_items(vec![worker_prompt::prompt()]))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        if !self.has_prompts {
+            return Err(ErrorData::method_not_found::<GetPromptRequestMethod>());
+        }
+        let invalid = |message: String| ErrorData::new(ErrorCode::INVALID_PARAMS, message, None);
+        if request.name != worker_prompt::NAME {
+            let name = brief(&request.name);
+            return Err(invalid(format!("unknown prompt: {name}; there is {}", worker_prompt::NAME)));
+        }
+        let lane = request.arguments.as_ref().and_then(|arguments| arguments.get("lane")?.as_str());
+        let lane = lane.ok_or_else(|| invalid("the argument 'lane' is missing".to_string()))?;
+        let text = worker_prompt::text(lane).map_err(|error| invalid(error.to_string()))?;
+        Ok(GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]).into())
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let schema = self.catalog.schema(&request.name);
+        let schema = schema.map_err(|message| ErrorData::new(ErrorCode::INVALID_PARAMS, message, None))?;
+        let arguments = request.arguments.unwrap_or_default();
+        let result = self.call(&request.name, &schema, arguments, context).await;
+        Ok(result_of(result).into())
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method = brief(&request.method);
+        Err(match request.method.as_str() {
+            "tools/call" => {
+                let message = "tools/call needs 'name', a text, and 'arguments', an object";
+                ErrorData::new(ErrorCode::INVALID_PARAMS, message, None)
+            }
+            known if METHODS.contains(&known) => ErrorData::new(
+                ErrorCode::INVALID_PARAMS,
+                format!("the parameters of {method} are not valid"),
+                None,
+            ),
+            _ => ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("unknown method: {method}"), None),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_session_of_codex_is_found_in_an_object_and_in_a_text() {
+        for metadata in [json!({"session_id": "s1"}), json!(r#"{"session_id": "s1", "x": 1}"#)] {
+            assert_eq!(codex_session(Some(&metadata)).as_deref(), Some("s1"));
+        }
+        for metadata in [json!("no json"), json!({}), json!({"session_id": 7}), json!(null)] {
+            assert_eq!(codex_session(Some(&metadata)), None);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `report`: renews, notes progress of, or gives back a claimed task.
+
+use crate::mcp::arguments::Arguments;
+use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
+use crate::mcp::failure::ToolFailure;
+use crate::model::json::Object;
+use crate::model::limits::lease_from_seconds;
+use crate::model::{ClaimToken, Command};
+
+pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
+    let name = arguments.needed_text("id")?.to_string();
+    let token = ClaimToken::from_text(arguments.needed_text("token")?);
+    let text = arguments.text("text").map(str::to_string);
+    let command = match arguments.text("do") {
+        Some("renew") => {
+            let lease = arguments.count("seconds")?.map(|seconds| lease_from_seconds(seconds as f64));
+            Command::Renew { token, lease: lease.transpose()? }
+        }
+        Some("progress") => {
+            let message = arguments.needed_text("text")?.to_string();
+            Command::Note { kind: "progress".to_string(), message, data: Object::new(), token: Some(token) }
+        }
+        Some("release") => Command::Release { token, reason: text, delay: None, spent: None },
+        _ => return Err(ToolFailure::invalid("'do' is missing", "give 'do'")),
+    };
+    call.with_queue(move |queue| {
+        let id = queue.store.resolve(&name)?;
+        let (task, _) = queue.store.apply(&id, &command)?;
+        Ok(ToolReply::text(match (&command, task.status.claim()) {
+            (Command::Renew { .. }, Some(claim)) => format!("renewed {id} until {}", claim.lease_expires_at),
+            (Command::Release { .. }, _) => format!("released {id}"),
+            _ => format!("noted for {id}"),
+        }))
+    })
+    .await
+}

@@ -1,0 +1,88 @@
+//! Waits until tasks end.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::call::ToolCall;
+use super::failure::ToolFailure;
+use super::report_text::TaskReport;
+use super::summary::{activity, report_of, reported_state, settled};
+use crate::model::{Task, TaskId};
+
+/// Waits until all of the tasks have ended (or one of them, with `any`), at most `seconds`, and never longer than the
+/// client does. Returns a report of each, in the same order.
+///
+/// # Errors
+/// Whatever the store reports.
+pub(super) async fn wait_for_ends(
+    call: &mut ToolCall,
+    ids: &[TaskId],
+    any: bool,
+    seconds: u64,
+) -> Result<Vec<TaskReport>, ToolFailure> {
+    let deadline = Instant::now() + Duration::from_secs(seconds.min(call.limits.wait_seconds));
+    let mut changes = call.with_queue(|queue| Ok(queue.changes()?)).await?;
+    loop {
+        changes.borrow_and_update();
+        let wanted = ids.to_vec();
+        let with_activity = call.progress.is_some();
+        let looked = call
+            .with_queue(move |queue| {
+                let look = |id: &TaskId| -> crate::Result<(Task, Option<String>)> {
+                    let task = settled(&queue.store, id)?;
+                    let last = if with_activity { activity(&queue.store, &task) } else { None };
+                    Ok((task, last))
+                };
+                Ok(wanted.iter().map(look).collect::<crate::Result<Vec<_>>>()?)
+            })
+            .await?;
+        let ended = looked.iter().filter(|(task, _)| task.status.is_terminal()).count();
+        let is_enough = ended == looked.len() || (any && ended > 0);
+        if is_enough || Instant::now() >= deadline || call.end.has_come() {
+            return reports_of(call, looked.into_iter().map(|(task, _)| task).collect()).await;
+        }
+        let mut wake = deadline;
+        if let Some(progress) = &mut call.progress {
+            progress.report(progress_text(&looked, ended)).await;
+            wake = wake.min(progress.next_look());
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = tokio::time::sleep_until(wake) => {}
+            () = call.end.come() => {}
+        }
+    }
+}
+
+/// Returns the reports of tasks. Those that have ended count as answered, unless the client is gone.
+async fn reports_of(call: &ToolCall, tasks: Vec<Task>) -> Result<Vec<TaskReport>, ToolFailure> {
+    let end = call.end.clone();
+    call.with_queue(move |queue| {
+        let mut reports = Vec::with_capacity(tasks.len());
+        for task in &tasks {
+            reports.push(report_of(queue, task)?);
+            if task.status.is_terminal() && !end.has_come() {
+                queue.single_flight.answered(&task.id);
+            }
+        }
+        Ok(reports)
+    })
+    .await
+}
+
+/// Returns the text of a progress notification; it names the ids, in case the client gives up on the call.
+fn progress_text(looked: &[(Task, Option<String>)], ended: usize) -> String {
+    const MOST_NAMED: usize = 5;
+    let open: Vec<&(Task, Option<String>)> =
+        looked.iter().filter(|(task, _)| !task.status.is_terminal()).collect();
+    let line = |(task, last): &(Task, Option<String>)| {
+        let line = format!("{} {}", reported_state(&task.status).as_str(), task.id);
+        last.as_ref().map_or(line.clone(), |last| format!("{line}: {last}"))
+    };
+    let mut lines: Vec<String> = open.iter().take(MOST_NAMED).map(|looked| line(looked)).collect();
+    if looked.len() > 1 {
+        lines.insert(0, format!("{ended} of {} ended", looked.len()));
+    }
+    lines.join("; ")
+}

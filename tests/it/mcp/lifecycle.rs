@@ -1,0 +1,199 @@
+//! How a server begins and ends.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use crate::testkit::command;
+use crate::testkit::sandbox::Sandbox;
+use crate::testkit::wait::until_a_lane_is_waited_for;
+
+/// The metadata with which clients of the newest protocol begin every request.
+fn stateless(more: Value) -> Value {
+    let mut meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "claude-code", "version": "2"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    meta.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+    meta
+}
+
+fn tool_names(list: &Value) -> Vec<&str> {
+    list["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn every_version_with_a_handshake_is_spoken() {
+    let sandbox = Sandbox::empty();
+    for (asked, answered) in [
+        ("2024-11-05", "2024-11-05"),
+        ("2025-03-26", "2025-03-26"),
+        ("2025-06-18", "2025-06-18"),
+        ("2025-11-25", "2025-11-25"),
+        ("2099-01-01", "2025-11-25"),
+        ("2026-07-28", "2025-11-25"),
+    ] {
+        let mut client = Client::start(sandbox.live_command(&["mcp"]));
+        let hello = json!({"protocolVersion": asked, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+        let answer = client.ask("initialize", hello);
+        assert_eq!(answer["result"]["protocolVersion"], answered, "{answer}");
+        assert_eq!(answer["result"]["capabilities"], json!({"tools": {}}));
+        let list = client.ask("tools/list", json!({}));
+        assert!(
+            list["result"].get("resultType").is_none() && list["result"].get("ttlMs").is_none(),
+            "{asked}"
+        );
+        assert_eq!(client.ask("ping", json!({}))["result"], json!({}));
+        client.close_input();
+        assert!(client.end().success());
+    }
+}
+
+#[test]
+fn a_client_without_a_handshake_is_served_by_the_request() {
+    let sandbox = Sandbox::new();
+    let mut client = Client::start(sandbox.live_command(&["mcp"]));
+    let answer = client.ask("server/discover", json!({"_meta": stateless(json!({}))}));
+    let versions = answer["result"]["supportedVersions"].as_array().unwrap();
+    assert!(versions.contains(&json!("2026-07-28")), "{answer}");
+    assert!(answer["result"]["instructions"].as_str().unwrap().starts_with("Delegate work"), "{answer}");
+    let list = client.ask("tools/list", json!({"_meta": stateless(json!({}))}));
+    let result = &list["result"];
+    assert_eq!((&result["ttlMs"], &result["cacheScope"]), (&json!(60_000), &json!("private")), "{list}");
+    let params = json!({"name": "jobs", "arguments": {}, "_meta": stateless(json!({}))});
+    let called = client.ask("tools/call", params);
+    assert_eq!(called["result"]["resultType"], "complete", "{called}");
+    assert_eq!(called["result"]["content"][0]["text"], "no tasks");
+    // It may fall back to a handshake.
+    let hello = json!({
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}
+    });
+    assert_eq!(client.ask("initialize", hello)["result"]["protocolVersion"], "2025-11-25");
+    let unknown =
+        json!({"_meta": stateless(json!({"io.modelcontextprotocol/protocolVersion": "2099-01-01"}))});
+    assert_eq!(client.ask("tools/list", unknown)["error"]["code"], -32022);
+}
+
+#[test]
+fn a_client_may_connect_where_there_is_no_workspace() {
+    let sandbox = Sandbox::empty();
+    let mut client = Client::connect(sandbox.live_command(&["mcp"]));
+    assert!(!tool_names(&client.ask("tools/list", json!({}))).is_empty());
+    client.call("jobs", json!({})).refused("config", "no workspace found");
+    assert!(std::fs::read_dir(sandbox.root()).unwrap().next().is_none(), "nothing was made");
+    // It may be set up while the server runs.
+    sandbox.ok(&["init", "-q"]);
+    assert_eq!(client.call("jobs", json!({})).fine(), "no tasks");
+    // It may be removed and made anew.
+    client.call("delegate", json!({"lane": "a", "task": "x", "wait": 0})).fine();
+    std::fs::remove_dir_all(sandbox.path("handoff/state")).unwrap();
+    assert_eq!(client.call("jobs", json!({})).fine(), "no tasks");
+}
+
+#[test]
+fn a_user_may_have_a_queue_of_their_own() {
+    let sandbox = Sandbox::empty();
+    let state = sandbox.root().parent().unwrap().join("state-home");
+    let mut command = sandbox.live_command(&["mcp", "--user"]);
+    command.env("XDG_STATE_HOME", &state);
+    let mut client = Client::connect(command);
+    assert!(!state.exists(), "it is made when it is needed");
+    let id = client.call("delegate", json!({"lane": "a", "task": "x", "wait": 0})).id();
+    assert!(state.join("lanes/queue/tasks").join(id).is_dir());
+    // A workspace takes precedence.
+    sandbox.ok(&["init", "-q"]);
+    let mut command = sandbox.live_command(&["mcp", "--user"]);
+    command.env("XDG_STATE_HOME", &state);
+    assert_eq!(Client::connect(command).call("jobs", json!({})).fine(), "no tasks");
+    sandbox.run(&["mcp", "--user"]).refused(1, "--user needs a home directory");
+}
+
+#[test]
+fn tools_are_offered_in_sets() {
+    let sandbox = Sandbox::new();
+    let caller = ["delegate", "wait", "result", "jobs", "cancel"];
+    let worker = ["claim_next", "report", "respond"];
+    for (words, expected) in [
+        (&["mcp"][..], [&caller[..], &worker].concat()),
+        (&["mcp", "--tools", "caller"], caller.to_vec()),
+        (&["mcp", "--tools", "worker,caller"], [&caller[..], &worker].concat()),
+        (&["mcp", "--tools", "admin"], vec!["upkeep"]),
+        (&["mcp", "--tools", "all"], [&caller[..], &worker, &["upkeep"]].concat()),
+    ] {
+        let mut client = Client::connect(sandbox.live_command(words));
+        assert_eq!(tool_names(&client.ask("tools/list", json!({}))), expected);
+    }
+    sandbox.run(&["mcp", "--tools", "everything"]).refused(1, "expected one of caller, worker, admin, all");
+    let mut inside = sandbox.live_command(&["mcp", "--tools", "all"]);
+    inside.env("LANES_RUN_ID", "x");
+    assert!(!inside.output().unwrap().status.success(), "an agent may not remove tasks");
+}
+
+#[test]
+fn the_default_list_is_small_and_complete() {
+    let sandbox = Sandbox::empty();
+    let mut client = Client::connect(sandbox.live_command(&["mcp"]));
+    let list = client.ask("tools/list", json!({}));
+    let tools = list["result"]["tools"].as_array().unwrap();
+    assert!(list["result"]["tools"].to_string().len() <= 7_000);
+    for tool in tools {
+        assert!(tool.get("outputSchema").is_none() && tool["annotations"].is_object(), "{tool}");
+    }
+    assert_eq!(tools[0]["_meta"]["anthropic/alwaysLoad"], true);
+    // What codex lets pass where nobody can be asked.
+    for name in ["wait", "result", "jobs", "claim_next", "report", "respond"] {
+        let tool = tools.iter().find(|tool| tool["name"] == name).unwrap();
+        let hints = &tool["annotations"];
+        let passes = hints["readOnlyHint"] == true
+            || (hints["destructiveHint"] == false && hints["openWorldHint"] == false);
+        assert!(passes, "{tool}");
+    }
+}
+
+#[test]
+fn the_instructions_name_the_lanes_and_agents_of_the_workspace() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "handoff/handoff.yaml",
+        "workspace_id: w\nlanes: {review: Reviews plans, agent/infra: Terraform}\n\
+         dispatch: {routes: {agent/api: {vendor: claude}}}\n",
+    );
+    let mut client = Client::start(sandbox.live_command(&["mcp"]));
+    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+    let answer = client.ask("initialize", hello);
+    let text = answer["result"]["instructions"].as_str().unwrap();
+    assert!(text.ends_with("Agents:\n- api\n- infra: Terraform\nLanes:\n- review: Reviews plans"), "{text}");
+}
+
+#[test]
+fn a_server_ends_with_its_client_and_what_was_delegated_goes_on() {
+    type Ending = fn(&mut Client);
+    let endings: [Ending; 3] =
+        [Client::close_input, |client| client.signal(Signal::TERM), |client| client.signal(Signal::INT)];
+    for ending in endings {
+        let sandbox = Sandbox::new();
+        let args = ["env", "--default-signal=INT", command::LANES, "mcp"];
+        let mut command = command::clean_with_path(args[0]);
+        command.args(&args[1..]).current_dir(sandbox.root());
+        let mut client = Client::connect(command);
+        let call = client.begin("delegate", json!({"lane": "a", "task": "x", "wait": 50}));
+        let other = client.begin("claim_next", json!({"lane": "b", "wait": 50}));
+        until_a_lane_is_waited_for(&sandbox.path("handoff/state"));
+        let mut id = String::new();
+        crate::testkit::wait::eventually("the task is submitted", || {
+            let tasks = std::fs::read_dir(sandbox.path("handoff/state/tasks"));
+            id = tasks.map_or(String::new(), |mut tasks| {
+                tasks.next().map_or(String::new(), |task| task.unwrap().file_name().into_string().unwrap())
+            });
+            !id.is_empty()
+        });
+        ending(&mut client);
+        // Both calls are answered before the end.
+        assert!(client.reply(call).text.starts_with(&format!("queued {id} ")));
+        assert!(client.reply(other).text.starts_with("nothing to claim"));
+        assert!(client.end().success());
+        assert_eq!(sandbox.peek(&["status", &id])["task"]["state"], "queued");
+        assert!(sandbox.peek(&["workers"])["workers"].as_array().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,8 @@
+//! `lanes mcp` as its clients see it: JSON-RPC over the pipes of the built program.
+
+mod caller;
+mod client;
+mod dispatched;
+mod input;
+mod lifecycle;
+mod worker;
