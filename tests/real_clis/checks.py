@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 
+import chats
 from lab import BOUND, Failed, Lab, Skipped, expect, wait_until
 
 CHECKS = []
@@ -510,6 +511,17 @@ def claude_resumes(lab):
 @check("codex", "after a limit it goes on with its conversation where resume_on says so")
 def codex_resumes(lab):
     resumes(lab, "codex", codex_refusal(3600, times="x2-2"))
+
+
+# --- as clients of `lanes mcp` -------------------------------------------------------------------
+
+for_each_vendor("a chat lists what there is")(chats.lists)
+for_each_vendor("a chat delegates to an agent and reads its answer")(chats.delegates)
+for_each_vendor("a chat takes a task of the queue")(chats.works)
+for client in ("claude", "codex"):
+    check(client, "a chat whose call is cut off finds its run again")(
+        lambda lab, client=client: chats.repeats(lab, client)
+    )
 
 
 # --- running them ------------------------------------------------------------------------------

@@ -411,6 +411,9 @@ class Handler(BaseHTTPRequestHandler):
                 "arguments": json.dumps(args),
                 "status": "completed",
             }
+            if name.startswith("mcp__") and name not in tools:
+                # codex groups the tools of a server, and lists none of them before they are searched for.
+                item["namespace"], _, item["name"] = name.rpartition("__")
         else:
             content = [{"type": "output_text", "text": turn.text, "annotations": []}]
             item = {"type": "message", "id": item_id, "role": "assistant", "status": "completed", "content": content}

@@ -224,6 +224,18 @@ class Lab:
         dispatcher.wait(timeout=BOUND)
         expect(dispatcher.returncode == 0, "dispatch exits with", dispatcher.returncode, log.read_text()[-2000:])
 
+    @contextlib.contextmanager
+    def dispatching_for_others(self, *words):
+        """A dispatcher that waits for tasks until the check is over."""
+        log = self.dir / "dispatch.log"
+        with open(log, "w", encoding="utf-8") as output:
+            dispatcher = subprocess.Popen(**self.command("dispatch", *words), stdout=output, stderr=output)
+        self.children.append(dispatcher)
+        yield dispatcher
+        dispatcher.terminate()
+        dispatcher.wait(timeout=BOUND)
+        expect(dispatcher.returncode == 0, "dispatch exits with", dispatcher.returncode, log.read_text()[-2000:])
+
     def task(self, task):
         return self.json("status", task)["task"]
 

@@ -1,0 +1,110 @@
+"""Real programs as clients of `lanes mcp`: a chat that delegates, and one that works on the queue."""
+
+import json
+import subprocess
+
+from lab import BOUND, expect
+
+#: What a client calls a tool of a server that is registered as `lanes`.
+TOOL_NAMES = {
+    "claude": "mcp__lanes__{}",
+    "codex": "mcp__lanes__{}",
+    "gemini": "mcp_lanes_{}",
+    "opencode": "lanes_{}",
+}
+
+
+def register(lab, vendor, *more):
+    """Registers the server as a person would; what else the client needs on its command line."""
+    arguments = ["--config", str(lab.workspace / "handoff.yaml"), "mcp", *more]
+    server = {"command": str(lab.lanes_binary), "args": arguments}
+    if vendor == "claude":
+        file = lab.dir / "mcp.json"
+        file.write_text(json.dumps({"mcpServers": {"lanes": server}}))
+        return ["--strict-mcp-config", "--mcp-config", str(file), "--allowedTools", "mcp__lanes"]
+    if vendor == "codex":
+        with open(lab.home / ".codex" / "config.toml", "a", encoding="utf-8") as config:
+            config.write(f"[mcp_servers.lanes]\ncommand = {json.dumps(server['command'])}\n")
+            config.write(f"args = {json.dumps(arguments)}\n")
+            config.write('[mcp_servers.lanes.tools.delegate]\napproval_mode = "approve"\n')
+        return []
+    if vendor == "gemini":
+        file = lab.home / ".gemini" / "settings.json"
+        settings = json.loads(file.read_text())
+        settings["mcpServers"] = {"lanes": {**server, "trust": True}}
+        file.write_text(json.dumps(settings))
+        return []
+    file = lab.home / ".config" / "opencode" / "opencode.json"
+    settings = json.loads(file.read_text())
+    settings["mcp"] = {"lanes": {"type": "local", "command": [server["command"], *arguments], "enabled": True}}
+    file.write_text(json.dumps(settings))
+    return []
+
+
+def chat(lab, vendor, prompt, options, env=None):
+    """What a client prints after one prompt."""
+    program = {
+        "claude": ["claude", "-p", *options],
+        "codex": ["codex", "exec", "--skip-git-repo-check", "-s", "read-only", *options, "-"],
+        "gemini": ["gemini", "-m", "gemini-2.5-flash", "--skip-trust", "--approval-mode", "yolo", *options],
+        "opencode": ["opencode", "run", *options],
+    }[vendor]
+    done = subprocess.run(
+        program,
+        input=prompt,
+        env={**lab.environment(), **(env or {})},
+        cwd=lab.project,
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+    expect(done.returncode == 0, program, "exits with", done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+    return done.stdout
+
+
+def call(vendor, tool, **arguments):
+    """The marker by which the scripted model calls a tool."""
+    return f"[[tool:{TOOL_NAMES[vendor].format(tool)}:{json.dumps(arguments)}]]"
+
+
+def lists(lab, vendor):
+    options = register(lab, vendor)
+    printed = chat(lab, vendor, call(vendor, "jobs"), options)
+    expect("no tasks" in printed, printed)
+
+
+def delegates(lab, vendor):
+    lab.configure("routes: {agent/words: {command: /usr/bin/wc, args: [-w]}}\n")
+    options = register(lab, vendor)
+    with lab.dispatching_for_others("--lane", "agent/words"):
+        prompt = call(vendor, "delegate", agent="words", task="one two three", wait=60)
+        printed = chat(lab, vendor, prompt, options)
+    expect("done " in printed and "agent=words" in printed, printed)
+
+
+def repeats(lab, vendor):
+    """The client gives up on the first call; the second is the same, and finds the run that goes on."""
+    script = "echo run >> runs; sleep 6; echo finished"
+    lab.configure(f"routes: {{agent/slow: {{command: /bin/sh, args: [-c, '{script}'], cwd: {lab.project}}}}}\n")
+    options = register(lab, vendor)
+    env = {}
+    if vendor == "claude":
+        env = {"MCP_TOOL_TIMEOUT": "3000"}
+    else:
+        config = lab.home / ".codex" / "config.toml"
+        config.write_text(config.read_text().replace("[mcp_servers.lanes]\n", "[mcp_servers.lanes]\ntool_timeout_sec = 3\n"))
+    with lab.dispatching_for_others("--lane", "agent/slow"):
+        marker = call(vendor, "delegate", agent="slow", task="go", wait=45)
+        # Two calls of three seconds end before the run does, the third sees its answer.
+        printed = chat(lab, vendor, " ".join([marker] * 3), options, env)
+    expect("done " in printed and "finished" in printed, printed)
+    expect((lab.project / "runs").read_text() == "run\n", "it ran more than once")
+
+
+def works(lab, vendor):
+    task = lab.lanes("submit", "--lane", "work", "--prompt", "Say yes.")
+    options = register(lab, vendor)
+    printed = chat(lab, vendor, call(vendor, "claim_next", lane="work", wait=0), options)
+    expect(f"claimed {task}" in printed, printed)
+    expect(lab.task(task)["state"] == "claimed", lab.task(task))
