@@ -1,13 +1,12 @@
 //! Idempotency keys, and the rule for them.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::id::TaskId;
 use super::limits;
+use super::text_type::text_type;
 use crate::error::{Error, Result};
 
 /// The prefix of the key of a task that retries a task without one.
@@ -28,6 +27,8 @@ const RETRY_OF: &str = "retry-of";
 #[serde(transparent)]
 pub struct IdempotencyKey(String);
 
+text_type!(IdempotencyKey);
+
 impl IdempotencyKey {
     /// Checks a key.
     ///
@@ -36,13 +37,6 @@ impl IdempotencyKey {
     pub fn new(key: impl Into<String>) -> Result<Self> {
         let key = key.into();
         limits::check_key(&key).map(|()| Self(key))
-    }
-
-    /// Wraps a key from a file without checking it.
-    ///
-    /// Only for code that reads files; a key that a caller gives goes through [`IdempotencyKey::new`].
-    pub(crate) fn stored(key: impl Into<String>) -> Self {
-        Self(key.into())
     }
 
     /// Makes the key of a task that retries the task `id`, which has none.
@@ -61,11 +55,6 @@ impl IdempotencyKey {
         let id = self.0.strip_prefix(RETRY_OF).and_then(|rest| rest.strip_prefix(':'));
         id.is_some_and(TaskId::is_valid)
     }
-
-    /// Returns the key as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl FromStr for IdempotencyKey {
@@ -73,42 +62,6 @@ impl FromStr for IdempotencyKey {
 
     fn from_str(key: &str) -> Result<Self> {
         Self::new(key)
-    }
-}
-
-impl AsRef<str> for IdempotencyKey {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl PartialEq<str> for IdempotencyKey {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
-impl PartialEq<&str> for IdempotencyKey {
-    fn eq(&self, other: &&str) -> bool {
-        self.0 == *other
-    }
-}
-
-impl From<IdempotencyKey> for String {
-    fn from(key: IdempotencyKey) -> Self {
-        key.0
-    }
-}
-
-impl From<IdempotencyKey> for Value {
-    fn from(key: IdempotencyKey) -> Self {
-        Self::String(key.0)
-    }
-}
-
-impl fmt::Display for IdempotencyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
     }
 }
 
@@ -130,7 +83,7 @@ mod tests {
             let stored = IdempotencyKey::stored(bad);
             assert_eq!(stored, bad);
             assert_eq!(serde_json::to_value(&stored).unwrap(), bad);
-            assert_eq!(Value::from(stored), bad);
+            assert_eq!(serde_json::Value::from(stored), bad);
         }
     }
 

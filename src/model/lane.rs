@@ -1,13 +1,11 @@
 //! Names of lanes, and the rule for them.
 
-use std::borrow::Borrow;
-use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::names::first_hidden;
+use super::text_type::text_type;
 use crate::error::{Error, Result, brief};
 
 /// The longest lane name, in bytes.
@@ -25,10 +23,11 @@ pub(crate) const MAX_LANE: usize = 200;
 /// assert!(LaneName::new("--review").is_err());
 /// # Ok::<(), lanes::Error>(())
 /// ```
-// No `Deref` to `str`: it would let every name pass silently where text without a rule is expected.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct LaneName(String);
+
+text_type!(LaneName);
 
 impl LaneName {
     /// Checks a name.
@@ -38,19 +37,6 @@ impl LaneName {
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         check(&name).map(|()| Self(name))
-    }
-
-    /// Wraps a name from a file without checking it: another implementation or an older version may have written
-    /// a name that [`LaneName::new`] refuses, and its tasks must remain readable and unchanged.
-    ///
-    /// Only for code that reads files; a name that a caller gives goes through [`LaneName::new`].
-    pub(crate) fn stored(name: impl Into<String>) -> Self {
-        Self(name.into())
-    }
-
-    /// Returns the name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -81,54 +67,6 @@ impl TryFrom<String> for LaneName {
 impl From<&LaneName> for LaneName {
     fn from(name: &LaneName) -> Self {
         name.clone()
-    }
-}
-
-impl From<LaneName> for String {
-    fn from(name: LaneName) -> Self {
-        name.0
-    }
-}
-
-impl From<LaneName> for Value {
-    fn from(name: LaneName) -> Self {
-        Self::String(name.0)
-    }
-}
-
-impl From<&LaneName> for Value {
-    fn from(name: &LaneName) -> Self {
-        Self::String(name.0.clone())
-    }
-}
-
-impl AsRef<str> for LaneName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for LaneName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl PartialEq<str> for LaneName {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
-impl PartialEq<&str> for LaneName {
-    fn eq(&self, other: &&str) -> bool {
-        self.0 == *other
-    }
-}
-
-impl fmt::Display for LaneName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) mod spec;
 pub(crate) mod task;
 mod task_json;
 mod task_text;
+mod text_type;
 pub(crate) mod time;
 pub(crate) mod transition;
 

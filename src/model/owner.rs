@@ -1,12 +1,9 @@
 //! Names of workers, and the rule for them.
 
-use std::borrow::Borrow;
-use std::fmt;
-
 use serde::Serialize;
-use serde_json::Value;
 
 use super::limits;
+use super::text_type::text_type;
 use crate::error::{Error, Result};
 
 /// The name under which a worker claims a task: not blank, at most 1000 bytes, no control or invisible characters. It
@@ -21,10 +18,11 @@ use crate::error::{Error, Result};
 /// assert!(Owner::new(" ").is_err());
 /// # Ok::<(), lanes::Error>(())
 /// ```
-// No `Deref` to `str`: it would let every name pass silently where text without a rule is expected.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Owner(String);
+
+text_type!(Owner);
 
 impl Owner {
     /// Checks a name.
@@ -37,67 +35,6 @@ impl Owner {
             return Err(Error::invalid("the owner is empty"));
         }
         limits::check_short_text("the owner", &name).map(|()| Self(name))
-    }
-
-    /// Wraps a name from a file without checking it: another implementation or an older version may have written
-    /// a name that [`Owner::new`] refuses, and its claims must remain readable and unchanged.
-    ///
-    /// Only for code that reads files, and for constants; a name that a caller gives goes through [`Owner::new`].
-    pub(crate) fn stored(name: impl Into<String>) -> Self {
-        Self(name.into())
-    }
-
-    /// Returns the name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&Owner> for String {
-    fn from(owner: &Owner) -> Self {
-        owner.0.clone()
-    }
-}
-
-impl From<Owner> for Value {
-    fn from(owner: Owner) -> Self {
-        Self::String(owner.0)
-    }
-}
-
-impl From<&Owner> for Value {
-    fn from(owner: &Owner) -> Self {
-        Self::String(owner.0.clone())
-    }
-}
-
-impl AsRef<str> for Owner {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for Owner {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl PartialEq<str> for Owner {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
-impl PartialEq<&str> for Owner {
-    fn eq(&self, other: &&str) -> bool {
-        self.0 == *other
-    }
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
     }
 }
 

@@ -1,10 +1,8 @@
 //! SHA-256 hashes as the files of the queue contain them.
 
-use std::fmt;
-
 use serde::Serialize;
-use serde_json::Value;
 
+use super::text_type::text_type;
 use crate::error::{Error, Result};
 
 /// A SHA-256 hash: 64 hex digits. It pins the content of a request or a supporting file.
@@ -14,6 +12,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Sha256(String);
+
+text_type!(Sha256);
 
 impl Sha256 {
     /// Parses 64 hex digits.
@@ -32,55 +32,9 @@ impl Sha256 {
         Self(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
     }
 
-    /// Wraps a text from a file without checking it.
-    pub(crate) fn stored(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
     /// Returns whether this is a hash; a text from a file may be something else.
     pub(crate) fn is_valid(&self) -> bool {
         self.0.len() == 64 && self.0.bytes().all(|byte| byte.is_ascii_hexdigit())
-    }
-
-    /// Returns the hash as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl AsRef<str> for Sha256 {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl PartialEq<str> for Sha256 {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
-impl PartialEq<&str> for Sha256 {
-    fn eq(&self, other: &&str) -> bool {
-        self.0 == *other
-    }
-}
-
-impl From<Sha256> for String {
-    fn from(hash: Sha256) -> Self {
-        hash.0
-    }
-}
-
-impl From<Sha256> for Value {
-    fn from(hash: Sha256) -> Self {
-        Self::String(hash.0)
-    }
-}
-
-impl fmt::Display for Sha256 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
     }
 }
 
