@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
+#[cfg(feature = "mcp")]
+use super::mcp_diagnoses;
 use super::output::ProgressLine;
 use super::trust;
 use crate::dispatch::config::consent::ConsentPolicy;
@@ -45,6 +47,8 @@ impl DoctorCommand {
             let place = diagnoses.iter().rposition(|other| other.area == diagnosis.area);
             diagnoses.insert(place.map_or(0, |last| last + 1), diagnosis);
         }
+        #[cfg(feature = "mcp")]
+        diagnoses.extend(mcp_diagnoses::diagnoses(context));
         let worst = diagnoses.iter().map(|diagnosis| diagnosis.level).max().unwrap_or(DiagnosisLevel::Ok);
         if context.out.json {
             let checks: Vec<Value> =

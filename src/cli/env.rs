@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result, printable};
+#[cfg(feature = "mcp")]
+use crate::mcp::registration::ClientHomes;
 use crate::model::Time;
 use crate::store::{Clock, Entropy, StoreOptions};
 use crate::workspace::{Identity, TrustRecords, state_home};
@@ -38,6 +40,27 @@ pub(super) fn trust_records() -> Option<TrustRecords> {
 pub(super) fn user_queue() -> Option<PathBuf> {
     let path = |name| set(name).map(PathBuf::from);
     state_home(path("XDG_STATE_HOME"), path("HOME")).map(|home| home.join("lanes/queue"))
+}
+
+/// Returns the directories in which clients keep the settings of the user: `HOME`, `CLAUDE_CONFIG_DIR`, `CODEX_HOME`,
+/// `GEMINI_CLI_HOME` and `XDG_CONFIG_HOME`. Relative ones are ignored.
+#[cfg(feature = "mcp")]
+pub(super) fn client_homes() -> ClientHomes {
+    let path = |name| set(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    ClientHomes {
+        home: path("HOME"),
+        claude: path("CLAUDE_CONFIG_DIR"),
+        codex: path("CODEX_HOME"),
+        gemini: path("GEMINI_CLI_HOME"),
+        xdg_config: path("XDG_CONFIG_HOME"),
+    }
+}
+
+/// Returns the names of the variables that a server needs and that are set. Some clients pass none on.
+#[cfg(feature = "mcp")]
+pub(super) fn variables_of_server() -> Vec<String> {
+    let needed = ["XDG_STATE_HOME", "LANES_ALLOW_NETWORK_FS", "LANES_LOCK_TIMEOUT"];
+    needed.into_iter().filter(|name| set(name).is_some()).map(str::to_string).collect()
 }
 
 /// Returns `CLAUDE_CODE_SESSION_ID`, the session in which claude started this process.

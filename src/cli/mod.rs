@@ -33,6 +33,12 @@ mod logs;
 mod man;
 #[cfg(feature = "mcp")]
 mod mcp;
+#[cfg(feature = "mcp")]
+mod mcp_diagnoses;
+#[cfg(feature = "mcp")]
+mod mcp_install;
+#[cfg(feature = "mcp")]
+mod mcp_server_args;
 mod move_task;
 mod next;
 mod output;

@@ -106,6 +106,22 @@ pub(super) fn task_schema() -> Result<Object> {
     Ok(schema)
 }
 
+/// Returns the tools of these sets that Codex refuses where it cannot ask: those that may destroy something, or reach
+/// beyond the queue.
+///
+/// # Errors
+/// As [`Catalog::of`].
+pub(crate) fn tools_to_approve(sets: &[ToolSet]) -> Result<Vec<String>> {
+    let passes = |tool: &&Tool| {
+        tool.annotations.as_ref().is_some_and(|hints| {
+            let is_harmless = hints.destructive_hint == Some(false) && hints.open_world_hint == Some(false);
+            hints.read_only_hint == Some(true) || is_harmless
+        })
+    };
+    let catalog = Catalog::of(sets)?;
+    Ok(catalog.tools().iter().filter(|tool| !passes(tool)).map(|tool| tool.name.to_string()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +149,13 @@ mod tests {
             assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);
             assert!(tool.output_schema.is_none(), "{}", tool.name);
         }
+    }
+
+    #[test]
+    fn the_tools_that_codex_would_refuse_are_known() {
+        assert_eq!(tools_to_approve(&ToolSet::DEFAULT).unwrap(), ["delegate", "cancel"]);
+        assert_eq!(tools_to_approve(&[ToolSet::Worker]).unwrap(), [""; 0]);
+        assert_eq!(tools_to_approve(&[ToolSet::Admin]).unwrap(), ["upkeep"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod instructions;
 mod message;
 mod open_queue;
 mod progress;
+pub(crate) mod registration;
 mod report_text;
 mod request_text;
 mod server;
@@ -33,7 +34,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::catalog::ToolSet;
+pub(crate) use self::catalog::{ToolSet, tools_to_approve};
 pub(crate) use self::open_queue::QueueSource;
 
 use self::catalog::Catalog;

@@ -230,6 +230,30 @@ pub(super) fn replace_durably(tmp: &Dir, dir: &Dir, name: &str, content: &[u8]) 
     sync_dir(dir)
 }
 
+/// Replaces a file that belongs to another program: durable, with this mode, and with the owner and the group of `old`.
+#[cfg(feature = "mcp")]
+pub(super) fn replace_foreign(
+    dir: &Dir,
+    name: &str,
+    content: &[u8],
+    mode: Mode,
+    old: Option<&rustix::fs::Stat>,
+) -> Result<()> {
+    let staged = StagedEntry::file(dir, content)?;
+    let path = || dir.path().join(name);
+    rustix::fs::chmodat(dir, &staged.name, mode, AtFlags::empty())
+        .map_err(|errno| Error::io("set the mode of", path(), errno))?;
+    let new = rustix::fs::statat(dir, &staged.name, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|errno| Error::io("read", path(), errno))?;
+    if let Some(old) = old.filter(|old| (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid)) {
+        let (owner, group) = (rustix::fs::Uid::from_raw(old.st_uid), rustix::fs::Gid::from_raw(old.st_gid));
+        rustix::fs::chownat(dir, &staged.name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| Error::io("keep the owner of", path(), errno))?;
+    }
+    staged.publish(dir, name)?;
+    sync_dir(dir)
+}
+
 /// Writes a derived file: every reader sees all of it or none of it, but it is not durable.
 pub(super) fn replace_derived(dir: &Dir, name: &str, content: &[u8]) -> Result<()> {
     let temporary = format!(".{name}.{}", unique_name());

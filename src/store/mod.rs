@@ -60,6 +60,8 @@ mod dir;
 mod dispatch_routes;
 mod feed;
 mod file_tail;
+#[cfg(feature = "mcp")]
+mod foreign_file;
 mod fsck;
 mod gc;
 mod history;
@@ -97,6 +99,8 @@ pub use claim_next::LaneQuery;
 pub use clock::{Clock, Entropy};
 pub(crate) use dispatch_routes::FileVersion;
 pub use feed::{FeedCursor, FeedEntry};
+#[cfg(feature = "mcp")]
+pub(crate) use foreign_file::ForeignFile;
 pub use fsck::{Finding, FsckReport, Severity};
 pub use gc::{GcPlan, GcReport};
 pub use lane_settings::Pause;

@@ -4,5 +4,6 @@ mod caller;
 mod client;
 mod dispatched;
 mod input;
+mod install;
 mod lifecycle;
 mod worker;

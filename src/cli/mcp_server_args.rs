@@ -1,0 +1,59 @@
+//! The flags of `mcp` that decide what a server offers.
+
+use clap::Args;
+
+use super::args::span;
+use crate::error::{Error, Result};
+use crate::mcp::ToolSet;
+
+/// The flags that decide what a server offers.
+#[derive(Args, Clone, Debug)]
+pub(super) struct McpServerArgs {
+    /// The tools to offer: caller, worker, admin, or all; several with commas [default: caller,worker]
+    #[arg(long, value_name = "SETS", value_delimiter = ',')]
+    pub tools: Vec<String>,
+    /// Where there is no workspace, use a queue of your own, which is made below $XDG_STATE_HOME/lanes
+    #[arg(long)]
+    pub user: bool,
+    /// Offer the prompt `worker`, which clients may show as a slash command
+    #[arg(long)]
+    pub prompts: bool,
+    /// The longest time that a call waits: seconds, or 5m [default: by client, 50 s for unknown ones]
+    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    pub max_wait: Option<f64>,
+}
+
+impl McpServerArgs {
+    /// Returns the sets of tools.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown set.
+    pub(super) fn tool_sets(&self) -> Result<Vec<ToolSet>> {
+        if self.tools.is_empty() {
+            return Ok(ToolSet::DEFAULT.to_vec());
+        }
+        let mut sets = Vec::new();
+        for word in &self.tools {
+            match word.as_str() {
+                "all" => sets.extend(ToolSet::ALL),
+                word => {
+                    sets.push(word.parse().map_err(|why| Error::invalid(format!("--tools: {why}, all")))?)
+                }
+            }
+        }
+        Ok(sets)
+    }
+
+    /// Returns the longest time that a call waits, in seconds.
+    ///
+    /// # Errors
+    /// `Invalid` when it is negative or longer than a day.
+    pub(super) fn max_wait_seconds(&self) -> Result<Option<u64>> {
+        self.max_wait
+            .map(|seconds| match seconds {
+                seconds if (0.0..=86_400.0).contains(&seconds) => Ok(seconds as u64),
+                _ => Err(Error::invalid("--max-wait must be from 0 seconds to a day")),
+            })
+            .transpose()
+    }
+}

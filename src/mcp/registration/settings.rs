@@ -1,0 +1,29 @@
+//! What edits of settings files have in common: fields, and the reasons why an edit is not possible.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// A field of an entry, and its value.
+pub(super) type EntryField = (&'static str, Value);
+
+/// Why a settings file cannot be read or edited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SettingsError {
+    /// It is not valid, at a line and a column, both from 1.
+    Syntax { line: usize, column: usize, what: String },
+    /// What has this name in it is not what a client expects there.
+    Shape(String),
+    /// It could not be written with everything else as it is.
+    Layout,
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { line, column, what } => write!(f, "line {line}, column {column}: {what}"),
+            Self::Shape(name) => write!(f, "{name} is not a table of settings"),
+            Self::Layout => f.write_str("its layout cannot be kept"),
+        }
+    }
+}
