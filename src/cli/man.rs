@@ -38,7 +38,13 @@ impl ManCommand {
         };
         let fail = |error| Error::io("write manual pages to", directory, error);
         std::fs::create_dir_all(directory).map_err(fail)?;
-        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+        let commands = command.get_subcommands();
+        let with_theirs = commands.flat_map(|command| {
+            // `lanes mcp help` repeats the page of `lanes mcp`.
+            let inner = command.get_subcommands().filter(|inner| inner.get_name() != "help");
+            std::iter::once(command).chain(inner)
+        });
+        for command in std::iter::once(&command).chain(with_theirs) {
             let name = command.get_display_name().unwrap_or_else(|| command.get_name());
             let page = page(command).map_err(fail)?;
             std::fs::write(directory.join(format!("{name}.1")), page).map_err(fail)?;

@@ -10,7 +10,12 @@ pub(super) fn one_line(error: &clap::Error, all: clap::Command, args: &[OsString
 /// Returns the command that a command line names, as far as it can be parsed.
 fn named_command(all: clap::Command, args: &[OsString]) -> Option<String> {
     let matches = all.ignore_errors(true).try_get_matches_from(args).ok()?;
-    matches.subcommand_name().map(str::to_string)
+    let (name, inner) = matches.subcommand()?;
+    // `help` takes the names of commands as its arguments.
+    match inner.subcommand_name().filter(|_| name != "help") {
+        Some(inner) => Some(format!("{name} {inner}")),
+        None => Some(name.to_string()),
+    }
 }
 
 /// Formats the text of a usage error of clap: the problem, the tips, and the command's help.

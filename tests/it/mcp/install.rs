@@ -389,9 +389,13 @@ fn the_reply_is_json_on_demand_and_bad_usage_is_refused() {
     assert_eq!(reply(&["--client", "cursor", "--json"])["change"], "unchanged");
     assert_eq!(reply(&["--client", "cursor", "--json", "--remove"])["change"], "removed");
     home.run(&["--client", "emacs"]).refused(2, "invalid value 'emacs' for '--client <CLIENT>'");
+    home.run(&["--client", "emacs"]).refused(2, "`lanes help mcp install` shows its options");
     home.run(&[]).refused(2, "--client <CLIENT>");
     home.run(&["--client", "cursor", "--remove", "--approve"]).refused(2, "cannot be used with");
     home.sandbox.run(&["mcp", "--user", "install", "--client", "cursor"]).refused(2, "");
+    assert!(home.sandbox.ok(&["help", "mcp", "install"]).contains("--approve"));
+    home.sandbox.ok(&["man", "man"]);
+    assert!(home.sandbox.read("man/lanes-mcp-install.1").contains("approve"));
     home.sandbox.run(&["mcp", "install", "--client", "cursor"]).refused(1, "set HOME");
     let mut inside = home.sandbox.command(&["mcp", "install", "--client", "cursor", "--scope", "project"]);
     inside.env("LANES_RUN_ID", "x");
