@@ -120,14 +120,14 @@ impl Store {
             write_format(&self.layout)?;
         }
         let tmp = self.layout.tmp()?;
-        let mut tries = 0;
+        let (mut new, mut tries) = (new, 0);
         let submitted = loop {
-            let draft = self.draft(new.clone(), content.clone(), self.now().wall);
+            let draft = self.draft(new, content.clone(), self.now().wall);
             let staged = StagedEntry::directory(&tmp, &draft.files())?;
             let mut correlation = StagedEntry::copy(&tmp, draft.correlation.1.as_bytes())?;
             tries += 1;
             match self.publish(&index, &draft, staged, Some(&mut correlation), takes_over) {
-                Err(error) if is_id_taken(&error) && tries < MAX_ID_TRIES => {}
+                Err(error) if is_id_taken(&error) && tries < MAX_ID_TRIES => new = draft.new,
                 published => break published?,
             }
         };
