@@ -22,7 +22,7 @@
 //! | file | methods |
 //! |---|---|
 //! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `exists`, `root`, `check_in_place`, `now`, `random`, `attempts_dir`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
-//! | `submit.rs` | `submit`, `retry`, `copy_request` |
+//! | `submit.rs` | `submit`, `retry`, `copy_request`, `submit_again` |
 //! | `submit_batch.rs` | `submit_batch` |
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle` |
 //! | `commit.rs` | `claim`, `apply` |
