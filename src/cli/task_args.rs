@@ -34,7 +34,13 @@ pub(super) fn run_timeout_help() -> String {
 }
 
 fn help(field: &SubmitField) -> String {
-    format!("{}{}", field.help, field.flag_help)
+    help_with(field, "")
+}
+
+/// Returns the help for a flag. Not with `format!`, which takes several times as long, and every submit makes all of
+/// them.
+fn help_with(field: &SubmitField, end: &str) -> String {
+    [field.help, field.flag_help, end].concat()
 }
 
 fn flag(field: &SubmitField) -> Arg {
@@ -48,7 +54,7 @@ fn flag(field: &SubmitField) -> Arg {
         SubmitValue::Seconds(..) => arg.value_parser(span).allow_negative_numbers(true),
     };
     let repeatable = if matches!(arg.get_action(), ArgAction::Append) { "; repeatable" } else { "" };
-    let arg = arg.help(format!("{}{repeatable}", help(field)));
+    let arg = arg.help(help_with(field, repeatable));
     match field.key {
         "prompt" => arg.allow_hyphen_values(true),
         "not_before" => arg.conflicts_with("delay"),
