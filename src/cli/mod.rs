@@ -51,6 +51,7 @@ mod resume;
 mod retry;
 mod self_test;
 mod serve;
+mod setup;
 mod show;
 mod stats;
 mod status;
@@ -157,6 +158,7 @@ commands! {
     "import" Import(import::ImportCommand);
     "serve" Serve(serve::ServeCommand);
     if "mcp", "mcp" Mcp(mcp::McpCommand);
+    "setup" Setup(setup::SetupCommand);
     "self-test" SelfTest(self_test::SelfTestCommand);
     "completions" Completions(completions::CompletionsCommand);
     "man" Man(man::ManCommand) Cli::command();

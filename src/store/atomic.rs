@@ -231,7 +231,7 @@ pub(super) fn replace_durably(tmp: &Dir, dir: &Dir, name: &str, content: &[u8]) 
 }
 
 /// Replaces a file that belongs to another program: durable, with this mode, and with the owner and the group of `old`.
-#[cfg(feature = "mcp")]
+#[cfg(feature = "cli")]
 pub(super) fn replace_foreign(
     dir: &Dir,
     name: &str,

@@ -61,12 +61,29 @@ impl ForeignFile {
         is_linked.then_some(self.target.as_path())
     }
 
+    /// Removes the file, which must not be reached through a link.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub(crate) fn remove(&self) -> Result<()> {
+        let (dir, name, _) = self.open_for_change()?;
+        atomic::remove(&dir, &name)
+    }
+
     /// Replaces the text, and creates the file with `new_mode` if it does not exist. An existing one keeps its mode and its
     /// owner; a link stays, and the file to which it leads is replaced.
     ///
     /// # Errors
     /// `Refused` when the file is read-only or has changed since it was read; `Io`.
     pub(crate) fn replace(&self, text: &str, new_mode: u32) -> Result<()> {
+        let (dir, name, old) = self.open_for_change()?;
+        let mode = Mode::from_raw_mode(old.as_ref().map_or(new_mode, |old| old.st_mode & 0o7777));
+        atomic::replace_foreign(&dir, &name, text.as_bytes(), mode, old.as_ref())
+    }
+
+    /// Checks that the file may be changed and is as it was read. Returns its directory, which is created if it is missing,
+    /// its name there, and its metadata.
+    fn open_for_change(&self) -> Result<(Dir, String, Option<Stat>)> {
         let (Some(parent), Some(name)) = (self.target.parent(), self.target.file_name()) else {
             return Err(Error::config(format!("{} is not a file", show(&self.path))));
         };
@@ -91,10 +108,7 @@ impl ForeignFile {
             ))
             .with_hint("try again"));
         }
-        let old = now.map(|(_, stat)| stat);
-        let mode = Mode::from_raw_mode(old.as_ref().map_or(new_mode, |old| old.st_mode & 0o7777));
-        let dir = Dir::open_root(parent)?;
-        atomic::replace_foreign(&dir, name, text.as_bytes(), mode, old.as_ref())
+        Ok((Dir::open_root(parent)?, name.to_string(), now.map(|(_, stat)| stat)))
     }
 }
 

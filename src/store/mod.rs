@@ -60,7 +60,7 @@ mod dir;
 mod dispatch_routes;
 mod feed;
 mod file_tail;
-#[cfg(feature = "mcp")]
+#[cfg(feature = "cli")]
 mod foreign_file;
 mod fsck;
 mod gc;
@@ -99,7 +99,7 @@ pub use claim_next::LaneQuery;
 pub use clock::{Clock, Entropy};
 pub(crate) use dispatch_routes::FileVersion;
 pub use feed::{FeedCursor, FeedEntry};
-#[cfg(feature = "mcp")]
+#[cfg(feature = "cli")]
 pub(crate) use foreign_file::ForeignFile;
 pub use fsck::{Finding, FsckReport, Severity};
 pub use gc::{GcPlan, GcReport};

@@ -14,6 +14,8 @@ mod doctor;
 mod edit;
 mod fingerprints;
 mod key_value;
+#[cfg(feature = "cli")]
+mod marked_section;
 mod ownership;
 mod paths;
 mod scaffold;
@@ -40,6 +42,8 @@ pub use doctor::{DiagnosisLevel, DoctorOptions, doctor};
 pub(crate) use edit::{TaskEdit, check_edit};
 pub(crate) use fingerprints::Fingerprints;
 pub(crate) use key_value::parse_pairs;
+#[cfg(feature = "cli")]
+pub(crate) use marked_section::{find_section, with_section, without_section};
 pub(crate) use ownership::FoundConfig;
 pub use ownership::Identity;
 pub(crate) use paths::{absolute, real_path};

@@ -14,6 +14,7 @@ mod inside_run;
 mod output;
 mod readers;
 mod respond;
+mod setup;
 mod status;
 mod strangers;
 mod submit;

@@ -40,7 +40,7 @@ const READERS: [(&str, i32); 31] = [
 ];
 
 /// Commands that change something, which may create the store.
-const WRITERS: [&str; 18] = [
+const WRITERS: [&str; 19] = [
     "init",
     "init-pool",
     "submit",
@@ -58,6 +58,7 @@ const WRITERS: [&str; 18] = [
     "import",
     "serve",
     "mcp",
+    "setup",
     "self-test",
 ];
 
