@@ -1,6 +1,7 @@
 """Real programs as clients of `lanes mcp`: a chat that delegates, and one that works on the queue."""
 
 import json
+import re
 import subprocess
 
 from lab import BOUND, expect
@@ -108,3 +109,30 @@ def works(lab, vendor):
     printed = chat(lab, vendor, call(vendor, "claim_next", lane="work", wait=0), options)
     expect(f"claimed {task}" in printed, printed)
     expect(lab.task(task)["state"] == "claimed", lab.task(task))
+
+
+def unattended(lab):
+    """Where nobody can be asked, codex runs what only reads or works on the queue, and `--approve` adds the rest."""
+    lab.configure("routes: {agent/words: {command: /usr/bin/wc, args: [-w]}}\n")
+    task = lab.lanes("submit", "--lane", "work", "--prompt", "Say yes.")
+    delegate = call("codex", "delegate", agent="words", task="one two three", wait=60)
+    lab.lanes("mcp", "install", "--client", "codex")
+    with lab.dispatching_for_others("--lane", "agent/words"):
+        for tool, arguments, expected in [
+            ("jobs", {}, task),
+            ("wait", {"ids": [task], "seconds": 0}, "queued"),
+            ("result", {"id": task, "part": "prompt"}, "Say yes."),
+            ("claim_next", {"lane": "work", "wait": 0}, f"claimed {task}"),
+        ]:
+            printed = chat(lab, "codex", call("codex", tool, **arguments), [])
+            expect(expected in printed, tool, printed)
+        token = re.search(r"token[=: ]+([0-9a-f]{32})", printed)[1]
+        report = call("codex", "report", id=task, token=token, do="renew")
+        respond = call("codex", "respond", id=task, token=token, text="yes")
+        chat(lab, "codex", f"{report} {respond}", [])
+        expect(lab.task(task)["state"] == "completed", lab.task(task))
+        printed = chat(lab, "codex", delegate, [])
+        expect("done " not in printed and "approval" in printed, printed)
+        lab.lanes("mcp", "install", "--client", "codex", "--approve")
+        printed = chat(lab, "codex", delegate, [])
+        expect("done " in printed and "agent=words" in printed, printed)

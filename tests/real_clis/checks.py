@@ -518,6 +518,7 @@ def codex_resumes(lab):
 for_each_vendor("a chat lists what there is")(chats.lists)
 for_each_vendor("a chat delegates to an agent and reads its answer")(chats.delegates)
 for_each_vendor("a chat takes a task of the queue")(chats.works)
+check("codex", "a chat that nobody watches runs the tools that it may")(chats.unattended)
 for client in ("claude", "codex"):
     check(client, "a chat whose call is cut off finds its run again")(
         lambda lab, client=client: chats.repeats(lab, client)
