@@ -3,8 +3,8 @@
 
 #![allow(missing_docs, reason = "the documentation is at the items")]
 
-pub mod digest {
-    pub use crate::digest::{sha256_bytes, sha256_file};
+pub mod sha256 {
+    pub use crate::sha256::{sha256_bytes, sha256_file};
 }
 #[cfg(feature = "cli")]
 pub mod dispatch {

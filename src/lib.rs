@@ -67,7 +67,6 @@
 mod cli;
 #[cfg(test)]
 mod concurrency_tests;
-mod digest;
 #[cfg(feature = "cli")]
 mod dispatch;
 mod error;
@@ -78,6 +77,7 @@ pub mod internals;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod model;
+mod sha256;
 #[cfg(feature = "cli")]
 mod signals;
 mod store;

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lanes::internals::digest::sha256_file;
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{Answer, Command, NewTask, TaskId};
+use lanes::internals::sha256::sha256_file;
 use lanes::internals::store::{Store, StoreOptions};
 
 use crate::support;

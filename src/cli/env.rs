@@ -32,7 +32,7 @@ pub(super) fn identity() -> Identity {
 /// Returns the directory of the user's trust records, below `XDG_STATE_HOME` or `HOME`; `None` if neither is set.
 pub(super) fn trust_records() -> Option<TrustRecords> {
     let path = |name| set(name).map(PathBuf::from);
-    state_home(path("XDG_STATE_HOME"), path("HOME")).map(|home| TrustRecords::below(&home))
+    state_home(path("XDG_STATE_HOME"), path("HOME")).map(|home| TrustRecords::in_state_home(&home))
 }
 
 /// Returns the directory of the user's own queue, below `XDG_STATE_HOME` or `HOME`; `None` if neither is set.

@@ -44,13 +44,13 @@ impl EventsCommand {
         let waits = self.follow && self.id.is_none();
         let store = if waits { context.store_for_settings()? } else { context.store()? };
         match &self.id {
-            Some(id) => self.one(context, &store, id)?,
-            None => self.feed(context, &store)?,
+            Some(id) => self.show_task_events(context, &store, id)?,
+            None => self.show_feed(context, &store)?,
         }
         Ok(CommandExit::Done)
     }
 
-    fn one(&self, context: &mut CommandContext, store: &Store, id: &str) -> Result<()> {
+    fn show_task_events(&self, context: &mut CommandContext, store: &Store, id: &str) -> Result<()> {
         let id = store.resolve(id)?;
         if self.follow {
             return follow(context, store, &id, self.limit.unwrap_or(usize::MAX));
@@ -71,7 +71,7 @@ impl EventsCommand {
         events.iter().try_for_each(|event| print_event(context, event, width))
     }
 
-    fn feed(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
+    fn show_feed(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
         let mut watch = self.follow.then(|| store.watch_feed());
         let mut since = self.since;
         if let Some(first) = store.feed_start()?

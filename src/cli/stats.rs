@@ -98,8 +98,8 @@ fn missing_usage(all: &UsageTotals) -> Vec<String> {
             "{cut} ended before reporting a total; the minimum shown in the output is counted"
         ));
     }
-    if all.runs_untold > 0 {
-        lines.push(format!("{} reported no usage", runs(all.runs_untold)));
+    if all.runs_without_usage > 0 {
+        lines.push(format!("{} reported no usage", runs(all.runs_without_usage)));
     }
     if all.runs_unpriced > 0 {
         let unpriced = runs(all.runs_unpriced);

@@ -44,14 +44,14 @@ impl StatusCommand {
             context.out.warn("[deprecated] --rack is the old name of --all; use --all");
         }
         match &self.id {
-            Some(id) => one(context, &store, id)?,
-            None if self.all || self.rack => self.everything(context, &store)?,
-            None => self.overview(context, &store)?,
+            Some(id) => show_task(context, &store, id)?,
+            None if self.all || self.rack => self.list_tasks(context, &store)?,
+            None => self.summarize_queue(context, &store)?,
         }
         Ok(CommandExit::Done)
     }
 
-    fn everything(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
+    fn list_tasks(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
         let now = store.now();
         if context.out.json {
             let selected =
@@ -75,7 +75,7 @@ impl StatusCommand {
         context.out.line(&LaneSummary::of(&facts).describe())
     }
 
-    fn overview(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
+    fn summarize_queue(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
         let now = store.now();
         let json = context.out.json;
         let extract = |task: &TaskText<'_>| {
@@ -147,7 +147,7 @@ impl StatusCommand {
     }
 }
 
-fn one(context: &mut CommandContext, store: &Store, word: &str) -> Result<()> {
+fn show_task(context: &mut CommandContext, store: &Store, word: &str) -> Result<()> {
     let task = store.task(&store.resolve(word)?)?;
     if context.out.json {
         let view = task_view(store, &task, &store.now(), context.last_event(store, &task));

@@ -54,7 +54,7 @@ pub(super) fn submit_batch(
             if json::strip_byte_order_mark(&line).trim_ascii().is_empty() {
                 continue;
             }
-            // Each line has its own fingerprints: lines may arrive hours apart, and their files may change in
+            // Each line has its own hashes: lines may arrive hours apart, and their files may change in
             // between.
             let checks = SubmitContext::new(&config, &context.base, store.now().wall);
             match check_line(&checks, (number, &line), common.clone()) {

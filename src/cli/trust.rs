@@ -18,7 +18,7 @@ use crate::error::{Error, Result, printable, shell_word};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::store::Store;
-use crate::workspace::{Config, FoundConfig, TrustRecord, TrustRecords, find_in, fingerprint};
+use crate::workspace::{Config, FoundConfig, TrustRecord, TrustRecords, find_in, settings_hash};
 
 /// Maximum number of characters of a value that is shown before a person agrees to it.
 const MAX_VALUE_CHARS: usize = 1000;
@@ -162,7 +162,7 @@ fn file_object(file: &SensitiveFile) -> Value {
     let settings: Object = file.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     Value::Object(object([
         ("path", file.path.to_string_lossy().into()),
-        ("sha256", fingerprint(&file.settings).into()),
+        ("sha256", settings_hash(&file.settings).into()),
         ("settings", settings.into()),
     ]))
 }

@@ -20,12 +20,15 @@ pub(super) fn task_view(store: &Store, task: &Task, now: &Now, last_event: Optio
     put("missing_response", missing.into());
     put(
         "last_event_age_seconds",
-        last_event.as_ref().map(|event| whole(now.wall.seconds_since(event.created_at))).into(),
+        last_event.as_ref().map(|event| whole_seconds(now.wall.seconds_since(event.created_at))).into(),
     );
     put("last_event", last_event.as_ref().map(|event| Value::Object(event.to_object())).into());
     if let Status::Claimed(claim) = &task.status {
-        put("claimed_age_seconds", whole(now.wall.seconds_since(claim.claimed_at)).into());
-        put("seconds_until_lease_expiry", whole(claim.lease_expires_at.seconds_since(now.wall)).into());
+        put("claimed_age_seconds", whole_seconds(now.wall.seconds_since(claim.claimed_at)).into());
+        put(
+            "seconds_until_lease_expiry",
+            whole_seconds(claim.lease_expires_at.seconds_since(now.wall)).into(),
+        );
     }
     put(
         "navigation",
@@ -48,7 +51,7 @@ pub(super) fn lease_expired(task: &Task, now: &Now) -> bool {
 }
 
 /// Rounds towards zero, as the protocol defines ages.
-fn whole(seconds: f64) -> i64 {
+fn whole_seconds(seconds: f64) -> i64 {
     seconds as i64
 }
 

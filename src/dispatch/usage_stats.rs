@@ -69,7 +69,8 @@ pub(crate) struct UsageTotals {
     /// Number of such runs.
     pub runs_at_least: u64,
     /// Number of runs of agents that reported no usage.
-    pub runs_untold: u64,
+    #[serde(rename = "runs_untold")]
+    pub runs_without_usage: u64,
     /// Number of runs that reported their tokens but no cost.
     pub runs_unpriced: u64,
     #[serde(skip)]
@@ -89,7 +90,7 @@ impl UsageTotals {
         if !record.not_started {
             let has_usage = record.cost_usd.is_some() || exact.is_some();
             self.runs_at_least += u64::from(least.is_some());
-            self.runs_untold += u64::from(!has_usage && least.is_none());
+            self.runs_without_usage += u64::from(!has_usage && least.is_none());
             self.runs_unpriced += u64::from(exact.is_some() && record.cost_usd.is_none());
         }
     }
@@ -121,7 +122,7 @@ impl UsageTotals {
     pub(crate) fn known_cost(&self) -> Option<(f64, bool)> {
         let known = [self.cost_usd, self.at_least_cost_usd];
         known.iter().any(Option::is_some).then(|| {
-            let is_least = self.runs_at_least + self.runs_untold + self.runs_unpriced > 0;
+            let is_least = self.runs_at_least + self.runs_without_usage + self.runs_unpriced > 0;
             (known.into_iter().flatten().sum(), is_least)
         })
     }
@@ -130,7 +131,7 @@ impl UsageTotals {
     pub(crate) fn known_tokens(&self) -> Option<(Tokens, bool)> {
         let known = [self.tokens, self.at_least_tokens];
         known.iter().any(Option::is_some).then(|| {
-            let is_least = self.runs_at_least + self.runs_untold > 0;
+            let is_least = self.runs_at_least + self.runs_without_usage > 0;
             (known.into_iter().flatten().fold(Tokens::default(), Tokens::plus), is_least)
         })
     }
@@ -227,7 +228,7 @@ mod tests {
         let all = stats([reported.clone(), cut, silent, never, unpriced], Period::default()).all;
         assert_eq!((all.cost_usd, all.at_least_cost_usd), (Some(1.0), Some(0.5)));
         assert_eq!((all.tokens, all.at_least_tokens), (tokens(13), tokens(4)));
-        assert_eq!((all.runs_at_least, all.runs_untold, all.runs_unpriced), (1, 1, 1));
+        assert_eq!((all.runs_at_least, all.runs_without_usage, all.runs_unpriced), (1, 1, 1));
         assert_eq!(all.known_cost(), Some((1.5, true)));
         assert_eq!(all.known_tokens().map(|(tokens, least)| (tokens.input, least)), Some((17, true)));
         let all = stats([reported], Period::default()).all;

@@ -29,7 +29,7 @@ use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::{LaneName, TaskId};
 use crate::store::Store;
-use crate::workspace::{Config, Fingerprints};
+use crate::workspace::{Config, FileHashes};
 
 /// What a handler returns: a reply, or a refusal.
 pub(super) type HandlerResult = std::result::Result<Reply, HttpResponse>;
@@ -135,9 +135,9 @@ impl App {
         self.access_log.finish(self.store.now().wall);
     }
 
-    /// Returns an empty set of fingerprints for the files of one request.
-    pub(crate) fn fingerprints(&self) -> Fingerprints {
-        Fingerprints::bounded(MAX_FILES, Arc::clone(&self.stopping))
+    /// Returns an empty set of hashes for the files of one request.
+    pub(crate) fn hashes(&self) -> FileHashes {
+        FileHashes::bounded(MAX_FILES, Arc::clone(&self.stopping))
     }
 
     /// Converts the response of a handler to the one that is sent, and records it. A response that the client can

@@ -12,7 +12,7 @@ use super::transport::response::{HttpResponse, members, ok};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
 use crate::workspace::{
-    BaseDir, CheckedSubmit, Config, Fingerprints, SUBMIT_FIELDS, SubmitContext, SubmitRequest, SubmitValue,
+    BaseDir, CheckedSubmit, Config, FileHashes, SUBMIT_FIELDS, SubmitContext, SubmitRequest, SubmitValue,
     check_client_metadata, check_submit,
 };
 
@@ -26,12 +26,12 @@ const FULL_FORM_FIELDS: [&str; 5] =
 pub(crate) struct SubmitDraft {
     config: Config,
     request: SubmitRequest,
-    files: Fingerprints,
+    files: FileHashes,
     warnings: Vec<String>,
 }
 
 impl SubmitDraft {
-    /// Reads the fields of a body; `files` are the fingerprints of the whole request.
+    /// Reads the fields of a body; `files` are the hashes of the whole request.
     ///
     /// # Errors
     /// `Invalid` when fields are missing or contradict each other, or a path leads where it must not.
@@ -40,7 +40,7 @@ impl SubmitDraft {
         paths: &AllowedPaths,
         body: &Params,
         key: Option<String>,
-        files: &Fingerprints,
+        files: &FileHashes,
     ) -> Result<Self> {
         let is_full = FULL_FORM_FIELDS.iter().any(|name| body.has(name));
         let (config, mut request) =
@@ -61,7 +61,7 @@ impl SubmitDraft {
         let base = BaseDir::at(&self.config.workspace_root);
         let context = SubmitContext {
             for_client: true,
-            fingerprints: self.files,
+            hashes: self.files,
             ..SubmitContext::new(&self.config, &base, store.now().wall)
         };
         let mut checked = check_submit(&context, self.request).map_err(blame_client)?;
@@ -96,7 +96,7 @@ fn common(body: &Params) -> SubmitRequest {
                 *slot(&mut request) = paths.into_iter().map(PathBuf::from).collect();
             }
             SubmitValue::Texts(slot) => *slot(&mut request) = body.texts(name).unwrap_or_default(),
-            SubmitValue::Integer(_, _, slot) => *slot(&mut request) = body.whole(name),
+            SubmitValue::Integer(_, _, slot) => *slot(&mut request) = body.integer(name),
             SubmitValue::Seconds(_, slot) => *slot(&mut request) = body.seconds(name),
             SubmitValue::Time(slot) => *slot(&mut request) = body.time(name),
             SubmitValue::Map(slot) => *slot(&mut request) = body.map(name),
@@ -174,7 +174,7 @@ pub(super) fn files_too_large() -> HttpResponse {
 }
 
 /// Returns the response to a submit that failed with `error` after its files were read.
-pub(super) fn failed_check(files: &Fingerprints, is_stopping: bool, error: Error) -> HttpResponse {
+pub(super) fn failed_check(files: &FileHashes, is_stopping: bool, error: Error) -> HttpResponse {
     if files.is_exceeded() {
         // A file has grown since its size was read.
         files_too_large()

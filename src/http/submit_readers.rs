@@ -1,6 +1,6 @@
 //! Reader threads for submits that name large files.
 //!
-//! Computing the fingerprint of a large file takes long. A fixed number of threads does this, so that the threads
+//! Computing the SHA-256 of a large file takes long. A fixed number of threads does this, so that the threads
 //! that handle requests stay free, however many such submits arrive.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,7 +14,7 @@ use super::transport::response::HttpResponse;
 use super::transport::service::Reply;
 use crate::error::Result;
 use crate::store::Store;
-use crate::workspace::Fingerprints;
+use crate::workspace::FileHashes;
 
 /// The number of reader threads; more of them would only share one disk.
 pub(super) const READER_THREADS: usize = 2;
@@ -32,7 +32,7 @@ pub(crate) enum LargeSubmit {
 /// A submit whose files are to be read.
 pub(crate) struct QueuedFiles {
     submit: LargeSubmit,
-    files: Fingerprints,
+    files: FileHashes,
     request: DeferredRequest,
 }
 
@@ -65,7 +65,7 @@ impl SubmitReaders {
         &self,
         request: DeferredRequest,
         submit: LargeSubmit,
-        files: Fingerprints,
+        files: FileHashes,
     ) -> std::result::Result<Reply, HttpResponse> {
         let queued = QueuedFiles { submit, files, request };
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);

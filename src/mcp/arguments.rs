@@ -82,7 +82,7 @@ impl Arguments {
 
     /// Returns an integer.
     pub(super) fn integer(&self, name: &str) -> Option<i64> {
-        self.0.get(name).and_then(whole)
+        self.0.get(name).and_then(as_integer)
     }
 
     /// Returns an integer that counts something.
@@ -139,14 +139,14 @@ fn check_value(name: &str, property: &Value, value: &Value) -> Result<(), ToolFa
 
 fn has_type(value: &Value, expected: &str) -> bool {
     match expected {
-        "integer" => whole(value).is_some(),
+        "integer" => as_integer(value).is_some(),
         "number" => value.as_f64().is_some_and(f64::is_finite),
         expected => type_of(value) == expected,
     }
 }
 
 /// Returns the integer that a number is, also one written as 5.0.
-fn whole(value: &Value) -> Option<i64> {
+fn as_integer(value: &Value) -> Option<i64> {
     const LARGEST: f64 = 9_007_199_254_740_992.0;
     let as_float = || {
         let number = value.as_f64()?;

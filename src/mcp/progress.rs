@@ -33,8 +33,8 @@ impl ProgressPace {
         is_due
     }
 
-    /// Returns when to look whether there is a new text.
-    fn next_look(&self, now: Instant) -> Instant {
+    /// Returns when to check for a new text.
+    fn next_check(&self, now: Instant) -> Instant {
         let soonest = self.last.as_ref().map_or(now, |(at, _)| *at + LEAST);
         if soonest > now { soonest } else { now + LEAST }
     }
@@ -66,9 +66,9 @@ impl ProgressReporter {
         let _ = tokio::time::timeout(PATIENCE, sent).await;
     }
 
-    /// Returns when to look for a new text.
-    pub(super) fn next_look(&self) -> Instant {
-        self.pace.next_look(Instant::now())
+    /// Returns when to check for a new text.
+    pub(super) fn next_check(&self) -> Instant {
+        self.pace.next_check(Instant::now())
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
             if pace.is_due(now, &text) {
                 sent.push(tenth);
             }
-            assert!(pace.next_look(now) > now && pace.next_look(now) <= now + LEAST);
+            assert!(pace.next_check(now) > now && pace.next_check(now) <= now + LEAST);
         }
         assert_eq!(sent, [0, 10, 20, 30, 180, 330]);
     }

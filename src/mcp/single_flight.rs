@@ -1,19 +1,19 @@
 //! The same request twice is one task: a client that gave up on a call repeats it.
 //!
-//! Each request has an idempotency key, the digest of its content and of the session that makes it. While the task
+//! Each request has an idempotency key, the hash of its content and of the session that makes it. While the task
 //! is open, the store returns it for the same key. Once it has ended and its answer was returned, the key moves on,
 //! and the same request is a new task.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::digest::sha256_bytes;
 use crate::error::Result;
 use crate::model::json::{Object, to_line};
 use crate::model::{IdempotencyKey, NewTask, TaskId};
+use crate::sha256::sha256_bytes;
 use crate::store::{Store, SubmittedTask};
 
-/// How many hex digits of a digest a key has.
+/// How many hex digits of a hash a key has.
 const KEY_DIGITS: usize = 40;
 
 /// Returns the first key of a request: of what it asks for, the session that makes it, and how many equal ones came

@@ -24,7 +24,7 @@ const MAX_ACTIVITY: usize = 120;
 ///
 /// # Errors
 /// Whatever the store reports.
-pub(super) fn settled(store: &Store, id: &TaskId) -> Result<Task> {
+pub(super) fn read_settled(store: &Store, id: &TaskId) -> Result<Task> {
     match store.settle(id) {
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::Config) => {
             store.task(id)

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::call::ToolCall;
 use super::failure::ToolFailure;
 use super::report_text::TaskReport;
-use super::summary::{activity, report_of, reported_state, settled};
+use super::summary::{activity, read_settled, report_of, reported_state};
 use crate::model::{Task, TaskId};
 
 /// Waits until all of the tasks have ended (or one of them, with `any`), at most `seconds`, and never longer than the
@@ -27,25 +27,25 @@ pub(super) async fn wait_for_ends(
         changes.borrow_and_update();
         let wanted = ids.to_vec();
         let with_activity = call.progress.is_some();
-        let looked = call
+        let tasks = call
             .with_queue(move |queue| {
-                let look = |id: &TaskId| -> crate::Result<(Task, Option<String>)> {
-                    let task = settled(&queue.store, id)?;
+                let read = |id: &TaskId| -> crate::Result<(Task, Option<String>)> {
+                    let task = read_settled(&queue.store, id)?;
                     let last = if with_activity { activity(&queue.store, &task) } else { None };
                     Ok((task, last))
                 };
-                Ok(wanted.iter().map(look).collect::<crate::Result<Vec<_>>>()?)
+                Ok(wanted.iter().map(read).collect::<crate::Result<Vec<_>>>()?)
             })
             .await?;
-        let ended = looked.iter().filter(|(task, _)| task.status.is_terminal()).count();
-        let is_enough = ended == looked.len() || (any && ended > 0);
+        let ended = tasks.iter().filter(|(task, _)| task.status.is_terminal()).count();
+        let is_enough = ended == tasks.len() || (any && ended > 0);
         if is_enough || Instant::now() >= deadline || call.end.has_come() {
-            return reports_of(call, looked.into_iter().map(|(task, _)| task).collect()).await;
+            return reports_of(call, tasks.into_iter().map(|(task, _)| task).collect()).await;
         }
         let mut wake = deadline;
         if let Some(progress) = &mut call.progress {
-            progress.report(progress_text(&looked, ended)).await;
-            wake = wake.min(progress.next_look());
+            progress.report(progress_text(&tasks, ended)).await;
+            wake = wake.min(progress.next_check());
         }
         tokio::select! {
             _ = changes.changed() => {}
@@ -72,17 +72,17 @@ async fn reports_of(call: &ToolCall, tasks: Vec<Task>) -> Result<Vec<TaskReport>
 }
 
 /// Returns the text of a progress notification; it names the ids, in case the client gives up on the call.
-fn progress_text(looked: &[(Task, Option<String>)], ended: usize) -> String {
+fn progress_text(tasks: &[(Task, Option<String>)], ended: usize) -> String {
     const MOST_NAMED: usize = 5;
     let open: Vec<&(Task, Option<String>)> =
-        looked.iter().filter(|(task, _)| !task.status.is_terminal()).collect();
+        tasks.iter().filter(|(task, _)| !task.status.is_terminal()).collect();
     let line = |(task, last): &(Task, Option<String>)| {
         let line = format!("{} {}", reported_state(&task.status).as_str(), task.id);
         last.as_ref().map_or(line.clone(), |last| format!("{line}: {last}"))
     };
-    let mut lines: Vec<String> = open.iter().take(MOST_NAMED).map(|looked| line(looked)).collect();
-    if looked.len() > 1 {
-        lines.insert(0, format!("{ended} of {} ended", looked.len()));
+    let mut lines: Vec<String> = open.iter().take(MOST_NAMED).map(|task| line(task)).collect();
+    if tasks.len() > 1 {
+        lines.insert(0, format!("{ended} of {} ended", tasks.len()));
     }
     lines.join("; ")
 }

@@ -76,7 +76,7 @@ pub struct Response {
     pub status: ResponseStatus,
     /// The answer, unchanged.
     pub body: String,
-    /// The fingerprint of the request that was reviewed.
+    /// The SHA-256 of the request that was reviewed.
     pub reviewed_request_sha256: Sha256,
     /// Whether the request file had changed since the submit.
     pub request_changed_before_response: bool,

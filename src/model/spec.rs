@@ -21,7 +21,7 @@ use reader::{Members, key};
 /// The longest prompt, in bytes, that is copied to task.json when the prompt is the whole request.
 pub(crate) const MAX_COPIED_PROMPT: usize = 16 * 1024;
 
-/// A supporting file of a request, pinned by its fingerprint.
+/// A supporting file of a request, pinned by its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SupportingPath {
     /// Absolute path.
@@ -72,7 +72,7 @@ pub struct TaskSpec {
 /// The source of the request of a new task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NewRequest {
-    /// An existing file, with its fingerprint.
+    /// An existing file, with its SHA-256.
     File {
         /// Absolute path.
         path: String,

@@ -197,7 +197,7 @@ pub struct Bookkeeping {
     pub response: Option<Response>,
     /// The end of the current lease by uptime.
     pub lease: Option<LeaseClock>,
-    /// The fingerprint of the submitted task, for idempotency keys.
+    /// The SHA-256 of the submitted task, for idempotency keys.
     pub content_sha256: Option<Sha256>,
     /// Whether the name of the task's directory is known to be durable.
     pub name_is_durable: bool,

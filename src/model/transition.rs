@@ -34,7 +34,7 @@ pub enum RequestCheck {
     Missing,
     /// Unreadable, with the reason.
     Unreadable(String),
-    /// Changed, with the new fingerprint.
+    /// Changed, with the new SHA-256.
     Changed(Sha256),
 }
 
@@ -69,7 +69,7 @@ pub struct Answer {
     pub nonblocking_count: Option<u64>,
     /// Whether more work is requested.
     pub follow_up_required: bool,
-    /// The fingerprint of the request as the worker read it.
+    /// The SHA-256 of the request as the worker read it.
     pub expect_sha256: Option<String>,
     /// Free-form metadata.
     pub metadata: Object,

@@ -18,8 +18,8 @@ impl Store {
     /// `Io` when its directory cannot be made.
     pub(crate) fn conversation_lock_path(&self, session: &str) -> Result<PathBuf> {
         let dir = self.layout.root.open_or_make(CONVERSATIONS)?;
-        let digest = crate::digest::sha256_bytes(session.as_bytes());
-        Ok(dir.path().join(&digest.as_str()[..32]))
+        let hash = crate::sha256::sha256_bytes(session.as_bytes());
+        Ok(dir.path().join(&hash.as_str()[..32]))
     }
 
     /// Removes the lock files of runs that were killed before they could remove them.

@@ -73,7 +73,7 @@ struct GcCandidate {
     created: Time,
     /// The name of the file of its correlation.
     correlation: String,
-    /// The fingerprint of the archived task.json.
+    /// The SHA-256 of the archived task.json.
     archived: Option<Sha256>,
 }
 
@@ -250,7 +250,7 @@ impl Store {
                 };
                 file.write(&line.text)?;
                 report.notes.extend(line.left_out);
-                candidate.archived = Some(loaded.fingerprint());
+                candidate.archived = Some(loaded.sha256());
             }
         }
         if let Some(archive) = archive {
@@ -280,7 +280,7 @@ impl Store {
             let loaded = read_or_report(&dir, &candidate.id, report)?;
             let goes = |loaded: &LoadedTask| {
                 ended_at(&loaded.task).is_some_and(|at| at <= cutoff)
-                    && candidate.archived.as_ref().is_none_or(|archived| *archived == loaded.fingerprint())
+                    && candidate.archived.as_ref().is_none_or(|archived| *archived == loaded.sha256())
             };
             match (lock, loaded) {
                 (Some(lock), Some(loaded)) if goes(&loaded) => held.push((dir, lock, loaded, candidate)),

@@ -28,7 +28,7 @@ pub(super) fn append(dir: &Dir, task: &Task) -> Result<()> {
     let mut file = atomic::open_for_append(dir, EVENTS_FILE)?;
     let path = dir.path().join(EVENTS_FILE);
     let mut tail = FileTail::of_whole_lines(&file, &path)?;
-    cut_undone(&file, &path, task, &mut tail)?;
+    cut_uncommitted(&file, &path, task, &mut tail)?;
     let written = last_number(&file, task, &mut tail).map_err(|error| Error::io("read", &path, error))?;
     let lines: String = task
         .bookkeeping
@@ -48,22 +48,22 @@ pub(super) fn sync(dir: &Dir) -> Result<()> {
 
 /// Cuts off our newest lines that task.json does not confirm: after a power cut the copy of an event may
 /// exist without its commit. Events in task.json are written again.
-fn cut_undone(file: &File, path: &Path, task: &Task, tail: &mut FileTail) -> Result<()> {
+fn cut_uncommitted(file: &File, path: &Path, task: &Task, tail: &mut FileTail) -> Result<()> {
     loop {
-        let undone: usize = tail
+        let uncommitted: usize = tail
             .bytes
             .split_inclusive(|byte| *byte == b'\n')
             .rev()
-            .take_while(|line| is_undone(line, task))
+            .take_while(|line| is_uncommitted(line, task))
             .map(<[u8]>::len)
             .sum();
-        let keep = tail.bytes.len() - undone;
+        let keep = tail.bytes.len() - uncommitted;
         // The bytes may begin in the middle of a line, which cannot be judged.
         if !tail.is_all() && tail.bytes[..keep].iter().filter(|byte| **byte == b'\n').count() < 2 {
             tail.read_more(file).map_err(|error| Error::io("read", path, error))?;
             continue;
         }
-        return match undone {
+        return match uncommitted {
             0 => Ok(()),
             _ => tail.cut(file, keep).map_err(|error| Error::io("write", path, error)),
         };
@@ -71,7 +71,7 @@ fn cut_undone(file: &File, path: &Path, task: &Task, tail: &mut FileTail) -> Res
 }
 
 /// Returns whether a line has one of our numbers but differs from the event of that number in task.json.
-fn is_undone(line: &[u8], task: &Task) -> bool {
+fn is_uncommitted(line: &[u8], task: &Task) -> bool {
     let Some(n) = json::parse_object(line).ok().and_then(|object| object.get("n")?.as_u64()) else {
         return false;
     };

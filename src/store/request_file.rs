@@ -16,9 +16,9 @@ use super::dir::Dir;
 use super::layout::{REQUEST_FILE, RESPONSE_BODY_FILE, TASKS};
 use super::own_files::lies_in_store;
 use super::{Store, atomic, bounded_file};
-use crate::digest::{sha256_bytes, sha256_file, sha256_open};
 use crate::error::{Error, Result, printable};
 use crate::model::{RequestCheck, Task};
+use crate::sha256::{sha256_bytes, sha256_file, sha256_open};
 
 /// Returns whether the request of a task is the copy that the store keeps.
 pub(super) fn is_own(task: &Task) -> bool {

@@ -8,13 +8,13 @@ use super::correlation_file::correlation_file;
 use super::index::Index;
 use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
 use super::{Store, feed, write_format};
-use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::model::transition::check_retry;
 use crate::model::{
     Bookkeeping, Command, IdempotencyKey, NewRequest, NewTask, Sha256, Status, Task, TaskId, Time, json,
 };
+use crate::sha256::sha256_bytes;
 
 /// The result of a submit.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl Store {
         let path = &old.request_path;
         if !super::request_file::is_own(old) {
             self.check_request_path(path)?;
-            let sha256 = crate::digest::sha256_file(path.as_ref())
+            let sha256 = crate::sha256::sha256_file(path.as_ref())
                 .map_err(|error| Error::io("read the request", path, error))?;
             return Ok(NewRequest::File { path: path.clone(), sha256 });
         }
@@ -105,7 +105,7 @@ impl Store {
 
     fn add(&self, new: NewTask, takes_over: Option<&TaskId>) -> Result<SubmittedTask> {
         self.check_writable()?;
-        let content = content_fingerprint(&new);
+        let content = content_hash(&new);
         let index = Index::open(&self.layout)?;
         // Checking without the lock saves the writes below when the task exists already.
         if let Some(key) = &new.spec.key
@@ -300,7 +300,7 @@ impl PreparedTask {
 
 /// Returns the hash that two submits of the same content have in common: of everything the worker sees, but
 /// not of time and order.
-pub(super) fn content_fingerprint(new: &NewTask) -> Sha256 {
+pub(super) fn content_hash(new: &NewTask) -> Sha256 {
     let (request_path, request) = match &new.request {
         NewRequest::File { path, sha256 } => (Some(path.as_str()), sha256.clone()),
         NewRequest::Text(text) => (None, sha256_bytes(text.as_bytes())),
@@ -332,7 +332,7 @@ mod tests {
     use super::*;
     use crate::model::{LaneName, TaskSpec};
 
-    fn fingerprint(metadata: json::Object) -> Sha256 {
+    fn hash_of(metadata: json::Object) -> Sha256 {
         let spec = TaskSpec {
             workspace_id: "w".into(),
             correlation_id: "c".into(),
@@ -343,21 +343,21 @@ mod tests {
             metadata,
             ..TaskSpec::new(LaneName::stored("l"))
         };
-        content_fingerprint(&NewTask { spec, ..NewTask::prompt(LaneName::stored("l"), "do it") })
+        content_hash(&NewTask { spec, ..NewTask::prompt(LaneName::stored("l"), "do it") })
     }
 
     #[test]
-    fn a_fingerprint_never_changes() {
+    fn a_content_hash_never_changes() {
         // Existing keys are compared with it.
         let text = br#"{"a": 1.10, "b": [1e5, -0, {"c": null}], "d": 123456789012345678901234567890, "e": "\ud800"}"#;
         let mut metadata = json::parse_object(text).unwrap();
         metadata.insert("f".into(), 1e16.into());
-        assert_eq!(fingerprint(metadata), "190cbfc3c596a4757aaa8bdaa2a1e00502bf54d7894f04d87ad87027e627291c");
+        assert_eq!(hash_of(metadata), "190cbfc3c596a4757aaa8bdaa2a1e00502bf54d7894f04d87ad87027e627291c");
     }
 
     #[test]
-    fn what_python_calls_numbers_has_a_fingerprint() {
-        let of = |text: &str| fingerprint(json::parse_object(text.as_bytes()).unwrap());
+    fn what_python_calls_numbers_has_a_hash() {
+        let of = |text: &str| hash_of(json::parse_object(text.as_bytes()).unwrap());
         let [not, infinite] =
             ["NaN", "Infinity"].map(|word| of(&format!("{{\"a\": [{word}], \"b\": {word}}}")));
         assert_eq!(not, of("{\"b\": NaN, \"a\": [NaN]}"));

@@ -12,7 +12,7 @@ use std::thread;
 use super::atomic::{StagedEntry, SyncGroup};
 use super::dir::Dir;
 use super::index::Index;
-use super::submit::{PreparedTask, content_fingerprint, is_id_taken};
+use super::submit::{PreparedTask, content_hash, is_id_taken};
 use super::{Store, SubmittedTask, write_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LaneName, NewTask, Task, Time};
@@ -84,7 +84,7 @@ impl Store {
             .into_iter()
             .map(|new| {
                 new.check_sizes()?;
-                let content = content_fingerprint(&new);
+                let content = content_hash(&new);
                 // Each a little younger than the one before, so that their order is kept.
                 *last = self.now().wall.max(Time::from_micros(last.micros() + 1));
                 Ok(self.draft(new, content, *last))

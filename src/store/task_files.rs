@@ -7,9 +7,9 @@ use super::bounded_file::{self, FileContent};
 use super::dir::Dir;
 use super::layout::{RESPONSE_FILE, TASK_FILE};
 use super::request_file;
-use crate::digest::sha256_bytes;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Sha256, Task, TaskId, TaskText};
+use crate::sha256::sha256_bytes;
 
 /// The largest task.json read, in bytes.
 pub(super) const MAX_TASK_FILE: u64 = 32 * 1024 * 1024;
@@ -25,7 +25,7 @@ pub(super) struct LoadedTask {
 
 impl LoadedTask {
     /// Returns a hash of the content that was read.
-    pub(super) fn fingerprint(&self) -> Sha256 {
+    pub(super) fn sha256(&self) -> Sha256 {
         sha256_bytes(&self.content.bytes)
     }
 

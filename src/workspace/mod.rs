@@ -12,7 +12,7 @@ mod delivery;
 mod discover;
 mod doctor;
 mod edit;
-mod fingerprints;
+mod file_hashes;
 mod key_value;
 #[cfg(feature = "cli")]
 mod marked_section;
@@ -40,7 +40,7 @@ pub(crate) use discover::{find_in, locate};
 pub(crate) use doctor::Diagnosis;
 pub use doctor::{DiagnosisLevel, DoctorOptions, doctor};
 pub(crate) use edit::{TaskEdit, check_edit};
-pub(crate) use fingerprints::Fingerprints;
+pub(crate) use file_hashes::FileHashes;
 pub(crate) use key_value::parse_pairs;
 #[cfg(feature = "cli")]
 pub(crate) use marked_section::{find_section, with_section, without_section};
@@ -54,7 +54,7 @@ pub use submit::{SubmitContext, check_submit};
 pub use submit_request::SubmitRequest;
 pub(crate) use submit_request::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 pub(crate) use trust::{
-    SensitiveSettings, TrustRecord, TrustRecords, TrustState, fingerprint, is_in_repository, state_home,
+    SensitiveSettings, TrustRecord, TrustRecords, TrustState, is_in_repository, settings_hash, state_home,
 };
 pub(crate) use why::why;
 pub use yaml::check_nesting;

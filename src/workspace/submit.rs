@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::base_dir::BaseDir;
 use super::config::Config;
-use super::fingerprints::Fingerprints;
+use super::file_hashes::FileHashes;
 use super::paths::{as_name, as_text, resolve};
 use super::submit_paths::PathRules;
 use super::submit_request::SubmitRequest;
@@ -25,14 +25,14 @@ pub struct SubmitContext<'a> {
     /// Whether the request comes from a network client, which might not be able to read the files that it names:
     /// files with credentials are refused then.
     pub for_client: bool,
-    /// The fingerprints of the named files.
-    pub fingerprints: Fingerprints,
+    /// The hashes of the named files.
+    pub hashes: FileHashes,
 }
 
 impl<'a> SubmitContext<'a> {
     /// Makes the context of a local user, who can read the files of the workspace anyway.
     pub fn new(config: &'a Config, base: &'a BaseDir, now: Time) -> Self {
-        Self { config, base, now, for_client: false, fingerprints: Fingerprints::default() }
+        Self { config, base, now, for_client: false, hashes: FileHashes::default() }
     }
 }
 
@@ -45,7 +45,7 @@ pub struct CheckedSubmit {
     pub warnings: Vec<String>,
 }
 
-/// Checks a request against the rules of the workspace and fingerprints its files.
+/// Checks a request against the rules of the workspace and hashes its files.
 ///
 /// # Errors
 /// `Invalid` when a value of the request is not valid, `Config` for the task file, `Io` when a file cannot be read.
@@ -98,8 +98,8 @@ fn check(
     (file, mut warnings): (SubmitRequest, Vec<String>),
     stem: Option<&str>,
 ) -> Result<CheckedSubmit> {
-    let SubmitContext { config, base: cwd, now, for_client, fingerprints } = context;
-    let rules = PathRules::new(config, cwd, *for_client)?.with(fingerprints.clone());
+    let SubmitContext { config, base: cwd, now, for_client, hashes } = context;
+    let rules = PathRules::new(config, cwd, *for_client)?.with(hashes.clone());
     if let Some(path) = request.prompt_file.as_mut().filter(|path| !path.as_os_str().is_empty()) {
         *path = cwd.absolute(path)?;
         if request.prompt.is_some() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::base_dir::BaseDir;
 use super::config::Config;
 use super::discover::CONFIG_PLACES;
-use super::fingerprints::Fingerprints;
+use super::file_hashes::FileHashes;
 use super::paths::{as_name, file_type, require_inside, resolve, show};
 use super::sensitive_paths::{is_document, is_secret, runs_or_configures};
 use super::text_file::TextFile;
@@ -25,7 +25,7 @@ pub(super) struct PathRules<'a> {
     config: Option<&'a Path>,
     /// Whether a network client names the files, which it might not be able to read.
     for_client: bool,
-    fingerprints: Fingerprints,
+    hashes: FileHashes,
 }
 
 /// The hint for a file that a task may not name.
@@ -43,13 +43,13 @@ impl<'a> PathRules<'a> {
             store: &config.store_root,
             config: config.path.as_deref(),
             for_client,
-            fingerprints: Fingerprints::default(),
+            hashes: FileHashes::default(),
         })
     }
 
-    /// Sets the cache of fingerprints.
-    pub(super) fn with(self, fingerprints: Fingerprints) -> Self {
-        Self { fingerprints, ..self }
+    /// Sets the cache of hashes.
+    pub(super) fn with(self, hashes: FileHashes) -> Self {
+        Self { hashes, ..self }
     }
 
     /// Resolves `path`, whether or not it exists.
@@ -77,7 +77,7 @@ impl<'a> PathRules<'a> {
         Ok(real)
     }
 
-    /// Resolves an existing file of the workspace and computes its fingerprint.
+    /// Resolves an existing file of the workspace and computes its SHA-256.
     pub(super) fn pinned(&self, base: &BaseDir, path: &Path, label: &str) -> Result<SupportingPath> {
         let real = self.inside(base, path, label)?;
         self.check_readable(&real, label)?;
@@ -88,7 +88,7 @@ impl<'a> PathRules<'a> {
             }
             Some(_) => {}
         }
-        Ok(SupportingPath { path: as_name(&real, label)?, sha256: self.fingerprints.of(&real)? })
+        Ok(SupportingPath { path: as_name(&real, label)?, sha256: self.hashes.of(&real)? })
     }
 
     /// Resolves a file of the workspace to which an answer may be written.

@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::Time;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
+use crate::sha256::sha256_bytes;
 use crate::store::{FileVersion, PrivateFiles};
 
 /// The entries that mark the root of a repository.
 const REPOSITORY_MARKS: [&str; 4] = [".git", ".jj", ".hg", ".svn"];
 /// The number of trusted contents kept for one file: a server that changes a file records each of them.
-const MAX_DIGESTS: usize = 16;
+const MAX_HASHES: usize = 16;
 
 /// The settings of a file that choose what runs: the path of each, such as `dispatch.env`, and its value.
 pub(crate) type SensitiveSettings = BTreeMap<String, Value>;
@@ -32,8 +32,8 @@ pub(crate) fn is_in_repository(path: &Path) -> bool {
         .any(|directory| REPOSITORY_MARKS.iter().any(|mark| directory.join(mark).symlink_metadata().is_ok()))
 }
 
-/// Returns the fingerprint of the sensitive settings of a file.
-pub(crate) fn fingerprint(settings: &SensitiveSettings) -> String {
+/// Returns the SHA-256 of the sensitive settings of a file.
+pub(crate) fn settings_hash(settings: &SensitiveSettings) -> String {
     let all: Object = settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     sha256_bytes(json::to_line(&all).as_bytes()).into()
 }
@@ -56,19 +56,19 @@ pub(crate) struct TrustRecord {
     pub path: String,
     /// The time at which it was last trusted.
     pub trusted_at: String,
-    /// The fingerprints of the trusted contents, the newest last.
+    /// The SHA-256 of the trusted contents, the newest last.
     pub sha256: Vec<String>,
-    /// The fingerprints of the individual values of the newest content; the values themselves may be secret.
+    /// The SHA-256 of the individual values of the newest content; the values themselves may be secret.
     settings: BTreeMap<String, String>,
 }
 
 impl TrustRecord {
     /// Compares `settings` with the record.
-    pub(crate) fn standing(&self, settings: &SensitiveSettings) -> TrustState {
-        if self.sha256.contains(&fingerprint(settings)) {
+    pub(crate) fn compare(&self, settings: &SensitiveSettings) -> TrustState {
+        if self.sha256.contains(&settings_hash(settings)) {
             return TrustState::Trusted;
         }
-        let now = digests(settings);
+        let now = value_hashes(settings);
         let keys = now.keys().chain(self.settings.keys());
         let mut changed: Vec<String> =
             keys.filter(|key| now.get(*key) != self.settings.get(*key)).cloned().collect();
@@ -78,7 +78,7 @@ impl TrustRecord {
     }
 }
 
-fn digests(settings: &SensitiveSettings) -> BTreeMap<String, String> {
+fn value_hashes(settings: &SensitiveSettings) -> BTreeMap<String, String> {
     settings
         .iter()
         .map(|(key, value)| (key.clone(), sha256_bytes(value.to_string().as_bytes()).into()))
@@ -93,7 +93,7 @@ pub(crate) struct TrustRecords {
 
 impl TrustRecords {
     /// Uses the records below the user's state directory (`XDG_STATE_HOME`), an absolute path.
-    pub(crate) fn below(state_home: &Path) -> Self {
+    pub(crate) fn in_state_home(state_home: &Path) -> Self {
         Self { files: PrivateFiles::at(state_home.join("lanes/trust")) }
     }
 
@@ -110,7 +110,7 @@ impl TrustRecords {
     /// # Errors
     /// `Io` when the record cannot be written.
     pub(crate) fn trust(&self, path: &Path, settings: &SensitiveSettings, now: Time) -> Result<()> {
-        self.write(path, settings, vec![fingerprint(settings)], now)
+        self.write(path, settings, vec![settings_hash(settings)], now)
     }
 
     /// Trusts what a file is about to choose, in addition to what was trusted before.
@@ -119,9 +119,9 @@ impl TrustRecords {
     /// As [`TrustRecords::find`].
     pub(crate) fn add_trust(&self, path: &Path, settings: &SensitiveSettings, now: Time) -> Result<()> {
         let mut sha256 = self.find(path)?.map(|record| record.sha256).unwrap_or_default();
-        sha256.retain(|before| *before != fingerprint(settings));
-        sha256.push(fingerprint(settings));
-        sha256.drain(..sha256.len().saturating_sub(MAX_DIGESTS));
+        sha256.retain(|before| *before != settings_hash(settings));
+        sha256.push(settings_hash(settings));
+        sha256.drain(..sha256.len().saturating_sub(MAX_HASHES));
         self.write(path, settings, sha256, now)
     }
 
@@ -153,7 +153,7 @@ impl TrustRecords {
 
     fn write(&self, path: &Path, settings: &SensitiveSettings, sha256: Vec<String>, now: Time) -> Result<()> {
         let settings: Object =
-            digests(settings).into_iter().map(|(key, value)| (key, value.into())).collect();
+            value_hashes(settings).into_iter().map(|(key, value)| (key, value.into())).collect();
         let record = object([
             ("path", path.to_string_lossy().into()),
             ("sha256", sha256.into()),
@@ -213,45 +213,42 @@ mod tests {
         pairs.iter().map(|(key, value)| ((*key).to_string(), value.clone())).collect()
     }
 
-    fn standing(records: &TrustRecords, path: &Path, settings: &SensitiveSettings) -> TrustState {
+    fn compare(records: &TrustRecords, path: &Path, settings: &SensitiveSettings) -> TrustState {
         let record = records.find(path).unwrap();
-        record.map_or(TrustState::Unknown, |record| record.standing(settings))
+        record.map_or(TrustState::Unknown, |record| record.compare(settings))
     }
 
     #[test]
     fn what_was_agreed_to_counts_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let (records, path, now) =
-            (TrustRecords::below(dir.path()), Path::new("/w/h.yaml"), Time::from_micros(0));
+            (TrustRecords::in_state_home(dir.path()), Path::new("/w/h.yaml"), Time::from_micros(0));
         let first = settings(&[("dispatch.command", json!("a")), ("dispatch.env", json!({"A": "1"}))]);
-        assert_eq!(standing(&records, path, &first), TrustState::Unknown);
+        assert_eq!(compare(&records, path, &first), TrustState::Unknown);
         records.trust(path, &first, now).unwrap();
-        assert_eq!(standing(&records, path, &first), TrustState::Trusted);
-        assert_eq!(standing(&records, Path::new("/w/other.yaml"), &first), TrustState::Unknown);
+        assert_eq!(compare(&records, path, &first), TrustState::Trusted);
+        assert_eq!(compare(&records, Path::new("/w/other.yaml"), &first), TrustState::Unknown);
         let second = settings(&[("dispatch.args", json!(["x"])), ("dispatch.env", json!({"A": "2"}))]);
         let keys = ["dispatch.args", "dispatch.command", "dispatch.env"].map(str::to_string);
-        assert_eq!(standing(&records, path, &second), TrustState::Changed(keys.to_vec()));
+        assert_eq!(compare(&records, path, &second), TrustState::Changed(keys.to_vec()));
         assert!(
-            matches!(standing(&records, path, &settings(&[])), TrustState::Changed(_)),
+            matches!(compare(&records, path, &settings(&[])), TrustState::Changed(_)),
             "less is a change too"
         );
         records.trust(path, &second, now).unwrap();
-        assert!(
-            matches!(standing(&records, path, &first), TrustState::Changed(_)),
-            "what was before is over"
-        );
+        assert!(matches!(compare(&records, path, &first), TrustState::Changed(_)), "what was before is over");
         records.add_trust(path, &first, now).unwrap();
-        assert_eq!(standing(&records, path, &first), TrustState::Trusted);
-        assert_eq!(standing(&records, path, &second), TrustState::Trusted);
+        assert_eq!(compare(&records, path, &first), TrustState::Trusted);
+        assert_eq!(compare(&records, path, &second), TrustState::Trusted);
         assert_eq!(records.all().unwrap().len(), 1);
         assert!(records.revoke(path).unwrap() && !records.revoke(path).unwrap());
-        assert_eq!(standing(&records, path, &first), TrustState::Unknown);
+        assert_eq!(compare(&records, path, &first), TrustState::Unknown);
     }
 
     #[test]
     fn values_are_not_written_down() {
         let dir = tempfile::tempdir().unwrap();
-        let records = TrustRecords::below(dir.path());
+        let records = TrustRecords::in_state_home(dir.path());
         records
             .trust(Path::new("/w"), &settings(&[("env", json!({"KEY": "hush"}))]), Time::from_micros(0))
             .unwrap();

@@ -96,7 +96,7 @@ impl World {
         let text = serde_json::json!({
             "id": id, "workspace_id": "w", "correlation_id": "c", "source_agent": "o", "lane": LANES[0],
             "workspace_root": self.dir.path(), "worktree_path": null, "expected_branch": null,
-            "request_path": request, "request_sha256": lanes::internals::digest::sha256_file(&request).unwrap(),
+            "request_path": request, "request_sha256": lanes::internals::sha256::sha256_file(&request).unwrap(),
             "supporting_paths": [], "response_path": self.dir.path().join("out"), "prompt": "",
             "metadata": {"padding": "x".repeat(60)}, "state": "queued",
             "created_at": lanes::internals::model::Time::from_micros(created).to_string(),

@@ -68,7 +68,7 @@ impl ConsentPolicy {
     /// `Corrupt` or `Io` when the records cannot be read.
     pub(crate) fn trust_state(&self, file: &SensitiveFile) -> Result<TrustState> {
         let record = self.records().map(|records| records.find(&file.path)).transpose()?.flatten();
-        Ok(record.map_or(TrustState::Unknown, |record| record.standing(&file.settings)))
+        Ok(record.map_or(TrustState::Unknown, |record| record.compare(&file.settings)))
     }
 
     /// Records consent to the current settings of `files`.
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn consent_is_required_once_and_again_for_a_change() {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let policy = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
+        let policy = ConsentPolicy::new(Some(TrustRecords::in_state_home(home.path())));
         let now = Time::from_micros(0);
         let files = sensitive_files(&found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"), None);
         let error = policy.check(&files).unwrap_err().to_string();
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_server_agrees_to_its_own_changes_and_to_nothing_else() {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let policy = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
+        let policy = ConsentPolicy::new(Some(TrustRecords::in_state_home(home.path())));
         let config = found(dir.path(), "dispatch: {timeout: 5}\n");
         let path = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
         let routes = |text: &str| json::parse_object(text.as_bytes()).unwrap();

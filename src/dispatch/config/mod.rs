@@ -18,12 +18,12 @@ pub(crate) mod options;
 pub(crate) mod plan;
 pub(crate) mod prices;
 pub(crate) mod reader;
-pub(crate) mod readiness;
 pub(crate) mod reload;
 pub(crate) mod route;
 pub(crate) mod route_change;
 pub(crate) mod sensitive_settings;
 pub(crate) mod served_lane;
+pub(crate) mod unready_lanes;
 pub(crate) mod vendor_match;
 pub(crate) mod yaml_location;
 
@@ -144,7 +144,7 @@ impl DispatchConfig {
             routes.push(read_route(inherited, &route, &vendors)?);
         }
         // Stable: equal priorities keep the order of the file.
-        routes.sort_by_key(|route| route.priority);
+        routes.sort_by_key(|route| route.position);
         let lease = section.duration("lease_seconds")?.value();
         if lease.is_some_and(|lease| lease < Duration::from_secs(10)) {
             return Err(

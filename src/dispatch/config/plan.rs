@@ -140,8 +140,8 @@ impl Plan {
             return Err(Error::config("there is no lane to serve")
                 .with_hint("name one with --lane, or give it a route in handoff.yaml"));
         }
-        // The sort is stable: lanes of equal priority keep their order.
-        served_lanes.sort_by_key(|served| served.route.priority);
+        // The sort is stable: lanes of equal position keep their order.
+        served_lanes.sort_by_key(|served| served.route.position);
         let max_concurrent = options.max_concurrent.unwrap_or(config.max_concurrent);
         if max_concurrent == 0 {
             return Err(Error::invalid("--max-concurrent must be at least 1"));

@@ -118,8 +118,8 @@ pub struct Route {
     pub runner: Option<Runner>,
     /// Additional arguments of a vendor, or all arguments of a command.
     pub args: Vec<String>,
-    /// Priority: lower values are served first, equal ones in the order of the file.
-    pub priority: i64,
+    /// Position among the routes (`priority` in the settings): lower values are served first, equal ones in the order of the file.
+    pub position: i64,
     /// Timeout of a run; `None` means no limit.
     pub timeout: Option<Duration>,
     /// Maximum time without output; `Inherit` means the default of the format, see [`Route::effective_silence_timeout`].
@@ -204,7 +204,7 @@ impl Route {
             lane: lane.into(),
             runner: None,
             args: Vec::new(),
-            priority: 0,
+            position: 0,
             timeout: Some(DEFAULT_TIMEOUT),
             silence_timeout: Override::Inherit,
             poll_interval: Duration::from_secs(2),
@@ -349,12 +349,12 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
     };
     let move_to = target("on_success", move_to, base.move_to)?;
     let dead_letter_lane = target("dead_letter_lane", dead_letter_lane, base.dead_letter_lane)?;
-    let priority = section.integer("priority")?.or(base.priority);
+    let position = section.integer("priority")?.or(base.position);
     let retry_delay = section.duration("retry_delay")?.or(base.retry_delay);
     Ok(Route {
         runner,
         args: section.list("args")?.or_inherit(Some(base.args)).unwrap_or_default(),
-        priority,
+        position,
         timeout: section.limit("timeout")?.or_inherit(base.timeout),
         silence_timeout: inherit(section.limit("silence_timeout")?, base.silence_timeout),
         poll_interval: section.duration("poll_interval")?.or(base.poll_interval).max(Duration::from_secs(1)),

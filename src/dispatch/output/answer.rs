@@ -53,7 +53,7 @@ impl ClosingStatus {
     /// Returns the closing status in view of background work that did not complete. The agent's own status counts,
     /// except that it cannot know about background agents that ended after its answer.
     pub fn with_unfinished_work(closing: Option<Self>, unfinished_work: &[BackgroundWork]) -> Option<Self> {
-        let is_unknown_agent = |work: &BackgroundWork| !work.is_command && !work.is_known;
+        let is_unknown_agent = |work: &BackgroundWork| !work.is_command && !work.agent_knows_end;
         match closing {
             Some(Self::Done) if unfinished_work.iter().any(is_unknown_agent) => Some(Self::Partial),
             None if !unfinished_work.is_empty() => Some(Self::Partial),
@@ -173,11 +173,11 @@ mod tests {
             !ClosingStatus::is_success(Some(ClosingStatus::Partial))
                 && !ClosingStatus::is_success(Some(ClosingStatus::Blocked))
         );
-        let work = |is_command, is_known| BackgroundWork {
+        let work = |is_command, agent_knows_end| BackgroundWork {
             name: "x".to_string(),
             is_command,
             end: BackgroundEnd::Stopped,
-            is_known,
+            agent_knows_end,
         };
         let with = |closing, work| ClosingStatus::with_unfinished_work(closing, &[work]);
         // A background agent that ended after the answer, whatever its status.

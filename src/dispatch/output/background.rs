@@ -30,7 +30,7 @@ struct BackgroundTask {
     call: Option<String>,
     end: Option<EndStatus>,
     /// The agent has continued since it ended, so it knows about the end.
-    is_known: bool,
+    agent_knows_end: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Background {
     pub(super) fn agent_continues(&mut self) {
         self.will_resume = false;
         for task in self.tasks.values_mut().filter(|task| task.end.is_some()) {
-            task.is_known = true;
+            task.agent_knows_end = true;
         }
     }
 
@@ -181,11 +181,11 @@ impl Background {
                     Some(EndStatus::Completed) => return None,
                 };
                 // Commands often fail or are stopped; the agent that was notified has dealt with it.
-                if task.is_command && task.is_known {
+                if task.is_command && task.agent_knows_end {
                     return None;
                 }
                 let (name, is_command) = (task.name.clone(), task.is_command);
-                Some(BackgroundWork { name, is_command, end, is_known: task.is_known })
+                Some(BackgroundWork { name, is_command, end, agent_knows_end: task.agent_knows_end })
             })
             .collect()
     }
@@ -251,7 +251,7 @@ mod tests {
         let (report, _) = read(&lines);
         assert!(report.has_final_result());
         assert_eq!(report.unfinished_work.len(), 1, "{:?}", report.unfinished_work);
-        assert!(!report.unfinished_work[0].is_known);
+        assert!(!report.unfinished_work[0].agent_knows_end);
         assert_eq!(report.unfinished_work[0].describe(), "background agent \"look\" was stopped");
         // Even a notice without any start counts.
         let (report, _) = read(&[&stopped, &result("x")]);
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn ends_that_the_agent_knows_differ_from_tasks_left_running() {
         let (report, _) = read(&[STARTED, SAYS, &notified("failed"), SAYS, &result("x")]);
-        assert!(report.unfinished_work[0].is_known);
+        assert!(report.unfinished_work[0].agent_knows_end);
         let command = STARTED.replace("local_agent", "local_bash");
         let (report, _) = read(&[&command, SAYS, &notified("failed"), SAYS, &result("x")]);
         assert_eq!(report.unfinished_work, [], "a command that failed, and the agent went on");

@@ -61,7 +61,7 @@ pub struct BackgroundWork {
     /// How it ended.
     pub end: BackgroundEnd,
     /// Whether the agent knows about the end, because it continued afterwards.
-    pub is_known: bool,
+    pub agent_knows_end: bool,
 }
 
 impl BackgroundWork {

@@ -1,7 +1,7 @@
 //! Builds the text that an agent reads on its standard input.
 //!
 //! Text that others wrote (the request, earlier answers) stands between markers that it cannot forge: they contain
-//! a fingerprint of the whole input, which no part of the input can contain. So an agent can distinguish the task
+//! a hash of the whole input, which no part of the input can contain. So an agent can distinguish the task
 //! from the material, and one sentence of the prompt instructs it to. Outside the markers are only the prompt of
 //! the task itself and names, which are escaped so that each is one line.
 
@@ -44,7 +44,7 @@ pub(crate) struct PromptInput {
     /// The branch to work on.
     pub branch: Option<String>,
     /// The request file.
-    pub request: Option<Artifact>,
+    pub request: Option<RequestContent>,
     /// Further files to read.
     pub supporting_paths: Vec<String>,
     /// Earlier answers of the thread, oldest first.
@@ -59,14 +59,14 @@ pub(crate) struct PromptInput {
 
 /// A file and, if it was read, its content.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Artifact {
+pub(crate) struct RequestContent {
     /// The path.
     pub path: String,
     /// The content; `None` if it is too large.
     pub content: Option<Vec<u8>>,
 }
 
-impl Artifact {
+impl RequestContent {
     /// Returns the content as text if it is short enough for a prompt, or the error if it is not UTF-8.
     fn text(&self) -> Option<Result<&str, Utf8Error>> {
         let bytes = self.content.as_deref().filter(|bytes| bytes.len() <= MAX_REQUEST_BYTES)?;
@@ -203,7 +203,7 @@ impl PromptText {
         self.paragraph(&lines);
     }
 
-    fn request(&mut self, request: Option<&Artifact>) {
+    fn request(&mut self, request: Option<&RequestContent>) {
         let Some(request) = request else { return };
         let path = single_line(&request.path);
         match request.text() {
@@ -253,8 +253,8 @@ impl PromptText {
     }
 }
 
-/// Returns a fingerprint of all parts that others wrote. To forge a marker, a part would have to contain a
-/// fingerprint of itself.
+/// Returns a hash of all parts that others wrote. To forge a marker, a part would have to contain a
+/// hash of itself.
 fn nonce(input: &PromptInput) -> String {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
@@ -332,7 +332,7 @@ mod tests {
             context: Some("Rust".to_string()),
             worktree: Some("/w".to_string()),
             branch: Some("b".to_string()),
-            request: Some(Artifact { path: "/w/r.md".to_string(), content: Some(b"please".to_vec()) }),
+            request: Some(RequestContent { path: "/w/r.md".to_string(), content: Some(b"please".to_vec()) }),
             supporting_paths: vec!["/w/s.md".to_string()],
             thread: vec![ThreadAnswer {
                 task_id: "t0".to_string(),
@@ -373,7 +373,10 @@ mod tests {
     fn markers_cannot_be_forged() {
         let marker = |content: &str| {
             let text = build(&PromptInput {
-                request: Some(Artifact { path: "r".to_string(), content: Some(content.as_bytes().to_vec()) }),
+                request: Some(RequestContent {
+                    path: "r".to_string(),
+                    content: Some(content.as_bytes().to_vec()),
+                }),
                 ..input()
             });
             let end = text.lines().rfind(|line| line.starts_with("REQUEST t1") && line.ends_with(">>>"));
@@ -392,7 +395,7 @@ mod tests {
             caller: Some(evil.to_string()),
             worktree: Some(format!("/w/{evil}")),
             branch: Some(evil.to_string()),
-            request: Some(Artifact { path: format!("/w/{evil}"), content: Some(b"please".to_vec()) }),
+            request: Some(RequestContent { path: format!("/w/{evil}"), content: Some(b"please".to_vec()) }),
             supporting_paths: vec![format!("/w/{evil}")],
             thread: vec![ThreadAnswer {
                 task_id: "t0".to_string(),
@@ -413,7 +416,7 @@ mod tests {
         let request = |prompt: &str| {
             build(&PromptInput {
                 prompt: prompt.to_string(),
-                request: Some(Artifact { path: "/r".to_string(), content: Some(b"please".to_vec()) }),
+                request: Some(RequestContent { path: "/r".to_string(), content: Some(b"please".to_vec()) }),
                 ..input()
             })
         };
@@ -428,7 +431,10 @@ mod tests {
     #[test]
     fn large_and_binary_requests_are_only_named() {
         let with = |content: Option<Vec<u8>>| {
-            build(&PromptInput { request: Some(Artifact { path: "/r".to_string(), content }), ..input() })
+            build(&PromptInput {
+                request: Some(RequestContent { path: "/r".to_string(), content }),
+                ..input()
+            })
         };
         assert!(with(Some(vec![b'x'; MAX_REQUEST_BYTES + 1])).contains("(large, read it there): /r"));
         assert!(with(None).contains("(large, read it there): /r"));

@@ -38,7 +38,7 @@ pub(crate) struct ReportInput<'a> {
     /// Result of the run.
     pub result: &'a FinishedRun,
     /// Whether the task itself is the cause of its vendor's refusals.
-    pub is_to_blame: bool,
+    pub is_task_the_cause: bool,
     /// The current time.
     pub now: Time,
     /// Random number that spreads delays.
@@ -191,7 +191,8 @@ fn failed(
         (None, _) => "error",
     };
     let (action, event) =
-        match after_failure(failure, run.result.past, run.is_to_blame, run.task, run.route, run.random) {
+        match after_failure(failure, run.result.past, run.is_task_the_cause, run.task, run.route, run.random)
+        {
             RetryDecision::ReturnUnspent(delay) => {
                 (release(&message, delay, None), DispatchEvent::Returned { task_id, message })
             }
@@ -281,7 +282,7 @@ mod tests {
             vendor: "claude",
             run: "r",
             result: &result,
-            is_to_blame: false,
+            is_task_the_cause: false,
             now: task.created_at,
             random: 0,
         })

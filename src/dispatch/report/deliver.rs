@@ -75,9 +75,9 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         },
         cooldown: None,
     };
-    let is_to_blame = check_cause_of_refusals(context, claimed, result);
+    let is_task_the_cause = check_cause_of_refusals(context, claimed, result);
     // Before the task is returned: the next free slot must not send it to the same vendor at once.
-    if !is_to_blame {
+    if !is_task_the_cause {
         reported.cooldown = update_cooldown(context, claimed, result);
     }
     // Read again: the agent may have answered the task itself.
@@ -92,7 +92,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         vendor: &claimed.served.vendor.name,
         run: run.as_str(),
         result,
-        is_to_blame,
+        is_task_the_cause,
         now,
         random: store.random() as u64,
     };

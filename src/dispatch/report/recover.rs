@@ -284,7 +284,7 @@ fn completed_report(
         vendor: &run_file.vendor,
         run: run_file.run.as_str(),
         result: &result,
-        is_to_blame: false,
+        is_task_the_cause: false,
         now,
         random: 0,
     });

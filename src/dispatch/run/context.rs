@@ -144,9 +144,9 @@ impl RunContext<'_> {
 
 /// Returns the id of the run under a claim, which is derived from the claim's token.
 pub(crate) fn run_id(token: &ClaimToken) -> RunId {
-    let digest = crate::digest::sha256_bytes(format!("run:{}", token.as_str()).as_bytes());
-    // Always succeeds: the digest is hexadecimal and longer than an id.
-    RunId::parse(&digest.as_str()[..32]).unwrap_or_else(|| RunId::from_random(0))
+    let hash = crate::sha256::sha256_bytes(format!("run:{}", token.as_str()).as_bytes());
+    // Always succeeds: the hash is hexadecimal and longer than an id.
+    RunId::parse(&hash.as_str()[..32]).unwrap_or_else(|| RunId::from_random(0))
 }
 
 /// Removes the claim token from the files of an attempt, once no process writes them any more.

@@ -81,7 +81,7 @@ impl RunContext<'_> {
         let started = Instant::now();
         let task = &claimed.task;
         let events = self.store.events(&task.id)?;
-        let past = retry::past(&events);
+        let past = retry::count_past_attempts(&events);
         self.note_if_possible(
             claimed,
             "dispatcher_started",

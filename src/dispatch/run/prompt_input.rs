@@ -6,14 +6,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::retry::MAX_INTERRUPTIONS;
-use crate::digest::sha256_bytes;
 use crate::dispatch::config::options::ProcessContext;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::prompt::{
-    Artifact, MAX_REQUEST_BYTES, PromptInput, ThreadAnswer, ThreadLink, fill_template, thread_history,
+    MAX_REQUEST_BYTES, PromptInput, RequestContent, ThreadAnswer, ThreadLink, fill_template, thread_history,
 };
 use crate::dispatch::task_metadata::metadata_text;
 use crate::model::{Event, Sha256, Task, TaskId};
+use crate::sha256::sha256_bytes;
 use crate::store::Store;
 use crate::{Error, Result};
 
@@ -79,7 +79,7 @@ pub(crate) fn prompt_input(
     let request_path = Path::new(&task.request_path);
     let (own_prompt, request) = match store.open_stored_request(task)? {
         Some(file) => (read_prompt(file, request_path)?, None),
-        None => (task.spec.prompt.clone(), Some(artifact(request_path, &task.request_sha256)?)),
+        None => (task.spec.prompt.clone(), Some(read_request(request_path, &task.request_sha256)?)),
     };
     let template_text = match &route.prompt {
         Some(template) => {
@@ -127,7 +127,7 @@ fn read_prompt(file: File, path: &Path) -> Result<String> {
 
 /// Reads the request file, with its content only if that is small enough for a prompt. The file may have been
 /// replaced since the check at the claim, so the content is checked again.
-fn artifact(path: &Path, sha256: &Sha256) -> Result<Artifact> {
+fn read_request(path: &Path, sha256: &Sha256) -> Result<RequestContent> {
     let fail = |error| Error::io("read the request", path, error);
     // A pipe in its place must not block the dispatcher.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
@@ -138,7 +138,7 @@ fn artifact(path: &Path, sha256: &Sha256) -> Result<Artifact> {
     if content.as_deref().is_some_and(|content| sha256_bytes(content) != *sha256) {
         return Err(fail(std::io::Error::other("it has changed since the claim")));
     }
-    Ok(Artifact { path: path.to_string_lossy().into_owned(), content })
+    Ok(RequestContent { path: path.to_string_lossy().into_owned(), content })
 }
 
 /// Returns a task of the thread; `None` if it is unknown or unreadable.

@@ -35,7 +35,7 @@ pub(crate) struct PastAttempts {
 }
 
 /// Counts the outcomes of the earlier attempts in a task's history.
-pub(crate) fn past(events: &[Event]) -> PastAttempts {
+pub(crate) fn count_past_attempts(events: &[Event]) -> PastAttempts {
     let mut past = PastAttempts::default();
     for event in events {
         let has = |key: &str| event.data.get(key).and_then(|value| value.as_str());
@@ -84,18 +84,18 @@ pub(crate) enum RetryDecision {
     GiveUp(FailureClass),
 }
 
-/// Decides what follows a failure. `is_to_blame` is whether the task itself causes the vendor's refusals; `random`
+/// Decides what follows a failure. `is_task_the_cause` is whether the task itself causes the vendor's refusals; `random`
 /// spreads the delay.
 pub(crate) fn after_failure(
     failure: &RunFailure,
     past: PastAttempts,
-    is_to_blame: bool,
+    is_task_the_cause: bool,
     task: &Task,
     route: &Route,
     random: u64,
 ) -> RetryDecision {
     match (&failure.vendor_refusal, &failure.class) {
-        (Some(vendor_refusal), _) if !is_to_blame => {
+        (Some(vendor_refusal), _) if !is_task_the_cause => {
             return RetryDecision::ReturnUnspent(hold_back_delay(vendor_refusal.cause, past.refusals));
         }
         (_, FailureClass::Error | FailureClass::Timeout | FailureClass::UsageLimit) => {}
@@ -147,7 +147,10 @@ mod tests {
             event("released", r#"{"reason": "the vendor's usage limit is reached: soon"}"#),
         ];
         let last_refusal = Some(Time::from_micros(0));
-        assert_eq!(past(&events), PastAttempts { failures: 1, interruptions: 2, refusals: 1, last_refusal });
+        assert_eq!(
+            count_past_attempts(&events),
+            PastAttempts { failures: 1, interruptions: 2, refusals: 1, last_refusal }
+        );
         let lines = earlier_attempts(&events);
         assert_eq!(lines.len(), 3);
         assert!(lines[0].ends_with("error: boom"), "{}", lines[0]);
@@ -190,9 +193,9 @@ mod tests {
         );
         let limit = vendor_refusal(CooldownCause::UsageLimit, FailureClass::UsageLimit);
         let account = vendor_refusal(CooldownCause::Account, FailureClass::Permanent);
-        let past = |refusals| PastAttempts { refusals, ..PastAttempts::default() };
-        let next = |failure: &RunFailure, refusals, is_to_blame, route| {
-            after_failure(failure, past(refusals), is_to_blame, &task, route, 0)
+        let past_with = |refusals| PastAttempts { refusals, ..PastAttempts::default() };
+        let next = |failure: &RunFailure, refusals, is_task_the_cause, route| {
+            after_failure(failure, past_with(refusals), is_task_the_cause, &task, route, 0)
         };
         assert_eq!(next(&limit, 0, false, &never), RetryDecision::ReturnUnspent(Duration::ZERO));
         assert_eq!(next(&limit, 2, false, &never), RetryDecision::ReturnUnspent(AFTER_LIMIT * 2));
@@ -206,9 +209,9 @@ mod tests {
             "its attempts are spent now"
         );
         assert_eq!(next(&account, 3, true, &once), RetryDecision::GiveUp(FailureClass::Permanent));
-        let to_blame = |refusals, others_done| is_cause_of_refusals(past(refusals), others_done);
-        assert!(!to_blame(2, true) && to_blame(3, true), "others can be done");
-        assert!(!to_blame(63, false) && to_blame(64, false), "longer than any limit lasts");
+        let is_cause = |refusals, others_done| is_cause_of_refusals(past_with(refusals), others_done);
+        assert!(!is_cause(2, true) && is_cause(3, true), "others can be done");
+        assert!(!is_cause(63, false) && is_cause(64, false), "longer than any limit lasts");
     }
 
     #[test]

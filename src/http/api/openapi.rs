@@ -38,7 +38,7 @@ pub(crate) fn document<'a>(operations: impl Iterator<Item = &'a Operation>) -> O
         (
             "components",
             json!({
-                "schemas": schema::all(),
+                "schemas": schema::schemas(),
                 "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             }),
         ),

@@ -234,7 +234,7 @@ impl Params {
         object.retain(|_, value| !value.is_null());
         for field in fields {
             if let (Kind::Whole(..), Some(value)) = (field.kind, object.get_mut(field.name)) {
-                *value = whole(value);
+                *value = as_whole_number(value);
             }
             match object.get(field.name) {
                 None if field.is_required => return Err(missing(field.name)),
@@ -299,7 +299,7 @@ impl Params {
     }
 
     /// Returns a whole number.
-    pub(crate) fn whole(&self, name: &str) -> Option<i64> {
+    pub(crate) fn integer(&self, name: &str) -> Option<i64> {
         self.object.get(name)?.as_i64()
     }
 
@@ -346,7 +346,7 @@ impl Params {
 }
 
 /// Converts a number without a fraction to a whole number: some languages write 1 as `1.0`.
-fn whole(value: &Value) -> Value {
+fn as_whole_number(value: &Value) -> Value {
     match value.as_f64() {
         // Larger ones have no exact value, and are out of every range.
         Some(n) if value.as_i64().is_none() && n.fract() == 0.0 && n.abs() < 1e15 => Value::from(n as i64),
@@ -404,13 +404,13 @@ mod tests {
         assert!(input.to_string().contains("not UTF-8"), "{input}");
         let input = Params::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=y").unwrap();
         assert_eq!(input.text("lane").as_deref(), Some("a b/c"));
-        assert_eq!((input.seconds("wait"), input.whole("n")), (Some(1.5), Some(3)));
+        assert_eq!((input.seconds("wait"), input.integer("n")), (Some(1.5), Some(3)));
         assert_eq!(input.texts("id"), Some(vec!["x".to_string(), "y".to_string()]));
         for bad in ["wait=1", "lane=a&wait=nan", "lane=a&wait=inf", "lane=a&wait=-1", "lane=a&wait=11"] {
             assert!(Params::from_query(FIELDS, bad).is_err(), "{bad}");
         }
         let input = Params::from_query(FIELDS, "lane=a&n=3.0").unwrap();
-        assert_eq!(input.whole("n"), Some(3));
+        assert_eq!(input.integer("n"), Some(3));
         for bad in ["lane=a&n=1.5", "lane=a&n=+1", "lane=a&lane=b", "lane=%4", "lane=a&wait=", "lane=a&n=10"]
         {
             assert!(Params::from_query(FIELDS, bad).is_err(), "{bad}");
@@ -444,7 +444,7 @@ mod tests {
         let input = Params::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": null, \"x\": 1}").unwrap();
         assert!(input.warning().unwrap().ends_with("ignored: x"), "{:?}", input.warning());
         let input = Params::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": 9.0e0}").unwrap();
-        assert_eq!((input.whole("n"), input.warning()), (Some(9), None));
+        assert_eq!((input.integer("n"), input.warning()), (Some(9), None));
         for bad in ["1.5", "1e300", "-1.0", "\"1\"", "9.1"] {
             assert!(
                 why(&format!("{{\"lane\": \"a\", \"n\": {bad}}}")).contains("a whole number from 0 to 9")

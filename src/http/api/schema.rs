@@ -168,7 +168,7 @@ fn maybe(schema: &Value) -> Value {
 }
 
 /// Returns all named schemas.
-pub(crate) fn all() -> Map<String, Value> {
+pub(crate) fn schemas() -> Map<String, Value> {
     let parts = [resources(), task_responses(), history_responses(), server_responses()];
     parts.into_iter().flatten().map(|(name, schema)| (name.to_string(), schema)).collect()
 }

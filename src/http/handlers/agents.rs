@@ -20,8 +20,8 @@ pub(crate) fn status(call: &Call<'_>) -> HandlerResult {
     let dispatchers: Vec<&WorkerInfo> = workers.iter().filter(|worker| worker.kind == DISPATCHER).collect();
     let slots = |worker: &&WorkerInfo| worker.data.get("max_concurrent").and_then(Value::as_u64).unwrap_or(0);
     let capacity: u64 = dispatchers.iter().map(slots).sum();
-    let active: u64 = dispatchers.iter().map(|worker| running(worker).len() as u64).sum();
-    let shown: Vec<Value> = workers.iter().map(view).collect();
+    let active: u64 = dispatchers.iter().map(|worker| running_entries(worker).len() as u64).sum();
+    let shown: Vec<Value> = workers.iter().map(visible_worker).collect();
     Ok(ok([
         ("status", "ok".into()),
         ("version", env!("CARGO_PKG_VERSION").into()),
@@ -34,14 +34,14 @@ pub(crate) fn status(call: &Call<'_>) -> HandlerResult {
         ("workers", shown.into()),
         ("parked", super::vendors::by_key(&app.store.active_cooldowns()?)),
         ("waiting_requests", app.long_polls.len().into()),
-        ("lanes", super::lanes::all(app)?.into()),
+        ("lanes", super::lanes::lane_objects(app)?.into()),
     ])
     .into())
 }
 
 /// `GET /agents`
 pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
-    let agents = all(call.app)?;
+    let agents = running_agents(call.app)?;
     let count = agents.len();
     Ok(ok([("agents", agents.into()), ("count", count.into())]).into())
 }
@@ -50,7 +50,7 @@ pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
 pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     let is_it = |agent: &Value| agent.get("task_id").and_then(Value::as_str) == Some(id.as_str());
-    let agent = all(call.app)?.into_iter().find(is_it);
+    let agent = running_agents(call.app)?.into_iter().find(is_it);
     let Some(Value::Object(mut agent)) = agent else {
         return Err(Error::not_found(format!("no agent is running for {id}")).into());
     };
@@ -69,7 +69,7 @@ pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
 
 /// Returns a worker's registration without the data by which it recognizes its own claims, as every client may see
 /// it.
-fn view(worker: &WorkerInfo) -> Value {
+fn visible_worker(worker: &WorkerInfo) -> Value {
     let mut object = worker.to_object();
     if let Some(Value::Object(data)) = object.get_mut("data") {
         data.retain(|key, _| matches!(key.as_str(), "vendors" | "max_concurrent" | "version" | "draining"));
@@ -78,20 +78,22 @@ fn view(worker: &WorkerInfo) -> Value {
 }
 
 /// Returns the agents that a dispatcher runs, from its registration.
-fn running(worker: &WorkerInfo) -> &[Value] {
+fn running_entries(worker: &WorkerInfo) -> &[Value] {
     worker.data.get("running").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn all(app: &App) -> Result<Vec<Value>> {
+fn running_agents(app: &App) -> Result<Vec<Value>> {
     let workers = app.store.live_workers()?;
     let dispatchers = workers.iter().filter(|worker| worker.kind == DISPATCHER);
     Ok(dispatchers
-        .flat_map(|worker| running(worker).iter().filter_map(|entry| agent(app, worker, entry)))
+        .flat_map(|worker| {
+            running_entries(worker).iter().filter_map(|entry| agent_object(app, worker, entry))
+        })
         .collect())
 }
 
 /// Returns one agent: the entry of its dispatcher, completed from its task.
-fn agent(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> {
+fn agent_object(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> {
     let id = entry.as_str().or_else(|| entry.get("task_id")?.as_str())?;
     let task = app.store.task(&TaskId::parse(id).ok()?).ok()?;
     let mut object = entry.as_object().cloned().unwrap_or_default();

@@ -15,8 +15,8 @@ use crate::model::LaneName;
 use crate::model::json::Object;
 use crate::workspace::Config;
 
-/// One lane's route.
-struct LaneRoute {
+/// The route of one lane that is in effect.
+struct EffectiveRoute {
     settings: Object,
     /// Whether it is in routes.json; otherwise it is in handoff.yaml.
     is_stored: bool,
@@ -24,28 +24,29 @@ struct LaneRoute {
 
 /// `GET /routes`
 pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
-    let routes: Vec<Value> = all(call.app)?.iter().map(|(lane, route)| view(lane, route)).collect();
+    let routes: Vec<Value> =
+        routes_in_effect(call.app)?.iter().map(|(lane, route)| visible_route(lane, route)).collect();
     Ok(ok([("count", routes.len().into()), ("routes", routes.into())]).into())
 }
 
 /// `GET /routes/{lane}`
 pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
-    Ok(one(call.app, &call.parameter, 200)?.into())
+    Ok(route_response(call.app, &call.parameter, 200)?.into())
 }
 
 /// `POST /routes`
 pub(crate) fn create(call: &Call<'_>) -> HandlerResult {
     let lane = call.body.text("lane").or_else(|| call.body.text("queue_name"));
     let lane = LaneName::new(lane.ok_or_else(|| missing("lane"))?)?;
-    if all(call.app)?.contains_key(&lane) {
+    if routes_in_effect(call.app)?.contains_key(&lane) {
         return Err(Error::refused(format!("lane {} already has a route", printable(lane.as_str())))
             .with_hint("PATCH changes it")
             .into());
     }
     let settings = call.body.map("settings");
     check_change(call.app, &lane, &Value::Null, &settings)?;
-    put(call.app, &lane, settings, None)?;
-    Ok(one(call.app, lane.as_str(), 201)?
+    put_route(call.app, &lane, settings, None)?;
+    Ok(route_response(call.app, lane.as_str(), 201)?
         .with_header("Location", format!("/routes/{}", percent_encoded(lane.as_str())))
         .into())
 }
@@ -58,8 +59,8 @@ pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
     let mut settings = route.settings;
     settings.extend(changes);
     check_change(call.app, &lane, &old, &settings)?;
-    put(call.app, &lane, settings, before)?;
-    Ok(one(call.app, lane.as_str(), 200)?.into())
+    put_route(call.app, &lane, settings, before)?;
+    Ok(route_response(call.app, lane.as_str(), 200)?.into())
 }
 
 /// `DELETE /routes/{lane}`: deletes a route of routes.json; the file's route applies again, if it has one.
@@ -73,7 +74,7 @@ pub(crate) fn delete(call: &Call<'_>) -> HandlerResult {
         .with_hint("edit that file, or PATCH the route")
         .into());
     }
-    change(call.app, |routes| {
+    change_routes(call.app, |routes| {
         routes.remove(lane.as_str());
         Ok(())
     })?;
@@ -81,9 +82,9 @@ pub(crate) fn delete(call: &Call<'_>) -> HandlerResult {
 }
 
 /// Returns the lane and the route that the path names.
-fn route_of(call: &Call<'_>) -> Result<(LaneName, LaneRoute)> {
+fn route_of(call: &Call<'_>) -> Result<(LaneName, EffectiveRoute)> {
     let lane = call.parameter.as_str();
-    all(call.app)?.remove_entry(lane).ok_or_else(|| unknown(lane))
+    routes_in_effect(call.app)?.remove_entry(lane).ok_or_else(|| unknown_route(lane))
 }
 
 /// Refuses settings that the dispatcher could not use, and changes that this server does not allow.
@@ -93,7 +94,7 @@ fn check_change(
     before: &Value,
     after: &Object,
 ) -> std::result::Result<(), HttpResponse> {
-    let (config, after) = (current(app), Value::Object(after.clone()));
+    let (config, after) = (reload_config(app), Value::Object(after.clone()));
     (app.route_rules.check)(&config, lane, &after)?;
     if app.route_rules.programs {
         return Ok(());
@@ -108,8 +109,8 @@ fn check_change(
 }
 
 /// Writes a route, unless it has been changed since it was `before`.
-fn put(app: &App, lane: &LaneName, settings: Object, before: Option<Object>) -> Result<()> {
-    change(app, |routes| {
+fn put_route(app: &App, lane: &LaneName, settings: Object, before: Option<Object>) -> Result<()> {
+    change_routes(app, |routes| {
         if routes.get(lane.as_str()).and_then(Value::as_object) != before.as_ref() {
             return Err(Error::refused(format!(
                 "the route of lane {} has been changed meanwhile",
@@ -123,39 +124,40 @@ fn put(app: &App, lane: &LaneName, settings: Object, before: Option<Object>) -> 
 }
 
 /// Changes routes.json.
-fn change(app: &App, make: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
+fn change_routes(app: &App, make: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
     app.store.change_routes(|routes| {
         let before = routes.clone();
         make(routes)?;
-        (app.route_rules.agree)(&current(app), &app.store.routes_path(), &before, routes);
+        (app.route_rules.agree)(&reload_config(app), &app.store.routes_path(), &before, routes);
         Ok(())
     })
 }
 
-fn unknown(lane: &str) -> Error {
+fn unknown_route(lane: &str) -> Error {
     Error::not_found(format!("no route for lane {}", printable(lane)))
 }
 
-fn one(app: &App, lane: &str, status: u16) -> Result<HttpResponse> {
-    let all = all(app)?;
-    let (lane, route) = all.get_key_value(lane).ok_or_else(|| unknown(lane))?;
-    Ok(HttpResponse::json(status, &members([("route", view(lane, route))])))
+fn route_response(app: &App, lane: &str, status: u16) -> Result<HttpResponse> {
+    let routes = routes_in_effect(app)?;
+    let (lane, route) = routes.get_key_value(lane).ok_or_else(|| unknown_route(lane))?;
+    Ok(HttpResponse::json(status, &members([("route", visible_route(lane, route))])))
 }
 
 /// Reads the configuration again; returns the one from the start if it cannot be read any more.
-fn current(app: &App) -> Config {
+fn reload_config(app: &App) -> Config {
     app.config.reload(None).unwrap_or_else(|_| app.config.clone())
 }
 
 /// Returns the routes in effect, by lane.
-fn all(app: &App) -> Result<BTreeMap<LaneName, LaneRoute>> {
-    let dispatch = current(app).dispatch.and_then(|yaml| serde_json::to_value(yaml).ok()).unwrap_or_default();
+fn routes_in_effect(app: &App) -> Result<BTreeMap<LaneName, EffectiveRoute>> {
+    let dispatch =
+        reload_config(app).dispatch.and_then(|yaml| serde_json::to_value(yaml).ok()).unwrap_or_default();
     let of_file = dispatch.get("routes").and_then(Value::as_object).cloned().unwrap_or_default();
-    let route = |settings: Value, is_stored| LaneRoute {
+    let route = |settings: Value, is_stored| EffectiveRoute {
         settings: settings.as_object().cloned().unwrap_or_default(),
         is_stored,
     };
-    let mut routes: BTreeMap<LaneName, LaneRoute> = of_file
+    let mut routes: BTreeMap<LaneName, EffectiveRoute> = of_file
         .into_iter()
         .map(|(lane, settings)| (LaneName::stored(lane), route(settings, false)))
         .collect();
@@ -171,7 +173,7 @@ fn all(app: &App) -> Result<BTreeMap<LaneName, LaneRoute>> {
 
 /// Returns a route as it is shown, without what may be secret: the values of its environment, and servers that are
 /// described in the route itself and not in a file.
-fn view(lane: &LaneName, route: &LaneRoute) -> Value {
+fn visible_route(lane: &LaneName, route: &EffectiveRoute) -> Value {
     let mut settings = route.settings.clone();
     if let Some(Value::Object(env)) = settings.get_mut("env") {
         env.values_mut().for_each(|value| *value = Value::Null);

@@ -17,7 +17,7 @@ use crate::store::Pause;
 
 /// `GET /lanes`, `GET /queues`
 pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
-    let lanes = all(call.app)?;
+    let lanes = lane_objects(call.app)?;
     let count = lanes.len();
     let lanes = Value::from(lanes);
     Ok(ok([("lanes", lanes.clone()), ("queues", lanes), ("count", count.into())]).into())
@@ -28,7 +28,7 @@ pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     if call.parameter.is_empty() {
         return Err(missing("name").into());
     }
-    Ok(one(call.app, &LaneName::new(call.parameter.as_str())?, 200)?.into())
+    Ok(lane_response(call.app, &LaneName::new(call.parameter.as_str())?, 200)?.into())
 }
 
 /// `POST /lanes`, `POST /queues`
@@ -42,7 +42,7 @@ pub(crate) fn create(call: &Call<'_>) -> HandlerResult {
         lanes.insert(name.to_string(), entry.into());
         Ok(())
     })?;
-    Ok(one(call.app, &name, 201)?.into())
+    Ok(lane_response(call.app, &name, 201)?.into())
 }
 
 /// `PATCH /lanes/{name}`, `PATCH /queues/{name}`
@@ -73,7 +73,7 @@ pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
             store.resume(&new)?;
         }
     }
-    Ok(one(call.app, &new, 200)?.into())
+    Ok(lane_response(call.app, &new, 200)?.into())
 }
 
 /// `DELETE /lanes/{name}`, `DELETE /queues/{name}`: only of a lane without tasks.
@@ -127,22 +127,22 @@ fn exists(app: &App, name: &LaneName) -> Result<bool> {
 /// Returns the name of a lane that exists; refuses any other.
 fn check_exists(app: &App, name: &str) -> Result<LaneName> {
     let name = LaneName::new(name)?;
-    if exists(app, &name)? { Ok(name) } else { Err(unknown(&name)) }
+    if exists(app, &name)? { Ok(name) } else { Err(unknown_lane(&name)) }
 }
 
-fn unknown(name: &LaneName) -> Error {
+fn unknown_lane(name: &LaneName) -> Error {
     Error::not_found(format!("unknown lane: {}", printable(name.as_str())))
 }
 
 /// Returns the response that shows one lane.
-fn one(app: &App, name: &LaneName, status: u16) -> Result<HttpResponse> {
+fn lane_response(app: &App, name: &LaneName, status: u16) -> Result<HttpResponse> {
     if !exists(app, name)? {
-        return Err(unknown(name));
+        return Err(unknown_lane(name));
     }
     let descriptions = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
     let counts = app.counts.read(&app.store)?;
-    let lane = view(app, name.as_str(), descriptions.get(name.as_str()), paused.get(name), &counts);
+    let lane = lane_object(app, name.as_str(), descriptions.get(name.as_str()), paused.get(name), &counts);
     // The second form is the one that boards read.
     let mut object = members([("lane", lane.clone()), ("queue", lane.clone())]);
     if let Value::Object(fields) = lane {
@@ -153,7 +153,7 @@ fn one(app: &App, name: &LaneName, status: u16) -> Result<HttpResponse> {
 
 /// Returns all lanes: those that the configuration names or a board has described, that are paused, or that have
 /// tasks.
-pub(crate) fn all(app: &App) -> Result<Vec<Value>> {
+pub(crate) fn lane_objects(app: &App) -> Result<Vec<Value>> {
     let descriptions = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
     let counts = app.counts.read(&app.store)?;
@@ -161,12 +161,18 @@ pub(crate) fn all(app: &App) -> Result<Vec<Value>> {
     let names: BTreeSet<&str> = names.chain(descriptions.keys().map(String::as_str)).collect();
     Ok(names
         .into_iter()
-        .map(|name| view(app, name, descriptions.get(name), paused.get(name), &counts))
+        .map(|name| lane_object(app, name, descriptions.get(name), paused.get(name), &counts))
         .collect())
 }
 
 /// Returns a lane as it is shown.
-fn view(app: &App, name: &str, entry: Option<&Value>, pause: Option<&Pause>, counts: &Counts) -> Value {
+fn lane_object(
+    app: &App,
+    name: &str,
+    entry: Option<&Value>,
+    pause: Option<&Pause>,
+    counts: &Counts,
+) -> Value {
     let described = entry.and_then(|entry| entry.get("description")).and_then(Value::as_str);
     let description = described.or(app.config.lanes.get(name).map(String::as_str)).unwrap_or_default();
     let states = counts.get(name).cloned().unwrap_or_default();

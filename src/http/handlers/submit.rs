@@ -26,7 +26,7 @@ const MAX_INLINE_READ: u64 = 4 * 1024 * 1024;
 /// `POST /tasks`: the batch thread sends the response.
 pub(crate) fn submit(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
-    let files = app.fingerprints();
+    let files = app.hashes();
     let draft =
         SubmitDraft::read(&app.config, &app.allowed_paths, &call.body, key(call)?.map(String::from), &files)?;
     if has_large_files([&draft])? {
@@ -41,7 +41,7 @@ pub(crate) fn submit(call: &Call<'_>) -> HandlerResult {
 pub(crate) fn submit_batch(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let common = key(call)?;
-    let files = app.fingerprints();
+    let files = app.hashes();
     let read = |(number, item)| {
         let derived = common.as_ref().map(|key| format!("{key}#{number}"));
         let item = Params::from_item(SUBMIT, item)?;

@@ -63,7 +63,7 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
         let mut wake = deadline;
         if let Some(progress) = &mut call.progress {
             progress.report(format!("waiting for lane {lane}")).await;
-            wake = wake.min(progress.next_look());
+            wake = wake.min(progress.next_check());
         }
         tokio::select! {
             _ = changes.changed() => {}

@@ -72,10 +72,10 @@ fn newest(queue: &OpenQueue, filter: &JobFilter, limit: usize) -> Result<Vec<Tas
     let mut names: BTreeSet<String> = all.into_iter().rev().take(SEARCHED).collect();
     names.extend(queue.store.open_task_ids(filter.lane.as_deref())?.into_iter().flatten());
     let names: Vec<String> = names.into_iter().rev().collect();
-    let look = |text: &TaskText<'_>| Some(text.to_task()).filter(|task| filter.accepts(task));
+    let accepted = |text: &TaskText<'_>| Some(text.to_task()).filter(|task| filter.accepts(task));
     let mut found = Vec::new();
     for chunk in names.chunks(CHUNK) {
-        queue.store.scan_names(chunk, look, &mut |_, task| {
+        queue.store.scan_names(chunk, accepted, &mut |_, task| {
             // A task that cannot be read is a matter for `lanes doctor`, not for a chat.
             found.extend(task.ok().flatten());
             if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

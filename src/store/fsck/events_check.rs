@@ -33,12 +33,12 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(crate) fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
     let content =
         bounded_file::read(dir, EVENTS_FILE, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
-    let is_event = |line: &&[u8]| numbered(line).is_some_and(|n| !is_undone(n, task));
+    let is_event = |line: &&[u8]| numbered(line).is_some_and(|n| !is_uncommitted_number(n, task));
     Ok(lines(&content).filter(is_event).collect::<Vec<_>>().concat())
 }
 
 /// Returns whether a line has a number above the last event of the task.
-fn is_undone(n: Option<u64>, task: &Task) -> bool {
+fn is_uncommitted_number(n: Option<u64>, task: &Task) -> bool {
     !task.was_written_by_others() && n > Some(task.bookkeeping.last_event)
 }
 
@@ -57,11 +57,11 @@ pub(crate) fn check_events(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Res
         }
         Err(error) => return Err(error),
     };
-    let (mut broken, mut undone, mut gap, mut newest) = (0_u32, 0_u32, false, 0_u64);
+    let (mut broken, mut uncommitted, mut gap, mut newest) = (0_u32, 0_u32, false, 0_u64);
     for line in lines(&bytes) {
         match numbered(line) {
             None => broken += 1,
-            Some(n) if is_undone(n, task) => undone += 1,
+            Some(n) if is_uncommitted_number(n, task) => uncommitted += 1,
             Some(Some(n)) => {
                 gap |= n > newest.saturating_add(1);
                 newest = newest.max(n);
@@ -75,8 +75,8 @@ pub(crate) fn check_events(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Res
     if broken > 0 {
         let message = format!("{broken} lines are not events");
         check.fault("events-broken", Severity::Damage, EVENTS_FILE, message, Repair::RewriteEvents);
-    } else if undone > 0 {
-        let message = format!("{undone} lines are about events that did not happen");
+    } else if uncommitted > 0 {
+        let message = format!("{uncommitted} lines are about events that did not happen");
         check.fault("events-undone", Severity::Leftover, EVENTS_FILE, message, Repair::RewriteEvents);
     } else if bytes.last().is_some_and(|last| *last != b'\n') {
         let message = "the last line is incomplete";

@@ -10,9 +10,9 @@ use std::mem::MaybeUninit;
 use rustix::fs::{FileType, RawDir};
 
 use super::expected::TaskExpectations;
-use crate::digest::sha256_bytes;
 use crate::model::json::raw::{Raw, members, same_text};
 use crate::model::{Response, TaskId, TaskText};
+use crate::sha256::sha256_bytes;
 use crate::store::Store;
 use crate::store::dir::Dir;
 use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};

@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use super::super::layout::{REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
-use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::duration;
 use crate::model::json::Object;
@@ -14,6 +13,7 @@ use crate::model::{
     Claim, FailureClass, LaneName, Now, Response, ResponseStatus, Sha256, Status, StoredDuration, Task,
     TaskId, Time,
 };
+use crate::sha256::sha256_bytes;
 use crate::store::task_files::MAX_TASK_FILE;
 
 /// The largest number that every JSON reader parses exactly.

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::check::{StateKeys, check};
 use super::{MAX_DEPTH, VERSION, decode};
-use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::{Event, LaneName, Response, Task, TaskId, json};
+use crate::sha256::sha256_bytes;
 use crate::store::atomic::{self, StagedEntry, SyncGroup};
 use crate::store::correlation_file::{correlation_content, correlation_name};
 use crate::store::dir::Dir;

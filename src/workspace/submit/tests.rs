@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::digest::sha256_bytes;
 use crate::error::ErrorKind;
 use crate::model::limits::{MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::spec::MAX_COPIED_PROMPT;
+use crate::sha256::sha256_bytes;
 use crate::workspace::{SUBMIT_FIELDS, SubmitValue};
 
 /// A workspace `<dir>/w` with `r.md`, `sub/` and `handoff/handoff.yaml`, and `<dir>/out.md` outside.

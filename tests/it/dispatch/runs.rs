@@ -231,7 +231,7 @@ fn the_lock_of_a_conversation_alone_keeps_a_second_run_out() {
     let id = pool.submit("result fine", &["--metadata", "session_id=talk"]);
     let file = pool
         .path("state/conversations")
-        .join(&lanes::internals::digest::sha256_bytes(b"talk").as_str()[..32]);
+        .join(&lanes::internals::sha256::sha256_bytes(b"talk").as_str()[..32]);
     std::fs::create_dir(file.parent().unwrap()).unwrap();
     let mut holder = std::process::Command::new("flock");
     holder.arg(&file).args(["-c", "echo held; read line"]);

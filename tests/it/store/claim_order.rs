@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::{lane_name, new_task, owner};
-use lanes::internals::digest::sha256_bytes;
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
+use lanes::internals::sha256::sha256_bytes;
 use lanes::internals::store::{LaneQuery, Store};
 
 struct Fixture {

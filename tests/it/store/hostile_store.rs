@@ -363,7 +363,7 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     link(&fixture.outside().join("file"), &file);
     let mut new = new_task("l", fixture.dir.path());
     let path = file.to_string_lossy().into_owned();
-    let sha256 = lanes::internals::digest::sha256_file(&file).unwrap();
+    let sha256 = lanes::internals::sha256::sha256_file(&file).unwrap();
     new.request = NewRequest::File { path, sha256 };
     let asked = store.submit(new).unwrap().task;
     assert_eq!(
@@ -382,10 +382,10 @@ fn a_request_that_comes_to_lead_into_the_store_is_not_read() {
     let file = fixture.dir.path().join("asked.md");
     std::fs::copy(&secret, &file).unwrap();
     let mut new = new_task("l", fixture.dir.path());
-    let sha256 = lanes::internals::digest::sha256_file(&file).unwrap();
+    let sha256 = lanes::internals::sha256::sha256_file(&file).unwrap();
     new.request = NewRequest::File { path: file.to_string_lossy().into_owned(), sha256 };
     let asked = store.submit(new).unwrap().task;
-    // With the same content, so that the fingerprint does not differ.
+    // With the same content, so that the SHA-256 does not differ.
     std::fs::remove_file(&file).unwrap();
     link(&secret, &file);
     let refused = store.claim(&asked.id, &owner("me"), Duration::from_secs(60)).unwrap_err().to_string();

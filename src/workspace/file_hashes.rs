@@ -1,4 +1,4 @@
-//! Fingerprints of the files named in one request.
+//! SHA-256 hashes of the files named in one request.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::digest::sha256_file_with;
 use crate::error::{Error, Result};
 use crate::model::Sha256;
+use crate::sha256::sha256_file_with;
 
-/// Computes the fingerprint of each file once, however often the file is named. Clones share their cache.
+/// Computes the SHA-256 of each file once, however often the file is named. Clones share their cache.
 #[derive(Clone, Debug, Default)]
-pub struct Fingerprints(Arc<Mutex<FingerprintCache>>);
+pub struct FileHashes(Arc<Mutex<HashCache>>);
 
 #[derive(Debug, Default)]
-struct FingerprintCache {
+struct HashCache {
     known: HashMap<PathBuf, Sha256>,
     budget: Option<ReadBudget>,
     is_exceeded: bool,
@@ -27,19 +27,19 @@ struct ReadBudget {
     stop: Arc<AtomicBool>,
 }
 
-impl Fingerprints {
+impl FileHashes {
     /// Limits the total size of the files to `max_bytes`, and stops reading once `stop` is set.
     pub fn bounded(max_bytes: u64, stop: Arc<AtomicBool>) -> Self {
         let budget = Some(ReadBudget { left: max_bytes, stop });
-        Self(Arc::new(Mutex::new(FingerprintCache { budget, ..FingerprintCache::default() })))
+        Self(Arc::new(Mutex::new(HashCache { budget, ..HashCache::default() })))
     }
 
-    /// Returns whether a fingerprint was refused because the total size of the files is too large.
+    /// Returns whether a hash was refused because the total size of the files is too large.
     pub fn is_exceeded(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_exceeded
     }
 
-    /// Returns the fingerprint of the regular file at `real`, a path without links.
+    /// Returns the SHA-256 of the regular file at `real`, a path without links.
     ///
     /// # Errors
     /// `Io` when the file cannot be read, the total size exceeds the limit, or the reading was stopped.
@@ -63,16 +63,16 @@ impl Fingerprints {
             }
             Ok(())
         };
-        let digest = sha256_file_with(real, count).map_err(|error| Error::io("read", real, error))?;
-        inner.known.insert(real.to_path_buf(), digest.clone());
-        Ok(digest)
+        let hash = sha256_file_with(real, count).map_err(|error| Error::io("read", real, error))?;
+        inner.known.insert(real.to_path_buf(), hash.clone());
+        Ok(hash)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::sha256_bytes;
+    use crate::sha256::sha256_bytes;
 
     #[test]
     fn files_count_once_and_up_to_a_bound() {
@@ -84,16 +84,16 @@ mod tests {
         };
         let (large, small) = (file("large", 600_000), file("small", 500_000));
         let stop = Arc::new(AtomicBool::new(false));
-        let fingerprints = Fingerprints::bounded(1024 * 1024, Arc::clone(&stop));
+        let hashes = FileHashes::bounded(1024 * 1024, Arc::clone(&stop));
         for _ in 0..5 {
-            assert_eq!(fingerprints.of(&large).unwrap(), sha256_bytes(&vec![b'x'; 600_000]));
+            assert_eq!(hashes.of(&large).unwrap(), sha256_bytes(&vec![b'x'; 600_000]));
         }
-        assert!(!fingerprints.is_exceeded());
-        assert!(fingerprints.clone().of(&small).is_err() && fingerprints.is_exceeded());
-        assert!(Fingerprints::default().of(&small).is_ok(), "without a bound");
+        assert!(!hashes.is_exceeded());
+        assert!(hashes.clone().of(&small).is_err() && hashes.is_exceeded());
+        assert!(FileHashes::default().of(&small).is_ok(), "without a bound");
 
-        let fingerprints = Fingerprints::bounded(1024 * 1024, Arc::clone(&stop));
+        let hashes = FileHashes::bounded(1024 * 1024, Arc::clone(&stop));
         stop.store(true, Ordering::Relaxed);
-        assert!(fingerprints.of(&small).is_err() && !fingerprints.is_exceeded());
+        assert!(hashes.of(&small).is_err() && !hashes.is_exceeded());
     }
 }
