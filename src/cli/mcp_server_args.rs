@@ -27,21 +27,9 @@ impl McpServerArgs {
     /// Returns the sets of tools.
     ///
     /// # Errors
-    /// `Invalid` for an unknown set.
+    /// As [`tool_sets`].
     pub(super) fn tool_sets(&self) -> Result<Vec<ToolSet>> {
-        if self.tools.is_empty() {
-            return Ok(ToolSet::DEFAULT.to_vec());
-        }
-        let mut sets = Vec::new();
-        for word in &self.tools {
-            match word.as_str() {
-                "all" => sets.extend(ToolSet::ALL),
-                word => {
-                    sets.push(word.parse().map_err(|why| Error::invalid(format!("--tools: {why}, all")))?)
-                }
-            }
-        }
-        Ok(sets)
+        tool_sets(&self.tools, "--tools")
     }
 
     /// Returns the longest time that a call waits, in seconds.
@@ -56,4 +44,22 @@ impl McpServerArgs {
             })
             .transpose()
     }
+}
+
+/// Returns the sets of tools that the words of a flag name; without words, the default.
+///
+/// # Errors
+/// `Invalid` for an unknown set.
+pub(super) fn tool_sets(words: &[String], flag: &str) -> Result<Vec<ToolSet>> {
+    if words.is_empty() {
+        return Ok(ToolSet::DEFAULT.to_vec());
+    }
+    let mut sets = Vec::new();
+    for word in words {
+        match word.as_str() {
+            "all" => sets.extend(ToolSet::ALL),
+            word => sets.push(word.parse().map_err(|why| Error::invalid(format!("{flag}: {why}, all")))?),
+        }
+    }
+    Ok(sets)
 }

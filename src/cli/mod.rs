@@ -38,6 +38,8 @@ mod mcp_diagnoses;
 #[cfg(feature = "mcp")]
 mod mcp_install;
 #[cfg(feature = "mcp")]
+mod mcp_over_http;
+#[cfg(feature = "mcp")]
 mod mcp_server_args;
 mod move_task;
 mod next;

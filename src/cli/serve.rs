@@ -12,11 +12,16 @@ use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
+#[cfg(feature = "mcp")]
+use super::mcp_over_http;
 use super::output::print_error_line;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::{check_route, restricted_route_change};
 use crate::error::{Error, Result, printable, shell_word};
-use crate::http::{self, AgreeToRoutes, RouteRules, ServeOptions, ServerAddresses, TokenRule};
+use crate::http::{
+    self, AgreeToRoutes, MessageOptions, RouteRules, ServeOptions, ServerAddresses, TokenRule,
+};
+use crate::workspace::Config;
 
 const DEFAULT_PORT: u16 = 8765;
 /// With fewer connections than this, the server prints a warning.
@@ -65,6 +70,19 @@ pub(super) struct ServeCommand {
     /// the token can then run any program as you
     #[arg(long, requires_all = ["enable_queue_management", "token_file"])]
     allow_route_programs: bool,
+    /// Also serve the tools of `lanes mcp` to chats, at the path /mcp
+    #[cfg(feature = "mcp")]
+    #[arg(long)]
+    mcp: bool,
+    /// The tools to offer there: caller, worker, admin, or all; several with commas [default: caller,worker]
+    #[cfg(feature = "mcp")]
+    #[arg(long, value_name = "SETS", value_delimiter = ',', requires = "mcp")]
+    mcp_tools: Vec<String>,
+    /// Require no token at /mcp: every user and every sandbox that can reach the port may use the tools. Only for
+    /// the loopback, and for clients that cannot send a token
+    #[cfg(feature = "mcp")]
+    #[arg(long, requires = "mcp")]
+    mcp_no_token: bool,
     /// Log each response as a line of JSON on standard error
     #[arg(long)]
     log: bool,
@@ -90,6 +108,16 @@ fn announcement(places: &ServerAddresses) -> Vec<String> {
             None => {
                 "lanes: no token is asked for: anyone who can reach the port may use the queue".to_string()
             }
+        });
+    }
+    if let (Some(address), Some(messages)) = (places.address, &places.messages) {
+        lines.push(match &messages.token_file {
+            Some(path) => format!(
+                "lanes: tools for chats: http://{address}{}, with the token in {}",
+                messages.path,
+                printable(&path.to_string_lossy())
+            ),
+            None => format!("lanes: tools for chats: http://{address}{}, without a token", messages.path),
         });
     }
     if let Some(path) = &places.socket {
@@ -134,6 +162,7 @@ impl ServeCommand {
             return Err(Error::invalid("a browser cannot open a socket in the file system")
                 .with_hint("add --port to serve TCP as well"));
         }
+        let messages = self.messages(context, &config)?;
         let options = ServeOptions {
             config,
             store,
@@ -154,6 +183,7 @@ impl ServeCommand {
                 agree: agree_to_routes(context)?,
                 restricted_change: restricted_route_change,
             },
+            messages,
             access_log: self.log.then(own_stderr).transpose()?,
         };
         http::serve(options, |places| {
@@ -175,6 +205,20 @@ impl ServeCommand {
             context.out.flush()
         })?;
         Ok(CommandExit::Done)
+    }
+
+    #[cfg(feature = "mcp")]
+    fn messages(&self, context: &CommandContext, config: &Config) -> Result<Option<MessageOptions>> {
+        if !self.mcp {
+            return Ok(None);
+        }
+        let endpoint = mcp_over_http::endpoint(context, config, &self.mcp_tools)?;
+        Ok(Some(MessageOptions { endpoint, needs_token: !self.mcp_no_token }))
+    }
+
+    #[cfg(not(feature = "mcp"))]
+    fn messages(&self, _: &CommandContext, _: &Config) -> Result<Option<MessageOptions>> {
+        Ok(None)
     }
 
     /// Returns the TCP address to serve; `None` if only a Unix socket is requested.

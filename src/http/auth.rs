@@ -22,6 +22,9 @@ use super::transport::response::HttpResponse;
 /// The paths that need no token; their responses may be seen by everybody.
 pub(super) const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
 
+/// The path of messages of the Model Context Protocol.
+pub(super) const MESSAGE_PATH: &str = "/mcp";
+
 /// The rules by which requests are served.
 #[derive(Debug, Default)]
 pub(crate) struct AuthPolicy {
@@ -29,6 +32,8 @@ pub(crate) struct AuthPolicy {
     pub hosts: Vec<String>,
     /// The token that requests must present; without it, everybody who can reach the server may use it.
     pub token: Option<SecretHash>,
+    /// The token that messages to [`MESSAGE_PATH`] must present, in place of the other and of a cookie.
+    pub message_token: Option<SecretHash>,
     /// The session whose cookie a browser may present instead.
     pub session: Option<BrowserSession>,
 }
@@ -62,6 +67,10 @@ impl AuthPolicy {
 
     /// Returns whether a request presents the token or a valid cookie, or needs neither.
     pub(crate) fn is_authenticated(&self, request: &HttpRequest) -> bool {
+        if request.path == MESSAGE_PATH {
+            return request.is_own_user
+                || self.message_token.is_none_or(|token| token.matches(bearer(request)));
+        }
         request.is_own_user
             || self.token.is_none_or(|token| token.matches(bearer(request)))
             || self.session.as_ref().is_some_and(|session| {

@@ -14,6 +14,7 @@ use super::api::params::Params;
 use super::auth::AuthPolicy;
 use super::count_cache::CountCache;
 use super::long_poll::{LongPolls, WaitingRequest};
+use super::message_route::MessageRoute;
 use super::metrics::Metrics;
 use super::responder::{DeferredRequest, RequestTrace, Responder};
 use super::submit_batcher::SubmitBatcher;
@@ -80,6 +81,8 @@ pub(crate) struct App {
     pub started: Instant,
     /// The rules by which requests are served.
     pub auth: AuthPolicy,
+    /// What answers messages of the Model Context Protocol, if they are served.
+    pub messages: Option<MessageRoute>,
     access_log: AccessLog,
     stopping: Arc<AtomicBool>,
 }
@@ -113,6 +116,7 @@ impl App {
             metrics,
             started: Instant::now(),
             auth,
+            messages: None,
             access_log,
             stopping: Arc::default(),
         })
@@ -123,6 +127,9 @@ impl App {
         self.stopping.store(true, Ordering::SeqCst);
         self.reactor.stop();
         self.long_polls.stop();
+        if let Some(messages) = &self.messages {
+            messages.stop();
+        }
     }
 
     /// Returns how many records of the access log were dropped because they were not read in time.

@@ -11,6 +11,7 @@
 //!   `wait_for` defines what they wait for, and the `watcher` wakes them: it reads `changes` from the store's feed
 //!   and sends `streams`. `submit_draft` is a task as a client submits it; `submit_readers` read its files,
 //!   `submit_batcher` makes submits that arrive together durable in one batch.
+//! - `message_route` passes what is posted to `/mcp` on to whoever answers it, if anybody does.
 //! - `metrics`, `access_log` and `count_cache` record and count.
 //! - `context` is the state that handlers share, and one request as its handler sees it.
 //! - [`handlers`] implement the routes, one file for each resource.
@@ -32,6 +33,7 @@ pub(crate) mod fuzzing;
 pub(crate) mod handlers;
 mod log_follower;
 mod long_poll;
+mod message_route;
 mod metrics;
 mod responder;
 mod router;
@@ -50,6 +52,9 @@ mod watcher;
 use crate::sync;
 
 pub(crate) use context::{AgreeToRoutes, RouteRules};
+pub(crate) use message_route::MessageOptions;
+#[cfg(feature = "mcp")]
+pub(crate) use message_route::{MessageEndpoint, MessageReply, PostedMessage};
 pub use routes::document;
 pub(crate) use server::{ServeOptions, ServerAddresses, TokenRule, serve};
 pub(crate) use transport::catch_panic::is_panic_caught;

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 
 use super::api::params::{Params, decode};
+use super::auth::MESSAGE_PATH;
 use super::context::{App, Call, HandlerResult};
+use super::message_route::{METHODS, MessageRoute};
 use super::responder::RequestTrace;
 use super::routes::{HttpRoute, ROUTES};
 use super::transport::catch_panic::catch_panic;
@@ -52,6 +54,9 @@ impl HttpService for App {
 
     fn gone(&self, ticket: Ticket) {
         self.long_polls.forget(ticket);
+        if let Some(messages) = &self.messages {
+            messages.gone(ticket);
+        }
     }
 
     fn refused(&self, refusal: &HttpResponse) {
@@ -62,6 +67,14 @@ impl HttpService for App {
 /// Decides by the head of a request whether it is served, and returns how many bytes its body may have.
 fn check_head(app: &App, head: &HttpRequest, pattern: &mut &'static str) -> Result<usize, HttpResponse> {
     app.auth.check(head)?;
+    if message_route(app, head).is_some() {
+        *pattern = MESSAGE_PATH;
+        return match head.method.as_str() {
+            "POST" => app.auth.check_body(head).map(|()| MAX_BODY),
+            "OPTIONS" => Ok(0),
+            _ => Err(method_not_allowed(METHODS.to_string())),
+        };
+    }
     let operation = match find(&head.method, &head.path) {
         RouteMatch::Found(route, _) => &route.operation,
         RouteMatch::Options(_) => return Ok(0),
@@ -82,6 +95,13 @@ fn check_head(app: &App, head: &HttpRequest, pattern: &mut &'static str) -> Resu
 
 /// Reads the parameters of a request and calls its handler.
 fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut RequestTrace) -> HandlerResult {
+    if let Some(messages) = message_route(app, &request) {
+        trace.pattern = MESSAGE_PATH;
+        return match request.method.as_str() {
+            "POST" => messages.post(app, request, ticket, trace),
+            _ => Ok(HttpResponse::no_content().with_header("Allow", METHODS).into()),
+        };
+    }
     let (HttpRoute { operation, run }, parameter) = match find(&request.method, &request.path) {
         RouteMatch::Found(route, parameter) => (route, parameter),
         RouteMatch::Options(allow) => {
@@ -108,6 +128,11 @@ fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut Reque
         trace,
     };
     run(&call)
+}
+
+/// Returns what answers the messages of a request, if it may be one.
+fn message_route<'a>(app: &'a App, request: &HttpRequest) -> Option<&'a MessageRoute> {
+    app.messages.as_ref().filter(|_| request.path == MESSAGE_PATH)
 }
 
 fn method_not_allowed(allow: String) -> HttpResponse {

@@ -12,7 +12,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::access_log::AccessLog;
 use super::allowed_paths::AllowedPaths;
 use super::auth::AuthPolicy;
+use super::auth::MESSAGE_PATH;
 use super::context::{App, RouteRules};
+use super::message_route::{MessageOptions, MessageRoute};
 use super::session::{self, BrowserSession};
 use super::submit_batcher::submit_all;
 use super::submit_readers::{READER_THREADS, SubmitReaders};
@@ -59,6 +61,8 @@ pub(crate) struct ServeOptions {
     pub manage_queues: bool,
     /// How dispatch routes may be changed.
     pub routes: RouteRules,
+    /// What answers messages of the Model Context Protocol, if they are to be served.
+    pub messages: Option<MessageOptions>,
     /// The destination of the access log.
     pub access_log: Option<Box<dyn Write + Send>>,
 }
@@ -82,10 +86,20 @@ pub(crate) struct ServerAddresses {
     pub socket: Option<PathBuf>,
     /// The file with the token that clients over TCP must present.
     pub token_file: Option<PathBuf>,
+    /// How messages of the Model Context Protocol are served, if they are.
+    pub messages: Option<MessagePlace>,
     /// The URL that a browser may open once, within five minutes; a secret.
     pub browser: Option<String>,
     /// The maximum number of connected clients.
     pub connections: usize,
+}
+
+/// Where messages of the Model Context Protocol are served.
+pub(crate) struct MessagePlace {
+    /// The path of a URL.
+    pub path: &'static str,
+    /// The file with the token that they must present over TCP.
+    pub token_file: Option<PathBuf>,
 }
 
 /// A server that listens.
@@ -123,12 +137,28 @@ impl Server {
             return Err(Error::config(format!("{host} can be reached from other machines"))
                 .with_hint("serve there only with --token-file, or stay on 127.0.0.1"));
         }
+        let messages_need_token = options.messages.as_ref().is_some_and(|messages| messages.needs_token);
+        if let (Some(host), Some(false)) =
+            (outside, options.messages.as_ref().map(|messages| messages.needs_token))
+        {
+            return Err(Error::config(format!("{host} can be reached from other machines"))
+                .with_hint("serve there without --mcp-no-token, or stay on 127.0.0.1"));
+        }
+        let own_token_file = match (&options.token, options.address) {
+            (TokenRule::Nothing, Some(_)) if messages_need_token => Some(options.store.server_token_file()?),
+            _ => None,
+        };
         let token_file = match (options.token, options.address) {
             (TokenRule::File(path), _) => Some(path),
             (TokenRule::OfStore, Some(_)) => Some(options.store.server_token_file()?),
             (TokenRule::OfStore, None) | (TokenRule::Nothing, _) => None,
         };
         let token = token_file.as_deref().map(token::read).transpose()?;
+        let message_token = match options.messages {
+            Some(MessageOptions { needs_token: false, .. }) => None,
+            _ => own_token_file.as_deref().map(token::read).transpose()?.or(token),
+        };
+        let message_token_file = own_token_file.or(token_file.clone()).filter(|_| messages_need_token);
         let mut hosts: Vec<String> =
             options.allow_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
         let allowed_paths = AllowedPaths::new(&options.config, &options.allow_roots)?;
@@ -151,16 +181,20 @@ impl Server {
             browser = Some(format!("http://{host}/open?code={code}"));
         }
         let connections = reactor.max_connections();
-        let places = ServerAddresses { address, socket: options.socket, token_file, browser, connections };
-        let app = App::new(
+        let message_place = MessagePlace { path: MESSAGE_PATH, token_file: message_token_file };
+        let messages = options.messages.is_some().then_some(message_place);
+        let places =
+            ServerAddresses { address, socket: options.socket, token_file, messages, browser, connections };
+        let mut app = App::new(
             options.store,
             options.config,
             allowed_paths,
-            AuthPolicy { hosts, token, session },
+            AuthPolicy { hosts, token, message_token, session },
             (options.manage_queues, options.routes),
             AccessLog::new(options.access_log)?,
             reactor,
         )?;
+        app.messages = options.messages.map(|messages| MessageRoute::new(messages.endpoint));
         Ok(Self { app, _socket: socket, places, stop: Arc::new(AtomicBool::new(false)) })
     }
 
@@ -188,6 +222,13 @@ impl Server {
                 thread("submits").spawn_scoped(scope, run)?;
                 thread("watcher").spawn_scoped(scope, move || watcher.run())?;
                 thread("feed").spawn_scoped(scope, move || forward_feed(&app.store, app, &signals))?;
+                if let Some(messages) = &app.messages {
+                    thread("mcp").spawn_scoped(scope, || {
+                        if messages.run(app).is_err() {
+                            self.stop.store(true, Ordering::SeqCst);
+                        }
+                    })?;
+                }
                 Ok(())
             };
             let started = start().map_err(|error| Error::io("start", "a thread", error));
@@ -206,6 +247,9 @@ impl Server {
                 std::thread::sleep(CHECK_INTERVAL / 10);
             }
             app.reactor.end();
+            if let Some(messages) = &app.messages {
+                messages.close();
+            }
             app.submit_readers.close();
             app.submit_batcher.close();
             stop_waiting_for_locks();

@@ -15,6 +15,18 @@ const MAX_PIECE_FOR_CLAUDE: usize = 400_000;
 /// The longest name of a worker, in characters.
 const MAX_WORKER: usize = 50;
 
+/// The name by which codex introduces itself.
+pub(super) const CODEX: &str = "codex-mcp-client";
+
+/// How messages travel between a client and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// Over the pipes of a process that the client has started.
+    Pipes,
+    /// Over HTTP, each message for itself.
+    Http,
+}
+
 /// The limits of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ClientLimits {
@@ -28,11 +40,13 @@ pub(super) struct ClientLimits {
 
 impl ClientLimits {
     /// Returns the limits of the client with this name; `max_wait` replaces its wait, in seconds.
-    pub(super) fn of(client: &str, max_wait: Option<u64>) -> Self {
-        // codex gives up after 300 seconds, claude has no limit of its own, and others end calls after 60.
-        let (wait, piece_chars) = match client {
-            "claude-code" => (600, MAX_PIECE_FOR_CLAUDE),
-            "codex-mcp-client" => (240, MAX_CHARS),
+    pub(super) fn of(client: &str, channel: Channel, max_wait: Option<u64>) -> Self {
+        // codex gives up after 300 seconds, and so does claude over HTTP; otherwise claude has no limit of its own.
+        // Others end calls after 60.
+        let (wait, piece_chars) = match (client, channel) {
+            ("claude-code", Channel::Pipes) => (600, MAX_PIECE_FOR_CLAUDE),
+            ("claude-code", Channel::Http) => (240, MAX_PIECE_FOR_CLAUDE),
+            (CODEX, _) => (240, MAX_CHARS),
             _ => (50, MAX_CHARS),
         };
         Self { wait_seconds: max_wait.unwrap_or(wait), result_chars: MAX_CHARS, piece_chars }
@@ -61,12 +75,16 @@ mod tests {
 
     #[test]
     fn a_call_ends_before_its_client_gives_up() {
-        for (client, wait, piece) in
-            [("codex-mcp-client", 240, 40_000), ("claude-code", 600, 400_000), ("", 50, 40_000)]
-        {
-            let limits = ClientLimits::of(client, None);
+        for (client, channel, wait, piece) in [
+            (CODEX, Channel::Pipes, 240, 40_000),
+            (CODEX, Channel::Http, 240, 40_000),
+            ("claude-code", Channel::Pipes, 600, 400_000),
+            ("claude-code", Channel::Http, 240, 400_000),
+            ("", Channel::Http, 50, 40_000),
+        ] {
+            let limits = ClientLimits::of(client, channel, None);
             assert_eq!((limits.wait_seconds, limits.piece_chars), (wait, piece), "{client}");
-            assert_eq!(ClientLimits::of(client, Some(7)).wait_seconds, 7);
+            assert_eq!(ClientLimits::of(client, channel, Some(7)).wait_seconds, 7);
             assert!(DEFAULT_WAIT < wait && DEFAULT_CHARS < limits.result_chars);
         }
     }

@@ -14,6 +14,8 @@ mod failure;
 mod instructions;
 mod message;
 mod open_queue;
+mod post_server;
+mod post_transport;
 mod progress;
 pub(crate) mod registration;
 mod report_text;
@@ -32,20 +34,25 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::catalog::{ToolSet, tools_to_approve};
 pub(crate) use self::open_queue::QueueSource;
+pub(crate) use self::post_server::{McpPost, McpPostReply, PostServer};
 
 use self::catalog::Catalog;
+use self::client::Channel;
 use self::open_queue::LazyQueue;
-use self::server::McpServer;
+use self::server::{McpServer, ServerState};
 use self::transport::PipeTransport;
 use crate::error::{Error, Result};
 use crate::signals::not_ignored;
 use crate::store::stop_waiting_for_locks;
 use crate::workspace::Config;
 
+/// The most calls at the same time.
+const MAX_CALLS: usize = 64;
 /// The most threads that use the store at the same time.
 const MAX_STORE_THREADS: usize = 64;
 /// How long calls that are running when the server ends may still wait for locks.
@@ -90,17 +97,21 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
         .build()
         .map_err(|error| Error::io("start", "the runtime", error))?;
     let config = options.config;
-    let server = McpServer {
+    let state = ServerState {
         catalog: Catalog::of(&options.tools)?,
         has_prompts: options.has_prompts,
         instructions: Box::new(move || instructions_for(config().as_ref())),
         config: OnceLock::new(),
         queue: Arc::new(LazyQueue::new(options.queue)),
-        session: options.session.unwrap_or_else(|| format!("{:032x}", options.random)),
         depth: options.depth,
         max_wait: options.max_wait,
+        calls: Semaphore::new(MAX_CALLS),
+    };
+    let server = McpServer {
+        state: Arc::new(state),
+        session: options.session.unwrap_or_else(|| format!("{:032x}", options.random)),
+        channel: Channel::Pipes,
         closing: closing.clone(),
-        calls: McpServer::call_permits(),
     };
     let transport = PipeTransport::start(options.input, options.output, closing.clone())?;
     runtime.block_on(async {

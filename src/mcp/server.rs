@@ -18,15 +18,13 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::Arguments;
 use super::call::{CallEnd, ToolCall, ToolResult};
 use super::catalog::Catalog;
-use super::client::{ClientLimits, worker_name};
+use super::client::{CODEX, Channel, ClientLimits, worker_name};
 use super::failure::ToolFailure;
 use super::open_queue::LazyQueue;
 use super::progress::ProgressReporter;
 use super::{tools, worker_prompt};
 use crate::error::brief;
 
-/// The most calls at the same time.
-const MAX_CALLS: usize = 64;
 /// How long a client of the newest protocol may keep the list of tools, in milliseconds.
 const LIST_TTL: u64 = 60_000;
 /// The newest version with a handshake, for clients that ask for one that nobody knows.
@@ -38,8 +36,8 @@ const MAX_SESSION: usize = 200;
 /// The key of the metadata in which codex names the session.
 const CODEX_METADATA: &str = "x-codex-turn-metadata";
 
-/// A server.
-pub(super) struct McpServer {
+/// What a server offers, for all of its clients.
+pub(super) struct ServerState {
     /// The tools that are offered.
     pub catalog: Catalog,
     /// Whether there are prompts.
@@ -50,24 +48,27 @@ pub(super) struct McpServer {
     pub config: OnceLock<ServerConfig>,
     /// The queue.
     pub queue: Arc<LazyQueue>,
-    /// The session of a client that names none in its calls.
-    pub session: String,
     /// How deep the client is inside agents that a dispatcher started.
     pub depth: Option<u32>,
     /// The most seconds that a call waits, in place of what the client is known to allow.
     pub max_wait: Option<u64>,
-    /// Cancelled when the client is gone or the server ends.
-    pub closing: CancellationToken,
     /// How many more calls may run.
     pub calls: Semaphore,
 }
 
-impl McpServer {
-    /// Returns the permits for calls of a new server.
-    pub(super) fn call_permits() -> Semaphore {
-        Semaphore::new(MAX_CALLS)
-    }
+/// The server of one connection.
+pub(super) struct McpServer {
+    /// What is offered.
+    pub state: Arc<ServerState>,
+    /// The session of a client that names none in its calls.
+    pub session: String,
+    /// How messages travel.
+    pub channel: Channel,
+    /// Cancelled when the client is gone or the server ends.
+    pub closing: CancellationToken,
+}
 
+impl McpServer {
     async fn call(
         &self,
         name: &str,
@@ -75,20 +76,30 @@ impl McpServer {
         arguments: crate::model::json::Object,
         context: RequestContext<RoleServer>,
     ) -> ToolResult {
-        let Ok(_permit) = self.calls.try_acquire() else { return Err(ToolFailure::too_many_calls()) };
+        let Ok(_permit) = self.state.calls.try_acquire() else { return Err(ToolFailure::too_many_calls()) };
         let arguments = Arguments::check(schema, arguments)?;
-        let client = context.client_info().map(|client| client.name).unwrap_or_default();
+        let client = client_name(&context);
         let token = context.meta.get_progress_token();
         let call = ToolCall {
-            limits: ClientLimits::of(&client, self.max_wait),
+            limits: ClientLimits::of(&client, self.channel, self.state.max_wait),
             worker: worker_name(&client)?,
             session: codex_session(context.meta.get(CODEX_METADATA)).unwrap_or_else(|| self.session.clone()),
-            depth: self.depth,
+            depth: self.state.depth,
             progress: token.map(|token| ProgressReporter::new(context.peer.clone(), token)),
             end: CallEnd { call: context.ct.clone(), connection: self.closing.clone() },
-            queue: Arc::clone(&self.queue),
+            queue: Arc::clone(&self.state.queue),
         };
         tools::run(call, name, arguments).await
+    }
+}
+
+/// Returns the name of the client. Over HTTP, a client with a handshake does not repeat its name in its calls, but codex
+/// adds metadata to them that nobody else does.
+fn client_name(context: &RequestContext<RoleServer>) -> String {
+    match context.client_info().map(|client| client.name).filter(|name| !name.is_empty()) {
+        Some(name) => name,
+        None if context.meta.get(CODEX_METADATA).is_some() => CODEX.to_string(),
+        None => String::new(),
     }
 }
 
@@ -117,14 +128,17 @@ impl ServerHandler for McpServer {
     fn get_info(&self) -> ServerConfig {
         let make = || {
             let capabilities = ServerCapabilities::builder().enable_tools();
-            let capabilities =
-                if self.has_prompts { capabilities.enable_prompts().build() } else { capabilities.build() };
+            let capabilities = if self.state.has_prompts {
+                capabilities.enable_prompts().build()
+            } else {
+                capabilities.build()
+            };
             InitializeResult::new(capabilities)
                 .with_protocol_version(NEWEST_HANDSHAKE)
                 .with_server_info(Implementation::new("lanes", env!("CARGO_PKG_VERSION")))
-                .with_instructions((self.instructions)())
+                .with_instructions((self.state.instructions)())
         };
-        self.config.get_or_init(make).clone()
+        self.state.config.get_or_init(make).clone()
     }
 
     async fn initialize(
@@ -145,7 +159,7 @@ impl ServerHandler for McpServer {
         _: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let list = ListToolsResult::with_all_items(self.catalog.tools().to_vec());
+        let list = ListToolsResult::with_all_items(self.state.catalog.tools().to_vec());
         let is_stateless =
             context.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28);
         Ok(if is_stateless { list.with_ttl_ms(LIST_TTL).with_cache_scope(CacheScope::Private) } else { list })
@@ -156,7 +170,7 @@ impl ServerHandler for McpServer {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        if !self.has_prompts {
+        if !self.state.has_prompts {
             return Err(ErrorData::method_not_found::<ListPromptsRequestMethod>());
         }
         Ok(ListPromptsResult::with_all_items(vec![worker_prompt::prompt()]))
@@ -167,7 +181,7 @@ impl ServerHandler for McpServer {
         request: GetPromptRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        if !self.has_prompts {
+        if !self.state.has_prompts {
             return Err(ErrorData::method_not_found::<GetPromptRequestMethod>());
         }
         let invalid = |message: String| ErrorData::new(ErrorCode::INVALID_PARAMS, message, None);
@@ -186,7 +200,7 @@ impl ServerHandler for McpServer {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let schema = self.catalog.schema(&request.name);
+        let schema = self.state.catalog.schema(&request.name);
         let schema = schema.map_err(|message| ErrorData::new(ErrorCode::INVALID_PARAMS, message, None))?;
         let arguments = request.arguments.unwrap_or_default();
         let result = self.call(&request.name, &schema, arguments, context).await;

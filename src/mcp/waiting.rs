@@ -45,7 +45,10 @@ pub(super) async fn wait_for_ends(
         let mut wake = deadline;
         if let Some(progress) = &mut call.progress {
             progress.report(progress_text(&tasks, ended)).await;
-            wake = wake.min(progress.next_check());
+            // What a worker does last is in no feed; before there is one, the store tells of every change.
+            if tasks.iter().any(|(task, _)| task.status.claim().is_some()) {
+                wake = wake.min(progress.next_check());
+            }
         }
         tokio::select! {
             _ = changes.changed() => {}

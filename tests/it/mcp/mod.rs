@@ -3,6 +3,7 @@
 mod caller;
 mod client;
 mod dispatched;
+mod http;
 mod input;
 mod install;
 mod lifecycle;
