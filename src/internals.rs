@@ -1,5 +1,5 @@
-//! Items that the tests and benchmarks of this package use in addition to the public interface. They may change at
-//! any time.
+//! Items that the tests and benchmarks of this package use in addition to the public interface, and
+//! the types that these mention. They may change at any time.
 
 #![allow(missing_docs, reason = "the documentation is at the items")]
 
@@ -14,7 +14,9 @@ pub mod dispatch {
             pub use crate::dispatch::agent::log::CappedLog;
         }
         pub mod process_tree {
-            pub use crate::dispatch::agent::process_tree::{RUN_ID_VARIABLE, RunId, marked_processes};
+            pub use crate::dispatch::agent::process_tree::{
+                Process, RUN_ID_VARIABLE, RunId, marked_processes,
+            };
         }
         pub mod reaper {
             pub use crate::dispatch::agent::reaper::GuardPool;
@@ -22,17 +24,38 @@ pub mod dispatch {
     }
     pub mod config {
         pub use crate::dispatch::config::DispatchConfig;
+        pub mod prices {
+            pub use crate::dispatch::config::prices::Prices;
+        }
         pub mod reader {
-            pub use crate::dispatch::config::reader::SourceText;
+            pub use crate::dispatch::config::reader::{Override, Section, SourceText};
+        }
+        pub mod route {
+            pub use crate::dispatch::config::route::{DroppedSettings, Route, Runner, SettingLevel};
         }
     }
     pub mod outcome {
-        pub use crate::dispatch::outcome::{AgentExit, ResetTime, RunOutcome, StopReason};
+        pub use crate::dispatch::outcome::{
+            AgentExit, Interruption, ResetTime, RunAnswer, RunFailure, RunOutcome, StopReason, VendorRefusal,
+        };
     }
     pub mod output {
         pub use crate::dispatch::output::{
             Baseline, Format, MAX_TEXT_BYTES, Note, RunReport, StreamParser, Tokens, Totals, Usage,
         };
+        pub mod answer {
+            pub use crate::dispatch::output::answer::ClosingStatus;
+        }
+        pub mod report {
+            pub use crate::dispatch::output::report::{
+                AgentResult, BackgroundEnd, BackgroundWork, Denial, ResultStanding, ResultStatus,
+            };
+        }
+        pub mod usage {
+            pub use crate::dispatch::output::usage::{
+                Cost, CostSource, ModelUsage, ReportedUsage, RunUsage, UsageLowerBound,
+            };
+        }
     }
     pub mod run {
         pub mod classify {
@@ -46,7 +69,15 @@ pub mod dispatch {
         }
     }
     pub mod vendor {
-        pub use crate::dispatch::vendor::{Notices, Vendors};
+        pub use crate::dispatch::vendor::{Notices, SessionIds, Vendor, Vendors};
+        pub mod argv {
+            pub use crate::dispatch::vendor::argv::{ArgumentValues, Argv};
+        }
+        pub mod notices {
+            pub use crate::dispatch::vendor::notices::{
+                NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall, ResetFormat,
+            };
+        }
     }
 }
 pub mod error {
@@ -65,17 +96,26 @@ pub mod model {
         NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus, Status, Task, TaskId,
         TaskSpec, TaskText, Time, Verdict,
     };
+    pub mod cooldown {
+        pub use crate::model::cooldown::{Certainty, Cooldown, CooldownCause, CooldownKey};
+    }
     pub mod event {
         pub use crate::model::event::ENGINE_KINDS;
     }
     pub mod json {
         pub use crate::model::json::{Object, parse_object, to_ascii_line, to_line, to_text};
         pub mod raw {
-            pub use crate::model::json::raw::members;
+            pub use crate::model::json::raw::{Raw, RawString, members};
         }
     }
+    pub mod spec {
+        pub use crate::model::spec::SpecText;
+    }
     pub mod task {
-        pub use crate::model::task::{Availability, LeaseClock};
+        pub use crate::model::task::{Availability, Bookkeeping, LeaseClock};
+    }
+    pub mod task_text {
+        pub use crate::model::task_text::BookkeepingExcerpt;
     }
     pub mod transition {
         pub use crate::model::transition::TransitionContext;
@@ -89,7 +129,7 @@ pub mod store {
 }
 pub mod workspace {
     pub use crate::workspace::{
-        BaseDir, Config, DiagnosisLevel, DoctorOptions, Identity, LocateOptions, SubmitContext,
-        SubmitRequest, check_nesting, check_submit, doctor,
+        BaseDir, CheckedSubmit, Config, Diagnosis, DiagnosisLevel, DoctorOptions, FileHashes, FoundConfig,
+        Identity, LocateOptions, SubmitContext, SubmitRequest, check_nesting, check_submit, doctor,
     };
 }

@@ -21,7 +21,7 @@ mod sha256;
 pub(crate) mod spec;
 pub(crate) mod task;
 mod task_json;
-mod task_text;
+pub(crate) mod task_text;
 mod text_type;
 pub(crate) mod time;
 pub(crate) mod transition;

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -20,19 +20,14 @@ use crate::model::TaskId;
 
 /// The directory of one run.
 #[derive(Debug)]
-pub struct AttemptDir {
+pub(crate) struct AttemptDir {
     dir: Dir,
     tmp: Dir,
 }
 
 impl AttemptDir {
-    /// Returns its path.
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Returns the path of its file `name`.
-    pub fn file_path(&self, name: &str) -> PathBuf {
+    pub(crate) fn file_path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -40,7 +35,7 @@ impl AttemptDir {
     ///
     /// # Errors
     /// `Io`; also when an existing file cannot be removed.
-    pub fn create(&self, name: &str) -> Result<File> {
+    pub(crate) fn create(&self, name: &str) -> Result<File> {
         atomic::remove(&self.dir, name)?;
         Ok(File::from(atomic::create_ephemeral(&self.dir, name, b"")?))
     }
@@ -49,7 +44,7 @@ impl AttemptDir {
     ///
     /// # Errors
     /// `Io`.
-    pub fn write_durably(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) fn write_durably(&self, name: &str, content: &[u8]) -> Result<()> {
         atomic::replace_durably(&self.tmp, &self.dir, name, content)
     }
 
@@ -57,7 +52,7 @@ impl AttemptDir {
     ///
     /// # Errors
     /// `Io`.
-    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         atomic::replace_derived(&self.dir, name, content)
     }
 
@@ -65,7 +60,7 @@ impl AttemptDir {
     ///
     /// # Errors
     /// `Corrupt` when it is not a regular file; `Io`.
-    pub fn open(&self, name: &str) -> Result<Option<File>> {
+    pub(crate) fn open(&self, name: &str) -> Result<Option<File>> {
         let path = self.file_path(name);
         let stranger =
             || Error::corrupt(format!("{} is not a file of the store", printable(&path.to_string_lossy())));
@@ -86,7 +81,7 @@ impl AttemptDir {
     ///
     /// # Errors
     /// As [`AttemptDir::open`].
-    pub fn redact(&self, name: &str, secret: &[u8]) -> Result<()> {
+    pub(crate) fn redact(&self, name: &str, secret: &[u8]) -> Result<()> {
         if secret.is_empty() || self.open(name)?.is_none() {
             return Ok(());
         }
@@ -101,7 +96,7 @@ impl AttemptDir {
     ///
     /// # Errors
     /// `Corrupt` when it has more than `limit` bytes or is not a regular file; `Io`.
-    pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         Ok(bounded_file::read(&self.dir, name, limit)?.map(|content| content.bytes))
     }
 }
@@ -136,8 +131,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `Io`.
-    #[doc(hidden)]
-    pub fn attempt(&self, id: &TaskId, fence: u64) -> Result<AttemptDir> {
+    pub(crate) fn attempt(&self, id: &TaskId, fence: u64) -> Result<AttemptDir> {
         let dir = self.task_dir(id)?.open_or_make(ATTEMPTS)?.open_or_make(&fence.to_string())?;
         Ok(AttemptDir { dir, tmp: self.layout.tmp()? })
     }
@@ -146,8 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `Corrupt`, `Io`.
-    #[doc(hidden)]
-    pub fn existing_attempt(&self, id: &TaskId, fence: u64) -> Result<Option<AttemptDir>> {
+    pub(crate) fn existing_attempt(&self, id: &TaskId, fence: u64) -> Result<Option<AttemptDir>> {
         let Some(attempts) = self.task_dir(id)?.open_existing(ATTEMPTS)? else {
             return Ok(None);
         };

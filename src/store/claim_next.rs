@@ -33,7 +33,7 @@ impl LaneQuery {
 }
 
 /// How the next task is claimed.
-pub struct ClaimRequest<'a> {
+pub(crate) struct ClaimRequest<'a> {
     /// The name of the worker that claims it.
     pub owner: &'a Owner,
     /// The length of the lease.
@@ -79,8 +79,11 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::claim_next`].
-    #[doc(hidden)]
-    pub fn claim_next_as(&self, query: &LaneQuery, request: &ClaimRequest<'_>) -> Result<Option<Task>> {
+    pub(crate) fn claim_next_as(
+        &self,
+        query: &LaneQuery,
+        request: &ClaimRequest<'_>,
+    ) -> Result<Option<Task>> {
         self.check_writable()?;
         limits::check_lease(request.lease)?;
         self.find_claimable(query, true, &|id, entry, lane| self.try_claim(query, id, entry, lane, request))

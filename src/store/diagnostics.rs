@@ -6,7 +6,7 @@ use crate::model::{TaskId, Time};
 
 /// The free space on the file system of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskSpace {
+pub(crate) struct DiskSpace {
     /// Bytes available to this user.
     pub free_bytes: u64,
     /// Bytes in total.
@@ -50,8 +50,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
-    #[doc(hidden)]
-    pub fn disk_space(&self) -> Result<DiskSpace> {
+    pub(crate) fn disk_space(&self) -> Result<DiskSpace> {
         let stat = rustix::fs::fstatvfs(&self.layout.root)
             .map_err(|errno| Error::io("ask for the free space of", self.root(), errno))?;
         Ok(DiskSpace {

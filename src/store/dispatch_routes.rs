@@ -55,7 +55,7 @@ fn text_of<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
 
 /// Identifies a version of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileVersion {
+pub(crate) struct FileVersion {
     device: u64,
     inode: u64,
     size: i64,
@@ -64,7 +64,7 @@ pub struct FileVersion {
 
 impl FileVersion {
     /// Returns the present version of the file at `path`; `None` when there is none.
-    pub fn at(path: &Path) -> Option<Self> {
+    pub(crate) fn at(path: &Path) -> Option<Self> {
         rustix::fs::stat(path).ok().map(|stat| Self::of(&stat))
     }
 
@@ -119,8 +119,7 @@ impl Store {
     }
 
     /// Returns the present version of routes.json; `None` when there is none.
-    #[doc(hidden)]
-    pub fn routes_version(&self) -> Option<FileVersion> {
+    pub(crate) fn routes_version(&self) -> Option<FileVersion> {
         let stat = rustix::fs::statat(&self.layout.root, layout::ROUTES, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         Some(FileVersion::of(&stat))
     }

@@ -32,7 +32,7 @@ const COOLDOWNS: JsonFile<Cooldowns> = JsonFile {
 
 /// The change of a cooldown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CooldownChange {
+pub(crate) enum CooldownChange {
     /// It stays as it is.
     Keep,
     /// This one replaces it.
@@ -46,8 +46,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when vendors.json cannot be read, so that no run starts for a vendor that may be paused; `Io`.
-    #[doc(hidden)]
-    pub fn cooldowns(&self) -> Result<Cooldowns> {
+    pub(crate) fn cooldowns(&self) -> Result<Cooldowns> {
         COOLDOWNS.read(self)
     }
 
@@ -68,8 +67,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when vendors.json cannot be read, `Config`, `Locked`, `Io`; each with nothing changed.
-    #[doc(hidden)]
-    pub fn change_cooldown(
+    pub(crate) fn change_cooldown(
         &self,
         key: &CooldownKey,
         decide: impl FnOnce(Option<&Cooldown>) -> CooldownChange,

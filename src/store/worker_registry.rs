@@ -130,7 +130,7 @@ impl Drop for Registration {
 
 /// The registration of a dead worker, locked by the process that recovers its tasks.
 #[derive(Debug)]
-pub struct AbandonedWorker {
+pub(crate) struct AbandonedWorker {
     /// What the worker registered last.
     pub info: WorkerInfo,
     workers: Dir,
@@ -143,7 +143,7 @@ impl AbandonedWorker {
     ///
     /// # Errors
     /// `Io`.
-    pub fn clear(self) -> Result<()> {
+    pub(crate) fn clear(self) -> Result<()> {
         atomic::remove(&self.workers, &self.name)
     }
 }
@@ -177,8 +177,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
-    #[doc(hidden)]
-    pub fn abandoned_workers(&self, kind: &str) -> Result<Vec<AbandonedWorker>> {
+    pub(crate) fn abandoned_workers(&self, kind: &str) -> Result<Vec<AbandonedWorker>> {
         let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
             return Ok(Vec::new());
         };

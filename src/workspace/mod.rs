@@ -37,20 +37,18 @@ pub use config::Config;
 pub(crate) use delivery::deliver;
 pub use discover::LocateOptions;
 pub(crate) use discover::{find_in, locate};
-pub(crate) use doctor::Diagnosis;
-pub use doctor::{DiagnosisLevel, DoctorOptions, doctor};
+pub use doctor::{Diagnosis, DiagnosisLevel, DoctorOptions, doctor};
 pub(crate) use edit::{TaskEdit, check_edit};
-pub(crate) use file_hashes::FileHashes;
+pub use file_hashes::FileHashes;
 pub(crate) use key_value::parse_pairs;
 #[cfg(feature = "cli")]
 pub(crate) use marked_section::{find_section, with_section, without_section};
-pub(crate) use ownership::FoundConfig;
-pub use ownership::Identity;
+pub use ownership::{FoundConfig, Identity};
 pub(crate) use paths::{absolute, real_path};
 pub(crate) use scaffold::{InitOptions, init, init_pool};
 pub(crate) use sensitive_paths::is_in_secret_directory;
-pub(crate) use submit::{CheckedSubmit, check_line};
-pub use submit::{SubmitContext, check_submit};
+pub(crate) use submit::check_line;
+pub use submit::{CheckedSubmit, SubmitContext, check_submit};
 pub use submit_request::SubmitRequest;
 pub(crate) use submit_request::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 pub(crate) use trust::{

@@ -4,7 +4,7 @@
 //! are ignored, and a line may arrive in any number of pieces. Nothing that an agent prints can make parsing fail;
 //! [`super::run::classify`] decides what a missing part of the report means.
 
-mod answer;
+pub(crate) mod answer;
 mod background;
 mod claude;
 mod codex;
@@ -13,9 +13,9 @@ mod json;
 pub(crate) mod line_splitter;
 mod note;
 mod opencode;
-mod report;
+pub(crate) mod report;
 mod tally;
-mod usage;
+pub(crate) mod usage;
 
 use serde_json::Value;
 

@@ -4,9 +4,9 @@
 //! in), which `dispatch.vendors` in `handoff.yaml` overrides key by key. Adding a vendor requires no Rust code as
 //! long as its output is in one of the known [`Format`]s.
 
-mod argv;
+pub(crate) mod argv;
 mod environment;
-mod notices;
+pub(crate) mod notices;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

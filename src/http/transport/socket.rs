@@ -30,7 +30,7 @@ pub(crate) enum ListenSocket {
 
 /// The connection to a client.
 #[derive(Debug)]
-pub enum ClientStream {
+pub(crate) enum ClientStream {
     /// From any process that can reach the address.
     Tcp(TcpStream),
     /// From a process of this user, or of root.
@@ -96,7 +96,7 @@ impl ListenSocket {
 
 impl ClientStream {
     /// Returns whether the client is a process of this user, or of root.
-    pub fn is_own_user(&self) -> bool {
+    pub(crate) fn is_own_user(&self) -> bool {
         matches!(self, Self::Unix(_))
     }
 
@@ -104,7 +104,7 @@ impl ClientStream {
     ///
     /// # Errors
     /// The system's error.
-    pub fn prepare(&self) -> io::Result<()> {
+    pub(crate) fn prepare(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
@@ -119,7 +119,7 @@ impl ClientStream {
     }
 
     /// Closes one direction, or both.
-    pub fn shutdown(&self, how: Shutdown) {
+    pub(crate) fn shutdown(&self, how: Shutdown) {
         // A connection that has ended already needs no closing.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(how),
