@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Refused,
     /// Another process holds a lock and did not release it in time.
     Locked,
+    /// The state directory has a newer format: this program can read it but not change it.
+    NewerFormat,
     /// The state directory contains a file that is not valid.
     Corrupt,
     /// A file operation failed in the operating system.
@@ -37,7 +39,7 @@ impl ErrorKind {
             Self::Invalid | Self::Config => 400,
             Self::NotFound => 404,
             Self::Refused => 409,
-            Self::Locked => 503,
+            Self::Locked | Self::NewerFormat => 503,
             Self::Corrupt | Self::Io => 500,
         }
     }
@@ -50,6 +52,7 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::Refused => "refused",
             Self::Locked => "locked",
+            Self::NewerFormat => "newer_format",
             Self::Corrupt => "corrupt",
             Self::Io => "io",
         }

@@ -68,7 +68,7 @@ pub(super) fn wait_for_answers(
 /// not saved.
 fn read_settled(store: &Store, id: &TaskId) -> Result<Task> {
     match store.settle(id) {
-        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::Config) => {
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::NewerFormat) => {
             store.task(id)
         }
         settled => settled,

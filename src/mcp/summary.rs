@@ -26,7 +26,7 @@ const MAX_ACTIVITY: usize = 120;
 /// Whatever the store reports.
 pub(super) fn read_settled(store: &Store, id: &TaskId) -> Result<Task> {
     match store.settle(id) {
-        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::Config) => {
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::NewerFormat) => {
             store.task(id)
         }
         task => task,

@@ -70,7 +70,7 @@ impl Store {
     /// claimed, or whose request has changed never delays the ones behind it.
     ///
     /// # Errors
-    /// `Invalid` for a lease out of range; `Config` for a store of a newer version; `Io`, `Locked`.
+    /// `Invalid` for a lease out of range; `NewerFormat`, `Io`, `Locked`.
     pub fn claim_next(&self, query: &LaneQuery, owner: &Owner, lease: Duration) -> Result<Option<Task>> {
         self.claim_next_as(query, &ClaimRequest { owner, lease, token: None, accepts: &|_| true })
     }
@@ -437,7 +437,9 @@ impl Store {
     /// Applies the changes of a task that have come due, in memory only when they cannot be written now.
     fn settle_if_possible(&self, task: &Task) -> Result<Task> {
         match self.settle(&task.id) {
-            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Corrupt | ErrorKind::Io) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NewerFormat | ErrorKind::Corrupt | ErrorKind::Io) =>
+            {
                 let mut draft = task.clone();
                 let context =
                     TransitionContext { now: &self.now(), request: &RequestCheck::Unchecked, previous: None };

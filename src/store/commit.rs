@@ -40,7 +40,7 @@ impl Store {
     /// Applies `command` to the task `id`. Once this returns success, the change survives a power cut.
     ///
     /// # Errors
-    /// `Refused` by the rules of the queue; `NotFound`; `Corrupt` when the task cannot be read; `Config`,
+    /// `Refused` by the rules of the queue; `NotFound`; `Corrupt` when the task cannot be read; `NewerFormat`,
     /// `Locked`, `Io`.
     pub fn apply(&self, id: &TaskId, command: &Command) -> Result<(Task, Effect)> {
         self.check_writable()?;

@@ -41,7 +41,7 @@ impl Store {
     /// Takes the store lock and releases it.
     ///
     /// # Errors
-    /// `Locked`, naming the holder, when the lock is not free in time; `Config`, `Io`.
+    /// `Locked`, naming the holder, when the lock is not free in time; `NewerFormat`, `Io`.
     pub fn try_lock(&self) -> Result<()> {
         self.lock_store().map(drop)
     }

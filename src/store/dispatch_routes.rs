@@ -108,7 +108,7 @@ impl Store {
     /// Changes the routes of routes.json and wakes the dispatchers, which load it again.
     ///
     /// # Errors
-    /// The error of `change`, `Corrupt`, `Config`, `Locked`, `Io`; each with nothing written.
+    /// The error of `change`, `Corrupt`, `NewerFormat`, `Locked`, `Io`; each with nothing written.
     pub(crate) fn change_routes(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
         let lanes: Vec<LaneName> = ROUTES.change(self, |routes| {
             change(routes)?;

@@ -93,7 +93,7 @@ impl Store {
     /// archived ones are durable in the archive before they are removed.
     ///
     /// # Errors
-    /// `Invalid` for an age of 0 without `all_ended`; `Io`, `Locked`, `Config`. Tasks removed before an error
+    /// `Invalid` for an age of 0 without `all_ended`; `Io`, `Locked`, `NewerFormat`. Tasks removed before an error
     /// stay removed.
     pub fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
         if plan.older_than.is_zero() && !plan.all_ended {

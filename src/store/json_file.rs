@@ -80,7 +80,7 @@ impl<T: Default> JsonFile<T> {
     /// Changes the document under the store lock and returns the result of `change`.
     ///
     /// # Errors
-    /// The error of `change`, `Corrupt` for a document that cannot be read, `Config` for a store of a newer
+    /// The error of `change`, `Corrupt` for a document that cannot be read, `NewerFormat` for a store of a newer
     /// version, `Locked`, `Io`; each with nothing written.
     pub(super) fn change<R>(
         &self,

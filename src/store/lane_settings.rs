@@ -83,7 +83,7 @@ impl Store {
     /// was paused already.
     ///
     /// # Errors
-    /// `Corrupt` when lanes.json cannot be read, `Config`, `Locked`, `Io`; each with nothing changed.
+    /// `Corrupt` when lanes.json cannot be read, `NewerFormat`, `Locked`, `Io`; each with nothing changed.
     pub fn pause(&self, lane: &LaneName, reason: Option<&str>) -> Result<bool> {
         let since = self.now().wall;
         self.change_pause(lane, |paused| {
@@ -128,7 +128,7 @@ impl Store {
     /// order, so what programs add is kept in the store.
     ///
     /// # Errors
-    /// The error of `change`, `Corrupt` when board.json cannot be read, `Config`, `Locked`, `Io`; each with
+    /// The error of `change`, `Corrupt` when board.json cannot be read, `NewerFormat`, `Locked`, `Io`; each with
     /// nothing written.
     pub fn change_lane_descriptions(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
         DESCRIPTIONS.change(self, |board| {

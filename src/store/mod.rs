@@ -263,17 +263,18 @@ impl Store {
     /// Checks that this program may change the store.
     ///
     /// # Errors
-    /// `Config` when the store has a newer format than this program writes.
+    /// `NewerFormat` when the store has a newer format than this program writes.
     pub fn check_writable(&self) -> Result<()> {
         if self.version <= FORMAT_VERSION {
             return Ok(());
         }
-        Err(Error::config(format!(
+        let message = format!(
             "the store {} has format {}, this program writes format {FORMAT_VERSION}",
             printable(&self.root().to_string_lossy()),
             self.version
-        ))
-        .with_hint("it can be read, but only a newer lanes can change it"))
+        );
+        Err(Error::new(ErrorKind::NewerFormat, message)
+            .with_hint("it can be read, but only a newer lanes can change it"))
     }
 
     fn unknown(id: &str) -> Error {
@@ -438,7 +439,7 @@ fn write_format(layout: &Layout) -> Result<()> {
 fn cannot_write(error: &Error) -> bool {
     let refused = [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOSPC, Errno::DQUOT];
     match error.kind() {
-        ErrorKind::Config => true,
+        ErrorKind::NewerFormat => true,
         ErrorKind::Io => refused.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())),
         _ => false,
     }

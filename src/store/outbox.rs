@@ -12,7 +12,7 @@ impl Store {
     /// Records that the outcome of a run is written down and about to be reported.
     ///
     /// # Errors
-    /// `Config`, `Io`.
+    /// `NewerFormat`, `Io`.
     pub(crate) fn add_to_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
         let outbox = self.layout.root.open_or_make(OUTBOX)?;
         atomic::replace_durably(&self.layout.tmp()?, &outbox, &outbox_name(id, fence), b"")

@@ -20,7 +20,7 @@ impl Store {
     /// Returns the file with the server's token, which only its owner can read; makes it if there is none.
     ///
     /// # Errors
-    /// `Config` when the store has a newer format, `Io`, `Locked`.
+    /// `NewerFormat`, `Io`, `Locked`.
     pub(crate) fn server_token_file(&self) -> Result<PathBuf> {
         let path = self.layout.root.path().join(SERVER_TOKEN);
         if self.has_server_token() {

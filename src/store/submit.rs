@@ -33,7 +33,7 @@ impl Store {
     ///
     /// # Errors
     /// `Refused` when a task with other content has the key; `Invalid` when the prompt, a name or a label is too
-    /// long, or there are too many labels; `Config`, `Locked`, `Io`.
+    /// long, or there are too many labels; `NewerFormat`, `Locked`, `Io`.
     pub fn submit(&self, new: NewTask) -> Result<SubmittedTask> {
         new.check_sizes()?;
         self.add(new, None)
@@ -43,7 +43,7 @@ impl Store {
     /// than a submit accepts, if another implementation wrote it.
     ///
     /// # Errors
-    /// `Refused` when a task with other content has the key; `Config`, `Locked`, `Io`.
+    /// `Refused` when a task with other content has the key; `NewerFormat`, `Locked`, `Io`.
     pub(crate) fn submit_again(&self, new: NewTask) -> Result<SubmittedTask> {
         self.add(new, None)
     }

@@ -35,7 +35,7 @@ impl Store {
     /// Once this returns, every task with a successful result survives a power cut.
     ///
     /// # Errors
-    /// `Config` when the store cannot be changed at all, `Io` when the staging directory cannot be made; any
+    /// `NewerFormat` when the store cannot be changed at all, `Io` when the staging directory cannot be made; any
     /// other failure is the result of one task.
     pub fn submit_batch(&self, new: Vec<NewTask>) -> Result<Vec<Result<SubmittedTask>>> {
         self.check_writable()?;

@@ -66,7 +66,7 @@ impl Store {
     /// process changes it meanwhile. Returns the decision.
     ///
     /// # Errors
-    /// `Corrupt` when vendors.json cannot be read, `Config`, `Locked`, `Io`; each with nothing changed.
+    /// `Corrupt` when vendors.json cannot be read, `NewerFormat`, `Locked`, `Io`; each with nothing changed.
     pub(crate) fn change_cooldown(
         &self,
         key: &CooldownKey,

@@ -156,7 +156,7 @@ impl Store {
     /// Registers a worker until the returned value is dropped or the process ends.
     ///
     /// # Errors
-    /// `Config`, `Io`.
+    /// `NewerFormat`, `Io`.
     pub fn register(&self, worker: &WorkerInfo) -> Result<Registration> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         self.check_writable()?;

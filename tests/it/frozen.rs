@@ -313,7 +313,7 @@ fn a_newer_format_is_read_and_left_alone() {
         store.pause(&lane_name("review"), None).map(drop),
     ];
     for result in refused {
-        assert_eq!(result.unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::NewerFormat);
     }
     assert!(snapshot(frozen.dir.path()) == before, "something was written");
 }

@@ -147,7 +147,10 @@ fn errors(operation: &Operation) -> Vec<(u16, &'static str)> {
         (431, "The headers are too large."),
         (500, "The store cannot be read or written."),
         (501, "The Transfer-Encoding is not chunked."),
-        (503, "The store is locked or gone, the server is stopping, or too many requests are in progress."),
+        (
+            503,
+            "The store is locked, gone or of a newer format, the server is stopping, or too many requests are in progress.",
+        ),
         (505, "The version of HTTP is neither 1.1 nor 1.0."),
     ];
     if has_parameter || operation.id == "waitForTasks" {

@@ -15,6 +15,7 @@ const CODES: &[&str] = &[
     "nothing_available",
     "task_failed",
     "locked",
+    "newer_format",
     "corrupt",
     "io",
     // Errors of the server.

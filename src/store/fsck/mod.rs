@@ -37,7 +37,7 @@ impl Store {
     /// number of checked tasks and of all tasks.
     ///
     /// # Errors
-    /// `Io` when the store cannot be read at all or a repair cannot be written; `Locked`; `Config` for a
+    /// `Io` when the store cannot be read at all or a repair cannot be written; `Locked`; `NewerFormat` for a
     /// repair of a store that a newer version wrote. A fault of a single task is a finding, not an error.
     pub fn fsck(&self, repair: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
         self.check(repair, progress, FsckReport::default(), None)

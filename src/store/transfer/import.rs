@@ -59,7 +59,7 @@ impl Store {
     /// Once this returns, every added task survives a power cut.
     ///
     /// # Errors
-    /// `Io` when `input` cannot be read or the store cannot be written at all; `Config`, `Locked`.
+    /// `Io` when `input` cannot be read or the store cannot be written at all; `NewerFormat`, `Locked`.
     pub fn import(&self, input: &mut dyn BufRead, progress: &mut dyn FnMut(u64)) -> Result<ImportReport> {
         self.check_writable()?;
         if self.version == 0 {

@@ -201,3 +201,23 @@ fn the_server_answers_waiting_requests_and_ends() {
         assert_eq!(server.stderr(), "");
     }
 }
+
+#[test]
+fn a_store_of_a_newer_format_is_read_and_a_change_is_no_fault_of_the_client() {
+    let mut server = Server::new();
+    let id = server.submit("l");
+    std::fs::write(server.dir.path().join("state/format.json"), "{\"version\": 2}\n").unwrap();
+    server.restart();
+    assert_eq!(server.get(&format!("/tasks/{id}")).text_at("/task/state"), "queued");
+    let file = server.dir.path().join("state/tasks").join(&id).join("task.json");
+    let before = std::fs::read(&file).unwrap();
+    let (submit, cancel) = (json!({"lane": "l", "prompt": "p"}), format!("/tasks/{id}/cancel"));
+    for (path, body) in [("/tasks", submit), (cancel.as_str(), json!({}))] {
+        let refused = server.post(path, &body);
+        assert_eq!((refused.status, refused.code().as_str()), (503, "newer_format"), "{path}");
+        assert!(refused.text.contains("only a newer lanes can change it"), "{}", refused.text);
+        // It does not pass by itself.
+        assert_eq!(refused.header("Retry-After"), None);
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
