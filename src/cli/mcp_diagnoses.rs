@@ -1,29 +1,110 @@
-//! What `lanes doctor` reports of the clients with which the server is registered.
+//! What `lanes doctor` reports of the server for chats: the clients with which it is registered, whether it answers, and
+//! which servers run.
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::context::CommandContext;
 use super::env;
-use crate::error::printable;
+use super::mcp_self_test;
+use crate::error::{brief, printable};
 use crate::mcp::registration::{FoundRegistration, RegistrationFault, find_registrations};
+use crate::store::{Store, WorkerInfo};
 use crate::workspace::{Diagnosis, DiagnosisLevel};
 
-/// Returns a diagnosis for each registration, and for each thing that is wrong with one.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Returns a diagnosis for each registration, and for each thing that is wrong with one; then whether the server
+/// answers, if it is registered; then those about running servers.
 pub(super) fn diagnoses(context: &CommandContext) -> Vec<Diagnosis> {
     let (Ok(directory), Ok(program)) = (context.base.directory(), std::env::current_exe()) else {
         return Vec::new();
     };
-    find_registrations(&env::client_homes(), directory, &program).iter().flat_map(of_registration).collect()
+    let found = find_registrations(&env::client_homes(), directory, &program);
+    let mut diagnoses: Vec<Diagnosis> = found.iter().flat_map(of_registration).collect();
+    if !found.is_empty() {
+        diagnoses.push(of_self_test(&program));
+    }
+    diagnoses.extend(of_running_servers(context));
+    diagnoses
+}
+
+fn diagnosis(
+    code: &'static str,
+    level: DiagnosisLevel,
+    message: String,
+    remedy: Option<String>,
+) -> Diagnosis {
+    Diagnosis { area: "mcp", code, level, message, remedy }
+}
+
+fn of_self_test(program: &Path) -> Diagnosis {
+    match mcp_self_test::check(program) {
+        Ok((count, bytes)) => {
+            let message = format!("the server answers, with {count} tools of {bytes} bytes");
+            diagnosis("self-test", DiagnosisLevel::Ok, message, None)
+        }
+        Err(error) => {
+            let remedy = "run `lanes mcp` by hand: it must wait for messages, and print nothing".to_string();
+            diagnosis("self-test", DiagnosisLevel::Warning, error.message().to_string(), Some(remedy))
+        }
+    }
+}
+
+/// Returns what is to be said of the servers that have opened the queue. Without a queue, nothing is.
+fn of_running_servers(context: &CommandContext) -> Vec<Diagnosis> {
+    let open = || -> Option<Vec<WorkerInfo>> {
+        let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
+        let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
+        store.live_chat_servers().ok()
+    };
+    let servers = open().unwrap_or_default();
+    let mut diagnoses = Vec::new();
+    let mut current = 0;
+    for server in &servers {
+        let version = server.data.get("version").and_then(Value::as_str).unwrap_or_default();
+        let what = if version != VERSION {
+            format!("is version {}, and this is {VERSION}", brief(version))
+        } else if is_replaced(server.pid) {
+            "runs a program file that has been replaced since it started".to_string()
+        } else {
+            current += 1;
+            continue;
+        };
+        let message = format!("the server with process id {} {what}", server.pid);
+        let remedy = "restart the client that started it, or `lanes serve`".to_string();
+        diagnoses.push(diagnosis("server-version", DiagnosisLevel::Warning, message, Some(remedy)));
+    }
+    if current > 0 {
+        let message = format!("running servers of this version: {current}");
+        diagnoses.push(diagnosis("servers", DiagnosisLevel::Ok, message, None));
+    }
+    diagnoses
+}
+
+/// Returns whether the file that a process runs is not there any more. Of the process of another user, this is unknown.
+fn is_replaced(pid: u32) -> bool {
+    let program = std::fs::read_link(format!("/proc/{pid}/exe"));
+    program.is_ok_and(|program| program.to_string_lossy().ends_with(" (deleted)"))
 }
 
 fn of_registration(found: &FoundRegistration) -> Vec<Diagnosis> {
     let (client, path) = (found.client.as_str(), show(&found.path));
     let scope = found.scope.as_str();
     let again = format!("`lanes mcp install --client {client} --scope {scope}` changes it");
-    let diagnosis = |code, level, message, remedy| Diagnosis { area: "mcp", code, level, message, remedy };
+    let unattended = (!found.refused_tools.is_empty()).then(|| {
+        let tools = found.refused_tools.join(", ");
+        let message = format!(
+            "{client} asks before these tools, and refuses them where it cannot ask: {tools}; `lanes mcp install \
+             --client {client} --scope {scope} --approve` allows them ({path})"
+        );
+        diagnosis("registration-approval", DiagnosisLevel::Ok, message, None)
+    });
     if found.faults.is_empty() {
         let message = format!("registered with {client} ({scope}) in {path}");
-        return vec![diagnosis("registration", DiagnosisLevel::Ok, message, None)];
+        let registered = diagnosis("registration", DiagnosisLevel::Ok, message, None);
+        return std::iter::once(registered).chain(unattended).collect();
     }
     let of_fault = |fault: &RegistrationFault| {
         let (code, message) = match fault {
@@ -43,7 +124,7 @@ fn of_registration(found: &FoundRegistration) -> Vec<Diagnosis> {
         };
         diagnosis(code, DiagnosisLevel::Warning, format!("{message} ({path})"), Some(again.clone()))
     };
-    found.faults.iter().map(of_fault).collect()
+    found.faults.iter().map(of_fault).chain(unattended).collect()
 }
 
 fn show(path: &Path) -> String {

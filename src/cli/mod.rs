@@ -40,6 +40,8 @@ mod mcp_install;
 #[cfg(feature = "mcp")]
 mod mcp_over_http;
 #[cfg(feature = "mcp")]
+mod mcp_self_test;
+#[cfg(feature = "mcp")]
 mod mcp_server_args;
 mod move_task;
 mod next;

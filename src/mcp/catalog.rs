@@ -12,6 +12,9 @@ use crate::model::json::Object;
 /// The tools by set. No schema is derived when the program runs.
 const TOOLS: &str = include_str!("../../templates/mcp/tools.json");
 
+/// The most bytes that the list of the default tools has: what it costs of a model's context.
+pub(crate) const MAX_LIST_BYTES: usize = 7_000;
+
 /// A set of tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToolSet {
@@ -134,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_lists_are_small() {
-        assert!(size(&ToolSet::DEFAULT, &[]) <= 7_000);
+        assert!(size(&ToolSet::DEFAULT, &[]) <= MAX_LIST_BYTES);
         assert!(size(&ToolSet::ALL, &[]) <= 8_500);
         assert!(size(&ToolSet::ALL, &["delegate", "wait"]) <= 2_500);
     }

@@ -6,6 +6,7 @@
 
 mod agents;
 mod arguments;
+mod bounded_command;
 mod call;
 mod catalog;
 mod changes;
@@ -37,7 +38,8 @@ use signal_hook::iterator::Signals;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::catalog::{ToolSet, tools_to_approve};
+pub(crate) use self::bounded_command::output_within;
+pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
 pub(crate) use self::open_queue::QueueSource;
 pub(crate) use self::post_server::{McpPost, McpPostReply, PostServer};
 

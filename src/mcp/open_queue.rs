@@ -7,7 +7,9 @@ use tokio::sync::watch;
 use super::changes::ChangeCounter;
 use super::single_flight::SingleFlight;
 use crate::error::Result;
-use crate::store::Store;
+use crate::model::Owner;
+use crate::model::task::object;
+use crate::store::{CHAT_SERVER, Registration, Store, WorkerInfo};
 use crate::workspace::Config;
 
 /// Finds the configuration of the workspace, and opens its store.
@@ -22,6 +24,8 @@ pub(super) struct OpenQueue {
     /// The requests of this process.
     pub single_flight: SingleFlight,
     changes: OnceLock<ChangeCounter>,
+    /// By which `lanes doctor` finds servers of older versions.
+    _registration: Option<Registration>,
 }
 
 impl OpenQueue {
@@ -71,13 +75,29 @@ impl LazyQueue {
             return Ok(Arc::clone(queue));
         }
         let (config, store) = (self.source)()?;
+        let registration = register(&store);
         let queue = Arc::new(OpenQueue {
             config,
             store,
             single_flight: SingleFlight::default(),
             changes: OnceLock::new(),
+            _registration: registration,
         });
         *opened = Some(Arc::clone(&queue));
         Ok(queue)
     }
+}
+
+/// Registers this server until the queue is closed. A store that cannot be written to is served all the same.
+fn register(store: &Store) -> Option<Registration> {
+    let server = WorkerInfo {
+        kind: CHAT_SERVER.to_string(),
+        owner: Owner::new(CHAT_SERVER).ok()?,
+        pid: std::process::id(),
+        lanes: Vec::new(),
+        filter: String::new(),
+        since: store.now().wall,
+        data: object([("version", env!("CARGO_PKG_VERSION").into())]),
+    };
+    store.register(&server).ok()
 }

@@ -38,7 +38,7 @@
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
 //! | `usage_log.rs` | `append_usage`, `usage_log_text` |
 //! | `server_token.rs` | `server_token_file` |
-//! | `worker_registry.rs` | `register`, `abandoned_workers`, `dead_workers`, `has_exiting_worker`, `live_workers` |
+//! | `worker_registry.rs` | `register`, `abandoned_workers`, `dead_workers`, `has_exiting_worker`, `live_workers`, `live_chat_servers` |
 //! | `watch/mod.rs` | `can_watch`, `watch_tasks`, `watch_tasks_until_exit`, `watch_lanes`, `watch_lanes_until_exit`, `watch_feed`, `wake_waiters` |
 //! | `diagnostics.rs` | `format_version`, `is_writable_version`, `is_in_place`, `try_lock`, `disk_space`, `newest_change` |
 //! | `fsck/mod.rs` | `fsck` |
@@ -116,6 +116,8 @@ pub use submit::SubmittedTask;
 pub use transfer::ImportReport;
 pub(crate) use vendor_cooldowns::CooldownChange;
 pub use watch::Watch;
+#[cfg(feature = "mcp")]
+pub(crate) use worker_registry::CHAT_SERVER;
 pub(crate) use worker_registry::{AbandonedWorker, DISPATCHER};
 pub use worker_registry::{Registration, WorkerInfo};
 

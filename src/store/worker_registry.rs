@@ -21,6 +21,9 @@ use crate::model::{ClaimToken, LaneName, Owner, Time, json};
 /// The kind of workers whose registrations outlive them, because their tasks must be recovered.
 pub(crate) const DISPATCHER: &str = "dispatcher";
 
+/// The kind of servers for chats, which are registered like workers without being any.
+pub(crate) const CHAT_SERVER: &str = "chat-server";
+
 /// What a worker registers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerInfo {
@@ -242,6 +245,23 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn live_workers(&self) -> Result<Vec<WorkerInfo>> {
+        let mut live = self.live_registrations()?;
+        live.retain(|worker| worker.kind != CHAT_SERVER);
+        Ok(live)
+    }
+
+    /// Returns the running servers for chats that have opened this store.
+    ///
+    /// # Errors
+    /// `Io`.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn live_chat_servers(&self) -> Result<Vec<WorkerInfo>> {
+        let mut live = self.live_registrations()?;
+        live.retain(|server| server.kind == CHAT_SERVER);
+        Ok(live)
+    }
+
+    fn live_registrations(&self) -> Result<Vec<WorkerInfo>> {
         let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
         };

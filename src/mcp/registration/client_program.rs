@@ -3,9 +3,14 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use crate::error::{Error, Result, brief, printable, shell_word};
+use crate::mcp::bounded_command::output_within;
+
+/// How long a client's program may take to change its settings.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Returns the program that a shell would start.
 pub(super) fn find(name: &str, search_path: Option<&OsStr>) -> Option<PathBuf> {
@@ -17,17 +22,12 @@ pub(super) fn find(name: &str, search_path: Option<&OsStr>) -> Option<PathBuf> {
     })
 }
 
-/// Runs a program in `directory` to its end.
+/// Runs a program in `directory` to its end, which must come within a minute.
 ///
 /// # Errors
-/// `Io` when it cannot be started, `Refused` with the first line that it printed when it fails.
+/// `Io` when it cannot be started or does not end, `Refused` with the first line that it printed when it fails.
 pub(super) fn run(program: &Path, arguments: &[String], directory: &Path) -> Result<()> {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(directory)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| Error::io("start", program, error))?;
+    let output = output_within(Command::new(program).args(arguments).current_dir(directory), b"", LIMIT)?;
     if output.status.success() {
         return Ok(());
     }

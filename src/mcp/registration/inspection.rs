@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::client_app::{ClientApp, ClientHomes, RegistrationScope, is_ours, started_words};
+use crate::mcp::{ToolSet, tools_to_approve};
 use crate::store::ForeignFile;
 
 /// The shortest time limit for a call with which a client still sees the end of most waits, in seconds.
@@ -19,6 +20,8 @@ pub(crate) struct FoundRegistration {
     pub scope: RegistrationScope,
     /// The settings file.
     pub path: PathBuf,
+    /// The tools that Codex refuses where it cannot ask anybody.
+    pub refused_tools: Vec<String>,
     /// What is wrong with it.
     pub faults: Vec<RegistrationFault>,
 }
@@ -56,7 +59,8 @@ pub(crate) fn find_registrations(
             if is_ours(&entry, &program.to_string_lossy()) {
                 let mut faults: Vec<RegistrationFault> = program_fault(&entry, program).into_iter().collect();
                 faults.extend(codex_faults(client, &entry));
-                found.push(FoundRegistration { client, scope, path, faults });
+                let refused_tools = tools_that_codex_refuses(client, &entry);
+                found.push(FoundRegistration { client, scope, path, refused_tools, faults });
             }
         }
     }
@@ -88,6 +92,27 @@ fn codex_faults(client: ClientApp, entry: &Value) -> Vec<RegistrationFault> {
     faults.into_iter().filter(|(is_so, _)| *is_so).map(|(_, fault)| fault).collect()
 }
 
+/// Returns the offered tools that Codex asks about, and refuses where it cannot: those that are not approved.
+fn tools_that_codex_refuses(client: ClientApp, entry: &Value) -> Vec<String> {
+    if client != ClientApp::Codex {
+        return Vec::new();
+    }
+    let words = started_words(entry);
+    let sets = words.iter().position(|word| *word == "--tools").and_then(|at| words.get(at + 1));
+    let sets: Vec<ToolSet> = match sets {
+        Some(&"all") => ToolSet::ALL.to_vec(),
+        Some(sets) => sets.split(',').filter_map(|set| set.parse().ok()).collect(),
+        None => ToolSet::DEFAULT.to_vec(),
+    };
+    let is_approved = |tool: &String| {
+        let mode = entry.get("tools").and_then(|tools| tools.get(tool)?.get("approval_mode"));
+        mode.and_then(Value::as_str) == Some("approve")
+    };
+    let mut tools = tools_to_approve(&sets).unwrap_or_default();
+    tools.retain(|tool| !is_approved(tool));
+    tools
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -105,6 +130,21 @@ mod tests {
         ] {
             assert_eq!(codex_faults(ClientApp::Codex, &entry), expected, "{entry}");
             assert!(codex_faults(ClientApp::Claude, &entry).is_empty());
+        }
+    }
+
+    #[test]
+    fn tools_that_are_offered_and_not_approved_are_refused_by_codex() {
+        let approved =
+            json!({"delegate": {"approval_mode": "approve"}, "cancel": {"approval_mode": "prompt"}});
+        for (entry, expected) in [
+            (json!({"args": ["mcp"]}), vec!["delegate", "cancel"]),
+            (json!({"args": ["mcp"], "tools": approved}), vec!["cancel"]),
+            (json!({"args": ["mcp", "--tools", "worker"]}), vec![]),
+            (json!({"args": ["mcp", "--tools", "worker,admin"]}), vec!["upkeep"]),
+        ] {
+            assert_eq!(tools_that_codex_refuses(ClientApp::Codex, &entry), expected, "{entry}");
+            assert!(tools_that_codex_refuses(ClientApp::Cursor, &entry).is_empty());
         }
     }
 

@@ -417,7 +417,14 @@ fn doctor_reports_registrations_and_what_is_wrong_with_them() {
     home.ok(&["--client", "cursor", "--scope", "project"]);
     let found = checks();
     assert_eq!(found[0]["message"], "registered with codex (user) in $DIR/home/.codex/config.toml");
-    assert_eq!(found[1]["message"], "registered with cursor (project) in $DIR/project/.cursor/mcp.json");
+    assert_eq!(found[1]["code"], "registration-approval");
+    let asks = "codex asks before these tools, and refuses them where it cannot ask: delegate, cancel; ";
+    assert!(found[1]["message"].as_str().unwrap().starts_with(asks), "{found:?}");
+    assert_eq!(found[2]["message"], "registered with cursor (project) in $DIR/project/.cursor/mcp.json");
+    assert_eq!(found[3]["code"], "self-test");
+    let answers = found[3]["message"].as_str().unwrap();
+    assert!(answers.starts_with("the server answers, with 8 tools of "), "{answers}");
+    assert_eq!(found.len(), 4);
     assert!(found.iter().all(|check| check["level"] == "ok"), "{found:?}");
     home.write(
         ".codex/config.toml",
@@ -428,13 +435,22 @@ fn doctor_reports_registrations_and_what_is_wrong_with_them() {
     let codes: Vec<&str> = found.iter().map(|check| check["code"].as_str().unwrap()).collect();
     assert_eq!(
         codes,
-        ["registration-program", "registration-required", "registration-timeout", "registration"]
+        [
+            "registration-program",
+            "registration-required",
+            "registration-timeout",
+            "registration-approval",
+            "registration",
+            "self-test"
+        ]
     );
     assert_eq!(
         found[0]["message"],
         "codex starts /no/lanes, which does not exist ($DIR/home/.codex/config.toml)"
     );
     // The remedy is one.
-    home.ok(&["--client", "codex", "--scope", "user"]);
-    assert!(checks().iter().all(|check| check["level"] == "ok"));
+    home.ok(&["--client", "codex", "--scope", "user", "--approve"]);
+    let found = checks();
+    assert!(found.iter().all(|check| check["level"] == "ok"), "{found:?}");
+    assert!(found.iter().all(|check| check["code"] != "registration-approval"), "{found:?}");
 }

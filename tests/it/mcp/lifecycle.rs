@@ -1,5 +1,7 @@
 //! How a server begins and ends.
 
+use lanes::internals::model::Owner;
+use lanes::internals::store::{Store, StoreOptions, WorkerInfo};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -196,4 +198,46 @@ fn a_server_ends_with_its_client_and_what_was_delegated_goes_on() {
         assert_eq!(sandbox.peek(&["status", &id])["task"]["state"], "queued");
         assert!(sandbox.peek(&["workers"])["workers"].as_array().unwrap().is_empty());
     }
+}
+
+#[test]
+fn running_servers_that_are_out_of_date_are_found_by_doctor_and_are_no_workers() {
+    let sandbox = Sandbox::new();
+    let checks = || -> Vec<(String, String)> {
+        let report = sandbox.peek(&["doctor"]);
+        let all = report["checks"].as_array().unwrap().iter().filter(|check| check["area"] == "mcp");
+        let text = |check: &Value, key: &str| check[key].as_str().unwrap().to_string();
+        all.map(|check| (text(check, "level"), text(check, "message"))).collect()
+    };
+    let own = std::fs::canonicalize(sandbox.root()).unwrap().join("old-lanes");
+    std::fs::copy(command::LANES, &own).unwrap();
+    let mut command = command::clean(&own);
+    command.current_dir(sandbox.root()).arg("mcp");
+    let mut client = Client::connect(command);
+    assert!(checks().is_empty(), "it has not opened the queue: {:?}", checks());
+    client.call("jobs", json!({})).fine();
+    assert_eq!(checks(), [("ok".to_string(), "running servers of this version: 1".to_string())]);
+    std::fs::remove_file(&own).unwrap();
+    let [(level, message)] = &checks()[..] else { panic!("{:?}", checks()) };
+    assert_eq!(level, "warning");
+    assert!(message.ends_with("runs a program file that has been replaced since it started"), "{message}");
+    assert_eq!(sandbox.peek(&["workers"])["count"], 0);
+    client.close_input();
+    assert!(client.end().success());
+    assert!(checks().is_empty(), "{:?}", checks());
+    let store = Store::open(&sandbox.path("handoff/state"), StoreOptions::default()).unwrap();
+    let old = WorkerInfo {
+        kind: "chat-server".to_string(),
+        owner: Owner::new("chat-server").unwrap(),
+        pid: std::process::id(),
+        lanes: Vec::new(),
+        filter: String::new(),
+        since: store.now().wall,
+        data: json!({"version": "0.0.1"}).as_object().cloned().unwrap(),
+    };
+    let registration = store.register(&old).unwrap();
+    let [(level, message)] = &checks()[..] else { panic!("{:?}", checks()) };
+    assert_eq!(level, "warning");
+    assert!(message.contains("is version 0.0.1, and this is "), "{message}");
+    drop(registration);
 }
