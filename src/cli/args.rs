@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::error::{Error, Result};
-use crate::model::duration::parse as parse_span;
+use crate::model::duration::parse as parse_duration;
 use crate::model::{Filter, LaneName, Owner};
 use crate::store::LaneQuery;
 
@@ -56,10 +56,10 @@ pub(super) fn owner(name: &str) -> Result<Owner> {
 #[derive(Args, Clone, Debug)]
 pub(super) struct WaitArgs {
     /// Give up after this long: seconds, or 15m, 2h, 1d
-    #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = DEFAULT_WAIT, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, default_value_t = DEFAULT_WAIT, allow_negative_numbers = true)]
     pub timeout: f64,
     /// Print a heartbeat to standard error at this interval; 0 disables it
-    #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = 30.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, default_value_t = 30.0, allow_negative_numbers = true)]
     pub heartbeat_seconds: f64,
 }
 
@@ -67,7 +67,7 @@ impl WaitArgs {
     /// Returns when the wait gives up, and how often it prints a heartbeat.
     pub(super) fn timing(&self) -> Result<WaitTiming> {
         let deadline = deadline(self.timeout)?;
-        let heartbeat = seconds("--heartbeat-seconds", self.heartbeat_seconds)?;
+        let heartbeat = flag_duration("--heartbeat-seconds", self.heartbeat_seconds)?;
         Ok(WaitTiming { deadline, heartbeat: (!heartbeat.is_zero()).then_some(heartbeat), next: None })
     }
 }
@@ -116,8 +116,9 @@ impl WaitTiming {
 }
 
 /// Parses a duration: a number of seconds, or a span such as `15m`. The rules of the queue check its range.
-pub(super) fn span(text: &str) -> std::result::Result<f64, String> {
-    let seconds = text.trim().parse().ok().or_else(|| parse_span(text).map(|length| length.as_secs_f64()));
+pub(super) fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let seconds =
+        text.trim().parse().ok().or_else(|| parse_duration(text).map(|length| length.as_secs_f64()));
     seconds
         .ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d, of at most ten years".to_string())
 }
@@ -134,10 +135,10 @@ pub(super) fn number<T: FromStr>(text: &str) -> std::result::Result<T, String> {
 
 /// Returns the instant `timeout` seconds from now.
 pub(super) fn deadline(timeout: f64) -> Result<Instant> {
-    Ok(Instant::now() + seconds("--timeout", timeout)?)
+    Ok(Instant::now() + flag_duration("--timeout", timeout)?)
 }
 
-fn seconds(flag: &str, value: f64) -> Result<Duration> {
+fn flag_duration(flag: &str, value: f64) -> Result<Duration> {
     const TEN_YEARS: f64 = 10.0 * 365.0 * 86_400.0;
     if value.is_finite() && (0.0..=TEN_YEARS).contains(&value) {
         Ok(Duration::from_secs_f64(value))

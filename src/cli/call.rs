@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{WaitArgs, span};
+use super::args::{WaitArgs, seconds};
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::submit::submit;
@@ -25,7 +25,7 @@ pub(super) struct CallCommand {
     #[command(flatten)]
     task: TaskArgs,
     #[arg(
-        long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true, help = run_timeout_help()
+        long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true, help = run_timeout_help()
     )]
     run_timeout: Option<f64>,
     #[command(flatten)]

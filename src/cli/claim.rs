@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::{ArgGroup, Args};
 use serde_json::Value;
 
-use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, LaneQueryArgs, WaitArgs, deadline, owner, span};
+use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, LaneQueryArgs, WaitArgs, deadline, owner, seconds};
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::idle::print_idle;
@@ -36,16 +36,16 @@ pub(super) struct ClaimCommand {
     #[arg(long)]
     wait: bool,
     /// Give up waiting after this long: seconds, or 15m, 2h, 1d [default: 21600]
-    #[arg(long, value_name = "SPAN", value_parser = span, requires = "wait", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, requires = "wait", allow_negative_numbers = true)]
     timeout: Option<f64>,
     /// Print a heartbeat to standard error at this interval; 0 disables it
-    #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, default_value_t = 0.0, allow_negative_numbers = true)]
     heartbeat_seconds: f64,
     /// Name of the worker
     #[arg(long, default_value = "worker")]
     owner: String,
     /// Length of the lease, unless it is renewed; more than 0, at most 30d
-    #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = DEFAULT_LEASE, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, default_value_t = DEFAULT_LEASE, allow_negative_numbers = true)]
     lease_seconds: f64,
 }
 

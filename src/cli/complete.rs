@@ -12,7 +12,7 @@ use super::context::{CommandContext, GlobalArgs};
 use super::env;
 use super::exit::CommandExit;
 use super::output::Output;
-use super::table::short;
+use super::table::shorten;
 use crate::error::{Error, Result, printable};
 use crate::model::LaneName;
 use crate::store::Store;
@@ -115,7 +115,7 @@ fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
     offered
         .map(|(place, task)| {
             let what = task.spec.name.as_deref().unwrap_or(&task.spec.prompt);
-            let help = format!("{} in {}: {}", task.status.as_str(), task.spec.lane, short(what, 40));
+            let help = format!("{} in {}: {}", task.status.as_str(), task.spec.lane, shorten(what, 40));
             let help = printable(&help);
             CompletionCandidate::new(task.id.as_str()).help(Some(help.into())).display_order(Some(place))
         })

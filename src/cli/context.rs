@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::span;
+use super::args::seconds;
 use super::env;
 use super::output::{Output, ProgressLine};
 use crate::error::Result;
@@ -28,7 +28,7 @@ pub(super) struct GlobalArgs {
     pub store: Option<PathBuf>,
     /// How long to wait for a locked store: seconds, or 5m
     /// [env: LANES_LOCK_TIMEOUT] [default: 10]
-    #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     pub lock_timeout: Option<f64>,
     /// Allow an agent of a dispatcher a command that decides what runs
     #[arg(long, global = true, help_heading = GLOBAL_HEADING)]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::{number, owner, span as seconds};
+use super::args::{number, owner, seconds};
 use super::context::CommandContext;
 use super::dispatch_log::DispatchLog;
 use super::env;

@@ -123,11 +123,11 @@ pub(super) fn store_options(lock_timeout: Option<f64>) -> Result<StoreOptions> {
     options.allow_network_fs = set("LANES_ALLOW_NETWORK_FS").is_some();
     if let Some(text) = text("LANES_TEST_NOW")? {
         let time = Time::parse(&text)
-            .map_err(|_| wrong("LANES_TEST_NOW", &text, "a time like 2026-11-21T07:00:00Z"))?;
+            .map_err(|_| invalid_variable("LANES_TEST_NOW", &text, "a time like 2026-11-21T07:00:00Z"))?;
         options.clock = Clock::fixed(time);
     }
     if let Some(text) = text("LANES_TEST_SEED")? {
-        let seed = text.parse().map_err(|_| wrong("LANES_TEST_SEED", &text, "a whole number"))?;
+        let seed = text.parse().map_err(|_| invalid_variable("LANES_TEST_SEED", &text, "a whole number"))?;
         options.entropy = Entropy::seeded(seed);
     }
     Ok(options)
@@ -137,7 +137,7 @@ fn checked_timeout(name: &str, text: &str, seconds: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|timeout| timeout.as_secs() <= 86_400)
-        .ok_or_else(|| wrong(name, text, "seconds from 0 to 86400"))
+        .ok_or_else(|| invalid_variable(name, text, "seconds from 0 to 86400"))
 }
 
 fn set(name: &str) -> Option<OsString> {
@@ -146,10 +146,14 @@ fn set(name: &str) -> Option<OsString> {
 
 fn text(name: &str) -> Result<Option<String>> {
     set(name)
-        .map(|value| value.into_string().map_err(|value| wrong(name, &value.to_string_lossy(), "UTF-8 text")))
+        .map(|value| {
+            value
+                .into_string()
+                .map_err(|value| invalid_variable(name, &value.to_string_lossy(), "UTF-8 text"))
+        })
         .transpose()
 }
 
-fn wrong(name: &str, value: &str, expected: &str) -> Error {
+fn invalid_variable(name: &str, value: &str, expected: &str) -> Error {
     Error::invalid(format!("{name} must be {expected}, not '{}'", printable(value)))
 }

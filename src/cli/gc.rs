@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use serde_json::Value;
 
-use super::args::span;
+use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
@@ -25,7 +25,7 @@ use crate::store::GcPlan;
 #[command(after_help = "Examples:\n  lanes gc --older-than 7d --archive ~/lanes-archive")]
 pub(super) struct GcCommand {
     /// Tasks that ended at least this long ago: seconds, or 12h, 7d
-    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     older_than: Option<f64>,
     /// All tasks that have ended, however recently
     #[arg(long)]

@@ -10,7 +10,7 @@ use super::args::number;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::output::ProgressLine;
-use super::table::{Row, Table, relative, short};
+use super::table::{Row, Table, relative, shorten};
 use super::view::task_view;
 use crate::error::{Error, Result, printable};
 use crate::model::json::raw::RawString;
@@ -221,8 +221,8 @@ pub(super) fn print_views<T>(
 pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
     let name = task.spec.name.map(RawString::decode);
     let plain = || match task.spec.prompt.is_empty() {
-        true => short(&task.spec.correlation_id.decode(), 50).into(),
-        false => short(&task.spec.prompt.decode(), 50).into(),
+        true => shorten(&task.spec.correlation_id.decode(), 50).into(),
+        false => shorten(&task.spec.prompt.decode(), 50).into(),
     };
     let (state, what) = match task.state() {
         completed if completed == "completed" => (completed, name.unwrap_or_else(plain)),
@@ -231,7 +231,7 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
             let state = state_label(&status, now, || task.to_task().lease_is_live(now)).into();
             let what = name.unwrap_or_else(|| match status {
                 Status::Claimed(claim) => format!("held by {}", claim.owner).into(),
-                Status::Failed { reason, .. } => short(&reason, 50).into(),
+                Status::Failed { reason, .. } => shorten(&reason, 50).into(),
                 _ => plain(),
             });
             (state, what)

@@ -81,8 +81,8 @@ impl McpCommand {
             random,
             depth: env::depth(),
             max_wait: max_wait?,
-            input: Box::new(own(std::io::stdin().as_fd(), "standard input")?),
-            output: Box::new(own(std::io::stdout().as_fd(), "standard output")?),
+            input: Box::new(own_descriptor(std::io::stdin().as_fd(), "standard input")?),
+            output: Box::new(own_descriptor(std::io::stdout().as_fd(), "standard output")?),
         })?;
         Ok(CommandExit::Done)
     }
@@ -120,6 +120,6 @@ impl WorkspaceFinder {
 }
 
 /// A standard stream by a descriptor of its own, for a thread that may wait on it.
-fn own(stream: BorrowedFd<'_>, name: &str) -> Result<File> {
+fn own_descriptor(stream: BorrowedFd<'_>, name: &str) -> Result<File> {
     stream.try_clone_to_owned().map(File::from).map_err(|error| Error::io("use", name, error))
 }

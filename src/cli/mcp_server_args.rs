@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::span;
+use super::args::seconds;
 use crate::error::{Error, Result};
 use crate::mcp::ToolSet;
 
@@ -19,7 +19,7 @@ pub(super) struct McpServerArgs {
     #[arg(long)]
     pub prompts: bool,
     /// The longest time that a call waits: seconds, or 5m [default: by client, 50 s for unknown ones]
-    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     pub max_wait: Option<f64>,
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::span;
+use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::lane_or_vendor::{VendorArgs, print_lane, print_vendor};
@@ -31,7 +31,7 @@ pub(super) struct PauseCommand {
     #[command(flatten)]
     vendor: VendorArgs,
     /// Length of a vendor's pause: seconds, or 15m, 2h, 1d [default: until it is resumed]
-    #[arg(long = "for", value_name = "SPAN", value_parser = span, requires = "vendor", conflicts_with = "until")]
+    #[arg(long = "for", value_name = "SPAN", value_parser = seconds, requires = "vendor", conflicts_with = "until")]
     length: Option<f64>,
     /// End of a vendor's pause, as an RFC 3339 time
     #[arg(long, value_name = "TIME", requires = "vendor")]

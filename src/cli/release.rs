@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::args::span;
+use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
@@ -26,7 +26,7 @@ pub(super) struct ReleaseCommand {
     #[arg(long)]
     reason: Option<String>,
     /// Make the task claimable only after this long: seconds, or 15m, 2h, 1d
-    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     delay: Option<f64>,
     /// Count the attempt against --max-attempts
     #[arg(long)]

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::args::span;
+use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub(super) struct RenewCommand {
     #[arg(long, value_name = "TOKEN")]
     claim_token: String,
     /// New length of the lease, from now [default: the length given to `claim`]
-    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
 }
 

@@ -63,7 +63,7 @@ fn round(place: &Path, options: &StoreOptions) -> Result<TaskId> {
     let checked = check_submit(&SubmitContext::new(&config, &BaseDir::at(place), store.now().wall), request)?;
     let id = store.submit(checked.task)?.task.id;
     std::thread::scope(|scope| {
-        let worker = scope.spawn(|| work(&config.store_root, options));
+        let worker = scope.spawn(|| run_worker(&config.store_root, options));
         let waited = wait(&store, &id);
         let worked = worker.join().unwrap_or_else(|_| Err(failed("the worker died")));
         worked.and(waited)
@@ -76,7 +76,7 @@ fn round(place: &Path, options: &StoreOptions) -> Result<TaskId> {
     if delivered == ANSWER { Ok(id) } else { Err(failed("the answer is not the one that was given")) }
 }
 
-fn work(root: &Path, options: &StoreOptions) -> Result<()> {
+fn run_worker(root: &Path, options: &StoreOptions) -> Result<()> {
     let store = Store::open(root, options.clone())?;
     let want = LaneQuery::lane(LaneName::new(LANE)?);
     let me = Owner::new("self-test")?;

@@ -7,7 +7,7 @@ use super::context::CommandContext;
 use super::events::kind_width;
 use super::exit::CommandExit;
 use super::list::state_label;
-use super::table::{relative, short};
+use super::table::{relative, shorten};
 use super::view::{next_action, task_view};
 use crate::error::{Result, printable};
 use crate::model::task::object;
@@ -119,7 +119,7 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
         }
     }
     if let Status::Failed { reason, .. } = &task.status {
-        context.out.line(&format!("{:<11} {}", "failed", printable(&short(reason, 200))))?;
+        context.out.line(&format!("{:<11} {}", "failed", printable(&shorten(reason, 200))))?;
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ impl StatusCommand {
         if context.out.json {
             let selected =
                 self.selection.collect(context, store, |task| TaskFacts::of(store, task, &now, true))?;
-            let summary = LaneSummary::of(selected.iter().map(|(_, _, brief)| brief));
+            let summary = LaneSummary::of(selected.iter().map(|(_, _, task_facts)| task_facts));
             let head = object([
                 ("status", "ok".into()),
                 ("count", selected.len().into()),
@@ -67,8 +67,8 @@ impl StatusCommand {
         }
         let extract = |task: &TaskText<'_>| (TaskFacts::of(store, task, &now, false), row(task, &now));
         let (mut facts, mut rows) = (Vec::new(), Vec::new());
-        for (at, id, (brief, row)) in self.selection.collect(context, store, extract)? {
-            facts.push(brief);
+        for (at, id, (task_facts, row)) in self.selection.collect(context, store, extract)? {
+            facts.push(task_facts);
             rows.push((at, id, row));
         }
         print_rows(context, rows)?;
@@ -90,8 +90,8 @@ impl StatusCommand {
         });
         let cooldowns = active_cooldowns(context, store);
         let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
-        for (created_at, _, (lane, brief)) in &facts {
-            lanes.entry(lane).or_default().add(brief, *created_at);
+        for (created_at, _, (lane, task_facts)) in &facts {
+            lanes.entry(lane).or_default().add(task_facts, *created_at);
         }
         for worker in &workers {
             for lane in &worker.lanes {
@@ -113,7 +113,9 @@ impl StatusCommand {
                 ("parked", cooldowns_object(&cooldowns)),
                 (
                     "summary",
-                    Value::Object(LaneSummary::of(facts.iter().map(|(_, _, (_, brief))| brief)).to_object()),
+                    Value::Object(
+                        LaneSummary::of(facts.iter().map(|(_, _, (_, task_facts))| task_facts)).to_object(),
+                    ),
                 ),
             ]));
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
-use super::args::span;
+use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::submit_batch::submit_batch;
@@ -46,7 +46,7 @@ pub(super) struct SubmitCommand {
     #[command(flatten)]
     task: TaskArgs,
     #[arg(
-        long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true, help = run_timeout_help()
+        long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true, help = run_timeout_help()
     )]
     timeout: Option<f64>,
     /// Submit many tasks: FILE (or `-`) holds one JSON object per line, with the keys of a

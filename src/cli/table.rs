@@ -109,13 +109,13 @@ pub(super) fn relative(time: Time, now: &Now) -> String {
     let seconds = now.wall.seconds_since(time);
     match seconds {
         s if s.abs() < 1.0 => "now".to_string(),
-        s if s > 0.0 => format!("{} ago", span(s)),
-        s => format!("in {}", span(-s)),
+        s if s > 0.0 => format!("{} ago", format_duration(s)),
+        s => format!("in {}", format_duration(-s)),
     }
 }
 
 /// Formats a duration in the largest unit of which it contains at least two.
-pub(super) fn span(seconds: f64) -> String {
+pub(super) fn format_duration(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{}s", s as u64),
         s if s < 2.0 * 3600.0 => format!("{}m", (s / 60.0) as u64),
@@ -131,7 +131,7 @@ pub(super) fn count(n: u64, noun: &str) -> String {
 }
 
 /// Returns the first line of a text, shortened to `room` terminal columns.
-pub(super) fn short(text: &str, room: usize) -> String {
+pub(super) fn shorten(text: &str, room: usize) -> String {
     let first = text.lines().next().unwrap_or_default();
     if columns(first) <= room {
         return first.to_string();
@@ -166,11 +166,11 @@ mod tests {
 
     #[test]
     fn what_is_shortened_fits() {
-        assert_eq!(short("five!", 5), "five!");
-        assert_eq!(short("sixsix", 5), "sixs…");
-        assert_eq!(short("レビュー", 8), "レビュー");
-        assert_eq!(short("レビュー", 7), "レビュ…");
-        assert_eq!(short("レビュー", 6), "レビ…");
-        assert_eq!(short("one\ntwo", 5), "one");
+        assert_eq!(shorten("five!", 5), "five!");
+        assert_eq!(shorten("sixsix", 5), "sixs…");
+        assert_eq!(shorten("レビュー", 8), "レビュー");
+        assert_eq!(shorten("レビュー", 7), "レビュ…");
+        assert_eq!(shorten("レビュー", 6), "レビ…");
+        assert_eq!(shorten("one\ntwo", 5), "one");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use serde_json::Value;
 
-use super::args::{integer, span};
+use super::args::{integer, seconds};
 use super::body;
 use super::env;
 use crate::error::{Error, Result, printable};
@@ -51,7 +51,7 @@ fn flag(field: &SubmitField) -> Arg {
         SubmitValue::Paths(_) => arg.value_parser(value_parser!(PathBuf)).action(ArgAction::Append),
         SubmitValue::Texts(_) | SubmitValue::Map(_) => arg.action(ArgAction::Append),
         SubmitValue::Integer(..) => arg.value_parser(integer).allow_negative_numbers(true),
-        SubmitValue::Seconds(..) => arg.value_parser(span).allow_negative_numbers(true),
+        SubmitValue::Seconds(..) => arg.value_parser(seconds).allow_negative_numbers(true),
     };
     let repeatable = if matches!(arg.get_action(), ArgAction::Append) { "; repeatable" } else { "" };
     let arg = arg.help(help_with(field, repeatable));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::context::CommandContext;
 use super::exit::CommandExit;
-use super::table::{Table, relative, short};
+use super::table::{Table, relative, shorten};
 use crate::error::{Result, printable};
 use crate::model::cooldown::indefinite_end;
 use crate::model::task::object;
@@ -68,7 +68,7 @@ pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo]
 fn print_unready(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result<()> {
     for worker in workers {
         for (lane, missing) in worker.data.get("unready").and_then(Value::as_object).into_iter().flatten() {
-            let missing = short(missing.as_str().unwrap_or_default(), 200);
+            let missing = shorten(missing.as_str().unwrap_or_default(), 200);
             let line = format!("lane {lane} is not served by {}: {missing}", worker.owner);
             context.out.line(&printable(&line))?;
         }
@@ -93,7 +93,7 @@ fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -
             since,
             Time::parse(&text("deadline")).map_or("never".to_string(), |deadline| relative(deadline, now)),
             silence.and_then(duration::from_seconds).map_or("any".to_string(), duration::format_coarse),
-            short(&text("progress"), 60),
+            shorten(&text("progress"), 60),
         ]);
     }
     if table.is_empty() {
@@ -130,7 +130,7 @@ pub(super) fn print_cooldowns(context: &mut CommandContext, cooldowns: &Cooldown
             }
             _ => format!("{name} is not used; used again {until}"),
         };
-        let reason = short(&cooldown.reason, 200);
+        let reason = shorten(&cooldown.reason, 200);
         let line = if reason.is_empty() { what } else { format!("{what}: {reason}") };
         context.out.line(&printable(&line))?;
     }

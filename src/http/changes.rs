@@ -25,7 +25,7 @@ pub(super) struct StoreChanges {
 
 impl StoreChanges {
     /// Returns whether a stream of this task's events may have something to send.
-    pub(super) fn concern(&self, number: u64, id: &TaskId) -> bool {
+    pub(super) fn may_affect(&self, number: u64, id: &TaskId) -> bool {
         self.is_slow_check
             || self.added.contains(&number)
             || self.entries.iter().any(|entry| entry.task_id == *id)

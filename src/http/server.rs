@@ -234,7 +234,7 @@ impl Server {
             let started = start().map_err(|error| Error::io("start", "a thread", error));
             while started.is_ok() && !self.stop.load(Ordering::SeqCst) {
                 std::thread::sleep(CHECK_INTERVAL);
-                app.reactor.sweep(app);
+                app.reactor.close_overdue(app);
                 memory.trim_after_burst(app.reactor.body_bytes() + app.reactor.response_bytes());
             }
             app.stop();

@@ -84,7 +84,7 @@ impl StreamTimers {
             let takes_comments = !matches!(wait, WaitFor::RunLog(_));
             let step = catch_panic(|| match wait {
                 WaitFor::Feed { since, lane } => context.send_feed(changes, ticket, since, lane),
-                WaitFor::TaskEvents { id, sent } if is_retry || changes.concern(number, &id) => {
+                WaitFor::TaskEvents { id, sent } if is_retry || changes.may_affect(number, &id) => {
                     context.send_task_events(ticket, id, sent)
                 }
                 WaitFor::RunLog(follower) => context.send_log(ticket, follower),

@@ -44,7 +44,7 @@ impl SubmitDraft {
     ) -> Result<Self> {
         let is_full = FULL_FORM_FIELDS.iter().any(|name| body.has(name));
         let (config, mut request) =
-            if is_full { full(config, paths, body)? } else { (config.clone(), short(body)?) };
+            if is_full { full_form(config, paths, body)? } else { (config.clone(), short_form(body)?) };
         request.key = key;
         request.source_agent.get_or_insert_with(|| "api".to_string());
         check_client_metadata(&request.metadata)?;
@@ -64,7 +64,7 @@ impl SubmitDraft {
             hashes: self.files,
             ..SubmitContext::new(&self.config, &base, store.now().wall)
         };
-        let mut checked = check_submit(&context, self.request).map_err(blame_client)?;
+        let mut checked = check_submit(&context, self.request).map_err(as_invalid)?;
         checked.warnings.extend(self.warnings);
         Ok(checked)
     }
@@ -106,7 +106,7 @@ fn common(body: &Params) -> SubmitRequest {
 }
 
 /// Reads agent-lanes' form, which names everything.
-fn full(config: &Config, paths: &AllowedPaths, body: &Params) -> Result<(Config, SubmitRequest)> {
+fn full_form(config: &Config, paths: &AllowedPaths, body: &Params) -> Result<(Config, SubmitRequest)> {
     let workspace_id = body.needed("workspace_id")?;
     if workspace_id.trim().is_empty() {
         return Err(Error::invalid("'workspace_id' is empty"));
@@ -132,7 +132,7 @@ fn full(config: &Config, paths: &AllowedPaths, body: &Params) -> Result<(Config,
 }
 
 /// Reads the short form: a lane, and a prompt or a request file.
-fn short(body: &Params) -> Result<SubmitRequest> {
+fn short_form(body: &Params) -> Result<SubmitRequest> {
     let lane = body.text("lane").or_else(|| body.text("queue_name")).ok_or_else(|| missing("lane"))?;
     // A card on a board that has nothing but a title is still a task.
     let has_request = body.has("request_from");
@@ -160,7 +160,7 @@ fn two_prompts(body: &Params) -> Option<String> {
 }
 
 /// Converts an error of the operating system to `Invalid`, since the client's paths caused it.
-fn blame_client(error: Error) -> Error {
+fn as_invalid(error: Error) -> Error {
     if error.kind() == ErrorKind::Io { Error::invalid(error.to_string()) } else { error }
 }
 

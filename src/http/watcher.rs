@@ -132,10 +132,10 @@ impl<'a> Watcher<'a> {
 
     fn round(&mut self, mut changes: StoreChanges) {
         self.ring_alarm(&mut changes);
-        let concerned = self.concerned(&changes);
+        let affected = self.affected_requests(&changes);
         let mut claims: BTreeMap<String, usize> = BTreeMap::new();
         let mut checked: HashMap<String, Option<HttpResponse>> = HashMap::new();
-        for (number, request) in concerned {
+        for (number, request) in affected {
             let response = match &request.wait {
                 WaitFor::Claim { query, .. } => {
                     let counts = query.lanes.iter().filter_map(|lane| changes.lanes.get(lane));
@@ -175,7 +175,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Returns the requests for which something may have changed.
-    fn concerned(&mut self, changes: &StoreChanges) -> Vec<(u64, WaitingRequest)> {
+    fn affected_requests(&mut self, changes: &StoreChanges) -> Vec<(u64, WaitingRequest)> {
         let tasks: BTreeSet<_> = changes.entries.iter().map(|entry| &entry.task_id).collect();
         let mut groups = BTreeSet::new();
         let mut slow_left = if changes.is_slow_check { MAX_SLOW_CHECKS } else { 0 };
@@ -188,15 +188,15 @@ impl<'a> Watcher<'a> {
                 WaitFor::Responses { ids, .. } => ids.iter().any(|id| tasks.contains(id)),
                 WaitFor::Feed { .. } | WaitFor::TaskEvents { .. } | WaitFor::RunLog(_) => return,
             };
-            let mut is_concerned = is_touched || changes.added.contains(&number);
-            if !is_concerned && slow_left > 0 && number > self.checked_up_to {
+            let mut is_affected = is_touched || changes.added.contains(&number);
+            if !is_affected && slow_left > 0 && number > self.checked_up_to {
                 // Further requests of a group that is looked at anyway cost nothing.
                 let is_new = request.wait.query().is_none_or(|query| groups.insert(group(query)));
                 slow_left -= usize::from(is_new);
                 slow = Some(number);
-                is_concerned = true;
+                is_affected = true;
             }
-            if is_concerned {
+            if is_affected {
                 found.push((number, request.clone()));
             }
         });

@@ -184,7 +184,7 @@ impl Store {
                 // Without a current index the absence of a task is not certain.
                 return Err(error);
             }
-            let unchanged = index.usable()?.map(|state| state.seq) == seq.flatten();
+            let unchanged = index.state_if_current()?.map(|state| state.seq) == seq.flatten();
             let mut corrected = false;
             for lane in lanes {
                 corrected |= self.recheck_held(index, lane)?;
@@ -231,7 +231,7 @@ impl Store {
     /// Brings the index of a lane up to date, taking the lock only if there is something to do.
     pub(super) fn refresh(&self, index: &Index<'_>, lane: &LaneName) -> Result<u64> {
         let now = self.now();
-        let usable = index.usable()?;
+        let usable = index.state_if_current()?;
         if let Some(state) = usable
             && !index.has_due_entries(&state, lane, &now)?
         {

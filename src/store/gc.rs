@@ -331,7 +331,7 @@ impl Store {
             return Ok(false);
         }
         // An outdated index stays outdated: rebuilding it would need disk space.
-        let state = index.usable()?;
+        let state = index.state_if_current()?;
         match tmp {
             Some(tmp) => match atomic::discard(&self.layout.tasks, task.id.as_str(), tmp) {
                 Ok(name) => discarded.push(name),

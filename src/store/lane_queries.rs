@@ -74,7 +74,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn open_task_ids(&self, lane: Option<&str>) -> Result<Option<Vec<String>>> {
-        let listed = |index: &Index<'_>| match index.usable()? {
+        let listed = |index: &Index<'_>| match index.state_if_current()? {
             Some(_) => index.open_ids(lane).map(Some),
             None => Ok(None),
         };
@@ -111,7 +111,7 @@ impl Store {
     /// Brings the index up to date if that is needed and possible: a store that is not writable is read with
     /// the index as it is.
     fn ensure_index(&self, index: &Index<'_>) -> Result<()> {
-        if index.usable()?.is_none() {
+        if index.state_if_current()?.is_none() {
             match self.lock_store() {
                 Ok(lock) => drop(index.ensure(&lock)?),
                 Err(error) if cannot_write(&error) => {}
@@ -150,7 +150,7 @@ impl Store {
     /// `Io`, `Locked` when the index must be brought up to date first and cannot be.
     pub fn lanes_with_ready_tasks(&self) -> Result<BTreeMap<LaneName, u64>> {
         let index = Index::open(&self.layout)?;
-        if index.usable()?.is_none() {
+        if index.state_if_current()?.is_none() {
             index.ensure(&self.lock_store()?)?;
         }
         let mut lanes = BTreeMap::new();
@@ -169,7 +169,7 @@ impl Store {
     /// `Io`, `Locked`.
     pub fn held_tasks(&self, lane: &LaneName, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
         let index = Index::open(&self.layout)?;
-        if index.usable()?.is_none() {
+        if index.state_if_current()?.is_none() {
             index.ensure(&self.lock_store()?)?;
         }
         let mut held = Vec::new();

@@ -11,7 +11,7 @@ use crate::model::Time;
 
 /// Moves `name` out of `from`, a directory of the store in `root`, to the same place below the quarantine of
 /// this run, which is named after `time` the first time. Returns the path of that quarantine.
-pub(super) fn set_aside(
+pub(super) fn move_to_quarantine(
     root: &Dir,
     run: &mut Option<String>,
     time: Time,

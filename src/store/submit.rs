@@ -109,7 +109,7 @@ impl Store {
         let index = Index::open(&self.layout)?;
         // Checking without the lock saves the writes below when the task exists already.
         if let Some(key) = &new.spec.key
-            && index.usable()?.is_some()
+            && index.state_if_current()?.is_some()
             && index.key_holder(&new.spec.workspace_id, key).is_ok()
             && let Some(existing) = self.task_with_same_key(&index, &new, &content, takes_over)?
         {

@@ -117,7 +117,7 @@ impl Config {
             .with_hint("describe each task in a file of its own and submit it with `submit --task FILE`"));
         }
         let Some(workspace_id) = fields.text_or_blank("workspace_id")? else {
-            return Err(fields.wrong("workspace_id", "a text that is not empty"));
+            return Err(fields.invalid_value("workspace_id", "a text that is not empty"));
         };
         let directory = |text: String| resolve(&absolute(base, Path::new(&text))?);
         let workspace_root = directory(fields.text("workspace_root")?.unwrap_or_else(|| "..".to_string()))?;

@@ -378,15 +378,16 @@ impl SubmitField {
                 // Each item is a text, or a mapping with the key `path`.
                 let paths = fields.texts_or(self.key, "path")?;
                 let paths = paths.filter(|paths| !paths.iter().any(String::is_empty));
-                let paths = paths.ok_or_else(|| fields.wrong(self.key, "a list of paths"))?;
+                let paths = paths.ok_or_else(|| fields.invalid_value(self.key, "a list of paths"))?;
                 *slot(task) = paths.into_iter().map(PathBuf::from).collect();
             }
             SubmitValue::Texts(slot) => *slot(task) = fields.texts(self.key)?,
             SubmitValue::Integer(_, _, slot) => *slot(task) = fields.integer(self.key)?,
-            SubmitValue::Seconds(_, slot) => *slot(task) = fields.span(self.key)?,
+            SubmitValue::Seconds(_, slot) => *slot(task) = fields.seconds(self.key)?,
             SubmitValue::Time(slot) => {
                 let time = fields.text(self.key)?.map(|text| Time::parse(&text)).transpose();
-                let time = time.map_err(|_| fields.wrong(self.key, "a time such as 2026-01-31T09:00:00Z"))?;
+                let time =
+                    time.map_err(|_| fields.invalid_value(self.key, "a time such as 2026-01-31T09:00:00Z"))?;
                 *slot(task) = time;
             }
             SubmitValue::Map(slot) => *slot(task) = fields.mapping(self.key)?,

@@ -32,7 +32,7 @@ pub(crate) fn why(store: &Store, task: &Task) -> Result<Reason> {
         }
         (Status::Failed { class, reason, .. }, _) => {
             let word = if *class == FailureClass::Dead { "dead" } else { "failed" };
-            let reason = short(reason, 200);
+            let reason = shorten(reason, 200);
             let then = match &task.retried_as {
                 Some(new) => format!("it was retried as {new}"),
                 None => format!("`lanes retry {}` submits it again", task.id),
@@ -128,7 +128,7 @@ fn unready_everywhere(store: &Store, lane: &LaneName) -> Result<Option<(Owner, S
     for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(lane)) {
         let missing = worker.data.get("unready").and_then(|unready| unready.get(lane.as_str())?.as_str());
         let Some(missing) = missing else { return Ok(None) };
-        first.get_or_insert((worker.owner.clone(), short(missing, 200)));
+        first.get_or_insert((worker.owner.clone(), shorten(missing, 200)));
     }
     Ok(first)
 }
@@ -139,7 +139,7 @@ fn cooldown_code(cooldown: &Cooldown) -> &'static str {
 
 fn cooldown_sentence(cooldown: &Cooldown, nobody: &str) -> String {
     let (name, until) = (cooldown.name(), cooldown.until);
-    let reason = short(&cooldown.reason, 200);
+    let reason = shorten(&cooldown.reason, 200);
     let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
     let vendor = shell_word(cooldown.account_key.as_str());
     let model =
@@ -210,7 +210,7 @@ fn required_vendor(task: &Task) -> Option<&str> {
 }
 
 /// Returns at most `length` characters of the first line of a text.
-fn short(text: &str, length: usize) -> String {
+fn shorten(text: &str, length: usize) -> String {
     let first = text.lines().next().unwrap_or_default();
     if first.chars().count() <= length {
         first.to_string()

@@ -61,7 +61,7 @@ impl Prices {
         for model in section.keys()? {
             let of_model = section.section(&model)?;
             of_model.refuse_unknown_keys(&["input", "output", "cache_read", "cache_write"])?;
-            let price = |key: &str| Ok::<_, crate::Error>(of_model.read(key, amount)?.value());
+            let price = |key: &str| Ok::<_, crate::Error>(of_model.read(key, parse_price)?.value());
             let price = Price {
                 input: price("input")?,
                 output: price("output")?,
@@ -114,7 +114,7 @@ impl Prices {
 ///
 /// # Errors
 /// A message for a value that is not a number from 0 up.
-fn amount(value: &Value) -> std::result::Result<f64, String> {
+fn parse_price(value: &Value) -> std::result::Result<f64, String> {
     let price = value.as_f64().filter(|price| price.is_finite() && *price >= 0.0);
     price.ok_or_else(|| "expected dollars for a million tokens, a number from 0 up".to_string())
 }

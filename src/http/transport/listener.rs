@@ -83,7 +83,7 @@ impl Reactor {
     /// Accepts the clients that wait at one socket.
     pub(crate) fn accept(&self, number: u64, listener: &ListenSocket) {
         while self.stays_open() {
-            let has_room = self.all().len() < self.max_connections || self.evict();
+            let has_room = self.all().len() < self.max_connections || self.close_oldest_idle();
             match if has_room { listener.accept() } else { Err(ErrorKind::OutOfMemory.into()) } {
                 Ok(stream) => self.admit(stream),
                 Err(error) => match error.kind() {
@@ -101,7 +101,7 @@ impl Reactor {
     }
 
     /// Closes the oldest idle connection. Returns `false` when there is none.
-    fn evict(&self) -> bool {
+    fn close_oldest_idle(&self) -> bool {
         let mut all = self.list();
         all.sort_unstable_by_key(|connection| connection.id);
         all.iter().any(|connection| {

@@ -171,7 +171,7 @@ impl Reactor {
     }
 
     /// Ends connections whose time is up; to be called regularly.
-    pub(crate) fn sweep(&self, service: &dyn HttpService) {
+    pub(crate) fn close_overdue(&self, service: &dyn HttpService) {
         let now = Instant::now();
         for connection in self.list() {
             let mut state = connection.lock();
@@ -274,7 +274,7 @@ impl Reactor {
         self.with_connection(ticket, |connection, state| {
             state.again = true;
             if state.phase == ConnectionPhase::Waiting {
-                self.arm(connection, state);
+                self.watch_events(connection, state);
             }
         });
     }
@@ -359,7 +359,7 @@ impl Reactor {
                 }
             }
         }
-        self.arm(connection, &state);
+        self.watch_events(connection, &state);
     }
 
     /// Lets the service decide whether it serves the request whose head has come, before any of its body is kept.
@@ -408,7 +408,7 @@ impl Reactor {
     fn flush_and_arm(&self, connection: &Connection, state: &mut ConnectionState) -> bool {
         let is_here = connection.flush_and_close(state);
         if is_here {
-            self.arm(connection, state);
+            self.watch_events(connection, state);
         } else {
             self.forget(connection, state);
         }
@@ -416,7 +416,7 @@ impl Reactor {
     }
 
     /// Waits for the events that the connection wants next.
-    fn arm(&self, connection: &Connection, state: &ConnectionState) {
+    fn watch_events(&self, connection: &Connection, state: &ConnectionState) {
         if let Some(flags) = state.wanted_events() {
             let _ = epoll::modify(&self.epoll, &connection.stream, EventData::new_u64(connection.id), flags);
         }

@@ -80,7 +80,7 @@ impl SendBuffer {
                 Ok(length) => {
                     self.sent += length;
                     if let Some(pace) = &mut self.pace {
-                        pace.took(length);
+                        pace.add_taken(length);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -134,7 +134,7 @@ impl ReadPace {
     }
 
     /// Records that the client has taken this many bytes.
-    fn took(&mut self, bytes: usize) {
+    fn add_taken(&mut self, bytes: usize) {
         self.taken += bytes;
     }
 
@@ -211,7 +211,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = ReadPace::start(start, length, is_stream);
         (1..=3600).find(|second| {
-            pace.took(rate);
+            pace.add_taken(rate);
             pace.is_too_slow(start + Duration::from_secs(*second))
         })
     }
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!((patience(0, 512, true), patience(0, 1024, true)), (Some(30), None));
         let start = Instant::now();
         let mut pace = ReadPace::start(start, 0, true);
-        pace.took(MIN_WINDOW_BYTES);
+        pace.add_taken(MIN_WINDOW_BYTES);
         assert!(!pace.is_too_slow(start + PACE_WINDOW));
         assert!(pace.is_too_slow(start + 2 * PACE_WINDOW), "what was taken before does not count forever");
     }

@@ -80,7 +80,7 @@ fn correlated(content: &[u8]) -> Option<String> {
 }
 
 /// Returns the files whose content does not lead where it should; they need a closer look.
-fn suspects(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
+fn find_suspicious(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
     let extract = |reader: &mut FastReader, name: &String| {
         reader.read_small(dir, "", name).is_some_and(|content| leads(name, content))
     };
@@ -125,7 +125,7 @@ impl Checker<'_> {
                 let _lock = check.store.lock_store()?;
                 // A process that needed the name may have cleared it.
                 match misplaced(dir, name.as_os_str(), FileType::RegularFile) {
-                    Some(_) => check.set_aside(dir, &name),
+                    Some(_) => check.move_to_quarantine(dir, &name),
                     None => Ok(()),
                 }
             })?;
@@ -152,7 +152,9 @@ impl Checker<'_> {
             }
         }
         index.keys()?.map_or(Ok(Vec::new()), |keys| keys.packed())?;
-        if index.usable()?.is_none() && !self.attempt(|_| index.ensure(&store.lock_store()?).map(drop))? {
+        if index.state_if_current()?.is_none()
+            && !self.attempt(|_| index.ensure(&store.lock_store()?).map(drop))?
+        {
             let message = "the index is not up to date";
             let remedy = "the next command that needs it brings it up to date";
             self.found("index-outdated", Severity::Leftover, path, message, remedy, false);
@@ -235,7 +237,7 @@ impl Checker<'_> {
         // Damage to it has been reported with the index.
         let Ok(packed) = keys.packed() else { return Ok(()) };
         let leads = |_: &str, content: &[u8]| is_known(String::from_utf8_lossy(content).trim());
-        let mut doubtful = suspects(keys.dir(), &own, leads);
+        let mut doubtful = find_suspicious(keys.dir(), &own, leads);
         for (name, id) in packed {
             if !present.contains(&name) && !is_known(id.as_str()) {
                 doubtful.push(name.clone());
@@ -303,7 +305,7 @@ impl Checker<'_> {
             known.fetch_add(expected.correlations.contains_key(name).into(), Ordering::Relaxed);
             correlated(content).is_some_and(|id| expected.may_lead(name, &id))
         };
-        for name in suspects(&correlations, &names, leads) {
+        for name in find_suspicious(&correlations, &names, leads) {
             let newest = expected.correlations.get(&name).map(|position| &expected.tasks[*position]);
             let Some(message) = self.wrong_target(&correlations, &name, newest) else { continue };
             if misplaced(&correlations, name.as_str(), FileType::RegularFile).is_some() {

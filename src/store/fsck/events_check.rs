@@ -17,7 +17,7 @@ struct EventNumber {
 }
 
 /// Returns the number of an event line; `None` when the line is not a JSON object.
-fn numbered(line: &[u8]) -> Option<Option<u64>> {
+fn event_number(line: &[u8]) -> Option<Option<u64>> {
     match serde_json::from_slice::<EventNumber>(line) {
         Ok(event) => Some(event.n),
         // Text that Python writes and a strict parser refuses is not damage.
@@ -33,7 +33,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(crate) fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
     let content =
         bounded_file::read(dir, EVENTS_FILE, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
-    let is_event = |line: &&[u8]| numbered(line).is_some_and(|n| !is_uncommitted_number(n, task));
+    let is_event = |line: &&[u8]| event_number(line).is_some_and(|n| !is_uncommitted_number(n, task));
     Ok(lines(&content).filter(is_event).collect::<Vec<_>>().concat())
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn check_events(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Res
     };
     let (mut broken, mut uncommitted, mut gap, mut newest) = (0_u32, 0_u32, false, 0_u64);
     for line in lines(&bytes) {
-        match numbered(line) {
+        match event_number(line) {
             None => broken += 1,
             Some(n) if is_uncommitted_number(n, task) => uncommitted += 1,
             Some(Some(n)) => {

@@ -109,7 +109,7 @@ impl Checker<'_> {
         for (name, expected) in places {
             let Some((code, message)) = misplaced(dir, *name, *expected) else { continue };
             let (path, remedy) = (dir.path().join(name), "repair moves it to the quarantine");
-            let repaired = self.attempt(|check| check.set_aside(dir, OsStr::new(name)))?;
+            let repaired = self.attempt(|check| check.move_to_quarantine(dir, OsStr::new(name)))?;
             self.found(code, Severity::Blocking, path, message, remedy, repaired);
         }
         Ok(())
@@ -147,7 +147,7 @@ impl Checker<'_> {
                 }
                 _ if age.is_none_or(|age| age < UNKNOWN_OWNER_GRACE) => {}
                 _ => {
-                    let repaired = self.attempt(|check| check.set_aside(&tmp, &name))?;
+                    let repaired = self.attempt(|check| check.move_to_quarantine(&tmp, &name))?;
                     let message =
                         format!("its owner is unknown; last changed{}", old.trim_start_matches(','));
                     let remedy = "repair moves it to the quarantine";
@@ -210,7 +210,7 @@ impl Checker<'_> {
         }
         match read(store) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                let repaired = self.attempt(|check| check.set_aside(root, OsStr::new(name)))?;
+                let repaired = self.attempt(|check| check.move_to_quarantine(root, OsStr::new(name)))?;
                 self.found(code, Severity::Blocking, root.path().join(name), message, remedy, repaired);
                 Ok(())
             }

@@ -140,15 +140,16 @@ impl Checker<'_> {
     }
 
     /// Moves `name` out of `from`, to the same place below the quarantine of this run.
-    fn set_aside(&mut self, from: &Dir, name: &OsStr) -> Result<()> {
+    fn move_to_quarantine(&mut self, from: &Dir, name: &OsStr) -> Result<()> {
         let root = &self.store.layout.root;
         let time = self.store.now().wall;
-        self.report.quarantine = Some(quarantine::set_aside(root, &mut self.quarantine, time, from, name)?);
+        self.report.quarantine =
+            Some(quarantine::move_to_quarantine(root, &mut self.quarantine, time, from, name)?);
         Ok(())
     }
 
     /// Copies a file to the quarantine of this run, for a repaired file that replaces it in one step.
-    fn copy_aside(&mut self, from: &Dir, name: &str) -> Result<()> {
+    fn copy_to_quarantine(&mut self, from: &Dir, name: &str) -> Result<()> {
         let root = &self.store.layout.root;
         let time = self.store.now().wall;
         let (run, dir) = quarantine::directory_for(root, &mut self.quarantine, time, from)?;

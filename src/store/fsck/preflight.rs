@@ -43,8 +43,13 @@ impl Store {
                 "repair gives it another name"
             } else {
                 let time = options.clock.now().wall;
-                report.quarantine =
-                    Some(quarantine::set_aside(&dir, &mut quarantine, time, &dir, OsStr::new(name))?);
+                report.quarantine = Some(quarantine::move_to_quarantine(
+                    &dir,
+                    &mut quarantine,
+                    time,
+                    &dir,
+                    OsStr::new(name),
+                )?);
                 "repair moves it to the quarantine"
             };
             report.add(Finding {
@@ -60,8 +65,13 @@ impl Store {
             if repair {
                 let _lock = StoreLock::acquire(&dir, options.lock_timeout)?;
                 let time = options.clock.now().wall;
-                report.quarantine =
-                    Some(quarantine::set_aside(&dir, &mut quarantine, time, &dir, OsStr::new(name))?);
+                report.quarantine = Some(quarantine::move_to_quarantine(
+                    &dir,
+                    &mut quarantine,
+                    time,
+                    &dir,
+                    OsStr::new(name),
+                )?);
             }
             Ok(())
         };

@@ -43,7 +43,7 @@ impl Checker<'_> {
         };
         let mut check = self.check_task(&dir, &id)?;
         if check.faults.iter().any(|fault| !PERMANENT_FAULTS.contains(&fault.code)) {
-            check = self.under_locks(dir, &id)?;
+            check = self.check_under_locks(dir, &id)?;
         } else {
             for fault in &check.faults {
                 self.report_fault(&dir, fault, false);
@@ -85,7 +85,7 @@ impl Checker<'_> {
             FileType::RegularFile => "a file",
             _ => "a special file",
         };
-        let repaired = self.attempt(|checker| checker.set_aside(tasks, name))?;
+        let repaired = self.attempt(|checker| checker.move_to_quarantine(tasks, name))?;
         let message = format!("{what} is among the tasks");
         let path = tasks.path().join(name);
         let severity = Severity::Damage;
@@ -94,7 +94,7 @@ impl Checker<'_> {
     }
 
     /// Checks the task again with all other processes locked out, reports its faults, and repairs them.
-    fn under_locks(&mut self, dir: Dir, id: &TaskId) -> Result<TaskCheck> {
+    fn check_under_locks(&mut self, dir: Dir, id: &TaskId) -> Result<TaskCheck> {
         let store = self.store;
         let _task = TaskLock::acquire(&dir, store.options.lock_timeout)?;
         let _store = match store.lock_store() {
@@ -140,23 +140,25 @@ impl Checker<'_> {
         let store = self.store;
         let file = OsStr::new(&fault.file);
         match (fault.repair, &check.task) {
-            (Repair::SetTaskAside, _) => self.set_aside(&store.layout.tasks, OsStr::new(id.as_str())),
-            (Repair::SetAside, _) => self.set_aside(dir, file),
+            (Repair::SetTaskAside, _) => {
+                self.move_to_quarantine(&store.layout.tasks, OsStr::new(id.as_str()))
+            }
+            (Repair::SetAside, _) => self.move_to_quarantine(dir, file),
             (Repair::Remove, _) => atomic::remove_tree(dir, &fault.file),
             (Repair::RenameResponse, _) => atomic::rename_derived(dir, &fault.file, dir, RESPONSE_FILE),
             (Repair::WriteResponse, Some(task)) => self.write_response(dir, task),
             (Repair::ReplaceResponse, Some(task)) => {
-                self.set_aside(dir, file)?;
+                self.move_to_quarantine(dir, file)?;
                 self.write_response(dir, task)
             }
             (Repair::ReplaceEvents, Some(task)) => {
-                self.set_aside(dir, file)?;
+                self.move_to_quarantine(dir, file)?;
                 history::append(dir, task)?;
                 history::sync(dir)
             }
             (Repair::RestoreRequest, Some(task)) => {
                 if dir.entries()?.iter().any(|(name, _)| name == file) {
-                    self.set_aside(dir, file)?;
+                    self.move_to_quarantine(dir, file)?;
                 }
                 let text = task.spec.prompt.as_bytes();
                 atomic::replace_durably(&store.layout.tmp()?, dir, REQUEST_FILE, text)
@@ -167,7 +169,7 @@ impl Checker<'_> {
             }
             (Repair::RewriteEvents, Some(task)) => {
                 let whole = whole_event_lines(dir, task)?;
-                self.copy_aside(dir, &fault.file)?;
+                self.copy_to_quarantine(dir, &fault.file)?;
                 atomic::replace_durably(&store.layout.tmp()?, dir, EVENTS_FILE, &whole)?;
                 history::append(dir, task)?;
                 history::sync(dir)

@@ -151,7 +151,7 @@ impl<'a> Index<'a> {
     }
 
     /// Returns the state if the index is up to date. Takes no lock.
-    pub(super) fn usable(&self) -> Result<Option<IndexState>> {
+    pub(super) fn state_if_current(&self) -> Result<Option<IndexState>> {
         let time = self.tasks_time()?;
         let is_current =
             |state: &IndexState| state.boot == boot_word() && state.stamp == time && state.busy.is_none();
@@ -163,10 +163,10 @@ impl<'a> Index<'a> {
 
     /// Brings the index up to date and returns its state.
     pub(super) fn ensure(&self, _lock: &StoreLock) -> Result<IndexState> {
-        self.again(|| self.brought_up_to_date())
+        self.again(|| self.update_or_rebuild())
     }
 
-    fn brought_up_to_date(&self) -> Result<IndexState> {
+    fn update_or_rebuild(&self) -> Result<IndexState> {
         let state = match self.read_state()? {
             Some(state) if state.boot == boot_word() => state,
             old => return self.rebuild(old.map_or(0, |state| state.seq)),
@@ -177,14 +177,14 @@ impl<'a> Index<'a> {
         if !is_complete && state.busy.is_none() {
             return self.rebuild(seq);
         }
-        match self.bring_up_to_date(state) {
+        match self.update_incrementally(state) {
             Err(error) if error.kind() == ErrorKind::Corrupt => self.rebuild(seq),
             Ok(state) if !is_complete => self.rebuild(state.seq),
             done => done,
         }
     }
 
-    fn bring_up_to_date(&self, state: IndexState) -> Result<IndexState> {
+    fn update_incrementally(&self, state: IndexState) -> Result<IndexState> {
         let state = match &state.busy {
             Some(id) => self.finish_interrupted_change(&state, id)?,
             None => state,

@@ -23,7 +23,7 @@ pub(in crate::store) fn clear(layout: &Layout, dir: &Dir, name: &str) -> Result<
         return Ok(());
     }
     let time = Clock::system().now().wall;
-    match quarantine::set_aside(&layout.root, &mut None, time, dir, OsStr::new(name)) {
+    match quarantine::move_to_quarantine(&layout.root, &mut None, time, dir, OsStr::new(name)) {
         Ok(_) => Ok(()),
         // The queue must not stop because there is no space for a quarantine.
         Err(_) => atomic::remove_tree(dir, name),

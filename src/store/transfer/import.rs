@@ -190,7 +190,9 @@ impl Store {
         for item in items {
             match self.present(&item) {
                 Ok(Some(true)) => imported.skipped += 1,
-                Ok(Some(false)) => imported.refused.push((item.line, already_different(&item.task.id))),
+                Ok(Some(false)) => {
+                    imported.refused.push((item.line, exists_with_other_content(&item.task.id)))
+                }
                 Ok(None) => {
                     let result = stage(&tmp, &item, staged.len(), &mut group);
                     staged.push((item, result));
@@ -250,7 +252,7 @@ impl Store {
         let mut state = index.ensure(&lock)?;
         match self.present(item)? {
             Some(true) => return Ok(false),
-            Some(false) => return Err(already_different(&task.id)),
+            Some(false) => return Err(exists_with_other_content(&task.id)),
             None => {}
         }
         if let Some(key) = &task.spec.key
@@ -318,7 +320,7 @@ impl Store {
     }
 }
 
-fn already_different(id: &TaskId) -> Error {
+fn exists_with_other_content(id: &TaskId) -> Error {
     Error::refused(format!("{id} is in the store already with other content"))
 }
 

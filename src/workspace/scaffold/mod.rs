@@ -175,7 +175,7 @@ fn workspace_id(requested: Option<&str>, target: &Path) -> Result<String> {
     Ok(id)
 }
 
-fn already_there(path: &Path) -> Error {
+fn already_exists(path: &Path) -> Error {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Error::refused(format!("{}/ already exists: {}", printable(&name), show(path)))
         .with_hint("nothing was changed; move it away to start afresh")
@@ -184,7 +184,7 @@ fn already_there(path: &Path) -> Error {
 /// Refuses an existing directory before anything is created. Dangling links count as existing.
 fn refuse_existing(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path) {
-        Ok(_) => Err(already_there(path)),
+        Ok(_) => Err(already_exists(path)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("access", path, error)),
     }
@@ -196,7 +196,7 @@ fn claim_directory(created: &mut CreatedFiles, path: &Path) -> Result<()> {
         if error.kind() == ErrorKind::Io
             && error.raw_os_error() == Some(rustix::io::Errno::EXIST.raw_os_error())
         {
-            already_there(path)
+            already_exists(path)
         } else {
             error
         }

@@ -48,7 +48,7 @@ impl MappingReader {
     }
 
     /// Makes an error about one key.
-    pub(in crate::workspace) fn wrong(&self, key: &str, expected: &str) -> Error {
+    pub(in crate::workspace) fn invalid_value(&self, key: &str, expected: &str) -> Error {
         Error::config(format!("{}: '{key}' must be {expected}", self.source))
     }
 
@@ -71,7 +71,7 @@ impl MappingReader {
             None => Ok(None),
             Some(value) => match self.written(&format!("/{key}"), &value) {
                 Some(text) => Ok(Some(text)),
-                None => Err(self.wrong(key, "text; put it in quotes")),
+                None => Err(self.invalid_value(key, "text; put it in quotes")),
             },
         }
     }
@@ -93,7 +93,7 @@ impl MappingReader {
             None => Ok(None),
             Some(value) => match value.as_i64() {
                 Some(number) => Ok(Some(number)),
-                None => Err(self.wrong(key, "a whole number")),
+                None => Err(self.invalid_value(key, "a whole number")),
             },
         }
     }
@@ -102,7 +102,7 @@ impl MappingReader {
     ///
     /// # Errors
     /// `Config` when the value is not a duration.
-    pub(in crate::workspace) fn span(&mut self, key: &str) -> Result<Option<f64>> {
+    pub(in crate::workspace) fn seconds(&mut self, key: &str) -> Result<Option<f64>> {
         let seconds = match self.value(key) {
             None => return Ok(None),
             Some(Value::Number(number)) => number.as_f64(),
@@ -111,7 +111,7 @@ impl MappingReader {
         };
         match seconds {
             Some(seconds) => Ok(Some(seconds)),
-            None => Err(self.wrong(key, "a number of seconds or a time such as 15m, 2h, 1d")),
+            None => Err(self.invalid_value(key, "a number of seconds or a time such as 15m, 2h, 1d")),
         }
     }
 
@@ -123,7 +123,7 @@ impl MappingReader {
         match self.value(key) {
             None => Ok(Object::new()),
             Some(Value::Object(object)) => Ok(object),
-            Some(_) => Err(self.wrong(key, "a mapping")),
+            Some(_) => Err(self.invalid_value(key, "a mapping")),
         }
     }
 
@@ -135,7 +135,7 @@ impl MappingReader {
         match self.value(key) {
             None => Ok(Vec::new()),
             Some(Value::Array(items)) => Ok(items),
-            Some(_) => Err(self.wrong(key, "a list")),
+            Some(_) => Err(self.invalid_value(key, "a list")),
         }
     }
 
@@ -149,7 +149,7 @@ impl MappingReader {
             .enumerate()
             .map(|(n, item)| self.written(&format!("/{key}/{n}"), item))
             .collect::<Option<Vec<String>>>()
-            .ok_or_else(|| self.wrong(key, "a list of texts"))
+            .ok_or_else(|| self.invalid_value(key, "a list of texts"))
     }
 
     /// Takes a list of texts, each plain or as the value `name` of a mapping; empty if absent, `None` if an item is

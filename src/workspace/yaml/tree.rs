@@ -147,11 +147,11 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_i128<E>(self, number: i128) -> Result<Tree, E> {
-        Ok(big(number).into())
+        Ok(number_from_text(number).into())
     }
 
     fn visit_u128<E>(self, number: u128) -> Result<Tree, E> {
-        Ok(big(number).into())
+        Ok(number_from_text(number).into())
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Tree, E> {
@@ -190,7 +190,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 }
 
-fn big(number: impl fmt::Display) -> Number {
+fn number_from_text(number: impl fmt::Display) -> Number {
     // An integer's decimal digits are a JSON number.
     Number::from_string_unchecked(number.to_string())
 }
