@@ -52,7 +52,7 @@ fn of_self_test(program: &Path) -> Diagnosis {
     }
 }
 
-/// Returns what is to be said of the servers that have opened the queue. Without a queue, nothing is.
+/// Returns the diagnoses about the servers that have opened the queue; none if there is no queue.
 fn of_running_servers(context: &CommandContext) -> Vec<Diagnosis> {
     let open = || -> Option<Vec<WorkerInfo>> {
         let config = context.config().ok().filter(|config| config.store_root.is_dir())?;

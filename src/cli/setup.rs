@@ -12,7 +12,7 @@ use crate::model::task::object;
 use crate::store::ForeignFile;
 use crate::workspace::{find_section, with_section, without_section};
 
-/// What agents are told.
+/// The section for agents.
 const SECTION: &str = include_str!("../../templates/agents-section.md");
 /// The files that agents read, in the order in which they are chosen; the first one is created if there is none.
 const FILES: [&str; 2] = ["AGENTS.md", "CLAUDE.md"];

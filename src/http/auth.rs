@@ -128,7 +128,7 @@ fn has_our_origin(request: &HttpRequest) -> bool {
 }
 
 /// Returns whether a cookie counts. A browser adds it to the requests of any page, so a request that may change
-/// something must come from a page of ours.
+/// something must come from a page of this server.
 fn may_use_cookie(request: &HttpRequest) -> bool {
     matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
         || has_our_origin(request)

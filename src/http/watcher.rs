@@ -190,7 +190,7 @@ impl<'a> Watcher<'a> {
             };
             let mut is_affected = is_touched || changes.added.contains(&number);
             if !is_affected && slow_left > 0 && number > self.checked_up_to {
-                // Further requests of a group that is looked at anyway cost nothing.
+                // Further requests of a group that is checked anyway cost nothing.
                 let is_new = request.wait.query().is_none_or(|query| groups.insert(group(query)));
                 slow_left -= usize::from(is_new);
                 slow = Some(number);

@@ -307,7 +307,7 @@ pub(super) fn content_hash(new: &NewTask) -> Sha256 {
     };
     let supporting =
         new.spec.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256.as_str()]));
-    // Parsed as the next reader of task.json parses it, which settles how a number is written.
+    // Parsed as the next reader of task.json parses it, which decides how a number is written.
     let metadata = json::parse_object(json::to_line(&new.spec.metadata).as_bytes());
     // Not with `json!`, which cannot represent Python's NaN.
     let content = Value::Array(vec![

@@ -276,7 +276,7 @@ fn completed_report(
         version: None,
     };
     let route = Route { move_to: run_file.move_to.clone(), ..Route::with_defaults(&task.spec.lane) };
-    let settled = build_report(&ReportInput {
+    let report_and_event = build_report(&ReportInput {
         task,
         token: &claim.token,
         owner: &claim.owner,
@@ -288,5 +288,5 @@ fn completed_report(
         now,
         random: 0,
     });
-    Ok(settled.map(|(report, _)| report))
+    Ok(report_and_event.map(|(report, _)| report))
 }

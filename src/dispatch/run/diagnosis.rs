@@ -30,7 +30,7 @@ pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, source: NoticeSourc
     let notices = run.notices;
     let reason = run.report.result.as_ref().and_then(|result| result.reason.as_ref());
     let reasons = reason.into_iter().chain(&run.report.error_codes);
-    if let Some(cause) = reasons.into_iter().find_map(|reason| notices.reason(reason)) {
+    if let Some(cause) = reasons.into_iter().find_map(|reason| notices.meaning_of_reason(reason)) {
         return FailureDiagnosis {
             cause,
             vendor_refusal: vendor_refusal(run, match_of(cause), None, message),
@@ -40,7 +40,7 @@ pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, source: NoticeSourc
     let status = run.report.api_error_status;
     let status = status.or_else(|| status_in(message).filter(|_| source == NoticeSource::Service));
     let refusal = refusal(run);
-    let by_status = || status.and_then(|status| notices.status(status)).map(match_of);
+    let by_status = || status.and_then(|status| notices.meaning_of_status(status)).map(match_of);
     let matched = notices.find(message, source).or_else(by_status);
     let matched = matched.or_else(|| refusal.as_ref().map(|refusal| refusal.notice.clone()));
     let matched = matched.or_else(|| exit_cause(run).map(match_of)).unwrap_or(match_of(NoticeMeaning::Error));
@@ -78,7 +78,7 @@ pub(crate) fn requested_pause(run: &RunEvidence<'_>, message: &str) -> FailureDi
 
 /// Returns the last refused call that the vendor reported, unless its limit has been reset since.
 fn refusal(run: &RunEvidence<'_>) -> Option<RefusedCall> {
-    let refusal = run.notices.refusal(&run.report.limits)?;
+    let refusal = run.notices.last_refused_call(&run.report.limits)?;
     let time = refusal.reset.as_deref().and_then(instant_in);
     // A reset in the last 600 seconds may belong to this refusal.
     let is_over = time.is_some_and(|time| run.now.seconds_since(time) > 600.0);
@@ -91,7 +91,7 @@ fn match_of(cause: NoticeMeaning) -> NoticeMatch {
 
 fn exit_cause(run: &RunEvidence<'_>) -> Option<NoticeMeaning> {
     match run.exit {
-        AgentExit::Code(code) if run.report.current_result().is_none() => run.notices.exit(code),
+        AgentExit::Code(code) if run.report.current_result().is_none() => run.notices.meaning_of_exit(code),
         _ => None,
     }
 }

@@ -175,7 +175,7 @@ impl Notices {
     }
 
     /// Returns the meaning of an HTTP status.
-    pub fn status(&self, status: u16) -> Option<NoticeMeaning> {
+    pub fn meaning_of_status(&self, status: u16) -> Option<NoticeMeaning> {
         self.http.get(&i64::from(status)).copied()
     }
 
@@ -186,12 +186,12 @@ impl Notices {
     }
 
     /// Returns the meaning of an exit code.
-    pub fn exit(&self, code: i32) -> Option<NoticeMeaning> {
+    pub fn meaning_of_exit(&self, code: i32) -> Option<NoticeMeaning> {
         self.exits.get(&i64::from(code)).copied()
     }
 
     /// Returns the meaning of the vendor's termination reason.
-    pub fn reason(&self, reason: &str) -> Option<NoticeMeaning> {
+    pub fn meaning_of_reason(&self, reason: &str) -> Option<NoticeMeaning> {
         self.reasons.get(reason).copied()
     }
 
@@ -201,7 +201,7 @@ impl Notices {
     }
 
     /// Returns the last of `events` that reports a refused call.
-    pub fn refusal(&self, events: &[Json]) -> Option<RefusedCall> {
+    pub fn last_refused_call(&self, events: &[Json]) -> Option<RefusedCall> {
         let rule = self.event.as_ref()?;
         let info = events.iter().rev().filter_map(|event| rule.refused_call_in(event)).next()?;
         let member = |key: &Option<String>| json_scalar_text(info.get(key.as_ref()?)?);

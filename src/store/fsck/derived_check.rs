@@ -107,7 +107,7 @@ impl Checker<'_> {
         let mut is_current = true;
         match self.check_index(&indexes, expected) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                let repaired = self.attempt(|_| Index::open(&store.layout)?.heal(&store.lock_store()?))?;
+                let repaired = self.try_repair(|_| Index::open(&store.layout)?.heal(&store.lock_store()?))?;
                 let (path, remedy) = (indexes.path().to_path_buf(), "repair builds the index anew");
                 let (code, message) = ("index-disagrees", error.message());
                 self.found(code, Severity::Damage, path, message, remedy, repaired);
@@ -121,7 +121,7 @@ impl Checker<'_> {
     /// Finds entries that are not regular files in an index directory that contains only files.
     fn check_only_files(&mut self, dir: &Dir) -> Result<()> {
         for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind != FileType::RegularFile) {
-            let repaired = self.attempt(|check| {
+            let repaired = self.try_repair(|check| {
                 let _lock = check.store.lock_store()?;
                 // A process that needed the name may have cleared it.
                 match misplaced(dir, name.as_os_str(), FileType::RegularFile) {
@@ -153,7 +153,7 @@ impl Checker<'_> {
         }
         index.keys()?.map_or(Ok(Vec::new()), |keys| keys.packed())?;
         if index.state_if_current()?.is_none()
-            && !self.attempt(|_| index.ensure(&store.lock_store()?).map(drop))?
+            && !self.try_repair(|_| index.ensure(&store.lock_store()?).map(drop))?
         {
             let message = "the index is not up to date";
             let remedy = "the next command that needs it brings it up to date";
@@ -203,7 +203,7 @@ impl Checker<'_> {
             }
         }
         let Some(message) = wrong else { return Ok(true) };
-        let repaired = lock.is_some() && self.attempt(|_| index.rebuild(index.last_seq()?).map(drop))?;
+        let repaired = lock.is_some() && self.try_repair(|_| index.rebuild(index.last_seq()?).map(drop))?;
         let remedy = "repair builds the index anew";
         self.found("index-disagrees", Severity::Damage, path, message, remedy, repaired);
         Ok(true)
@@ -250,7 +250,7 @@ impl Checker<'_> {
                 continue;
             }
             present.remove(&name);
-            let repaired = self.attempt(|check| {
+            let repaired = self.try_repair(|check| {
                 let _lock = store.lock_store()?;
                 if !holder(&name).is_some_and(|id| check.exists(id.as_str())) {
                     keys.forget(&name)?;
@@ -266,7 +266,7 @@ impl Checker<'_> {
             if present.contains(name) || !self.exists(id) {
                 continue;
             }
-            let repaired = self.attempt(|_| {
+            let repaired = self.try_repair(|_| {
                 let _lock = store.lock_store()?;
                 TaskId::parse(id).map_or(Ok(()), |id| keys.set(name, &id))?;
                 seal(keys.dir())
@@ -311,7 +311,7 @@ impl Checker<'_> {
             if misplaced(&correlations, name.as_str(), FileType::RegularFile).is_some() {
                 continue;
             }
-            let repaired = self.attempt(|check| {
+            let repaired = self.try_repair(|check| {
                 let _lock = check.store.lock_store()?;
                 if check.wrong_target(&correlations, &name, newest).is_some() {
                     check.retarget(&correlations, &name, newest)?;
@@ -330,7 +330,7 @@ impl Checker<'_> {
             if present.contains(name) || !self.exists(newest.0.as_str()) {
                 continue;
             }
-            let repaired = self.attempt(|check| {
+            let repaired = self.try_repair(|check| {
                 let _lock = check.store.lock_store()?;
                 check.retarget(&correlations, name, Some(newest))
             })?;

@@ -109,7 +109,7 @@ impl Checker<'_> {
         for (name, expected) in places {
             let Some((code, message)) = misplaced(dir, *name, *expected) else { continue };
             let (path, remedy) = (dir.path().join(name), "repair moves it to the quarantine");
-            let repaired = self.attempt(|check| check.move_to_quarantine(dir, OsStr::new(name)))?;
+            let repaired = self.try_repair(|check| check.move_to_quarantine(dir, OsStr::new(name)))?;
             self.found(code, Severity::Blocking, path, message, remedy, repaired);
         }
         Ok(())
@@ -121,7 +121,7 @@ impl Checker<'_> {
             return Ok(());
         }
         let root = &self.store.layout.root;
-        let repaired = self.attempt(|_| atomic::remove(root, SERVER_TOKEN))?;
+        let repaired = self.try_repair(|_| atomic::remove(root, SERVER_TOKEN))?;
         let path = root.path().join(SERVER_TOKEN);
         let message = "other users can read the token of `lanes serve`";
         let remedy = "repair removes it, and the next server makes another one";
@@ -140,14 +140,14 @@ impl Checker<'_> {
             match owner {
                 Some(owner) if owner.is_alive() => {}
                 Some(owner) => {
-                    let repaired = self.attempt(|_| atomic::remove_tree(&tmp, &name))?;
+                    let repaired = self.try_repair(|_| atomic::remove_tree(&tmp, &name))?;
                     let message = format!("left by process {}, which has ended{old}", owner.pid);
                     let severity = Severity::Leftover;
                     self.found("staged", severity, path, message, "repair removes it", repaired);
                 }
                 _ if age.is_none_or(|age| age < UNKNOWN_OWNER_GRACE) => {}
                 _ => {
-                    let repaired = self.attempt(|check| check.move_to_quarantine(&tmp, &name))?;
+                    let repaired = self.try_repair(|check| check.move_to_quarantine(&tmp, &name))?;
                     let message =
                         format!("its owner is unknown; last changed{}", old.trim_start_matches(','));
                     let remedy = "repair moves it to the quarantine";
@@ -173,7 +173,7 @@ impl Checker<'_> {
                 self.found("dead-dispatcher", Severity::Leftover, path, message, remedy, false);
                 continue;
             }
-            let repaired = self.attempt(|_| atomic::remove(&workers, &name))?;
+            let repaired = self.try_repair(|_| atomic::remove(&workers, &name))?;
             let message = "the registration of a worker that has ended";
             self.found("dead-worker", Severity::Leftover, path, message, "repair removes it", repaired);
         }
@@ -210,7 +210,7 @@ impl Checker<'_> {
         }
         match read(store) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                let repaired = self.attempt(|check| check.move_to_quarantine(root, OsStr::new(name)))?;
+                let repaired = self.try_repair(|check| check.move_to_quarantine(root, OsStr::new(name)))?;
                 self.found(code, Severity::Blocking, root.path().join(name), message, remedy, repaired);
                 Ok(())
             }
@@ -229,7 +229,7 @@ impl Checker<'_> {
                 if feed::ends_with_complete_line(root)? {
                     return Ok(());
                 }
-                self.attempt(|_| feed::cut_incomplete_line(root))?
+                self.try_repair(|_| feed::cut_incomplete_line(root))?
             }
             Err(error) if !self.repair && error.kind() == ErrorKind::Io => false,
             Err(error) => return Err(error),
@@ -287,7 +287,7 @@ impl Checker<'_> {
             if owner.is_some_and(|owner| owner.is_alive()) {
                 continue;
             }
-            let repaired = self.attempt(|_| atomic::remove(dir, name))?;
+            let repaired = self.try_repair(|_| atomic::remove(dir, name))?;
             let message = "a partial file of a process that ended while writing it";
             let path = dir.path().join(name);
             self.found("half-written", Severity::Leftover, path, message, "repair removes it", repaired);

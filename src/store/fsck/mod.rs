@@ -100,7 +100,7 @@ impl Checker<'_> {
     ///
     /// # Errors
     /// Those that every other repair would meet as well: `Locked`, and a disk that is full or fails.
-    fn attempt(&mut self, repair: impl FnOnce(&mut Self) -> Result<()>) -> Result<bool> {
+    fn try_repair(&mut self, repair: impl FnOnce(&mut Self) -> Result<()>) -> Result<bool> {
         if !self.repair {
             return Ok(false);
         }

@@ -85,7 +85,7 @@ impl Checker<'_> {
             FileType::RegularFile => "a file",
             _ => "a special file",
         };
-        let repaired = self.attempt(|checker| checker.move_to_quarantine(tasks, name))?;
+        let repaired = self.try_repair(|checker| checker.move_to_quarantine(tasks, name))?;
         let message = format!("{what} is among the tasks");
         let path = tasks.path().join(name);
         let severity = Severity::Damage;
@@ -115,7 +115,7 @@ impl Checker<'_> {
             // Each repair builds on the ones before it.
             let repaired = has_repair
                 && !failed
-                && (gone || self.attempt(|checker| checker.repair_fault(&dir, id, &check, fault))?);
+                && (gone || self.try_repair(|checker| checker.repair_fault(&dir, id, &check, fault))?);
             failed |= self.repair && has_repair && !repaired;
             gone |= repaired && fault.repair == Repair::SetTaskAside;
             let path =

@@ -17,7 +17,7 @@ const HELD: &str = "held";
 const COUNT: &str = "count";
 
 /// Replaces the count while the sorted set changes: a process that reads it counts the entries.
-const UNSETTLED: &str = "?";
+const UNKNOWN_COUNT: &str = "?";
 
 /// The longest count, in bytes.
 const MAX_COUNT: usize = 64;
@@ -170,7 +170,7 @@ impl LaneSets {
 
     fn counted(&self, text: &[u8]) -> Result<u64> {
         match String::from_utf8_lossy(text).trim() {
-            UNSETTLED => {
+            UNKNOWN_COUNT => {
                 let mut count = 0;
                 self.ready.visit(|_| {
                     count += 1;
@@ -187,14 +187,14 @@ impl LaneSets {
         if self.count()? == there { Ok(()) } else { Err(damaged(&self.dir.path().join(COUNT))) }
     }
 
-    /// Changes the ready ones by one entry. The count is unsettled meanwhile, so that the old one is not
-    /// believed if this process is killed.
+    /// Changes the ready ones by one entry. The count is marked as unknown meanwhile, so that the old one is not
+    /// used if this process is killed.
     fn change_ready(
         &self,
         by: i64,
         change: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<bool>,
     ) -> Result<bool> {
-        let mut unsettled = None;
+        let mut count_before = None;
         let changed = change(&mut || {
             let file = atomic::open_for_update(&self.dir, COUNT)?;
             let mut text = [0; MAX_COUNT];
@@ -202,11 +202,11 @@ impl LaneSets {
                 .read_at(&mut text, 0)
                 .map_err(|error| Error::io("read", self.dir.path().join(COUNT), error))?;
             let count = self.counted(&text[..length])?;
-            self.write_count(&file, UNSETTLED)?;
-            unsettled = Some((file, count));
+            self.write_count(&file, UNKNOWN_COUNT)?;
+            count_before = Some((file, count));
             Ok(())
         })?;
-        if let Some((file, count)) = unsettled {
+        if let Some((file, count)) = count_before {
             self.write_count(&file, &count.saturating_add_signed(by).to_string())?;
         }
         Ok(changed)

@@ -43,7 +43,7 @@ impl Index<'_> {
                 let content = correlation_content(task);
                 atomic::replace_derived(&correlations, &name, content.as_bytes()).is_ok()
             });
-            // A full disk has no space for the new one, and none is better than one that leads nowhere.
+            // A full disk has no space for the new one, and none is better than one that names a removed task.
             if !replaced {
                 atomic::remove(&correlations, &name)?;
             }

@@ -84,7 +84,7 @@ impl Drop for DirectoryWatch {
 #[expect(unsafe_code, reason = "no library offers this call")]
 fn ask_for_a_signal(dir: &OwnedFd) -> std::io::Result<()> {
     let changes = DN_CREATE | DN_DELETE | DN_RENAME | DN_ATTRIB;
-    // SAFETY: the descriptor is open, and the call takes a number and touches no memory of ours.
+    // SAFETY: the descriptor is open, and the call takes a number and touches none of our memory.
     match unsafe { libc::fcntl(dir.as_raw_fd(), libc::F_NOTIFY, changes) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
