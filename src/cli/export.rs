@@ -25,12 +25,12 @@ pub(super) struct ExportCommand {
 }
 
 /// Writes to the output of a command, and keeps the error of a failed write.
-struct Sink<'a> {
+struct OutputWriter<'a> {
     out: &'a mut Output,
     failed: Option<Error>,
 }
 
-impl Write for Sink<'_> {
+impl Write for OutputWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.raw(bytes).map_err(|error| {
             self.failed = Some(error);
@@ -48,7 +48,7 @@ impl ExportCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let (mut unreadable, mut left_out) = (Vec::new(), Vec::new());
-        let mut sink = Sink { out: &mut context.out, failed: None };
+        let mut sink = OutputWriter { out: &mut context.out, failed: None };
         let result = store.export(
             &mut sink,
             &|task| {

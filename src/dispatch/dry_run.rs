@@ -62,8 +62,8 @@ fn next_command(
     task: &Task,
 ) -> std::result::Result<CommandLine, PrepareError> {
     let events = store.events(&task.id)?;
-    let continued = resume::continuation(store, task, &events, served, task.fence + 1)?;
-    let session = continued.as_ref().map(|continued| continued.session.as_str());
+    let conversation = resume::conversation_to_resume(store, task, &events, served, task.fence + 1)?;
+    let session = conversation.as_ref().map(|conversation| conversation.session.as_str());
     command_line(store, plan, served, task, session, 0)
 }
 

@@ -10,7 +10,7 @@ pub(super) fn metadata_text<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
     task.spec.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// Returns the session id of the conversation that the task continues.
+/// Returns the session id of the conversation that the task resumes.
 ///
 /// # Errors
 /// A message for people if the id is not text.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::api::fields::*;
 use super::api::openapi;
 use super::api::operation::Operation;
-use super::api::params::{Field, Kind, MAX_TEXT, optional, required};
+use super::api::params::{Field, FieldKind, MAX_TEXT, optional, required};
 use super::context::{Call, HandlerResult};
 use super::handlers::tasks::MAX_PAGE;
 use super::handlers::{
@@ -92,9 +92,13 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "listTasks",
         "Lists tasks, oldest first, a page at a time.",
         &[
-            optional("lane", Kind::Texts, "Only tasks of these lanes."),
-            optional("state", Kind::SomeOf(&Status::NAMES), "Only tasks in these states."),
-            optional("limit", Kind::Whole(1, MAX_PAGE), "The number of tasks on a page; 100 by default."),
+            optional("lane", FieldKind::Texts, "Only tasks of these lanes."),
+            optional("state", FieldKind::SomeOf(&Status::NAMES), "Only tasks in these states."),
+            optional(
+                "limit",
+                FieldKind::Whole(1, MAX_PAGE),
+                "The number of tasks on a page; 100 by default.",
+            ),
             optional("cursor", NAME_TEXT, "The `next_cursor` of the previous page."),
         ],
         &[(200, "TaskPage")],
@@ -112,7 +116,7 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "/tasks/batch",
         "submitTasks",
         "Submits many tasks; each is accepted or refused on its own.",
-        &[required("tasks", Kind::Items, "The tasks, each as for `POST /tasks`.")],
+        &[required("tasks", FieldKind::Items, "The tasks, each as for `POST /tasks`.")],
         &[(200, "SubmittedBatch")],
         submit::submit_batch,
     ),
@@ -121,8 +125,8 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "nextTask",
         "Waits for a task that can be claimed, without claiming it.",
         &[
-            required("lane", Kind::Texts, "The lanes, in the order in which they are looked at."),
-            optional("match", Kind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+            required("lane", FieldKind::Texts, "The lanes, in the order in which they are looked at."),
+            optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
             WAIT_SECONDS,
         ],
         &[(200, "MaybeTask")],
@@ -133,9 +137,9 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "claimNext",
         "Claims the next matching task, in one step; waits for one if requested.",
         &[
-            optional("lanes", Kind::Texts, "The lanes, in the order in which they are looked at."),
+            optional("lanes", FieldKind::Texts, "The lanes, in the order in which they are looked at."),
             optional("lane", LANE_NAME, "A single lane."),
-            optional("match", Kind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+            optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
             OWNER,
             LEASE_SECONDS,
             optional("wait_seconds", WAIT, "How long to wait for a task, in seconds; 0 by default."),
@@ -148,10 +152,10 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "waitForTasks",
         "Waits for the responses of several tasks.",
         &[
-            required("id", Kind::Texts, "The tasks."),
+            required("id", FieldKind::Texts, "The tasks."),
             optional(
                 "mode",
-                Kind::OneOf(&["all", "any"]),
+                FieldKind::OneOf(&["all", "any"]),
                 "Whether to wait for all of them (the default) or for any one.",
             ),
             WAIT_SECONDS,
@@ -166,9 +170,9 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "Changes what people see of a task; the request stays as it was submitted.",
         &[
             optional("name", NAME_TEXT, "The title."),
-            optional("description", Kind::Text(MAX_TEXT), "The description."),
-            optional("labels", Kind::Texts, "All labels."),
-            optional("assignees", Kind::Texts, "All assignees."),
+            optional("description", FieldKind::Text(MAX_TEXT), "The description."),
+            optional("labels", FieldKind::Texts, "All labels."),
+            optional("assignees", FieldKind::Texts, "All assignees."),
         ],
         &[(200, "BoardTask")],
         tasks::edit,
@@ -232,7 +236,7 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         &[
             optional("type", NAME_TEXT, "The type of the event; `note` by default."),
             optional("message", MESSAGE_TEXT, "What happened."),
-            optional("data", Kind::Map, "Details."),
+            optional("data", FieldKind::Map, "Details."),
             optional(
                 "claim_token",
                 NAME_TEXT,
@@ -314,13 +318,17 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "showLog",
         "Shows or follows what a run of the task prints.",
         &[
-            optional("follow", Kind::Flag, "Continue until the task ends."),
+            optional("follow", FieldKind::Flag, "Continue until the task ends."),
             optional(
                 "stream",
-                Kind::OneOf(&STREAMS),
+                FieldKind::OneOf(&STREAMS),
                 "Which output; `stdout` by default; `prompt` is the prompt of the agent.",
             ),
-            optional("attempt", Kind::Whole(1, 1_000_000), "The number of the run; the newest by default."),
+            optional(
+                "attempt",
+                FieldKind::Whole(1, 1_000_000),
+                "The number of the run; the newest by default.",
+            ),
         ],
         &[(200, "text/plain; charset=utf-8")],
         logs::show,

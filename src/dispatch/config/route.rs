@@ -132,7 +132,7 @@ pub struct Route {
     pub retry_delay: Duration,
     /// Limit of that doubling.
     pub retry_delay_max: Duration,
-    /// Interruptions after which the next attempt continues the conversation of the last one.
+    /// Interruptions after which the next attempt resumes the conversation of the last one.
     pub resume_on: Vec<Interruption>,
     /// Lane that receives a dead letter for each task that failed permanently.
     pub dead_letter_lane: Option<LaneName>,

@@ -150,7 +150,7 @@ pub struct RunReport {
     pub denials: Vec<Denial>,
     /// Id of the conversation.
     pub session_id: Option<String>,
-    /// Whether the run continues an earlier conversation.
+    /// Whether the run resumes an earlier conversation.
     pub continues_session: bool,
     /// Models that worked on the task.
     pub models: Vec<String>,

@@ -85,7 +85,7 @@ pub(crate) struct RunFile {
     pub argv: Vec<String>,
     /// Id of the new conversation, if the dispatcher chose one.
     pub session_id: Option<String>,
-    /// Id of the conversation that the run continues.
+    /// Id of the conversation that the run resumes.
     pub resume_id: Option<String>,
     /// Requested model.
     pub model: Option<String>,

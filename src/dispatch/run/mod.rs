@@ -23,7 +23,7 @@ use self::classify::classify;
 use self::context::{ClaimedTask, FinishedRun, RunContext, files, hide_token, read_run_file};
 use self::evidence::RunEvidence;
 use self::prepare::{PrepareError, PreparedRun};
-use self::resume::Continuation;
+use self::resume::ConversationToResume;
 use self::retry::{MAX_INTERRUPTIONS, PastAttempts};
 use super::agent::process_tree;
 use super::agent::{self, AgentEvent, FinishedAgent, StartError};
@@ -44,7 +44,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between SIGTERM and SIGKILL for processes of an earlier run.
 const TERMINATE_GRACE: Duration = Duration::from_secs(2);
 
-/// What both runs of an attempt have in common: the one that continues a conversation and the fresh one.
+/// What both runs of an attempt have in common: the one that resumes a conversation and the one that starts anew.
 #[derive(Clone, Copy)]
 struct AttemptContext<'a> {
     events: &'a [Event],
@@ -99,30 +99,31 @@ impl RunContext<'_> {
         self.terminate_earlier_run(task)?;
         let attempt = self.store.attempt(&task.id, task.fence)?;
         let attempt_context = AttemptContext { events: &events, attempt: &attempt, started, past };
-        let Some(continued) = resume::continuation(self.store, task, &events, &claimed.served, task.fence)?
+        let Some(conversation) =
+            resume::conversation_to_resume(self.store, task, &events, &claimed.served, task.fence)?
         else {
             return self.run_agent(claimed, &attempt_context, None);
         };
-        let resumed = self.run_agent(claimed, &attempt_context, Some(&continued))?;
-        let is_refused = resume::is_refused(&resumed.outcome, &resumed.report, &continued.session);
+        let resumed = self.run_agent(claimed, &attempt_context, Some(&conversation))?;
+        let is_refused = resume::is_refused(&resumed.outcome, &resumed.report, &conversation.session);
         if !is_refused || claimed.stop.reason().is_some() {
             return Ok(resumed);
         }
-        let message = format!("its conversation {} cannot be continued; begun anew", continued.session);
+        let message = format!("its conversation {} cannot be continued; begun anew", conversation.session);
         self.note_if_possible(claimed, "resume_refused", message, Object::new());
         self.run_agent(claimed, &attempt_context, None)
     }
 
-    /// Runs the agent once, in a new conversation unless it is to continue one.
+    /// Runs the agent once, in a new conversation unless it is to resume one.
     fn run_agent(
         &self,
         claimed: &ClaimedTask,
         attempt_context: &AttemptContext<'_>,
-        continued: Option<&Continuation>,
+        conversation: Option<&ConversationToResume>,
     ) -> Result<FinishedRun> {
         let (task, AttemptContext { events, attempt, started, past }) = (&claimed.task, *attempt_context);
         let refused = |failure| Ok(self.finished_without_agent(RunOutcome::Failed(failure), started, past));
-        let prepared = match self.prepare(claimed, events, attempt, continued) {
+        let prepared = match self.prepare(claimed, events, attempt, conversation) {
             Ok(prepared) => prepared,
             Err(PrepareError::Task(failure)) => return refused(failure),
             Err(PrepareError::Lane(missing)) => {
@@ -141,9 +142,9 @@ impl RunContext<'_> {
         self.note_if_possible(
             claimed,
             "headless_started",
-            match continued {
-                Some(continued) => {
-                    format!("{} continues after {}", run_file.vendor, continued.interruption.as_str())
+            match conversation {
+                Some(conversation) => {
+                    format!("{} continues after {}", run_file.vendor, conversation.interruption.as_str())
                 }
                 None => format!("{} runs", run_file.vendor),
             },

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::context::{ClaimedTask, RunContext, RunFile, files, run_id};
-use super::resume::Continuation;
+use super::resume::ConversationToResume;
 use super::{git_directories, prompt_input};
 
 use crate::dispatch::agent::AgentSpec;
@@ -83,7 +83,7 @@ impl fmt::Display for PrepareError {
 }
 
 /// Builds the command line of the agent for a task. `random` determines the id of a new conversation. If the task
-/// does not name a conversation, the run continues `continued`.
+/// does not name a conversation, the run resumes `conversation`.
 ///
 /// # Errors
 /// When something that the run needs is missing, or a value of the task could be parsed as a flag.
@@ -92,7 +92,7 @@ pub(crate) fn command_line(
     plan: &Plan,
     served: &ServedLane,
     task: &Task,
-    continued: Option<&str>,
+    conversation: Option<&str>,
     random: u128,
 ) -> Result<CommandLine, PrepareError> {
     let (route, vendor) = (&served.route, &served.vendor);
@@ -116,7 +116,7 @@ pub(crate) fn command_line(
         return Err(PrepareError::task(format!("the working directory {cwd} does not exist")));
     }
     let resume_id = match task_metadata::session_id(task) {
-        Ok(session) => session.or(continued).map(str::to_string),
+        Ok(session) => session.or(conversation).map(str::to_string),
         Err(message) => return Err(PrepareError::task(message)),
     };
     let template = match (&resume_id, &vendor.resume_args) {
@@ -192,11 +192,11 @@ impl RunContext<'_> {
         claimed: &ClaimedTask,
         events: &[Event],
         attempt: &AttemptDir,
-        continued: Option<&Continuation>,
+        conversation: Option<&ConversationToResume>,
     ) -> Result<PreparedRun, PrepareError> {
         let ClaimedTask { task, served, token, .. } = claimed;
         let (route, vendor) = (&served.route, &served.vendor);
-        let session = continued.map(|continued| continued.session.as_str());
+        let session = conversation.map(|conversation| conversation.session.as_str());
         let random = self.store.random();
         let line = command_line(self.store, &self.plan, served, task, session, random)?;
         for warning in &line.warnings {
@@ -214,8 +214,8 @@ impl RunContext<'_> {
         if !vendor.supports_effort() {
             input.effort_hint.clone_from(&line.effort);
         }
-        let prompt = match continued {
-            Some(continued) => prompt::resume_prompt(&input, continued.interruption.describe()),
+        let prompt = match conversation {
+            Some(conversation) => prompt::resume_prompt(&input, conversation.interruption.describe()),
             None => prompt::build(&input),
         };
         attempt.write(files::PROMPT, prompt.as_bytes())?;

@@ -1,6 +1,6 @@
-//! Decides whether an attempt continues the conversation of an interrupted run instead of starting anew.
+//! Decides whether an attempt resumes the conversation of an interrupted run instead of starting anew.
 //!
-//! The work of an interrupted agent has been paid for. If the route says so (`resume_on`), the next attempt continues
+//! The work of an interrupted agent has been paid for. If the route says so (`resume_on`), the next attempt resumes
 //! the conversation of the previous one. This is tried once for each attempt: if the conversation no longer exists, or
 //! contains no work, the next run is a fresh one.
 
@@ -14,7 +14,7 @@ use crate::store::{AttemptDir, Store};
 
 /// A conversation to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Continuation {
+pub(crate) struct ConversationToResume {
     /// Id of the conversation.
     pub session: String,
     /// Interruption that ended its last run.
@@ -52,13 +52,13 @@ pub(crate) fn last_interruption(events: &[Event]) -> Option<Interruption> {
 ///
 /// # Errors
 /// When the files of earlier attempts cannot be read.
-pub(crate) fn continuation(
+pub(crate) fn conversation_to_resume(
     store: &Store,
     task: &Task,
     events: &[Event],
     served: &ServedLane,
     before: u64,
-) -> Result<Option<Continuation>> {
+) -> Result<Option<ConversationToResume>> {
     let (route, vendor) = (&served.route, &served.vendor);
     let Some(interruption) =
         last_interruption(events).filter(|interruption| route.resume_on.contains(interruption))
@@ -74,7 +74,7 @@ pub(crate) fn continuation(
         let Some(run_file) = read_run_file(&attempt) else { continue };
         // The last run that was prepared. This vendor cannot continue another vendor's conversation.
         let session = if run_file.vendor == vendor.name { session_of(&attempt, &run_file)? } else { None };
-        return Ok(session.map(|session| Continuation { session, interruption }));
+        return Ok(session.map(|session| ConversationToResume { session, interruption }));
     }
     Ok(None)
 }

@@ -1,21 +1,22 @@
 //! The fields that requests may have.
 
 use super::params::{
-    Field, Kind, MAX_MESSAGE, MAX_NAME, MAX_PATH, MAX_SHORT_TEXT, MAX_TEXT, optional, required,
+    Field, FieldKind, MAX_MESSAGE, MAX_NAME, MAX_PATH, MAX_SHORT_TEXT, MAX_TEXT, optional, required,
 };
 use crate::model::{duration, limits};
 use crate::workspace::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 
-pub(crate) const NAME_TEXT: Kind = Kind::Text(MAX_NAME);
-pub(crate) const SHORT_TEXT: Kind = Kind::Text(MAX_SHORT_TEXT);
-pub(crate) const MESSAGE_TEXT: Kind = Kind::Text(MAX_MESSAGE);
-pub(crate) const PATH_TEXT: Kind = Kind::Text(MAX_PATH);
+pub(crate) const NAME_TEXT: FieldKind = FieldKind::Text(MAX_NAME);
+pub(crate) const SHORT_TEXT: FieldKind = FieldKind::Text(MAX_SHORT_TEXT);
+pub(crate) const MESSAGE_TEXT: FieldKind = FieldKind::Text(MAX_MESSAGE);
+pub(crate) const PATH_TEXT: FieldKind = FieldKind::Text(MAX_PATH);
 pub(crate) const NO_QUERY: &[Field] = &[];
-pub(crate) const WAIT: Kind = Kind::Seconds(duration::LONGEST);
-pub(crate) const LEASE: Kind = Kind::Seconds(limits::MAX_LEASE);
-pub(crate) const DELAY: Kind = Kind::Seconds(limits::MAX_DELAY);
-pub(crate) const CLASSES: Kind = Kind::OneOf(&["error", "timeout", "lost", "usage_limit", "permanent"]);
-pub(crate) const LANE_NAME: Kind = NAME_TEXT;
+pub(crate) const WAIT: FieldKind = FieldKind::Seconds(duration::LONGEST);
+pub(crate) const LEASE: FieldKind = FieldKind::Seconds(limits::MAX_LEASE);
+pub(crate) const DELAY: FieldKind = FieldKind::Seconds(limits::MAX_DELAY);
+pub(crate) const CLASSES: FieldKind =
+    FieldKind::OneOf(&["error", "timeout", "lost", "usage_limit", "permanent"]);
+pub(crate) const LANE_NAME: FieldKind = NAME_TEXT;
 
 pub(crate) const WAIT_SECONDS: Field =
     optional("wait_seconds", WAIT, "How long to wait for it, in seconds; the default is six hours.");
@@ -25,14 +26,14 @@ pub(crate) const LEASE_SECONDS: Field =
     optional("lease_seconds", LEASE, "The length of the lease, in seconds; 7200 by default.");
 pub(crate) const BY: Field = optional("by", SHORT_TEXT, "Who makes the change; `api` by default.");
 pub(crate) const SINCE: Field =
-    optional("since", Kind::Whole(0, i64::MAX), "The number of the last event that the client has.");
+    optional("since", FieldKind::Whole(0, i64::MAX), "The number of the last event that the client has.");
 
 /// The fields of `POST /tasks` in addition to [`SUBMIT_FIELDS`]: other names, and agent-lanes' form.
 const SUBMIT_ALSO: [Field; 7] = [
     optional("queue_name", LANE_NAME, "The lane, as boards call it."),
     optional(
         "description",
-        Kind::Text(MAX_TEXT),
+        FieldKind::Text(MAX_TEXT),
         "The prompt, as boards call it; `prompt` takes precedence.",
     ),
     optional(
@@ -76,45 +77,49 @@ pub(crate) const SUBMIT: &[Field] = &{
     fields
 };
 
-const fn kind_of(field: &SubmitField) -> Kind {
+const fn kind_of(field: &SubmitField) -> FieldKind {
     match field.value {
-        SubmitValue::Text(most, _) => Kind::Text(most),
+        SubmitValue::Text(most, _) => FieldKind::Text(most),
         SubmitValue::Path(_) => PATH_TEXT,
-        SubmitValue::Paths(_) | SubmitValue::Texts(_) => Kind::Texts,
-        SubmitValue::Integer(least, most, _) => Kind::Whole(least, most),
-        SubmitValue::Seconds(most, _) => Kind::Seconds(most),
-        SubmitValue::Time(_) => Kind::Time,
-        SubmitValue::Map(_) => Kind::Map,
+        SubmitValue::Paths(_) | SubmitValue::Texts(_) => FieldKind::Texts,
+        SubmitValue::Integer(least, most, _) => FieldKind::Whole(least, most),
+        SubmitValue::Seconds(most, _) => FieldKind::Seconds(most),
+        SubmitValue::Time(_) => FieldKind::Time,
+        SubmitValue::Map(_) => FieldKind::Map,
     }
 }
 
 pub(crate) const RESPOND: &[Field] = &[
-    required("body", Kind::Text(MAX_TEXT), "The answer."),
+    required("body", FieldKind::Text(MAX_TEXT), "The answer."),
     optional(
         "claim_token",
         NAME_TEXT,
         "The token returned by claim; not needed for a task that is not claimed.",
     ),
     optional("reviewer", SHORT_TEXT, "Who answers; `worker` by default."),
-    optional("status", Kind::OneOf(&["completed", "failed"]), "The result; `completed` by default."),
+    optional("status", FieldKind::OneOf(&["completed", "failed"]), "The result; `completed` by default."),
     optional("failure_class", CLASSES, "Why it failed; `error` by default."),
     optional(
         "verdict",
-        Kind::OneOf(&["accept", "accept-with-follow-ups", "needs-revision"]),
+        FieldKind::OneOf(&["accept", "accept-with-follow-ups", "needs-revision"]),
         "The verdict of a review.",
     ),
-    optional("blocking_count", Kind::Whole(0, 1_000_000), "The number of blocking findings."),
-    optional("nonblocking_count", Kind::Whole(0, 1_000_000), "The number of findings that do not block."),
-    optional("follow_up_required", Kind::Flag, "Whether more work is requested."),
+    optional("blocking_count", FieldKind::Whole(0, 1_000_000), "The number of blocking findings."),
+    optional(
+        "nonblocking_count",
+        FieldKind::Whole(0, 1_000_000),
+        "The number of findings that do not block.",
+    ),
+    optional("follow_up_required", FieldKind::Flag, "Whether more work is requested."),
     optional("expect_sha256", NAME_TEXT, "The SHA-256 of the request as the worker read it."),
-    optional("metadata", Kind::Map, "Free-form values."),
+    optional("metadata", FieldKind::Map, "Free-form values."),
 ];
 
 const ONE_MODEL: Field = optional("model", NAME_TEXT, "One of its models; all by default.");
 pub(crate) const PAUSE_VENDOR: &[Field] = &[
     ONE_MODEL,
     optional("for_seconds", DELAY, "How long, in seconds; until it is resumed by default."),
-    optional("until", Kind::Time, "The end of the pause, instead of its length."),
+    optional("until", FieldKind::Time, "The end of the pause, instead of its length."),
     optional("reason", MESSAGE_TEXT, "Why."),
 ];
 pub(crate) const RESUME_VENDOR: &[Field] = &[ONE_MODEL];
@@ -123,7 +128,7 @@ pub(crate) const CREATE_LANE: &[Field] =
 pub(crate) const EDIT_LANE: &[Field] = &[
     optional("name", LANE_NAME, "A new name; only of a lane without tasks."),
     optional("description", MESSAGE_TEXT, "What it is for."),
-    optional("paused", Kind::Flag, "Whether its tasks cannot be claimed."),
+    optional("paused", FieldKind::Flag, "Whether its tasks cannot be claimed."),
     optional("reason", MESSAGE_TEXT, "Why it is paused."),
 ];
 
@@ -132,6 +137,6 @@ const SETTINGS: &str = "The keys of a route in handoff.yaml. Those that choose p
 pub(crate) const CREATE_ROUTE: &[Field] = &[
     optional("lane", LANE_NAME, "The lane."),
     optional("queue_name", LANE_NAME, "The same, as boards call it."),
-    required("settings", Kind::Map, SETTINGS),
+    required("settings", FieldKind::Map, SETTINGS),
 ];
-pub(crate) const EDIT_ROUTE: &[Field] = &[required("settings", Kind::Map, SETTINGS)];
+pub(crate) const EDIT_ROUTE: &[Field] = &[required("settings", FieldKind::Map, SETTINGS)];

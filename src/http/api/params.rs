@@ -36,7 +36,7 @@ fn is_within(text: &str, most: usize) -> bool {
 
 /// The values that a field may have. A field that is null counts as absent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum FieldKind {
     /// Text of at most this many characters.
     Text(usize),
     /// One of these texts.
@@ -65,7 +65,7 @@ pub(crate) struct Field {
     /// Its name.
     pub name: &'static str,
     /// The values that it may have.
-    pub kind: Kind,
+    pub kind: FieldKind,
     /// Whether it is required.
     pub is_required: bool,
     /// Its description in the OpenAPI document.
@@ -73,16 +73,16 @@ pub(crate) struct Field {
 }
 
 /// Makes an optional field.
-pub(crate) const fn optional(name: &'static str, kind: Kind, about: &'static str) -> Field {
+pub(crate) const fn optional(name: &'static str, kind: FieldKind, about: &'static str) -> Field {
     Field { name, kind, is_required: false, about }
 }
 
 /// Makes a required field.
-pub(crate) const fn required(name: &'static str, kind: Kind, about: &'static str) -> Field {
+pub(crate) const fn required(name: &'static str, kind: FieldKind, about: &'static str) -> Field {
     Field { name, kind, is_required: true, about }
 }
 
-impl Kind {
+impl FieldKind {
     /// Returns what a message calls a value of this kind.
     fn expected(self) -> String {
         match self {
@@ -216,7 +216,7 @@ impl Params {
             let Some(field) = fields.iter().find(|field| field.name == name) else {
                 return Err(unknown_parameter(fields, &name));
             };
-            if matches!(field.kind, Kind::Texts | Kind::SomeOf(_)) {
+            if matches!(field.kind, FieldKind::Texts | FieldKind::SomeOf(_)) {
                 let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(items) = list {
                     items.push(text.into());
@@ -233,7 +233,7 @@ impl Params {
         let unknown = object.keys().filter(|key| !is_known(key)).cloned().collect();
         object.retain(|_, value| !value.is_null());
         for field in fields {
-            if let (Kind::Whole(..), Some(value)) = (field.kind, object.get_mut(field.name)) {
+            if let (FieldKind::Whole(..), Some(value)) = (field.kind, object.get_mut(field.name)) {
                 *value = as_whole_number(value);
             }
             match object.get(field.name) {
@@ -392,10 +392,10 @@ mod tests {
     use super::*;
 
     const FIELDS: &[Field] = &[
-        required("lane", Kind::Text(MAX_NAME), ""),
-        optional("wait", Kind::Seconds(Duration::from_secs(10)), ""),
-        optional("n", Kind::Whole(0, 9), ""),
-        optional("id", Kind::Texts, ""),
+        required("lane", FieldKind::Text(MAX_NAME), ""),
+        optional("wait", FieldKind::Seconds(Duration::from_secs(10)), ""),
+        optional("n", FieldKind::Whole(0, 9), ""),
+        optional("id", FieldKind::Texts, ""),
     ];
 
     #[test]

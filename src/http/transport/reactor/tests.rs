@@ -3,10 +3,10 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use super::*;
 
-/// A service with a mistake in it.
-struct Mistaken;
+/// A service that panics when /mistake is requested.
+struct PanickingService;
 
-impl HttpService for Mistaken {
+impl HttpService for PanickingService {
     fn admit(&self, _: &HttpRequest) -> Result<usize, HttpResponse> {
         Ok(0)
     }
@@ -42,7 +42,7 @@ fn a_panic_ends_its_connection_and_no_other() {
         answer
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| sockets.work(&Mistaken));
+        scope.spawn(|| sockets.work(&PanickingService));
         for _ in 0..3 {
             assert_eq!(ask("/mistake"), "");
             assert!(ask("/").starts_with("HTTP/1.1 204"));
