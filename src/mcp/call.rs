@@ -9,7 +9,7 @@ use super::client::ClientLimits;
 use super::failure::ToolFailure;
 use super::open_queue::{LazyQueue, OpenQueue};
 use super::progress::ProgressReporter;
-use crate::model::Owner;
+use crate::model::{Owner, TaskId};
 
 /// What a tool answers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,8 @@ pub(super) struct ToolReply {
     pub structured: Option<Value>,
     /// Whether the work that was asked about has failed.
     pub is_failure: bool,
+    /// The open task about which the client asks from now on, in place of the text.
+    pub handed_off: Option<TaskId>,
 }
 
 impl ToolReply {
@@ -68,6 +70,10 @@ pub(super) struct ToolCall {
     pub depth: Option<u32>,
     /// Reports progress, if the client asked for it.
     pub progress: Option<ProgressReporter>,
+    /// Whether the client accepts a task of the protocol in place of a result.
+    pub takes_tasks: bool,
+    /// The task that is returned as such, since the call would take long.
+    pub handed_off: Option<TaskId>,
     /// When the call is over.
     pub end: CallEnd,
     /// The queue.

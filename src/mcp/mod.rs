@@ -18,6 +18,7 @@ mod open_queue;
 mod post_server;
 mod post_transport;
 mod progress;
+mod protocol_task;
 pub(crate) mod registration;
 mod report_text;
 mod request_text;

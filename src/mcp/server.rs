@@ -3,34 +3,45 @@
 use std::sync::{Arc, OnceLock};
 
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest,
-    CustomResult, ErrorCode, ErrorData, GetPromptRequestMethod, GetPromptRequestParams, GetPromptResponse,
-    GetPromptResult, Implementation, InitializeRequestParams, InitializeResult, ListPromptsRequestMethod,
-    ListPromptsResult, ListToolsResult, PaginatedRequestParams, PromptMessage, ProtocolVersion, Role,
-    ServerCapabilities, ServerConfig,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, ContentBlock,
+    CustomRequest, CustomResult, ErrorCode, ErrorData, GetPromptRequestMethod, GetPromptRequestParams,
+    GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult, Implementation,
+    InitializeRequestParams, InitializeResult, JsonObject, ListPromptsRequestMethod, ListPromptsResult,
+    ListToolsResult, PaginatedRequestParams, PromptMessage, ProtocolVersion, Role, ServerCapabilities,
+    ServerConfig, TaskStatus, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::Arguments;
-use super::call::{CallEnd, ToolCall, ToolResult};
+use super::call::{CallEnd, ToolCall, ToolReply, ToolResult};
 use super::catalog::Catalog;
 use super::client::{CODEX, Channel, ClientLimits, worker_name};
 use super::failure::ToolFailure;
 use super::open_queue::LazyQueue;
 use super::progress::ProgressReporter;
-use super::{tools, worker_prompt};
+use super::{protocol_task, tools, worker_prompt};
 use crate::error::brief;
+use crate::model::TaskId;
 
 /// How long a client of the newest protocol may keep the list of tools, in milliseconds.
 const LIST_TTL: u64 = 60_000;
 /// The newest version with a handshake, for clients that ask for one that nobody knows.
 const NEWEST_HANDSHAKE: ProtocolVersion = ProtocolVersion::V_2025_11_25;
 /// The methods that this server has: parameters that the SDK cannot read are the mistake of the client.
-const METHODS: [&str; 5] = ["initialize", "ping", "server/discover", "tools/list", "tools/call"];
+const METHODS: [&str; 8] = [
+    "initialize",
+    "ping",
+    "server/discover",
+    "tools/list",
+    "tools/call",
+    "tasks/get",
+    "tasks/update",
+    "tasks/cancel",
+];
 /// The longest name of a session, in characters.
 const MAX_SESSION: usize = 200;
 /// The key of the metadata in which codex names the session.
@@ -78,19 +89,60 @@ impl McpServer {
     ) -> ToolResult {
         let Ok(_permit) = self.state.calls.try_acquire() else { return Err(ToolFailure::too_many_calls()) };
         let arguments = Arguments::check(schema, arguments)?;
-        let client = client_name(&context);
+        tools::run(self.tool_call(&context)?, name, arguments).await
+    }
+
+    /// Returns what the tools need to know of a request.
+    fn tool_call(&self, context: &RequestContext<RoleServer>) -> Result<ToolCall, ToolFailure> {
+        let client = client_name(context);
         let token = context.meta.get_progress_token();
-        let call = ToolCall {
+        let capabilities = context.meta.client_capabilities();
+        Ok(ToolCall {
             limits: ClientLimits::of(&client, self.channel, self.state.max_wait),
             worker: worker_name(&client)?,
             session: codex_session(context.meta.get(CODEX_METADATA)).unwrap_or_else(|| self.session.clone()),
             depth: self.state.depth,
             progress: token.map(|token| ProgressReporter::new(context.peer.clone(), token)),
+            takes_tasks: capabilities.is_some_and(|capabilities| capabilities.supports_tasks()),
+            handed_off: None,
             end: CallEnd { call: context.ct.clone(), connection: self.closing.clone() },
             queue: Arc::clone(&self.state.queue),
-        };
-        tools::run(call, name, arguments).await
+        })
     }
+
+    /// Calls a tool in place of a method that is about a task of the protocol.
+    ///
+    /// # Errors
+    /// The tool is not offered.
+    async fn call_for_task(
+        &self,
+        tool: &str,
+        arguments: Value,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ToolResult, ErrorData> {
+        let schema = self.schema_of(tool)?;
+        let arguments = arguments.as_object().cloned().unwrap_or_default();
+        Ok(self.call(tool, &schema, arguments, context).await)
+    }
+
+    /// Returns the schema of a tool that is offered.
+    ///
+    /// # Errors
+    /// The tool is not offered.
+    fn schema_of(&self, tool: &str) -> Result<Arc<crate::model::json::Object>, ErrorData> {
+        let schema = self.state.catalog.schema(tool);
+        schema.map_err(|message| ErrorData::new(ErrorCode::INVALID_PARAMS, message, None))
+    }
+}
+
+/// Returns the error for a method that is about a task of the protocol.
+fn task_error(failure: &ToolFailure) -> ErrorData {
+    ErrorData::new(ErrorCode::INVALID_PARAMS, failure.text(), None)
+}
+
+/// Reads the id of a task of the protocol, which is given in full.
+fn task_id(id: &str) -> Result<TaskId, ErrorData> {
+    TaskId::parse(id).map_err(|error| task_error(&error.into()))
 }
 
 /// Returns the name of the client. Over HTTP, a client with a handshake does not repeat its name in its calls, but codex
@@ -127,7 +179,7 @@ fn result_of(result: ToolResult) -> CallToolResult {
 impl ServerHandler for McpServer {
     fn get_info(&self) -> ServerConfig {
         let make = || {
-            let capabilities = ServerCapabilities::builder().enable_tools();
+            let capabilities = ServerCapabilities::builder().enable_tools().enable_tasks();
             let capabilities = if self.state.has_prompts {
                 capabilities.enable_prompts().build()
             } else {
@@ -146,7 +198,9 @@ impl ServerHandler for McpServer {
         request: InitializeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
-        let answer = self.negotiate_initialize(&request)?;
+        let mut answer = self.negotiate_initialize(&request)?;
+        // Tasks of the protocol belong to the version without a handshake.
+        answer.capabilities.extensions = None;
         // Later requests are answered in the version that was agreed on, not in the one that was asked for.
         let mut client = request;
         client.protocol_version = answer.protocol_version.clone();
@@ -200,11 +254,60 @@ impl ServerHandler for McpServer {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let schema = self.state.catalog.schema(&request.name);
-        let schema = schema.map_err(|message| ErrorData::new(ErrorCode::INVALID_PARAMS, message, None))?;
+        let schema = self.schema_of(&request.name)?;
         let arguments = request.arguments.unwrap_or_default();
+        let again = self.tool_call(&context);
         let result = self.call(&request.name, &schema, arguments, context).await;
+        if let (Ok(ToolReply { handed_off: Some(id), .. }), Ok(call)) = (&result, again)
+            && let Ok(handle) = protocol_task::handle_of(&call, id.clone()).await
+        {
+            return Ok(handle.into());
+        }
         Ok(result_of(result).into())
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        let id = task_id(&request.task_id)?;
+        let call = self.tool_call(&context).map_err(|failure| task_error(&failure))?;
+        let state = protocol_task::state_of(&call, id).await.map_err(|failure| task_error(&failure))?;
+        let mut result = JsonObject::new();
+        if state.status == TaskStatus::Completed {
+            let arguments = json!({"ids": [request.task_id], "seconds": 0});
+            let reply = result_of(self.call_for_task("wait", arguments, context).await?);
+            if let Ok(Value::Object(object)) = serde_json::to_value(reply) {
+                result = object;
+            }
+        }
+        Ok(protocol_task::detailed(state, result))
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let id = task_id(&request.task_id)?;
+        let call = self.tool_call(&context).map_err(|failure| task_error(&failure))?;
+        protocol_task::state_of(&call, id).await.map_err(|failure| task_error(&failure))?;
+        let failure =
+            ToolFailure::invalid("the task has not asked for anything", "ask for its state with tasks/get");
+        Err(task_error(&failure))
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let id = task_id(&request.task_id)?;
+        let arguments = json!({"ids": [id.as_str()]});
+        // A task that has ended before is not cancelled, which is not an error.
+        let reply = self.call_for_task("cancel", arguments, context).await?;
+        reply.map(drop).map_err(|failure| task_error(&failure))
     }
 
     async fn on_custom_request(
@@ -230,8 +333,6 @@ impl ServerHandler for McpServer {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

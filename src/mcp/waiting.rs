@@ -10,6 +10,9 @@ use super::report_text::TaskReport;
 use super::summary::{activity, read_settled, report_of, reported_state};
 use crate::model::{Task, TaskId};
 
+/// How long a client waits that accepts a task of the protocol in place of a result.
+const HAND_OFF_AFTER: Duration = Duration::from_secs(5);
+
 /// Waits until all of the tasks have ended (or one of them, with `any`), at most `seconds`, and never longer than the
 /// client does. Returns a report of each, in the same order.
 ///
@@ -21,7 +24,9 @@ pub(super) async fn wait_for_ends(
     any: bool,
     seconds: u64,
 ) -> Result<Vec<TaskReport>, ToolFailure> {
-    let deadline = Instant::now() + Duration::from_secs(seconds.min(call.limits.wait_seconds));
+    let longest = Duration::from_secs(seconds.min(call.limits.wait_seconds));
+    let hands_off = call.takes_tasks && ids.len() == 1 && longest > HAND_OFF_AFTER;
+    let deadline = Instant::now() + if hands_off { HAND_OFF_AFTER } else { longest };
     let mut changes = call.with_queue(|queue| Ok(queue.changes()?)).await?;
     loop {
         changes.borrow_and_update();
@@ -40,6 +45,7 @@ pub(super) async fn wait_for_ends(
         let ended = tasks.iter().filter(|(task, _)| task.status.is_terminal()).count();
         let is_enough = ended == tasks.len() || (any && ended > 0);
         if is_enough || Instant::now() >= deadline || call.end.has_come() {
+            call.handed_off = ids.first().filter(|_| hands_off && !is_enough).cloned();
             return reports_of(call, tasks.into_iter().map(|(task, _)| task).collect()).await;
         }
         let mut wake = deadline;

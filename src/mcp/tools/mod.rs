@@ -60,12 +60,13 @@ fn reply_about(call: &ToolCall, reports: &[TaskReport], max_chars: usize) -> Too
         let text = crate::model::json::to_line(&object);
         // JSON cannot be cut; `result` returns what is too large in pieces.
         if text.chars().count() <= call.limits.result_chars {
-            return ToolReply { text, structured: Some(object.into()), is_failure };
+            return ToolReply { text, structured: Some(object.into()), is_failure, handed_off: None };
         }
     }
     ToolReply {
         text: text_of_all(reports, max_chars, call.limits.result_chars),
         structured: None,
         is_failure,
+        handed_off: call.handed_off.clone(),
     }
 }

@@ -241,3 +241,50 @@ fn running_servers_that_are_out_of_date_are_found_by_doctor_and_are_no_workers()
     assert!(message.contains("is version 0.0.1, and this is "), "{message}");
     drop(registration);
 }
+
+#[test]
+fn a_client_that_takes_tasks_asks_about_a_long_call_at_any_server() {
+    let sandbox = Sandbox::new();
+    let meta = || {
+        let capabilities = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+        stateless(json!({"io.modelcontextprotocol/clientCapabilities": capabilities}))
+    };
+    let mut client = Client::start(sandbox.live_command(&["mcp"]));
+    let mut delegate = |task: &str| {
+        let arguments = json!({"lane": "a", "task": task, "wait": 50});
+        let call = json!({"name": "delegate", "arguments": arguments, "_meta": meta()});
+        let handle = client.ask("tools/call", call)["result"].clone();
+        assert_eq!(
+            (&handle["resultType"], &handle["status"]),
+            (&json!("task"), &json!("working")),
+            "{handle}"
+        );
+        assert_eq!((&handle["ttlMs"], &handle["pollIntervalMs"]), (&Value::Null, &json!(2000)), "{handle}");
+        handle["taskId"].as_str().unwrap().to_string()
+    };
+    let (answered, ended) = (delegate("x"), delegate("y"));
+    client.close_input();
+    let mut other = Client::start(sandbox.live_command(&["mcp"]));
+    let mut ask = |method: &str, more: Value| {
+        let mut params = json!({"_meta": meta()});
+        params.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        other.ask(method, params)
+    };
+    assert_eq!(ask("tasks/get", json!({"taskId": answered}))["result"]["status"], "working");
+    let claim = sandbox.live_command(&["claim", &answered, "--json"]).output().unwrap();
+    let claim: Value = serde_json::from_slice(&claim.stdout).unwrap();
+    let token = claim["claim_token"].as_str().unwrap();
+    let respond = ["respond", &answered, "--claim-token", token, "--body", "Yes."];
+    assert!(sandbox.live_command(&respond).output().unwrap().status.success());
+    let done = ask("tasks/get", json!({"taskId": answered}))["result"].clone();
+    assert_eq!((&done["resultType"], &done["status"]), (&json!("complete"), &json!("completed")), "{done}");
+    assert!(done["result"]["content"][0]["text"].as_str().unwrap().ends_with("Yes."), "{done}");
+    assert!(ask("tasks/cancel", json!({"taskId": ended}))["error"].is_null());
+    assert_eq!(ask("tasks/get", json!({"taskId": ended}))["result"]["status"], "cancelled");
+    assert!(ask("tasks/cancel", json!({"taskId": answered}))["error"].is_null());
+    let asked = ask("tasks/update", json!({"taskId": answered, "inputResponses": {}}));
+    assert!(asked["error"]["message"].as_str().unwrap().contains("has not asked for anything"), "{asked}");
+    assert_eq!(ask("tasks/get", json!({"taskId": "../x"}))["error"]["code"], -32602);
+    let without = other.ask("tasks/get", json!({"taskId": ended, "_meta": stateless(json!({}))}));
+    assert!(without["error"].is_object(), "{without}");
+}

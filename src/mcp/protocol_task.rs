@@ -1,0 +1,54 @@
+//! Tasks of the queue as tasks of the protocol, for clients that ask about a call instead of waiting for it.
+//!
+//! Both have the same id and the same state, and no more is kept: every server with the same queue can be asked.
+
+use rmcp::model::{
+    CreateTaskResult, DetailedTask, GetTaskResult, JsonObject, Task as ProtocolTask, TaskPayload, TaskStatus,
+};
+
+use super::call::ToolCall;
+use super::failure::ToolFailure;
+use super::report_text::ReportedState;
+use super::summary::{read_settled, report_of, reported_state};
+use crate::model::TaskId;
+
+/// How long a client waits before it asks again, in milliseconds.
+const POLL_INTERVAL_MS: u64 = 2_000;
+
+/// Returns the result that stands for a task whose answer is not there yet.
+///
+/// # Errors
+/// Whatever the store reports.
+pub(super) async fn handle_of(call: &ToolCall, id: TaskId) -> Result<CreateTaskResult, ToolFailure> {
+    Ok(CreateTaskResult::new(state_of(call, id).await?))
+}
+
+/// Returns the state of a task. It ends as it does for the tools: a failed run is a result, marked as an error.
+///
+/// # Errors
+/// Whatever the store reports.
+pub(super) async fn state_of(call: &ToolCall, id: TaskId) -> Result<ProtocolTask, ToolFailure> {
+    call.with_queue(move |queue| {
+        let task = read_settled(&queue.store, &id)?;
+        let status = match reported_state(&task.status) {
+            ReportedState::Cancelled => TaskStatus::Cancelled,
+            ReportedState::Done | ReportedState::Failed => TaskStatus::Completed,
+            ReportedState::Queued | ReportedState::Running => TaskStatus::Working,
+        };
+        let (created, updated) = (task.created_at.to_string(), task.updated_at.to_string());
+        let state = ProtocolTask::new(id.to_string(), status, created, updated)
+            .with_status_message(report_of(queue, &task)?.head());
+        Ok(state.with_poll_interval_ms(POLL_INTERVAL_MS))
+    })
+    .await
+}
+
+/// Returns a state with what belongs to it; `result` is that of the call, once the task has ended.
+pub(super) fn detailed(state: ProtocolTask, result: JsonObject) -> GetTaskResult {
+    let payload = match state.status {
+        TaskStatus::Completed => TaskPayload::Completed { result },
+        TaskStatus::Cancelled => TaskPayload::Cancelled,
+        _ => TaskPayload::Working,
+    };
+    GetTaskResult::new(DetailedTask::new(state, payload))
+}
