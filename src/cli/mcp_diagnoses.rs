@@ -15,7 +15,7 @@ use crate::workspace::{Diagnosis, DiagnosisLevel};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Returns a diagnosis for each registration, and for each thing that is wrong with one; then whether the server
+/// Returns a diagnosis for each registration, and for each fault of one; then whether the server
 /// answers, if it is registered; then those about running servers.
 pub(super) fn diagnoses(context: &CommandContext) -> Vec<Diagnosis> {
     let (Ok(directory), Ok(program)) = (context.base.directory(), std::env::current_exe()) else {

@@ -11,7 +11,7 @@
 //!   `wait_for` defines what they wait for, and the `watcher` wakes them: it reads `changes` from the store's feed
 //!   and sends `streams`. `submit_draft` is a task as a client submits it; `submit_readers` read its files,
 //!   `submit_batcher` makes submits that arrive together durable in one batch.
-//! - `message_route` passes what is posted to `/mcp` on to whoever answers it, if anybody does.
+//! - `message_route` passes messages posted to `/mcp` to the endpoint that answers them, if there is one.
 //! - `metrics`, `access_log` and `count_cache` record and count.
 //! - `context` is the state that handlers share, and one request as its handler sees it.
 //! - [`handlers`] implement the routes, one file for each resource.

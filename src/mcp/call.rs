@@ -44,12 +44,12 @@ pub(super) struct CallEnd {
 }
 
 impl CallEnd {
-    /// Returns whether nobody waits for the result any more.
+    /// Returns whether the client no longer waits for the result.
     pub(super) fn has_come(&self) -> bool {
         self.call.is_cancelled() || self.connection.is_cancelled()
     }
 
-    /// Waits until nobody waits for the result any more.
+    /// Returns once the client no longer waits for the result.
     pub(super) async fn come(&self) {
         tokio::select! {
             () = self.call.cancelled() => {}

@@ -22,7 +22,7 @@ pub(super) enum Incoming {
     Message(Box<ClientJsonRpcMessage>),
     /// Not a valid message; this is the answer.
     Refused(Value),
-    /// Nothing that is answered: a blank line, or a notification that nobody knows.
+    /// Nothing to answer: a blank line, or an unknown notification.
     Nothing,
 }
 

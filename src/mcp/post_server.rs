@@ -227,7 +227,7 @@ impl PostServer {
 /// Returns what is known of a client that names a version of the protocol in the head of its request.
 ///
 /// # Errors
-/// A message about a version that nobody knows, unless the request itself names one.
+/// A message about an unknown version, unless the request itself names one.
 fn peer_of(
     version: Option<&str>,
     own: Option<&ProtocolVersion>,

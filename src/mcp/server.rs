@@ -29,7 +29,7 @@ use crate::model::TaskId;
 
 /// How long a client of the newest protocol may keep the list of tools, in milliseconds.
 const LIST_TTL: u64 = 60_000;
-/// The newest version with a handshake, for clients that ask for one that nobody knows.
+/// The newest version with a handshake, for clients that ask for an unknown one.
 const NEWEST_HANDSHAKE: ProtocolVersion = ProtocolVersion::V_2025_11_25;
 /// The methods that this server has: parameters that the SDK cannot read are the mistake of the client.
 const METHODS: [&str; 8] = [

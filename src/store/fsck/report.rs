@@ -30,7 +30,7 @@ impl Severity {
     }
 }
 
-/// One thing that is wrong with the store.
+/// One fault of the store, as a report lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// A stable code for programs, such as `task-unreadable`.

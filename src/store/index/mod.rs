@@ -62,10 +62,10 @@ const KEYS: &str = "keys";
 const CORRELATIONS: &str = "correlations";
 const LANE_SETS: &str = "lanes";
 
-/// How often an operation is tried while somebody removes the index.
+/// How often an operation is tried while another program removes the index.
 pub(super) const MAX_TRIES: usize = 5;
 
-/// Returns whether a file was missing that had just been made or seen: somebody is removing the index.
+/// Returns whether a file was missing that had just been made or seen: another program is removing the index.
 fn is_gone(error: &Error) -> bool {
     error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
 }
@@ -113,8 +113,8 @@ impl<'a> Index<'a> {
         Rc::clone(&self.indexes.borrow())
     }
 
-    /// Runs `work`, and again when somebody removes the index meanwhile.
-    pub(super) fn again<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+    /// Runs `work`, and runs it again if another program removes the index meanwhile.
+    pub(super) fn retry_if_removed<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
         for _ in 1..MAX_TRIES {
             match work() {
                 Err(error) if is_gone(&error) => match open_or_make(self.layout) {
@@ -163,7 +163,7 @@ impl<'a> Index<'a> {
 
     /// Brings the index up to date and returns its state.
     pub(super) fn ensure(&self, _lock: &StoreLock) -> Result<IndexState> {
-        self.again(|| self.update_or_rebuild())
+        self.retry_if_removed(|| self.update_or_rebuild())
     }
 
     fn update_or_rebuild(&self) -> Result<IndexState> {
@@ -197,7 +197,7 @@ impl<'a> Index<'a> {
     pub(super) fn begin(&self, _lock: &StoreLock, state: &IndexState, task: &Task) -> Result<IndexState> {
         let clock = clock_lead(task).map_or(state.clock, |clock| clock.max(state.clock));
         let state = IndexState { busy: Some(task.id.to_string()), clock, ..state.clone() };
-        self.again(|| self.write_state(&state))?;
+        self.retry_if_removed(|| self.write_state(&state))?;
         Ok(state)
     }
 
@@ -353,7 +353,7 @@ impl<'a> Index<'a> {
         lane: &LaneName,
         now: &Now,
     ) -> Result<IndexState> {
-        self.again(|| self.promoted(state.clone(), lane, now))
+        self.retry_if_removed(|| self.promoted(state.clone(), lane, now))
     }
 
     fn promoted(&self, state: IndexState, lane: &LaneName, now: &Now) -> Result<IndexState> {

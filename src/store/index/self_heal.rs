@@ -69,7 +69,7 @@ impl Store {
         }
         let index = Index::open(&self.layout)?;
         for _ in 1..MAX_TRIES {
-            match index.again(|| ask(&index)) {
+            match index.retry_if_removed(|| ask(&index)) {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     let Ok(lock) = self.lock_store() else { return Err(error) };
                     index.heal(&lock)?;
@@ -92,7 +92,7 @@ impl Index<'_> {
     /// being written looks damaged as well.
     pub(in crate::store) fn heal(&self, lock: &StoreLock) -> Result<()> {
         let state = self.ensure(lock)?;
-        self.again(|| match self.read_all() {
+        self.retry_if_removed(|| match self.read_all() {
             Err(error) if error.kind() == ErrorKind::Corrupt => self.rebuild(state.seq).map(drop),
             read => read,
         })

@@ -22,7 +22,7 @@ const MAX_COUNT: u64 = 1 << 53;
 /// Checks a task, its response, and the files of its directory by their relative paths.
 ///
 /// # Errors
-/// `Invalid`, with the first thing that is wrong.
+/// `Invalid`, about the first fault.
 pub(super) fn check(
     task: &Task,
     response: Option<&Response>,
