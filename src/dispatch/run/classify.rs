@@ -6,7 +6,10 @@ use super::evidence::{
     RunEvidence, agent_message, last_line, last_service_message, service_messages, stderr_reason, tail,
     with_detail,
 };
-use crate::dispatch::outcome::{AgentExit, REFUSAL_REASONS, RunAnswer, RunFailure, RunOutcome, StopReason};
+use crate::dispatch::outcome::{
+    ACCOUNT_REASON, AgentExit, OVERLOADED_REASON, RunAnswer, RunFailure, RunOutcome, StopReason,
+    USAGE_LIMIT_REASON,
+};
 use crate::dispatch::output::{
     self, AgentResult, BackgroundWork, ClosingStatus, ResultStatus, RunReport, one_line,
 };
@@ -117,9 +120,9 @@ fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
 fn vendor_failure(diagnosis: &FailureDiagnosis, detail: &str) -> Option<RunFailure> {
     let vendor_refusal = diagnosis.vendor_refusal.clone()?;
     let begins = match vendor_refusal.cause {
-        CooldownCause::UsageLimit | CooldownCause::Person => REFUSAL_REASONS[0],
-        CooldownCause::Overloaded => REFUSAL_REASONS[1],
-        CooldownCause::Account => REFUSAL_REASONS[2],
+        CooldownCause::UsageLimit | CooldownCause::Person => USAGE_LIMIT_REASON,
+        CooldownCause::Overloaded => OVERLOADED_REASON,
+        CooldownCause::Account => ACCOUNT_REASON,
     };
     let message = with_detail(begins, detail);
     Some(RunFailure { class: class_of(diagnosis.cause), vendor_refusal: Some(vendor_refusal), message })

@@ -7,7 +7,7 @@
 use super::context::{RunFile, read_output, read_run_file};
 use crate::Result;
 use crate::dispatch::config::served_lane::ServedLane;
-use crate::dispatch::outcome::{DISPATCHER_STOPPED, Interruption, REFUSAL_REASONS, RunOutcome};
+use crate::dispatch::outcome::{Interruption, ReleaseReason, RunOutcome};
 use crate::dispatch::output::{Baseline, RunReport};
 use crate::model::{Event, FailureClass, Task};
 use crate::store::{AttemptDir, Store};
@@ -34,12 +34,12 @@ pub(crate) fn last_interruption(events: &[Event]) -> Option<Interruption> {
                 (Some("lost"), _) => interruption = Some(Interruption::Lost),
                 (Some("timeout"), _) => interruption = Some(Interruption::Timeout),
                 (Some(_), _) => interruption = None,
-                (None, reason) if REFUSAL_REASONS.iter().any(|start| reason.starts_with(start)) => {
-                    interruption = Some(Interruption::Refused)
-                }
-                (None, DISPATCHER_STOPPED) => interruption = Some(Interruption::Lost),
-                // That claim did not start a run: the state before it remains.
-                _ => {}
+                (None, reason) => match ReleaseReason::from_message(reason) {
+                    ReleaseReason::VendorRefusal => interruption = Some(Interruption::Refused),
+                    ReleaseReason::DispatcherStopped => interruption = Some(Interruption::Lost),
+                    // That claim did not start a run: the state before it remains.
+                    ReleaseReason::Other => {}
+                },
             },
             _ => {}
         }
@@ -106,13 +106,15 @@ pub(crate) fn is_refused(outcome: &RunOutcome, report: &RunReport, session: &str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::outcome::RunFailure;
+    use crate::dispatch::outcome::{
+        ACCOUNT_REASON, DISPATCHER_STOPPED, OVERLOADED_REASON, RunFailure, USAGE_LIMIT_REASON,
+    };
     use crate::dispatch::testing::event;
 
     #[test]
     fn what_cut_the_last_run_short_is_read_from_the_history() {
-        let [limit, busy_service, account] =
-            REFUSAL_REASONS.map(|words| format!(r#"{{"reason": "{words}: soon"}}"#));
+        let [limit, busy_service, account] = [USAGE_LIMIT_REASON, OVERLOADED_REASON, ACCOUNT_REASON]
+            .map(|words| format!(r#"{{"reason": "{words}: soon"}}"#));
         let stopped = format!(r#"{{"reason": "{DISPATCHER_STOPPED}"}}"#);
         let busy = r#"{"reason": "its conversation is being continued by another run"}"#;
         for (data, expected) in [

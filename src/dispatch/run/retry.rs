@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dispatch::config::route::Route;
-use crate::dispatch::outcome::{REFUSAL_REASONS, RunFailure};
+use crate::dispatch::outcome::{ReleaseReason, RunFailure};
 use crate::model::{CooldownCause, Event, FailureClass, Task, Time};
 
 /// Maximum number of times that a task may lose its worker (crash, power failure). The limit ends a task that
@@ -58,7 +58,7 @@ pub(crate) fn count_past_attempts(events: &[Event]) -> PastAttempts {
 }
 
 fn is_vendor_refusal(reason: &str) -> bool {
-    REFUSAL_REASONS.iter().any(|start| reason.starts_with(start))
+    ReleaseReason::from_message(reason) == ReleaseReason::VendorRefusal
 }
 
 /// Returns whether a task that its vendor refuses is itself the cause: it is refused repeatedly while other tasks
