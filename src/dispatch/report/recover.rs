@@ -155,7 +155,7 @@ fn lost_record(
         outcome: FailureClass::Lost.as_str().to_string(),
         duration: StoredDuration::stored(ended.seconds_since(started)),
         cli_version: report.as_ref().and_then(|report| report.cli_version.clone()),
-        session_id: reported_session.or(run_file.resume_id.clone()).or(run_file.session_id.clone()),
+        session_id: reported_session.or_else(|| run_file.conversation.id().map(str::to_string)),
         ..UsageRecord::default()
     };
     Ok(match &report {
@@ -222,7 +222,7 @@ fn read_report(
     run_file: &RunFile,
 ) -> Result<Option<RunReport>> {
     let Some(parser) = read_output(attempt, run_file)? else { return Ok(None) };
-    let baseline = match &run_file.resume_id {
+    let baseline = match run_file.conversation.resumed_id() {
         Some(session) => baseline(&store.usage_log_text().unwrap_or_default(), session),
         None => Baseline::Fresh,
     };
@@ -254,7 +254,7 @@ fn completed_report(
         exit: AgentExit::Signal(9),
         stopped: Some(StopReason::Shutdown),
         stderr: "",
-        resumed: run_file.resume_id.as_deref(),
+        resumed: run_file.conversation.resumed_id(),
         timeout: None,
         silence_timeout: None,
         now,

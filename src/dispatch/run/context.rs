@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::conversation::Conversation;
 use super::retry::PastAttempts;
 use super::vendor_version::VersionCache;
 use crate::Result;
@@ -83,10 +84,9 @@ pub(crate) struct RunFile {
     pub format: String,
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// Id of the new conversation, if the dispatcher chose one.
-    pub session_id: Option<String>,
-    /// Id of the conversation that the run resumes.
-    pub resume_id: Option<String>,
+    /// The conversation of the run.
+    #[serde(flatten)]
+    pub conversation: Conversation,
     /// Requested model.
     pub model: Option<String>,
     /// Whether the answer must be JSON.

@@ -2,6 +2,7 @@
 
 pub(crate) mod classify;
 pub(crate) mod context;
+mod conversation;
 pub(crate) mod diagnosis;
 pub(crate) mod evidence;
 pub(crate) mod git_directories;
@@ -132,8 +133,8 @@ impl RunContext<'_> {
             Err(PrepareError::Error(error)) => return Err(error),
         };
         let PreparedRun { spec, run_file, version } = prepared;
-        let resumed = run_file.resume_id.clone();
-        let baseline = match &resumed {
+        let resumed = run_file.conversation.resumed_id();
+        let baseline = match resumed {
             Some(session) => {
                 session_baseline::baseline(&self.store.usage_log_text().unwrap_or_default(), session)
             }
@@ -152,7 +153,7 @@ impl RunContext<'_> {
                 ("vendor", run_file.vendor.clone().into()),
                 ("model", run_file.model.clone().into()),
                 ("run", run_file.run.as_str().into()),
-                ("session_id", resumed.clone().or(run_file.session_id.clone()).into()),
+                ("session_id", run_file.conversation.id().into()),
             ]),
         );
         let (timeout, silence_timeout) = (spec.timeout, spec.silence_timeout);
@@ -181,7 +182,7 @@ impl RunContext<'_> {
         let FinishedAgent { exit, stopped, parser, stderr, duration, .. } = finished;
         let mut report = parser.finish(&baseline);
         if report.session_id.is_none() {
-            report.session_id.clone_from(&run_file.session_id);
+            report.session_id = run_file.conversation.new_id().map(str::to_string);
         }
         report.attribute_to_model(run_file.model.as_deref());
         self.plan.prices.complete(&mut report);
@@ -197,7 +198,7 @@ impl RunContext<'_> {
                 exit,
                 stopped,
                 stderr: &stderr,
-                resumed: resumed.as_deref(),
+                resumed,
                 timeout,
                 silence_timeout,
                 now: self.store.now().wall,

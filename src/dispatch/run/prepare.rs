@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::context::{ClaimedTask, RunContext, RunFile, files, run_id};
+use super::conversation::Conversation;
 use super::resume::ConversationToResume;
 use super::{git_directories, prompt_input};
 
@@ -41,10 +42,8 @@ pub(crate) struct CommandLine {
     pub model: Option<String>,
     /// Requested effort.
     pub effort: Option<String>,
-    /// Id of the new conversation.
-    pub session_id: Option<String>,
-    /// Id of the conversation to continue.
-    pub resume_id: Option<String>,
+    /// The conversation.
+    pub conversation: Conversation,
     /// Warnings about values of the task that the vendor does not support.
     pub warnings: Vec<String>,
 }
@@ -115,18 +114,22 @@ pub(crate) fn command_line(
         let cwd = crate::error::printable(&cwd.to_string_lossy());
         return Err(PrepareError::task(format!("the working directory {cwd} does not exist")));
     }
-    let resume_id = match task_metadata::session_id(task) {
-        Ok(session) => session.or(conversation).map(str::to_string),
+    let resumed = match task_metadata::session_id(task) {
+        Ok(session) => session.or(conversation),
         Err(message) => return Err(PrepareError::task(message)),
     };
-    let template = match (&resume_id, &vendor.resume_args) {
+    let template = match (resumed, &vendor.resume_args) {
         (None, _) => &vendor.args,
         (Some(_), Some(resume_args)) => resume_args,
         (Some(_), None) => {
             return Err(PrepareError::task(format!("{} cannot continue a conversation", vendor.name)));
         }
     };
-    let is_chosen = resume_id.is_none() && vendor.session == SessionIds::Uuid;
+    let conversation = match (resumed, vendor.session) {
+        (Some(session), _) => Conversation::Resumed(session.to_string()),
+        (None, SessionIds::Uuid) => Conversation::NewWithId(uuid(random)),
+        (None, _) => Conversation::New,
+    };
     let mut warnings = Vec::new();
     let (effort, warning) = prompt_input::effort(task, route);
     warnings.extend(warning);
@@ -138,8 +141,7 @@ pub(crate) fn command_line(
         cwd,
         model,
         effort: effort.or_else(|| vendor.effort.clone()),
-        session_id: is_chosen.then(|| uuid(random)),
-        resume_id,
+        conversation,
         warnings,
     };
     let list = |own: &crate::dispatch::config::reader::Override<Vec<String>>, vendor: &Vec<String>| {
@@ -151,8 +153,8 @@ pub(crate) fn command_line(
     let attempt = attempts.join(task.fence.to_string());
     let last_message = attempt.join(files::LAST_MESSAGE);
     line.args = template.render(&ArgumentValues {
-        session_id: line.session_id.clone(),
-        resume_id: line.resume_id.clone(),
+        session_id: line.conversation.new_id().map(str::to_string),
+        resume_id: line.conversation.resumed_id().map(str::to_string),
         model: line.model.clone(),
         effort: line.effort.clone(),
         permission_mode: route.permission_mode.clone().or_inherit(vendor.permission_mode.clone()),
@@ -225,8 +227,8 @@ impl RunContext<'_> {
         let text =
             serde_json::to_vec(&run_file).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
         attempt.write(files::RUN, &text)?;
-        let conversation = run_file.resume_id.as_ref().or(run_file.session_id.as_ref());
-        let lock = conversation.map(|session| self.store.conversation_lock_path(session)).transpose()?;
+        let conversation_id = run_file.conversation.id();
+        let lock = conversation_id.map(|session| self.store.conversation_lock_path(session)).transpose()?;
         let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
         let run = run_id(token);
         let version = self.versions.of(served, &line.program, &self.plan.process, self.guard_pool);
@@ -247,10 +249,10 @@ impl RunContext<'_> {
             silence_timeout: route.effective_silence_timeout(vendor.format),
             grace: self.plan.grace,
             linger: self.plan.linger,
-            expected_session: line.resume_id,
+            expected_session: line.conversation.resumed_id().map(str::to_string),
         };
         self.registration.update_run(task.id.as_str(), |entry| {
-            entry.session_id = run_file.resume_id.clone().or(run_file.session_id.clone());
+            entry.session_id = run_file.conversation.id().map(str::to_string);
             entry.silence_timeout = spec.silence_timeout;
             entry.deadline = spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()));
         });
@@ -310,8 +312,7 @@ fn new_run_file(
         vendor: served.vendor.name.clone(),
         format: served.vendor.format.name().to_string(),
         argv: std::iter::once(program).chain(line.args.iter().cloned()).collect(),
-        session_id: line.session_id.clone(),
-        resume_id: line.resume_id.clone(),
+        conversation: line.conversation.clone(),
         model: line.model.clone(),
         wants_json,
         move_to: served.route.move_to.clone(),

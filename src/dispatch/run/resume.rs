@@ -84,12 +84,12 @@ pub(crate) fn conversation_to_resume(
 /// # Errors
 /// When the output of the run cannot be read.
 fn session_of(attempt: &AttemptDir, run_file: &RunFile) -> Result<Option<String>> {
-    if run_file.resume_id.is_some() {
-        return Ok(run_file.resume_id.clone());
+    if let Some(resumed) = run_file.conversation.resumed_id() {
+        return Ok(Some(resumed.to_string()));
     }
     let Some(parser) = read_output(attempt, run_file)? else { return Ok(None) };
     let report = parser.finish(&Baseline::Fresh);
-    let session = report.session_id.or_else(|| run_file.session_id.clone());
+    let session = report.session_id.or_else(|| run_file.conversation.new_id().map(str::to_string));
     Ok(session.filter(|_| report.has_worked))
 }
 
