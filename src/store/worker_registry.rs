@@ -213,7 +213,7 @@ impl Store {
     }
 
     /// Returns what dead workers of `kind` registered whose tasks were not recovered yet; for display only,
-    /// see [`Store::abandoned_workers`].
+    /// see `Store::abandoned_workers`.
     ///
     /// # Errors
     /// `Io`.
@@ -240,7 +240,7 @@ impl Store {
     }
 
     /// Returns the running workers. Registrations of dead ones are removed, except those that
-    /// [`Store::abandoned_workers`] returns.
+    /// `Store::abandoned_workers` returns.
     ///
     /// # Errors
     /// `Io`.
