@@ -75,6 +75,27 @@ def lists(lab, vendor):
     expect("no tasks" in printed, printed)
 
 
+def delegates_over_http(lab, vendor):
+    """The client is registered with the lines of docs/mcp.md."""
+    lab.configure("routes: {agent/words: {command: /usr/bin/wc, args: [-w]}}\n")
+    with lab.serving("--mcp") as address:
+        url, options = f"{address}/mcp", []
+        token = (lab.workspace / "state" / "serve.token").read_text().strip()
+        if vendor == "claude":
+            words = ["claude", "mcp", "add", "--transport", "http", "lanes", url]
+            words += ["--header", f"Authorization: Bearer {token}"]
+            subprocess.run(words, env=lab.environment(), cwd=lab.project, capture_output=True, timeout=BOUND, check=True)
+            options = ["--allowedTools", "mcp__lanes"]
+        else:
+            with open(lab.home / ".codex" / "config.toml", "a", encoding="utf-8") as config:
+                config.write(f'[mcp_servers.lanes]\nurl = "{url}"\nbearer_token_env_var = "LANES_TOKEN"\n')
+                config.write('tool_timeout_sec = 900\n[mcp_servers.lanes.tools.delegate]\napproval_mode = "approve"\n')
+        with lab.dispatching_for_others("--lane", "agent/words"):
+            prompt = call(vendor, "delegate", agent="words", task="one two three", wait=60)
+            printed = chat(lab, vendor, prompt, options, {"LANES_TOKEN": token})
+    expect("done " in printed and "agent=words" in printed, printed)
+
+
 def delegates(lab, vendor):
     lab.configure("routes: {agent/words: {command: /usr/bin/wc, args: [-w]}}\n")
     options = register(lab, vendor)

@@ -520,6 +520,8 @@ for_each_vendor("a chat delegates to an agent and reads its answer")(chats.deleg
 for_each_vendor("a chat takes a task of the queue")(chats.works)
 check("codex", "a chat that nobody watches runs the tools that it may")(chats.unattended)
 for client in ("claude", "codex"):
+    check(client, "a chat delegates over HTTP")(lambda lab, client=client: chats.delegates_over_http(lab, client))
+for client in ("claude", "codex"):
     check(client, "a chat whose call is cut off finds its run again")(
         lambda lab, client=client: chats.repeats(lab, client)
     )

@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -235,6 +236,18 @@ class Lab:
         dispatcher.terminate()
         dispatcher.wait(timeout=BOUND)
         expect(dispatcher.returncode == 0, "dispatch exits with", dispatcher.returncode, log.read_text()[-2000:])
+
+    @contextlib.contextmanager
+    def serving(self, *words):
+        """The address of a server that runs until the check is over."""
+        log = self.dir / "serve.log"
+        with open(log, "w", encoding="utf-8") as output:
+            server = subprocess.Popen(**self.command("serve", "--port", "0", *words), stdout=output, stderr=output)
+        self.children.append(server)
+        yield wait_until(lambda: re.search(r"http://127\.0\.0\.1:[1-9][0-9]*", log.read_text()), "the server listens")[0]
+        server.terminate()
+        server.wait(timeout=BOUND)
+        expect(server.returncode == 0, "serve exits with", server.returncode, log.read_text()[-2000:])
 
     def task(self, task):
         return self.json("status", task)["task"]
