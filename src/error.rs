@@ -44,6 +44,12 @@ impl ErrorKind {
         }
     }
 
+    /// Returns whether this program must not change the store, which it can still read: its format is newer, or it is
+    /// where locks cannot be trusted.
+    pub(crate) const fn forbids_changes(self) -> bool {
+        matches!(self, Self::Config | Self::NewerFormat)
+    }
+
     /// Returns a stable code for programs; the message may change, the code does not.
     pub const fn code(self) -> &'static str {
         match self {
@@ -229,6 +235,17 @@ pub(crate) fn shell_word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_of_a_newer_format_or_on_a_network_can_still_be_read() {
+        for kind in [ErrorKind::Config, ErrorKind::NewerFormat] {
+            assert!(kind.forbids_changes(), "{kind:?}");
+        }
+        // A lock that is held, or a file that is damaged, is a trouble of its own.
+        for kind in [ErrorKind::Locked, ErrorKind::Corrupt, ErrorKind::Io, ErrorKind::Refused] {
+            assert!(!kind.forbids_changes(), "{kind:?}");
+        }
+    }
 
     #[test]
     fn a_shell_takes_a_quoted_word_as_one() {

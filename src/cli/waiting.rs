@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::args::WaitTiming;
 use super::context::CommandContext;
 use super::view::{lease_expired, next_action};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::{LaneName, Now, Response, Status, Task, TaskId, Time};
 use crate::store::Store;
 
@@ -34,7 +34,7 @@ pub(super) fn wait_for_answers(
     loop {
         let mut open = Vec::new();
         for id in std::mem::take(&mut pending) {
-            let task = read_settled(store, &id)?;
+            let task = store.read_settled(&id)?;
             if task.status.is_terminal() {
                 answered.push(with_response(store, task)?);
             } else {
@@ -62,17 +62,6 @@ pub(super) fn wait_for_answers(
     }
     answered.sort_by_key(|answer| ids.iter().position(|id| *id == answer.task.id));
     Ok((answered, pending))
-}
-
-/// Reads a task, and applies the changes that are due by time. In a store that is not writable, these changes are
-/// not saved.
-fn read_settled(store: &Store, id: &TaskId) -> Result<Task> {
-    match store.settle(id) {
-        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::NewerFormat) => {
-            store.task(id)
-        }
-        settled => settled,
-    }
 }
 
 fn with_response(store: &Store, task: Task) -> Result<AnsweredTask> {

@@ -9,7 +9,7 @@ use rmcp::model::{
 use super::call::ToolCall;
 use super::failure::ToolFailure;
 use super::report_text::ReportedState;
-use super::summary::{read_settled, report_of, reported_state};
+use super::summary::{report_of, reported_state};
 use crate::model::TaskId;
 
 /// How long a client waits before it asks again, in milliseconds.
@@ -29,7 +29,7 @@ pub(super) async fn handle_of(call: &ToolCall, id: TaskId) -> Result<CreateTaskR
 /// Whatever the store reports.
 pub(super) async fn state_of(call: &ToolCall, id: TaskId) -> Result<ProtocolTask, ToolFailure> {
     call.with_queue(move |queue| {
-        let task = read_settled(&queue.store, &id)?;
+        let task = queue.store.read_settled(&id)?;
         let status = match reported_state(&task.status) {
             ReportedState::Cancelled => TaskStatus::Cancelled,
             ReportedState::Done | ReportedState::Failed => TaskStatus::Completed,

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::failure::failure_kind;
 use super::open_queue::OpenQueue;
 use super::report_text::{ReportedState, TaskReport};
-use crate::error::{Error, ErrorKind, Result, printable};
+use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
-use crate::model::{FailureClass, Response, Status, Task, TaskId};
+use crate::model::{FailureClass, Response, Status, Task};
 use crate::store::Store;
 use crate::workspace::why;
 
@@ -19,19 +19,6 @@ const PROGRESS_FILE: &str = "progress.log";
 const PROGRESS_TAIL: u64 = 4096;
 /// The most characters of what a worker did last.
 const MAX_ACTIVITY: usize = 120;
-
-/// Returns a task, with the changes that are due by time. A store that cannot be written is still read.
-///
-/// # Errors
-/// Whatever the store reports.
-pub(super) fn read_settled(store: &Store, id: &TaskId) -> Result<Task> {
-    match store.settle(id) {
-        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::NewerFormat) => {
-            store.task(id)
-        }
-        task => task,
-    }
-}
 
 /// Returns the state of a task by the name that the tools use.
 pub(super) fn reported_state(status: &Status) -> ReportedState {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::call::ToolCall;
 use super::failure::ToolFailure;
 use super::report_text::TaskReport;
-use super::summary::{activity, read_settled, report_of, reported_state};
+use super::summary::{activity, report_of, reported_state};
 use crate::model::{Task, TaskId};
 
 /// How long a client waits that accepts a task of the protocol in place of a result.
@@ -35,7 +35,7 @@ pub(super) async fn wait_for_ends(
         let tasks = call
             .with_queue(move |queue| {
                 let read = |id: &TaskId| -> crate::Result<(Task, Option<String>)> {
-                    let task = read_settled(&queue.store, id)?;
+                    let task = queue.store.read_settled(id)?;
                     let last = if with_activity { activity(&queue.store, &task) } else { None };
                     Ok((task, last))
                 };

@@ -438,7 +438,8 @@ impl Store {
     fn settle_if_possible(&self, task: &Task) -> Result<Task> {
         match self.settle(&task.id) {
             Err(error)
-                if matches!(error.kind(), ErrorKind::NewerFormat | ErrorKind::Corrupt | ErrorKind::Io) =>
+                if error.kind().forbids_changes()
+                    || matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) =>
             {
                 let mut draft = task.clone();
                 let context =
@@ -467,6 +468,22 @@ impl Store {
             return Ok(task);
         }
         self.apply(id, &Command::Settle).map(|(task, _)| task)
+    }
+
+    /// Returns a task as [`Store::settle`] does, or as it is stored where that cannot be written.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`, `Io` when the task cannot be read.
+    pub(crate) fn read_settled(&self, id: &TaskId) -> Result<Task> {
+        match self.settle(id) {
+            Err(error)
+                if error.kind().forbids_changes()
+                    || matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked) =>
+            {
+                self.task(id)
+            }
+            settled => settled,
+        }
     }
 }
 

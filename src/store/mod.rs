@@ -441,7 +441,7 @@ fn write_format(layout: &Layout) -> Result<()> {
 fn cannot_write(error: &Error) -> bool {
     let refused = [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOSPC, Errno::DQUOT];
     match error.kind() {
-        ErrorKind::NewerFormat => true,
+        kind if kind.forbids_changes() => true,
         ErrorKind::Io => refused.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())),
         _ => false,
     }

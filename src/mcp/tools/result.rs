@@ -7,7 +7,7 @@ use crate::mcp::failure::ToolFailure;
 use crate::mcp::open_queue::OpenQueue;
 use crate::mcp::report_text::TextPiece;
 use crate::mcp::request_text::request_text;
-use crate::mcp::summary::{answer_of, read_settled, without_token};
+use crate::mcp::summary::{answer_of, without_token};
 use crate::model::{Event, Task, TaskId, json};
 
 /// The output of a run that is read, in bytes. A dispatcher keeps less.
@@ -25,7 +25,7 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     let max_chars = max_chars.min(call.limits.piece_chars);
     call.with_queue(move |queue| {
         let id = queue.store.resolve(&name)?;
-        let task = read_settled(&queue.store, &id)?;
+        let task = queue.store.read_settled(&id)?;
         let text = without_token(whole_text(queue, &task, &part)?, &task);
         let whole = if part == "answer" { format!("id={id}") } else { format!("id={id} part={part}") };
         Ok(ToolReply::text(TextPiece::of(&text, offset, max_chars).with_cut_line(&whole)))
