@@ -24,7 +24,7 @@
 //! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `exists`, `root`, `check_in_place`, `now`, `random`, `attempts_dir`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
 //! | `submit.rs` | `submit`, `retry`, `copy_request`, `submit_again` |
 //! | `submit_batch.rs` | `submit_batch` |
-//! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle` |
+//! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle`, `read_settled` |
 //! | `commit.rs` | `claim`, `apply` |
 //! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
 //! | `scan.rs` | `task_names`, `scan_names`, `scan`, `scan_after`, `dead_tasks` |
