@@ -123,7 +123,7 @@ pub mod model {
 }
 pub mod store {
     pub use crate::store::{
-        Clock, Entropy, FeedEntry, FsckReport, GcPlan, ImportReport, LaneQuery, Severity, Store,
+        Clock, Entropy, FeedEntry, FsckReport, GcAge, GcPlan, ImportReport, LaneQuery, Severity, Store,
         StoreOptions, SubmittedTask, WorkerInfo, last_lock_hold,
     };
 }

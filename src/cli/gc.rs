@@ -13,7 +13,7 @@ use super::inside_run;
 use super::table::count;
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
-use crate::store::GcPlan;
+use crate::store::{GcAge, GcPlan};
 
 /// Delete old finished tasks.
 ///
@@ -52,10 +52,13 @@ impl GcCommand {
                 .with_hint("name a directory; every archive is a new file in it"));
         }
         let store = context.store()?;
-        let older_than = self.older_than.map(age).transpose()?.unwrap_or_default();
+        let age = match self.older_than {
+            Some(seconds) => GcAge::OlderThan(age(seconds)?),
+            // clap requires one of the two flags.
+            None => GcAge::AllEnded,
+        };
         let report = store.gc(&GcPlan {
-            older_than,
-            all_ended: self.all_ended,
+            age,
             lane: self.lane.clone(),
             dry_run: self.dry_run,
             archive: self.archive.clone(),

@@ -33,13 +33,28 @@ use crate::model::{Sha256, Status, Task, TaskId, TaskSpec, Time};
 /// The number of tasks that are removed with one sync.
 const GROUP_SIZE: usize = 32;
 
+/// How long ago the tasks ended that a `gc` removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GcAge {
+    /// At least this long ago. An age of 0 is refused, because it is more often a mistake than a request to remove
+    /// every ended task.
+    OlderThan(Duration),
+    /// However recently.
+    AllEnded,
+}
+
+impl Default for GcAge {
+    /// Returns an age of 0, which [`Store::gc`] refuses: nothing is removed unless an age is given.
+    fn default() -> Self {
+        Self::OlderThan(Duration::ZERO)
+    }
+}
+
 /// The plan of a `gc`: which tasks to remove.
 #[derive(Clone, Debug, Default)]
 pub struct GcPlan {
-    /// The minimum time since the end of a task.
-    pub older_than: Duration,
-    /// Whether an age of 0 is intended: every ended task.
-    pub all_ended: bool,
+    /// How long ago the tasks ended.
+    pub age: GcAge,
     /// Only tasks of this lane.
     pub lane: Option<String>,
     /// Report what would be removed, and change nothing.
@@ -93,13 +108,17 @@ impl Store {
     /// archived ones are durable in the archive before they are removed.
     ///
     /// # Errors
-    /// `Invalid` for an age of 0 without `all_ended`; `Io`, `Locked`, `NewerFormat`. Tasks removed before an error
+    /// `Invalid` for an age of 0 ([`GcAge::OlderThan`]); `Io`, `Locked`, `NewerFormat`. Tasks removed before an error
     /// stay removed.
     pub fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
-        if plan.older_than.is_zero() && !plan.all_ended {
-            return Err(Error::invalid("an age of 0 removes every task that has ended")
-                .with_hint("give --all-ended if that is meant"));
-        }
+        let least_age = match plan.age {
+            GcAge::OlderThan(Duration::ZERO) => {
+                return Err(Error::invalid("an age of 0 removes every task that has ended")
+                    .with_hint("give --all-ended if that is meant"));
+            }
+            GcAge::OlderThan(age) => age,
+            GcAge::AllEnded => Duration::ZERO,
+        };
         if let Some(archive) = &plan.archive
             && let (Ok(archive), Ok(root)) = (std::path::absolute(archive), self.root().canonicalize())
             // The directory may have to be made first.
@@ -111,7 +130,7 @@ impl Store {
         if !plan.dry_run {
             self.check_writable()?;
         }
-        let cutoff = self.now().wall - plan.older_than;
+        let cutoff = self.now().wall - least_age;
         let mut report = GcReport::default();
         let (mut candidates, successors) = self.candidates(plan, cutoff, &mut report)?;
         if plan.dry_run {

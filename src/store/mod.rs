@@ -102,7 +102,7 @@ pub use feed::{FeedCursor, FeedEntry};
 #[cfg(feature = "cli")]
 pub(crate) use foreign_file::ForeignFile;
 pub use fsck::{Finding, FsckReport, Severity};
-pub use gc::{GcPlan, GcReport};
+pub use gc::{GcAge, GcPlan, GcReport};
 pub use lane_settings::Pause;
 pub(crate) use lock::FileLock;
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
 use crate::mcp::failure::ToolFailure;
-use crate::store::GcPlan;
+use crate::store::{GcAge, GcPlan};
 
 /// The seconds of a day.
 const DAY: f64 = 86_400.0;
@@ -17,8 +17,7 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     let older_than = Duration::try_from_secs_f64(days * DAY)
         .map_err(|_| ToolFailure::invalid("'older_than_days' is too large", "give fewer days"))?;
     let plan = GcPlan {
-        older_than,
-        all_ended: false,
+        age: GcAge::OlderThan(older_than),
         lane: None,
         dry_run: arguments.flag("dry_run"),
         archive: None,

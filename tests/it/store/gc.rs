@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::testkit::store::{Fixture, idempotency_key, lane_name, owner};
 use lanes::internals::model::{Command, ResponseStatus, Task};
-use lanes::internals::store::{GcPlan, Store};
+use lanes::internals::store::{GcAge, GcPlan, Store};
 
 const DAY: f64 = 86_400.0;
 
 fn plan(days: f64) -> GcPlan {
-    GcPlan { older_than: Duration::from_secs_f64(days * DAY), ..GcPlan::default() }
+    GcPlan { age: GcAge::OlderThan(Duration::from_secs_f64(days * DAY)), ..GcPlan::default() }
 }
 
 fn ids(tasks: &[&Task]) -> Vec<String> {
@@ -67,7 +67,7 @@ fn an_age_of_zero_must_be_meant() {
     let store = fixture.store();
     let ended = fixture.ended(&store, |_| {});
     assert!(store.gc(&plan(0.0)).unwrap_err().to_string().contains("--all-ended"));
-    assert_eq!(gc(&store, &GcPlan { all_ended: true, ..plan(0.0) }), ids(&[&ended]));
+    assert_eq!(gc(&store, &GcPlan { age: GcAge::AllEnded, ..GcPlan::default() }), ids(&[&ended]));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_correlation_leads_to_the_newest_task_that_stays() {
     assert_eq!(target("w--alone.json"), None);
     let claimed = store.claim(&older.id, &owner("me"), Duration::from_secs(60)).unwrap();
     fixture.respond(&store, &claimed, "done");
-    assert_eq!(gc(&store, &GcPlan { all_ended: true, ..plan(0.0) }), ids(&[&older]));
+    assert_eq!(gc(&store, &GcPlan { age: GcAge::AllEnded, ..GcPlan::default() }), ids(&[&older]));
     assert_eq!(target("w--c.json").unwrap(), oldest.id.as_str());
     sound(&store);
 }
@@ -156,7 +156,7 @@ fn a_task_whose_answer_cannot_be_archived_stays() {
     fixture.respond(&store, &claimed, &"x".repeat(100_000));
     let small = fixture.ended(&store, |_| {});
     fs::write(crate::testkit::store::task_file(&store, &large.id, "response.json"), "{").unwrap();
-    let plan = GcPlan { all_ended: true, archive: Some(fixture.root().join("old")), ..plan(0.0) };
+    let plan = GcPlan { age: GcAge::AllEnded, archive: Some(fixture.root().join("old")), ..GcPlan::default() };
     let report = store.gc(&plan).unwrap();
     assert_eq!((report.removed, report.kept), (vec![small.id], 1));
     assert!(report.notes[0].contains("response.json"), "{:?}", report.notes);

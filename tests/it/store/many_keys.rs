@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::testkit::store::{Fixture, idempotency_key, lane_name, owner};
 use lanes::internals::model::{NewTask, ResponseStatus, Task};
-use lanes::internals::store::{GcPlan, Store};
+use lanes::internals::store::{GcAge, GcPlan, Store};
 
 /// More keys than get files of their own.
 const KEYS: usize = 70;
@@ -86,7 +86,7 @@ fn many_keys_share_a_file_and_all_are_found() {
 fn a_key_of_many_is_free_again_when_its_task_is_removed() {
     let (fixture, store, tasks) = fixture();
     fixture.pass(100.0);
-    let plan = GcPlan { older_than: Duration::from_millis(100_035), ..GcPlan::default() };
+    let plan = GcPlan { age: GcAge::OlderThan(Duration::from_millis(100_035)), ..GcPlan::default() };
     let report = store.gc(&plan).unwrap();
     assert!(!report.removed.is_empty() && report.removed.len() < KEYS, "{}", report.removed.len());
     for (n, task) in tasks.iter().enumerate() {
