@@ -97,7 +97,9 @@ pub mod model {
         TaskSpec, TaskText, Time, Verdict,
     };
     pub mod cooldown {
-        pub use crate::model::cooldown::{Certainty, Cooldown, CooldownCause, CooldownKey};
+        pub use crate::model::cooldown::{
+            Certainty, Cooldown, CooldownCause, CooldownKey, CooldownScope, CooledModels,
+        };
     }
     pub mod event {
         pub use crate::model::event::ENGINE_KINDS;

@@ -96,6 +96,7 @@ pub use model::{
     Sha256, Status, StoredDuration, SupportingPath, Task, TaskEnd, TaskId, TaskSpec, Time, Verdict,
 };
 pub use store::{
-    Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcAge, GcPlan, GcReport, ImportReport, LaneQuery,
-    Pause, ProgressListener, Registration, Severity, Store, StoreOptions, SubmittedTask, Watch, WorkerInfo,
+    Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcAge, GcPlan, GcReport, ImportReport,
+    LaneQuery, Pause, ProgressListener, Registration, Severity, Store, StoreOptions, SubmittedTask, Watch,
+    WorkerInfo,
 };

@@ -34,7 +34,7 @@ impl<'a> Admission<'a> {
     /// The cooldown of the model that the task needs, if there is one to report.
     pub(crate) fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Cooldown> {
         let (model, _) = served.model_for(task);
-        let mut models = self.cooldowns.values().filter(|cooldown| cooldown.model.is_some());
+        let mut models = self.cooldowns.values().filter(|cooldown| cooldown.scope.model().is_some());
         match models.find(|cooldown| cooldown.blocks(&served.cooldown_key, model.as_deref(), self.now)) {
             Some(cooldown) => Err(cooldown.clone()),
             None => Ok(self.vendor_cooldown(&served.cooldown_key).is_none()

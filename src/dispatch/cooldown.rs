@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::outcome::{ResetTime, VendorRefusal};
 use crate::model::cooldown::{is_model, model_name};
-use crate::model::{Certainty, Cooldown, CooldownCause, CooldownKey, Time};
+use crate::model::{Certainty, Cooldown, CooldownCause, CooldownKey, CooldownScope, CooledModels, Time};
 use crate::store::CooldownChange;
 
 /// A time that doubles with each repetition.
@@ -28,32 +28,32 @@ const CLOCK_RESET_DELAY: (f64, f64) = (60.0, 90.0);
 /// Maximum difference in seconds between two reset times that are considered equal.
 const RESET_TOLERANCE: f64 = 120.0;
 
-/// What a cooldown applies to: an account, or one of its models.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CooldownScope {
-    /// Key of the account, without a model.
-    pub account_key: CooldownKey,
-    /// Name of the model in cooldowns.
-    pub model: Option<String>,
-    /// Whether it also applies to runs without a requested model.
-    pub by_default: bool,
+/// Returns what a refusal applies to, for a run of the account `account_key` that requested the model `requested`.
+pub(crate) fn scope_of_refusal(
+    vendor_refusal: &VendorRefusal,
+    account_key: &CooldownKey,
+    requested: Option<&str>,
+) -> CooldownScope {
+    let models = match (&vendor_refusal.model, requested) {
+        (None, _) => CooledModels::All,
+        // The notice names another model than the requested one, but the requested one would be refused again.
+        (Some(named), Some(requested)) if !is_model(requested, &named.to_lowercase()) => {
+            CooledModels::One { name: model_name(requested), by_default: false }
+        }
+        (Some(named), _) => CooledModels::One { name: named.to_lowercase(), by_default: requested.is_none() },
+    };
+    CooldownScope { account_key: account_key.clone(), models }
 }
 
-impl CooldownScope {
-    /// Returns what a refusal applies to, for a run of the account `account_key` that requested the model `requested`.
-    pub(crate) fn of_refusal(
-        vendor_refusal: &VendorRefusal,
-        account_key: &CooldownKey,
-        requested: Option<&str>,
-    ) -> Self {
-        let model = vendor_refusal.model.as_ref().map(|named| match (requested, named.to_lowercase()) {
-            // The notice names another model than the requested one, but the requested one would be refused again.
-            (Some(requested), named) if !is_model(requested, &named) => model_name(requested),
-            (_, named) => named,
-        });
-        let by_default = model.is_some() && requested.is_none();
-        Self { account_key: account_key.clone(), model, by_default }
+/// Returns a scope that also includes runs without a model if an earlier cooldown with the same key did.
+fn widened(scope: &CooldownScope, earlier: &CooldownScope) -> CooldownScope {
+    let mut scope = scope.clone();
+    if let CooledModels::One { by_default, .. } = &mut scope.models
+        && matches!(earlier.models, CooledModels::One { by_default: true, .. })
+    {
+        *by_default = true;
     }
+    scope
 }
 
 /// Returns how a refusal changes the current cooldown `before`; `claimed` is when the run's task was claimed.
@@ -71,11 +71,10 @@ pub(crate) fn after_refusal(
     random: u64,
 ) -> CooldownChange {
     let share = random as f64 / u64::MAX as f64;
-    let set = |since, strikes, (certainty, until), by_default| {
+    let same = before.filter(|before| before.cause == vendor_refusal.cause);
+    let set = |since, strikes, (certainty, until)| {
         CooldownChange::Set(Cooldown {
-            account_key: scope.account_key.clone(),
-            model: scope.model.clone(),
-            by_default: scope.by_default || by_default,
+            scope: same.map_or_else(|| scope.clone(), |same| widened(scope, &same.scope)),
             cause: vendor_refusal.cause,
             since,
             until,
@@ -85,7 +84,6 @@ pub(crate) fn after_refusal(
         })
     };
     let is_live = |before: &&Cooldown| now < before.until || before.cause == CooldownCause::Account;
-    let same = before.filter(|before| before.cause == vendor_refusal.cause);
     match before.filter(is_live) {
         // A cooldown that a person has set is not changed.
         Some(before) if before.cause == CooldownCause::Person => return CooldownChange::Keep,
@@ -101,7 +99,7 @@ pub(crate) fn after_refusal(
             let is_better = certainty > before.certainty
                 || (certainty == before.certainty && certainty > Certainty::Guess && is_other);
             return match is_better {
-                true => set(before.since, before.strikes, (certainty, until), before.by_default),
+                true => set(before.since, before.strikes, (certainty, until)),
                 false => CooldownChange::Keep,
             };
         }
@@ -115,8 +113,7 @@ pub(crate) fn after_refusal(
     });
     let since =
         same.filter(|before| before.cause == CooldownCause::Account).map_or(now, |before| before.since);
-    let by_default = same.is_some_and(|before| before.by_default);
-    set(since, strikes, cooldown_end(vendor_refusal, now, strikes, share), by_default)
+    set(since, strikes, cooldown_end(vendor_refusal, now, strikes, share))
 }
 
 /// Returns the change that reserves the probe of a refused account for the caller: it extends the cooldown, so that
@@ -192,7 +189,7 @@ mod tests {
         after_refusal(
             &vendor_refusal,
             "refused",
-            &CooldownScope::of_refusal(&vendor_refusal, &CooldownKey::of_vendor("v"), None),
+            &scope_of_refusal(&vendor_refusal, &CooldownKey::of_vendor("v"), None),
             (claimed, now),
             before,
             random,
@@ -358,14 +355,12 @@ mod tests {
             model: Some("Opus".to_string()),
             ..vendor_refusal(CooldownCause::UsageLimit, None)
         };
-        let scope = |requested| {
-            let scope =
-                CooldownScope::of_refusal(&vendor_refusal, &CooldownKey::of_vendor("claude"), requested);
-            (scope.model, scope.by_default)
+        let models = |requested| {
+            scope_of_refusal(&vendor_refusal, &CooldownKey::of_vendor("claude"), requested).models
         };
-        let opus = Some("opus".to_string());
-        assert_eq!(scope(Some("claude-opus-5-5")), (opus.clone(), false));
-        assert_eq!(scope(None), (opus, true), "the default model was refused");
-        assert_eq!(scope(Some("anthropic/Sonnet")), (Some("sonnet".to_string()), false));
+        let one = |name: &str, by_default| CooledModels::One { name: name.to_string(), by_default };
+        assert_eq!(models(Some("claude-opus-5-5")), one("opus", false));
+        assert_eq!(models(None), one("opus", true), "the default model was refused");
+        assert_eq!(models(Some("anthropic/Sonnet")), one("sonnet", false));
     }
 }

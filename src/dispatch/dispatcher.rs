@@ -353,7 +353,7 @@ impl<'env> EventLoop<'env> {
 
     /// Reports a cooldown, once for each of its ends.
     fn report_cooldown(&self, state: &mut LoopState, cooldown: &Cooldown) {
-        if state.reported_cooldowns.insert(cooldown.key(), cooldown.until) != Some(cooldown.until) {
+        if state.reported_cooldowns.insert(cooldown.scope.key(), cooldown.until) != Some(cooldown.until) {
             (self.observe)(DispatchEvent::CooldownStarted(cooldown.clone()));
         }
     }

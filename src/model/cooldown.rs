@@ -55,15 +55,59 @@ pub enum Certainty {
     Exact,
 }
 
+/// What a cooldown applies to: an account with all its models, or one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CooldownScope {
+    /// The key of the account, without a model.
+    pub account_key: CooldownKey,
+    /// The models of the account.
+    pub models: CooledModels,
+}
+
+/// The models of an account that a cooldown applies to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CooledModels {
+    /// All of them.
+    All,
+    /// One of them.
+    One {
+        /// Its name in lower case.
+        name: String,
+        /// Whether runs without a model of their own are included.
+        by_default: bool,
+    },
+}
+
+impl CooldownScope {
+    /// Returns the key of a cooldown with this scope.
+    pub fn key(&self) -> CooldownKey {
+        self.account_key.with_model(self.model())
+    }
+
+    /// Returns the only model that is included, in lower case; `None` for all models.
+    pub fn model(&self) -> Option<&str> {
+        match &self.models {
+            CooledModels::All => None,
+            CooledModels::One { name, .. } => Some(name),
+        }
+    }
+
+    /// Returns whether a run for `account_key` with `model` is included.
+    pub fn covers(&self, account_key: &CooldownKey, model: Option<&str>) -> bool {
+        self.account_key == *account_key
+            && match (&self.models, model) {
+                (CooledModels::All, _) => true,
+                (CooledModels::One { by_default, .. }, None) => *by_default,
+                (CooledModels::One { name, .. }, Some(model)) => is_model(model, name),
+            }
+    }
+}
+
 /// The cooldown of a vendor, or of one of its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cooldown {
-    /// The key of the account, without a model.
-    pub account_key: CooldownKey,
-    /// The only model that it applies to, in lower case; `None` for all models.
-    pub model: Option<String>,
-    /// Whether it also applies to runs without a model of their own.
-    pub by_default: bool,
+    /// What it applies to.
+    pub scope: CooldownScope,
     /// Its cause.
     pub cause: CooldownCause,
     /// The time at which it began.
@@ -131,10 +175,12 @@ impl Cooldown {
         until: Time,
         reason: Option<&str>,
     ) -> Self {
+        let models = match model {
+            Some(model) => CooledModels::One { name: model.to_lowercase(), by_default: false },
+            None => CooledModels::All,
+        };
         Self {
-            account_key: CooldownKey::of_vendor(vendor),
-            model: model.map(str::to_lowercase),
-            by_default: false,
+            scope: CooldownScope { account_key: CooldownKey::of_vendor(vendor), models },
             cause: CooldownCause::Person,
             since: now,
             until,
@@ -142,11 +188,6 @@ impl Cooldown {
             reason: reason.unwrap_or_default().to_string(),
             strikes: 0,
         }
-    }
-
-    /// Returns its key.
-    pub fn key(&self) -> CooldownKey {
-        self.account_key.with_model(self.model.as_deref())
     }
 
     /// Returns whether it keeps any run from starting at `now`. The cooldown of a refused account always does: a
@@ -157,13 +198,7 @@ impl Cooldown {
 
     /// Returns whether it keeps a run for `account_key` with `model` from starting at `now`.
     pub fn blocks(&self, account_key: &CooldownKey, model: Option<&str>, now: Time) -> bool {
-        self.account_key == *account_key
-            && self.is_active(now)
-            && match (&self.model, model) {
-                (None, _) => true,
-                (Some(_), None) => self.by_default,
-                (Some(cooled), Some(model)) => is_model(model, cooled),
-            }
+        self.scope.covers(account_key, model) && self.is_active(now)
     }
 
     /// Returns whether one task may test whether the account works again.
@@ -173,8 +208,8 @@ impl Cooldown {
 
     /// Returns the cooldown for programs: `vendor`, `model` (text or null), `kind`, `until`, `reason`.
     pub fn to_object(&self) -> Object {
-        let mut pause = object([("vendor", self.account_key.as_str().into())]);
-        pause.insert("model".to_string(), self.model.clone().into());
+        let mut pause = object([("vendor", self.scope.account_key.as_str().into())]);
+        pause.insert("model".to_string(), self.scope.model().into());
         pause.extend(object([
             ("kind", self.cause.as_str().into()),
             ("until", self.until.to_string().into()),
@@ -185,9 +220,10 @@ impl Cooldown {
 
     /// Returns the vendor, and the model if it applies to only one.
     pub fn name(&self) -> String {
-        match &self.model {
-            Some(model) => format!("{} with model {model}", self.account_key),
-            None => self.account_key.to_string(),
+        let account_key = &self.scope.account_key;
+        match self.scope.model() {
+            Some(model) => format!("{account_key} with model {model}"),
+            None => account_key.to_string(),
         }
     }
 
@@ -261,11 +297,9 @@ pub(crate) fn cooldown_for<'p>(
 mod tests {
     use super::*;
 
-    fn cooldown_of(model: Option<&str>) -> Cooldown {
+    fn cooldown_of(models: CooledModels) -> Cooldown {
         Cooldown {
-            account_key: CooldownKey::of_vendor("claude"),
-            model: model.map(str::to_string),
-            by_default: false,
+            scope: CooldownScope { account_key: CooldownKey::of_vendor("claude"), models },
             cause: CooldownCause::UsageLimit,
             since: Time::from_micros(0),
             until: Time::from_micros(10),
@@ -294,7 +328,8 @@ mod tests {
     #[test]
     fn a_pause_stops_its_vendor_and_its_model_alone() {
         let (now, later) = (Time::from_micros(5), Time::from_micros(10));
-        let all = cooldown_of(None);
+        let opus = |by_default| CooledModels::One { name: "opus".to_string(), by_default };
+        let all = cooldown_of(CooledModels::All);
         assert!(
             all.blocks(&CooldownKey::of_vendor("claude"), Some("opus"), now)
                 && all.blocks(&CooldownKey::of_vendor("claude"), None, now)
@@ -303,13 +338,13 @@ mod tests {
             !all.blocks(&CooldownKey::of_vendor("codex"), None, now)
                 && !all.blocks(&CooldownKey::of_vendor("claude"), None, later)
         );
-        let opus = cooldown_of(Some("opus"));
-        assert!(opus.blocks(&CooldownKey::of_vendor("claude"), Some("claude-opus-5-5"), now));
+        let by_name = cooldown_of(opus(false));
+        assert!(by_name.blocks(&CooldownKey::of_vendor("claude"), Some("claude-opus-5-5"), now));
         assert!(
-            !opus.blocks(&CooldownKey::of_vendor("claude"), Some("sonnet"), now)
-                && !opus.blocks(&CooldownKey::of_vendor("claude"), None, now)
+            !by_name.blocks(&CooldownKey::of_vendor("claude"), Some("sonnet"), now)
+                && !by_name.blocks(&CooldownKey::of_vendor("claude"), None, now)
         );
-        let by_default = Cooldown { by_default: true, ..opus };
+        let by_default = cooldown_of(opus(true));
         assert!(by_default.blocks(&CooldownKey::of_vendor("claude"), None, now));
         let account = Cooldown { cause: CooldownCause::Account, ..all };
         assert!(

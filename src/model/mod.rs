@@ -27,7 +27,9 @@ pub(crate) mod time;
 pub(crate) mod transition;
 
 pub use claim_state::ClaimState;
-pub(crate) use cooldown::{Certainty, Cooldown, CooldownCause, CooldownKey, Cooldowns};
+pub(crate) use cooldown::{
+    Certainty, Cooldown, CooldownCause, CooldownKey, CooldownScope, Cooldowns, CooledModels,
+};
 pub use duration::StoredDuration;
 pub use event::Event;
 pub use filter::Filter;

@@ -8,7 +8,9 @@ use super::layout::VENDORS;
 use crate::error::{Error, Result};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Certainty, Cooldown, CooldownCause, CooldownKey, Cooldowns, Time};
+use crate::model::{
+    Certainty, Cooldown, CooldownCause, CooldownKey, CooldownScope, Cooldowns, CooledModels, Time,
+};
 
 /// The keys of vendors.json. Refused accounts are stored under a key of their own, so that a version that does not
 /// know them sees no cooldown.
@@ -97,7 +99,7 @@ impl Store {
     ) -> Result<Cooldown> {
         let pause = Cooldown::by_person(vendor, model, self.now().wall, until, reason);
         self.change_cooldowns(|all| {
-            all.insert(pause.key(), pause.clone());
+            all.insert(pause.scope.key(), pause.clone());
             DocumentChange::Write(pause)
         })
     }
@@ -111,7 +113,8 @@ impl Store {
     pub fn resume_vendor(&self, vendor: &str, model: Option<&str>) -> Result<Vec<Cooldown>> {
         let model = model.map(str::to_lowercase);
         let is_meant = |cooldown: &Cooldown| {
-            cooldown.account_key.as_str() == vendor && (model.is_none() || cooldown.model == model)
+            cooldown.scope.account_key.as_str() == vendor
+                && (model.is_none() || cooldown.scope.model() == model.as_deref())
         };
         let now = self.now().wall;
         self.change_cooldowns(|all| {
@@ -173,11 +176,12 @@ fn encode_entry((key, cooldown): (&CooldownKey, &Cooldown)) -> (String, Value) {
         ("exact", (cooldown.certainty == Certainty::Exact).into()),
         ("kind", cooldown.cause.as_str().into()),
     ]);
-    if let Some(model) = &cooldown.model {
+    let CooldownScope { account_key, models } = &cooldown.scope;
+    if let CooledModels::One { name, by_default } = models {
         entry.extend(object([
-            ("vendor", cooldown.account_key.as_str().into()),
-            ("model", model.clone().into()),
-            ("by_default", cooldown.by_default.into()),
+            ("vendor", account_key.as_str().into()),
+            ("model", name.as_str().into()),
+            ("by_default", (*by_default).into()),
         ]));
     }
     (key.to_string(), Value::Object(entry))
@@ -187,10 +191,12 @@ fn decode_entry(key: &str, entry: &Value) -> Option<Cooldown> {
     let text = |key: &str| entry.get(key).and_then(Value::as_str);
     let time = |key: &str| Time::parse(text(key)?).ok();
     let is = |key: &str| entry.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let models = match text("model") {
+        Some(name) => CooledModels::One { name: name.to_string(), by_default: is("by_default") },
+        None => CooledModels::All,
+    };
     Some(Cooldown {
-        account_key: CooldownKey::from_text(text("vendor").unwrap_or(key)),
-        model: text("model").map(str::to_string),
-        by_default: is("by_default"),
+        scope: CooldownScope { account_key: CooldownKey::from_text(text("vendor").unwrap_or(key)), models },
         cause: CooldownCause::parse(text("kind").unwrap_or_default()),
         since: time("since")?,
         until: time("until")?,

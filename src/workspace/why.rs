@@ -141,9 +141,9 @@ fn cooldown_sentence(cooldown: &Cooldown, nobody: &str) -> String {
     let (name, until) = (cooldown.name(), cooldown.until);
     let reason = shorten(&cooldown.reason, 200);
     let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
-    let vendor = shell_word(cooldown.account_key.as_str());
+    let vendor = shell_word(cooldown.scope.account_key.as_str());
     let model =
-        cooldown.model.as_ref().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
+        cooldown.scope.model().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
     let resume = format!("`lanes resume --vendor {vendor}{model}`");
     let end = match cooldown.cause {
         CooldownCause::Account => {
@@ -229,9 +229,10 @@ mod tests {
     fn a_cooldown_is_a_sentence() {
         let until = Time::from_micros(60_000_000);
         let mut cooldown = Cooldown {
-            account_key: CooldownKey::of_vendor("claude"),
-            model: Some("opus".to_string()),
-            by_default: false,
+            scope: cooldown::CooldownScope {
+                account_key: CooldownKey::of_vendor("claude"),
+                models: cooldown::CooledModels::One { name: "opus".to_string(), by_default: false },
+            },
             cause: CooldownCause::UsageLimit,
             since: Time::from_micros(0),
             until,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::build::{ReportInput, answered_by_agent, build_report, record};
 use super::{Report, ReportDelivery};
-use crate::dispatch::cooldown::{self, CooldownScope};
+use crate::dispatch::cooldown;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{RunFailure, RunOutcome};
 use crate::dispatch::output::{ClosingStatus, closing};
@@ -166,8 +166,8 @@ fn update_cooldown(
     let (asked, _) = claimed.served.model_for(&claimed.task);
     let changed = match &result.outcome {
         RunOutcome::Failed(RunFailure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
-            let scope = CooldownScope::of_refusal(vendor_refusal, account_key, asked.as_deref());
-            store.change_cooldown(&account_key.with_model(scope.model.as_deref()), |before| {
+            let scope = cooldown::scope_of_refusal(vendor_refusal, account_key, asked.as_deref());
+            store.change_cooldown(&scope.key(), |before| {
                 let times = (claimed_at, store.now().wall);
                 cooldown::after_refusal(vendor_refusal, message, &scope, times, before, store.random() as u64)
             })
@@ -177,18 +177,13 @@ fn update_cooldown(
             // A run that worked and failed shows that the account is accepted.
             let has_worked = is_done || result.report.usage.tokens().is_some_and(|tokens| tokens.output > 0);
             let is_over = |cooldown: &&Cooldown| {
-                cooldown.account_key == *account_key
+                cooldown.scope.covers(account_key, asked.as_deref())
                     && (is_done || cooldown.cause == CooldownCause::Account)
-                    && match (&cooldown.model, &asked) {
-                        (None, _) => true,
-                        (Some(model), Some(asked)) => is_model(asked, model),
-                        (Some(_), None) => cooldown.by_default,
-                    }
             };
             // Most vendors have no cooldown, and then no lock is needed.
             let cooldowns = if has_worked { store.cooldowns() } else { Ok(Cooldowns::new()) };
             let keys = cooldowns.map(|cooldowns| -> Vec<CooldownKey> {
-                cooldowns.values().filter(is_over).map(Cooldown::key).collect()
+                cooldowns.values().filter(is_over).map(|cooldown| cooldown.scope.key()).collect()
             });
             let forget = |key: CooldownKey| {
                 store.change_cooldown(&key, |before| cooldown::after_success(claimed_at, before))

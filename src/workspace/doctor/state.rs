@@ -167,8 +167,8 @@ pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
         );
     }
     for cooldown in store.active_cooldowns().unwrap_or_default().values() {
-        let vendor = shell_word(cooldown.account_key.as_str());
-        let resume = match &cooldown.model {
+        let vendor = shell_word(cooldown.scope.account_key.as_str());
+        let resume = match cooldown.scope.model() {
             Some(model) => format!("`lanes resume --vendor {vendor} --model {}`", shell_word(model)),
             None => format!("`lanes resume --vendor {vendor}`"),
         };

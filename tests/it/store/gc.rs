@@ -156,7 +156,8 @@ fn a_task_whose_answer_cannot_be_archived_stays() {
     fixture.respond(&store, &claimed, &"x".repeat(100_000));
     let small = fixture.ended(&store, |_| {});
     fs::write(crate::testkit::store::task_file(&store, &large.id, "response.json"), "{").unwrap();
-    let plan = GcPlan { age: GcAge::AllEnded, archive: Some(fixture.root().join("old")), ..GcPlan::default() };
+    let plan =
+        GcPlan { age: GcAge::AllEnded, archive: Some(fixture.root().join("old")), ..GcPlan::default() };
     let report = store.gc(&plan).unwrap();
     assert_eq!((report.removed, report.kept), (vec![small.id], 1));
     assert!(report.notes[0].contains("response.json"), "{:?}", report.notes);
