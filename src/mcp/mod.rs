@@ -25,6 +25,7 @@ mod request_text;
 mod server;
 mod single_flight;
 mod summary;
+mod task_draft;
 mod tools;
 mod transport;
 mod waiting;

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::json::{Object, to_line};
 use crate::model::{IdempotencyKey, NewTask, TaskId};
 use crate::sha256::sha256_bytes;
@@ -46,37 +46,85 @@ struct FlightState {
     unanswered: HashSet<TaskId>,
 }
 
+/// A request to submit.
+#[derive(Clone, Debug)]
+pub(super) struct FlightRequest {
+    /// The task that it asks for.
+    pub new: NewTask,
+    /// The first of its keys; `None` for a request that is submitted as it is.
+    pub first_key: Option<IdempotencyKey>,
+}
+
+/// Submits tasks; each has a result of its own.
+fn submit_together(store: &Store, new: Vec<NewTask>) -> Vec<Result<SubmittedTask>> {
+    match <[NewTask; 1]>::try_from(new) {
+        Ok([one]) => vec![store.submit(one)],
+        Err(many) => {
+            let count = many.len();
+            store.submit_batch(many).unwrap_or_else(|error| {
+                (0..count).map(|_| Err(Error::new(error.kind(), error.message()))).collect()
+            })
+        }
+    }
+}
+
 impl SingleFlight {
     fn state(&self) -> MutexGuard<'_, FlightState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Submits a request, or returns its open task.
-    ///
-    /// # Errors
-    /// Whatever the store reports.
-    pub(super) fn submit(
+    /// Submits requests together, or returns their open tasks. The results are in the order of the requests; one
+    /// that fails does not affect the others.
+    pub(super) fn submit_all(
         &self,
         store: &Store,
-        mut new: NewTask,
-        first_key: &IdempotencyKey,
-    ) -> Result<SubmittedTask> {
-        let mut key = self.state().keys.get(first_key).unwrap_or(first_key).clone();
-        loop {
-            new.spec.key = Some(key.clone());
-            let submitted = store.submit(new.clone())?;
-            let id = &submitted.task.id;
-            let has_ended = submitted.existing && submitted.task.status.is_terminal();
-            let mut state = self.state();
-            if !has_ended || state.unanswered.contains(id) {
-                state.unanswered.insert(id.clone());
-                state.keys.insert(first_key.clone(), key);
-                drop(state);
-                return Ok(submitted);
+        requests: Vec<FlightRequest>,
+    ) -> Vec<Result<SubmittedTask>> {
+        let mut results = Vec::with_capacity(requests.len());
+        let mut pending: Vec<(usize, FlightRequest)> = requests.into_iter().enumerate().collect();
+        for (_, FlightRequest { new, first_key }) in &mut pending {
+            if let Some(first) = first_key {
+                new.spec.key = Some(self.state().keys.get(first).unwrap_or(first).clone());
             }
-            drop(state);
-            key = next_key(first_key, id)?;
         }
+        while !pending.is_empty() {
+            let new = pending.iter().map(|(_, request)| request.new.clone()).collect();
+            for ((number, mut request), result) in
+                std::mem::take(&mut pending).into_iter().zip(submit_together(store, new))
+            {
+                let next_key = match &result {
+                    Ok(submitted) => self.join(&request, submitted),
+                    Err(_) => Ok(None),
+                };
+                match next_key {
+                    Ok(None) => results.push((number, result)),
+                    Ok(next_key) => {
+                        request.new.spec.key = next_key;
+                        pending.push((number, request));
+                    }
+                    Err(error) => results.push((number, Err(error))),
+                }
+            }
+        }
+        results.sort_by_key(|(number, _)| *number);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// Attaches a request to the task that the store returned for it. If that has ended and its answer was returned,
+    /// it belongs to an earlier request, and the key of the next one is returned instead.
+    fn join(&self, request: &FlightRequest, submitted: &SubmittedTask) -> Result<Option<IdempotencyKey>> {
+        let (Some(first_key), Some(key)) = (&request.first_key, &request.new.spec.key) else {
+            return Ok(None);
+        };
+        let id = &submitted.task.id;
+        let has_ended = submitted.existing && submitted.task.status.is_terminal();
+        let mut state = self.state();
+        if has_ended && !state.unanswered.contains(id) {
+            return next_key(first_key, id).map(Some);
+        }
+        state.unanswered.insert(id.clone());
+        state.keys.insert(first_key.clone(), key.clone());
+        Ok(None)
     }
 
     /// Notes that the answer of a task was returned.
@@ -118,7 +166,8 @@ mod tests {
         let first_key = IdempotencyKey::new("mcp-first").unwrap();
         let submit = |flights: &SingleFlight| {
             let new = NewTask::prompt(LaneName::new("a").unwrap(), "x");
-            flights.submit(&store, new, &first_key).unwrap().task.id
+            let request = FlightRequest { new, first_key: Some(first_key.clone()) };
+            flights.submit_all(&store, vec![request]).remove(0).unwrap().task.id
         };
         let answer = |id: &TaskId| {
             store.apply(id, &Command::Respond(Answer::completed("w", "done"))).unwrap();
@@ -136,5 +185,31 @@ mod tests {
         let third = submit(&SingleFlight::default());
         assert!(third != second && third != first, "another process cannot know what was seen");
         assert_eq!(submit(&SingleFlight::default()), third);
+    }
+
+    #[test]
+    fn requests_are_submitted_together_and_fail_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("state"), StoreOptions::default()).unwrap();
+        let flights = SingleFlight::default();
+        let request = |text: &str, first_key: Option<&str>| FlightRequest {
+            new: NewTask::prompt(LaneName::new("a").unwrap(), text),
+            first_key: first_key.map(|key| IdempotencyKey::new(key).unwrap()),
+        };
+        let submit = |requests| -> Vec<Option<TaskId>> {
+            let results = flights.submit_all(&store, requests);
+            results.into_iter().map(|result| result.ok().map(|submitted| submitted.task.id)).collect()
+        };
+        let first = submit(vec![request("x", Some("k-x")), request("y", Some("k-y"))]);
+        let (x, y) = (first[0].clone().unwrap(), first[1].clone().unwrap());
+        store.apply(&x, &Command::Respond(Answer::completed("w", "done"))).unwrap();
+        flights.answered(&x);
+        // The first is a new task now; the third has a key of other content; the fourth is like the second.
+        let requests = ["x", "y", "other", "y"].into_iter().zip(["k-x", "k-y", "k-y", "k-y"]);
+        let again = submit(requests.map(|(text, key)| request(text, Some(key))).collect());
+        assert!(again[0].as_ref().is_some_and(|id| *id != x && *id != y), "{again:?}");
+        assert_eq!(again[1..], [Some(y.clone()), None, Some(y)]);
+        assert_eq!(submit(vec![]), []);
+        assert_eq!(submit(vec![request("z", None)]).len(), 1);
     }
 }

@@ -48,11 +48,17 @@ fn resolve_all(store: &Store, ids: &[String]) -> Result<Vec<TaskId>, ToolFailure
     ids.iter().map(|id| Ok(store.resolve(id)?)).collect()
 }
 
-/// Returns the reply about tasks. One whose answer was asked for as JSON is reported as JSON.
-fn reply_about(call: &ToolCall, reports: &[TaskReport], max_chars: usize) -> ToolReply {
+/// Returns the reply about tasks, and about those that could not be submitted. A single one whose answer was asked for
+/// as JSON is reported as JSON.
+fn reply_about(
+    call: &ToolCall,
+    failures: &[ToolFailure],
+    reports: &[TaskReport],
+    max_chars: usize,
+) -> ToolReply {
     let max_chars = max_chars.min(call.limits.result_chars);
     let is_failure = !reports.is_empty() && reports.iter().all(|report| report.failure.is_some());
-    if let [report] = reports
+    if let ([], [report]) = (failures, reports)
         && report.wants_json
         && report.state.is_over()
     {
@@ -63,10 +69,13 @@ fn reply_about(call: &ToolCall, reports: &[TaskReport], max_chars: usize) -> Too
             return ToolReply { text, structured: Some(object.into()), is_failure, handed_off: None };
         }
     }
+    let mut blocks: Vec<String> = failures.iter().map(ToolFailure::text).collect();
+    let room = blocks.iter().map(|block| block.chars().count()).sum();
+    blocks.push(text_of_all(reports, max_chars, call.limits.result_chars.saturating_sub(room)));
     ToolReply {
-        text: text_of_all(reports, max_chars, call.limits.result_chars),
+        text: blocks.join("\n\n"),
         structured: None,
         is_failure,
-        handed_off: call.handed_off.clone(),
+        handed_off: call.handed_off.clone().filter(|_| failures.is_empty()),
     }
 }

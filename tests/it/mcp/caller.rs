@@ -174,6 +174,28 @@ fn several_tasks_are_delegated_together() {
 }
 
 #[test]
+fn one_bad_task_keeps_the_others_from_being_submitted() {
+    let sandbox = Sandbox::new();
+    let mut client = client(&sandbox);
+    let mut delegate =
+        |tasks: Value| client.call("delegate", json!({"lane": "a", "wait": 0, "tasks": tasks}));
+    delegate(json!([{"task": "x"}, {"task": " "}])).refused("invalid", "tasks[1]: 'task' is missing");
+    delegate(json!([{"task": "x"}, {"task": "y", "lane": "../y"}])).refused("invalid", "tasks[1]: ");
+    delegate(json!([{"task": "x"}, {"task": "y", "agent": "nobody"}])).refused("not_found", "tasks[1]: ");
+    delegate(json!([{"task": "x", "key": "k"}, {"task": "y", "key": "k"}]))
+        .refused("invalid", "tasks[1]: it has the key of tasks[0], which is another task");
+    assert_eq!(sandbox.peek(&["list"])["count"], 0);
+    // The same task twice under one key is one task.
+    let twice = delegate(json!([{"task": "x", "key": "k"}, {"task": "x", "key": "k"}])).fine();
+    assert_eq!(sandbox.peek(&["list"])["count"], 1, "{twice}");
+    // Only the store knows that a key is taken: the others are submitted, and the reply has both.
+    let reply = delegate(json!([{"task": "y", "key": "k"}, {"task": "z"}]));
+    assert!(reply.text.starts_with("error (refused): tasks[0]: ") && !reply.is_error, "{reply:?}");
+    assert_eq!(reply.text.matches("\n\nqueued ").count(), 1, "{reply:?}");
+    assert_eq!(sandbox.peek(&["list"])["count"], 2);
+}
+
+#[test]
 fn a_long_answer_is_read_piece_by_piece() {
     let sandbox = Sandbox::new();
     let mut client = client(&sandbox);

@@ -1,0 +1,154 @@
+//! Tasks that a client delegates: checked one by one, and then submitted together.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::agents::lane_of;
+use super::arguments::Arguments;
+use super::failure::ToolFailure;
+use super::open_queue::OpenQueue;
+use super::single_flight::{FlightRequest, request_key};
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::model::{IdempotencyKey, LaneName, NewTask, TaskId};
+use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_client_metadata, check_submit};
+
+/// A checked task that is not submitted yet.
+pub(super) struct TaskDraft {
+    task: NewTask,
+    /// What it asks for, for the key of a request that has none.
+    content: Object,
+    /// Whether an open task that asks for the same does not count.
+    is_fresh: bool,
+}
+
+impl TaskDraft {
+    /// Checks the arguments of one task, which its schema accepts.
+    ///
+    /// # Errors
+    /// An argument that is not valid, an agent that does not exist, or a task that a submit would refuse.
+    pub(super) fn of(
+        queue: &OpenQueue,
+        config: &Config,
+        arguments: &Arguments,
+        session: &str,
+        depth: Option<u32>,
+    ) -> Result<Self, ToolFailure> {
+        let lane = match (arguments.text("agent"), arguments.text("lane")) {
+            (Some(agent), None) => lane_of(config, &queue.store, agent)?,
+            (None, Some(lane)) => LaneName::new(lane)?,
+            _ => return Err(ToolFailure::invalid("give 'agent' or 'lane'", "name one of them, not both")),
+        };
+        let text = |name: &str| arguments.text(name).filter(|text| !text.is_empty());
+        let mut metadata = object([
+            ("caller", text("caller").into()),
+            ("goal", text("goal").into()),
+            ("context", text("context").into()),
+            ("session_id", text("session_id").into()),
+            ("response_format", text("format").filter(|format| *format == "json").into()),
+            // As `lanes submit` does: dispatchers count how deep chains of agents become.
+            ("dispatch_depth", depth.map(|depth| depth.to_string()).into()),
+        ]);
+        check_client_metadata(&metadata)?;
+        let prompt = arguments.needed_text("task")?;
+        let timeout_seconds = arguments.count("timeout")?.map(|seconds| seconds as f64);
+        let priority = arguments.integer("priority");
+        let path =
+            |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let content = object([
+            ("lane", (&lane).into()),
+            ("task", prompt.into()),
+            ("metadata", Value::Object(metadata.clone())),
+            ("timeout", timeout_seconds.into()),
+            ("priority", priority.into()),
+            ("workspace", config.workspace_root.to_string_lossy().into_owned().into()),
+            ("worktree", path(&config.worktree_path).into()),
+            ("branch", config.expected_branch.clone().into()),
+        ]);
+        metadata.insert("mcp_session".to_string(), session.into());
+        let request = SubmitRequest {
+            lane: Some(lane.into()),
+            prompt: Some(prompt.to_string()),
+            metadata,
+            source_agent: Some("mcp".to_string()),
+            key: arguments.text("key").map(str::to_string),
+            priority,
+            timeout_seconds,
+            ..SubmitRequest::default()
+        };
+        let base = BaseDir::at(&config.workspace_root);
+        let context = SubmitContext::new(config, &base, queue.store.now().wall);
+        let task = check_submit(&context, request)?.task;
+        Ok(Self { task, content, is_fresh: arguments.flag("fresh") })
+    }
+}
+
+/// What became of tasks that were submitted together.
+#[derive(Debug, Default)]
+pub(super) struct Submission {
+    /// The tasks that are in the store.
+    pub ids: Vec<TaskId>,
+    /// Why the others are not.
+    pub failures: Vec<ToolFailure>,
+}
+
+/// Submits checked tasks as one batch. Each of them is stored or not, whatever becomes of the others.
+///
+/// # Errors
+/// Two of the tasks have one key and are not the same, or none could be stored.
+pub(super) fn submit_all(
+    queue: &OpenQueue,
+    drafts: &[TaskDraft],
+    session: &str,
+) -> Result<Submission, ToolFailure> {
+    refuse_shared_keys(drafts)?;
+    let request = |(number, draft): (usize, &TaskDraft)| {
+        let new = draft.task.clone();
+        let first_key = match new.spec.key.is_some() || draft.is_fresh {
+            true => None,
+            false => Some(request_key(&draft.content, session, repetitions(drafts, number))?),
+        };
+        Ok::<_, ToolFailure>(FlightRequest { new, first_key })
+    };
+    let requests = drafts.iter().enumerate().map(request).collect::<Result<Vec<_>, _>>()?;
+    let mut submission = Submission::default();
+    for (number, result) in queue.single_flight.submit_all(&queue.store, requests).into_iter().enumerate() {
+        match result {
+            Ok(submitted) => submission.ids.push(submitted.task.id),
+            Err(error) if drafts.len() == 1 => return Err(error.into()),
+            Err(error) => submission.failures.push(of_item(number, error.into())),
+        }
+    }
+    match submission.failures.pop() {
+        Some(last) if submission.ids.is_empty() => Err(last),
+        last => {
+            submission.failures.extend(last);
+            Ok(submission)
+        }
+    }
+}
+
+/// Refuses tasks with the same key that are not the same: the store would accept the first of them.
+fn refuse_shared_keys(drafts: &[TaskDraft]) -> Result<(), ToolFailure> {
+    let mut first: HashMap<&IdempotencyKey, usize> = HashMap::new();
+    for (number, draft) in drafts.iter().enumerate() {
+        let Some(key) = &draft.task.spec.key else { continue };
+        let before = *first.entry(key).or_insert(number);
+        if drafts[before].content != draft.content {
+            let what = format!("it has the key of tasks[{before}], which is another task");
+            return Err(of_item(number, ToolFailure::invalid(what, "give each task a key of its own")));
+        }
+    }
+    Ok(())
+}
+
+/// Returns how many of the drafts before this one ask for the same.
+fn repetitions(drafts: &[TaskDraft], number: usize) -> usize {
+    drafts[..number].iter().filter(|draft| draft.content == drafts[number].content).count()
+}
+
+/// Makes a failure be about one of several tasks.
+pub(super) fn of_item(number: usize, failure: ToolFailure) -> ToolFailure {
+    ToolFailure { what: format!("tasks[{number}]: {}", failure.what), ..failure }
+}
