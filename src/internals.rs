@@ -9,7 +9,7 @@ pub mod sha256 {
 #[cfg(feature = "cli")]
 pub mod dispatch {
     pub mod agent {
-        pub use crate::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, StartError, StopHandle, run};
+        pub use crate::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, StopHandle, run};
         pub mod log {
             pub use crate::dispatch::agent::log::CappedLog;
         }
@@ -36,7 +36,8 @@ pub mod dispatch {
     }
     pub mod outcome {
         pub use crate::dispatch::outcome::{
-            AgentExit, Interruption, ResetTime, RunAnswer, RunFailure, RunOutcome, StopReason, VendorRefusal,
+            AgentExit, Interruption, NotStarted, ResetTime, RunAnswer, RunFailure, RunOutcome, StopReason,
+            VendorRefusal,
         };
     }
     pub mod output {

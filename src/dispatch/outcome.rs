@@ -42,8 +42,6 @@ impl ReleaseReason {
 /// How an agent process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentExit {
-    /// It was not started: the run was stopped before that.
-    NotStarted,
     /// It exited with this code.
     Code(i32),
     /// It was killed by this signal.
@@ -69,8 +67,33 @@ pub enum StopReason {
     Refused,
     /// The result was complete, but the process did not exit.
     Lingering,
-    /// It was not started: another run uses the same conversation.
+}
+
+/// Why no agent was started for a task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NotStarted {
+    /// The task is the cause: it is retried or failed.
+    Task(RunFailure),
+    /// Something that all runs of the lane need is missing: the task is returned and the attempt does not count.
+    LaneUnready(String),
+    /// The store failed: the task is returned and the attempt does not count.
+    StoreFailed(String),
+    /// Another run uses the same conversation: the task is returned.
     Busy,
+    /// The run was stopped before that: the task is returned unless it was cancelled or belongs to another worker.
+    Stopped(StopReason),
+}
+
+impl NotStarted {
+    /// Creates a failure of the task for which a retry is useless.
+    pub(crate) fn permanent(message: impl Into<String>) -> Self {
+        Self::Task(RunFailure::permanent(message))
+    }
+
+    /// Creates a failure of the task for which a retry may help.
+    pub(crate) fn retryable(message: String) -> Self {
+        Self::Task(RunFailure::new(FailureClass::Error, message))
+    }
 }
 
 /// What a run means for its task.
@@ -80,10 +103,6 @@ pub enum RunOutcome {
     Completed(RunAnswer),
     /// The run failed: the task is retried, returned or failed.
     Failed(RunFailure),
-    /// The task is returned and the attempt does not count: something that all runs of the lane need is missing.
-    LaneUnready(String),
-    /// The task is returned and the attempt does not count: the store failed before the agent was started.
-    NotStarted(String),
     /// The run was stopped without a result: the task is returned unless it was cancelled or belongs to another worker.
     Stopped(StopReason),
 }

@@ -31,9 +31,8 @@ use self::process_tree::RunId;
 use self::reaper::GuardPool;
 pub use self::supervisor::StopHandle;
 use self::supervisor::{GuardOutcome, LeftoverProcesses, RunLimits, Supervisor};
-use super::outcome::{AgentExit, RunFailure, StopReason};
+use super::outcome::{AgentExit, NotStarted, StopReason};
 use super::output::StreamParser;
-use crate::model::FailureClass;
 
 /// Specification of an agent process.
 #[derive(Debug)]
@@ -95,41 +94,22 @@ pub struct FinishedAgent {
     pub log_error: Option<io::Error>,
 }
 
-/// Reason for which an agent could not be started.
-#[derive(Clone, Debug)]
-pub enum StartError {
-    /// The failure concerns this task only.
-    Task(RunFailure),
-    /// The program cannot be run here, for any task.
-    Program(String),
-}
-
-impl StartError {
-    /// Creates a failure for which a retry may help.
-    fn retryable(message: String) -> Self {
-        Self::Task(RunFailure::new(FailureClass::Error, message))
-    }
-}
-
 /// Runs one agent to its end.
 ///
 /// If `stop` has a reason before the start, the agent is not started.
 ///
 /// # Errors
-/// When the agent cannot be started.
+/// When the agent was not started.
 pub fn run(
     spec: AgentSpec,
     guard_pool: &GuardPool,
     stop: &StopHandle,
     observe: &mut dyn FnMut(AgentEvent<'_>),
-) -> Result<FinishedAgent, StartError> {
+) -> Result<FinishedAgent, NotStarted> {
     let started = Instant::now();
     let mut output = AgentPipes::new(spec.stdout, spec.stderr, spec.parser, spec.expected_session);
-    let not_started = |reason, output| {
-        Ok(finished(AgentExit::NotStarted, Some(reason), started, LeftoverProcesses::default(), output))
-    };
     if let Some(reason) = stop.reason() {
-        return not_started(reason, output);
+        return Err(NotStarted::Stopped(reason));
     }
     let guard_command = GuardCommand {
         run: &spec.run,
@@ -147,7 +127,7 @@ pub fn run(
     let (mut guard, control) =
         guard_pool.start(&guard_command, with_environment).map_err(|error| match error.kind() {
             io::ErrorKind::ArgumentListTooLong => cannot_start(&spec.program, &spec.cwd, &error),
-            _ => StartError::retryable(format!("the agent's guard cannot be started: {error}")),
+            _ => NotStarted::retryable(format!("the agent's guard cannot be started: {error}")),
         })?;
     output.take_pipes(&mut guard);
     let limits = RunLimits {
@@ -162,12 +142,12 @@ pub fn run(
         GuardOutcome::Exited(exit) => {
             Ok(finished(exit, supervisor.stopped(), started, leftover_processes, output))
         }
-        GuardOutcome::Locked => not_started(StopReason::Busy, output),
+        GuardOutcome::Locked => Err(NotStarted::Busy),
         GuardOutcome::SpawnFailed(errno) => {
             Err(cannot_start(&spec.program, &spec.cwd, &io::Error::from_raw_os_error(errno)))
         }
         GuardOutcome::GuardFailed(why) => {
-            Err(StartError::retryable(format!("the agent's guard failed: {why}")))
+            Err(NotStarted::retryable(format!("the agent's guard failed: {why}")))
         }
     }
 }
@@ -193,33 +173,29 @@ fn finished(
     }
 }
 
-fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> StartError {
+fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> NotStarted {
     let program = crate::error::printable(&program.to_string_lossy());
     if !cwd.is_dir() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
-        return StartError::Task(RunFailure::permanent(format!(
-            "the working directory {cwd} does not exist"
-        )));
+        return NotStarted::permanent(format!("the working directory {cwd} does not exist"));
     }
     if rustix::fs::access(cwd, rustix::fs::Access::EXEC_OK).is_err() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
-        return StartError::Task(RunFailure::permanent(format!(
-            "the working directory {cwd} cannot be entered"
-        )));
+        return NotStarted::permanent(format!("the working directory {cwd} cannot be entered"));
     }
     match error.kind() {
         io::ErrorKind::NotFound => {
-            StartError::Program(format!("{program} is not installed, or its interpreter is missing"))
+            NotStarted::LaneUnready(format!("{program} is not installed, or its interpreter is missing"))
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ExecutableFileBusy => {
-            StartError::Program(format!("{program} cannot be executed here: {error}"))
+            NotStarted::LaneUnready(format!("{program} cannot be executed here: {error}"))
         }
         io::ErrorKind::ArgumentListTooLong => {
-            StartError::Task(RunFailure::permanent(format!("the arguments of {program} are too long")))
+            NotStarted::permanent(format!("the arguments of {program} are too long"))
         }
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
-            StartError::Program(format!("{program} is not a program for this machine"))
+            NotStarted::LaneUnready(format!("{program} is not a program for this machine"))
         }
-        _ => StartError::retryable(format!("{program} could not be started: {error}")),
+        _ => NotStarted::retryable(format!("{program} could not be started: {error}")),
     }
 }

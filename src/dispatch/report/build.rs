@@ -7,9 +7,11 @@ use serde_json::Value;
 use super::{FollowUp, Report, ReportAction};
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
-use crate::dispatch::outcome::{DISPATCHER_STOPPED, RunAnswer, RunFailure, RunOutcome, StopReason};
+use crate::dispatch::outcome::{
+    DISPATCHER_STOPPED, NotStarted, RunAnswer, RunFailure, RunOutcome, StopReason,
+};
 use crate::dispatch::output::{ClosingStatus, Tokens, Usage};
-use crate::dispatch::run::context::FinishedRun;
+use crate::dispatch::run::context::{AgentRun, FinishedRun, RunEnd};
 use crate::dispatch::run::retry::{RetryDecision, after_failure};
 use crate::dispatch::usage_record::UsageRecord;
 use crate::model::json::Object;
@@ -48,48 +50,32 @@ pub(crate) struct ReportInput<'a> {
 /// Builds the report of a run and its event. Returns `None` if nothing may be reported because the claim is
 /// over.
 pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEvent)> {
-    let id = run.task.id.to_string();
-    let (action, event, outcome) = match &run.result.outcome {
-        RunOutcome::Completed(answer) => {
-            let duration = run.result.duration;
-            let (cost_usd, outcome) =
-                (run.result.report.cost_usd(), answer.closing.map(ClosingStatus::as_str));
-            (
-                respond(run, answer),
-                DispatchEvent::Answered { task_id: id, duration, cost_usd, outcome },
-                "completed",
-            )
+    let (action, event, outcome) = match &run.result.end {
+        RunEnd::Ran(AgentRun { outcome: RunOutcome::Completed(answer), .. }) => {
+            let event = DispatchEvent::Answered {
+                task_id: run.task.id.to_string(),
+                duration: run.result.duration,
+                cost_usd: run.result.cost_usd(),
+                outcome: answer.closing.map(ClosingStatus::as_str),
+            };
+            (respond(run, answer), event, "completed")
         }
-        RunOutcome::Failed(failure) => failed(run, id, failure),
-        RunOutcome::LaneUnready(missing) => (
-            release(missing, Duration::ZERO, None),
-            DispatchEvent::Returned { task_id: id, message: missing.clone() },
-            "withheld",
-        ),
-        RunOutcome::NotStarted(trouble) => {
-            let message = format!("its agent was not started: {trouble}");
-            let event = DispatchEvent::Returned { task_id: id, message: message.clone() };
-            (release(&message, STORE_ERROR_DELAY, None), event, "withheld")
+        RunEnd::Ran(AgentRun { outcome: RunOutcome::Failed(failure), .. })
+        | RunEnd::NotStarted(NotStarted::Task(failure)) => failed(run, failure),
+        RunEnd::Ran(AgentRun { outcome: RunOutcome::Stopped(reason), .. })
+        | RunEnd::NotStarted(NotStarted::Stopped(reason)) => match reason {
+            StopReason::Shutdown => returned(run, DISPATCHER_STOPPED, Duration::ZERO),
+            _ => return None,
+        },
+        RunEnd::NotStarted(NotStarted::LaneUnready(missing)) => returned(run, missing, Duration::ZERO),
+        RunEnd::NotStarted(NotStarted::StoreFailed(error)) => {
+            returned(run, &format!("its agent was not started: {error}"), STORE_ERROR_DELAY)
         }
-        RunOutcome::Stopped(StopReason::Shutdown) => {
-            let reason = DISPATCHER_STOPPED;
-            (
-                release(reason, Duration::ZERO, None),
-                DispatchEvent::Returned { task_id: id, message: reason.to_string() },
-                "withheld",
-            )
+        RunEnd::NotStarted(NotStarted::Busy) => {
+            returned(run, "its conversation is being continued by another run", BUSY_DELAY)
         }
-        RunOutcome::Stopped(StopReason::Busy) => {
-            let reason = "its conversation is being continued by another run";
-            let event = DispatchEvent::Returned { task_id: id, message: reason.to_string() };
-            (release(reason, BUSY_DELAY, None), event, "withheld")
-        }
-        RunOutcome::Stopped(_) => return None,
     };
-    let closing = match &run.result.outcome {
-        RunOutcome::Completed(answer) => answer.closing,
-        _ => None,
-    };
+    let closing = run.result.answer().and_then(|answer| answer.closing);
     let follow_up = match &action {
         ReportAction::Complete { .. } => on_success(run, closing),
         ReportAction::Fail { .. } => follow_up(run.route.dead_letter_lane.as_ref(), false),
@@ -124,9 +110,8 @@ pub(crate) fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingSt
 
 /// Builds the run's record for the usage log.
 pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
-    let report = &run.result.report;
     let started = run.now - run.result.duration;
-    UsageRecord {
+    let record = UsageRecord {
         started_at: Some(started),
         ended_at: Some(run.now),
         task_id: run.task.id.to_string(),
@@ -136,16 +121,21 @@ pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
         vendor: run.vendor.to_string(),
         outcome: outcome.to_string(),
         duration: run.result.duration.into(),
-        cli_version: version(run),
-        session_id: report.session_id.clone(),
-        not_started: !run.result.is_started,
         ..UsageRecord::default()
+    };
+    match run.result.agent_run() {
+        Some(agent_run) => UsageRecord {
+            cli_version: version(agent_run),
+            session_id: agent_run.report.session_id.clone(),
+            ..record
+        }
+        .with_usage(&agent_run.report),
+        None => UsageRecord { not_started: true, ..record },
     }
-    .with_usage(report)
 }
 
-fn version(run: &ReportInput<'_>) -> Option<String> {
-    run.result.report.cli_version.clone().or_else(|| run.result.version.clone())
+fn version(agent_run: &AgentRun) -> Option<String> {
+    agent_run.report.cli_version.clone().or_else(|| agent_run.version.clone())
 }
 
 /// Returns the follow-up task of an answer with the status `closing`.
@@ -156,6 +146,16 @@ fn on_success(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Option<F
 
 fn follow_up(lane: Option<&LaneName>, after_success: bool) -> Option<FollowUp> {
     Some(FollowUp { lane: lane?.clone(), after_success })
+}
+
+/// Returns a task whose attempt does not count.
+fn returned(
+    run: &ReportInput<'_>,
+    reason: &str,
+    delay: Duration,
+) -> (ReportAction, DispatchEvent, &'static str) {
+    let event = DispatchEvent::Returned { task_id: run.task.id.to_string(), message: reason.to_string() };
+    (release(reason, delay, None), event, "withheld")
 }
 
 fn release(reason: &str, delay: Duration, spent: Option<FailureClass>) -> ReportAction {
@@ -178,12 +178,8 @@ fn respond(run: &ReportInput<'_>, answer: &RunAnswer) -> ReportAction {
     ReportAction::Complete { body: answer.body.clone(), verdict: answer.verdict, metadata }
 }
 
-fn failed(
-    run: &ReportInput<'_>,
-    task_id: String,
-    failure: &RunFailure,
-) -> (ReportAction, DispatchEvent, &'static str) {
-    let message = failure.message.clone();
+fn failed(run: &ReportInput<'_>, failure: &RunFailure) -> (ReportAction, DispatchEvent, &'static str) {
+    let (task_id, message) = (run.task.id.to_string(), failure.message.clone());
     let outcome = match (&failure.vendor_refusal, failure.class.as_str()) {
         (Some(vendor_refusal), _) => vendor_refusal.cause.as_str(),
         (None, "timeout") => "timeout",
@@ -214,14 +210,25 @@ fn failed(
 
 /// Returns the metadata of the response: what is known about the run, without unknown figures.
 fn metadata(run: &ReportInput<'_>) -> Object {
-    let report = &run.result.report;
+    let mut metadata = object([
+        ("vendor", run.vendor.into()),
+        ("duration_seconds", run.result.duration.as_secs_f64().into()),
+        ("attempt", run.task.attempt.into()),
+    ]);
+    if let Some(agent_run) = run.result.agent_run() {
+        metadata.extend(run_metadata(agent_run));
+    }
+    metadata
+}
+
+fn run_metadata(agent_run: &AgentRun) -> Object {
+    let report = &agent_run.report;
     let least = report.usage.lower_bound();
     let list = |texts: Vec<String>| if texts.is_empty() { Value::Null } else { texts.into() };
     object([
-        ("vendor", run.vendor.into()),
         ("model", report.models.first().cloned().into()),
         ("models", if report.models.len() > 1 { report.models.clone().into() } else { Value::Null }),
-        ("cli_version", version(run).into()),
+        ("cli_version", version(agent_run).into()),
         ("session_id", report.session_id.clone().into()),
         ("cost_usd", report.cost_usd().into()),
         ("cost_source", report.usage.cost().map(|cost| cost.source.as_str()).into()),
@@ -230,8 +237,6 @@ fn metadata(run: &ReportInput<'_>) -> Object {
         ("at_least_cost_usd", least.and_then(|least| least.cost_usd).into()),
         ("at_least_tokens", tokens(least.map(|least| least.tokens))),
         ("num_turns", report.turns.into()),
-        ("duration_seconds", run.result.duration.as_secs_f64().into()),
-        ("attempt", run.task.attempt.into()),
         ("denied_tools", list(report.denials.iter().map(|denial| denial.call.clone()).collect())),
         ("truncated", if report.is_text_truncated { true.into() } else { Value::Null }),
     ])
@@ -257,7 +262,6 @@ mod tests {
     use crate::model::CooldownCause;
 
     fn report_of(outcome: RunOutcome, route: &Route) -> Option<(Report, DispatchEvent)> {
-        let task = testing::task();
         let report = RunReport {
             usage: RunUsage::Reported(ReportedUsage {
                 cost: Some(Cost::reported(0.5)),
@@ -266,14 +270,12 @@ mod tests {
             models: vec!["m".to_string()],
             ..RunReport::default()
         };
-        let result = FinishedRun {
-            outcome,
-            report,
-            duration: Duration::from_secs(5),
-            is_started: true,
-            past: PastAttempts::default(),
-            version: Some("1.0".to_string()),
-        };
+        report_of_end(RunEnd::Ran(AgentRun { outcome, report, version: Some("1.0".to_string()) }), route)
+    }
+
+    fn report_of_end(end: RunEnd, route: &Route) -> Option<(Report, DispatchEvent)> {
+        let task = testing::task();
+        let result = FinishedRun { end, duration: Duration::from_secs(5), past: PastAttempts::default() };
         build_report(&ReportInput {
             task: &task,
             token: &ClaimToken::from_text("t"),
@@ -371,13 +373,25 @@ mod tests {
         let (report, _) = report_of(RunOutcome::Failed(halted), &route).expect("a report");
         assert!(matches!(report.action, ReportAction::Release { spent: None, .. }), "{:?}", report.action);
         assert_eq!(report.record.outcome, "overloaded");
-        let (report, _) = report_of(RunOutcome::NotStarted("locked".to_string()), &route).expect("a report");
-        assert!(
-            matches!(report.action, ReportAction::Release { spent: None, delay: STORE_ERROR_DELAY, .. }),
-            "{:?}",
-            report.action
-        );
-        assert_eq!(report.follow_up, None);
+        let not_started = |reason| report_of_end(RunEnd::NotStarted(reason), &route);
+        for (reason, delay) in [
+            (NotStarted::StoreFailed("locked".to_string()), STORE_ERROR_DELAY),
+            (NotStarted::Busy, BUSY_DELAY),
+            (NotStarted::LaneUnready("no program".to_string()), Duration::ZERO),
+        ] {
+            let (report, event) = not_started(reason).expect("a report");
+            let ReportAction::Release { spent: None, delay: found, .. } = report.action else {
+                panic!("{:?}", report.action);
+            };
+            assert_eq!(found, delay);
+            assert_eq!(report.follow_up, None);
+            assert!(report.record.not_started && report.record.outcome == "withheld");
+            assert_eq!(event.kind(), "returned");
+        }
+        let (report, _) = not_started(NotStarted::permanent("no directory")).expect("a report");
+        assert!(matches!(report.action, ReportAction::Fail { .. }), "{:?}", report.action);
+        assert!(report.record.not_started);
+        assert!(not_started(NotStarted::Stopped(StopReason::Cancelled)).is_none());
         let (report, event) = report_of(failure(FailureClass::Permanent), &route).expect("a report");
         assert!(matches!(report.action, ReportAction::Fail { .. }));
         assert_eq!(report.follow_up.map(|next| next.lane).as_ref().map(LaneName::as_str), Some("attic"));

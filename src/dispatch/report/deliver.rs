@@ -6,9 +6,9 @@ use super::build::{ReportInput, answered_by_agent, build_report, record};
 use super::{Report, ReportDelivery};
 use crate::dispatch::cooldown;
 use crate::dispatch::event::DispatchEvent;
-use crate::dispatch::outcome::{RunFailure, RunOutcome};
+use crate::dispatch::outcome::{NotStarted, RunOutcome};
 use crate::dispatch::output::{ClosingStatus, closing};
-use crate::dispatch::run::context::{ClaimedTask, FinishedRun, RunContext, run_id};
+use crate::dispatch::run::context::{AgentRun, ClaimedTask, FinishedRun, RunContext, RunEnd, run_id};
 use crate::dispatch::run::retry;
 use crate::dispatch::usage_record::UsageRecord;
 use crate::dispatch::vendor::COMMAND;
@@ -64,15 +64,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
     let task_id = claimed.task.id.to_string();
     let mut reported = ReportedRun {
         task_id: claimed.task.id.clone(),
-        disposition: match &result.outcome {
-            RunOutcome::Completed(_) => TaskDisposition::Answered,
-            RunOutcome::Failed(_) => TaskDisposition::Failed { retry_at: None },
-            RunOutcome::LaneUnready(missing) => TaskDisposition::LaneUnready {
-                lane: claimed.task.spec.lane.clone(),
-                missing: missing.clone(),
-            },
-            RunOutcome::NotStarted(_) | RunOutcome::Stopped(_) => TaskDisposition::Returned,
-        },
+        disposition: disposition(claimed, result),
         cooldown: None,
     };
     let is_task_the_cause = check_cause_of_refusals(context, claimed, result);
@@ -130,11 +122,30 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
     reported
 }
 
+/// Returns what becomes of a task after its run, if the report is accepted.
+fn disposition(claimed: &ClaimedTask, result: &FinishedRun) -> TaskDisposition {
+    match &result.end {
+        RunEnd::Ran(AgentRun { outcome, .. }) => match outcome {
+            RunOutcome::Completed(_) => TaskDisposition::Answered,
+            RunOutcome::Failed(_) => TaskDisposition::Failed { retry_at: None },
+            RunOutcome::Stopped(_) => TaskDisposition::Returned,
+        },
+        RunEnd::NotStarted(reason) => match reason {
+            NotStarted::Task(_) => TaskDisposition::Failed { retry_at: None },
+            NotStarted::LaneUnready(missing) => TaskDisposition::LaneUnready {
+                lane: claimed.task.spec.lane.clone(),
+                missing: missing.clone(),
+            },
+            NotStarted::StoreFailed(_) | NotStarted::Busy | NotStarted::Stopped(_) => {
+                TaskDisposition::Returned
+            }
+        },
+    }
+}
+
 /// Returns whether the task itself is the cause of its vendor's refusals.
 fn check_cause_of_refusals(context: &RunContext<'_>, claimed: &ClaimedTask, result: &FinishedRun) -> bool {
-    let RunOutcome::Failed(RunFailure { vendor_refusal: Some(vendor_refusal), .. }) = &result.outcome else {
-        return false;
-    };
+    let Some((vendor_refusal, _)) = result.vendor_refusal() else { return false };
     let others_done = || {
         let usage = context.store.usage_log_text().unwrap_or_default();
         let since = result.past.last_refusal.unwrap_or(claimed.task.created_at);
@@ -164,18 +175,19 @@ fn update_cooldown(
     let (store, account_key) = (context.store, &claimed.served.cooldown_key);
     let claimed_at = claimed.task.status.claim()?.claimed_at;
     let (asked, _) = claimed.served.model_for(&claimed.task);
-    let changed = match &result.outcome {
-        RunOutcome::Failed(RunFailure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
+    let changed = match result.vendor_refusal() {
+        Some((vendor_refusal, message)) => {
             let scope = cooldown::scope_of_refusal(vendor_refusal, account_key, asked.as_deref());
             store.change_cooldown(&scope.key(), |before| {
                 let times = (claimed_at, store.now().wall);
                 cooldown::after_refusal(vendor_refusal, message, &scope, times, before, store.random() as u64)
             })
         }
-        outcome => {
-            let is_done = matches!(outcome, RunOutcome::Completed(_));
+        None => {
+            let is_done = result.answer().is_some();
+            let tokens = result.agent_run().and_then(|agent_run| agent_run.report.usage.tokens());
             // A run that worked and failed shows that the account is accepted.
-            let has_worked = is_done || result.report.usage.tokens().is_some_and(|tokens| tokens.output > 0);
+            let has_worked = is_done || tokens.is_some_and(|tokens| tokens.output > 0);
             let is_over = |cooldown: &&Cooldown| {
                 cooldown.scope.covers(account_key, asked.as_deref())
                     && (is_done || cooldown.cause == CooldownCause::Account)
@@ -205,7 +217,7 @@ fn answered_event(task_id: &str, result: &FinishedRun, closing: Option<ClosingSt
     DispatchEvent::Answered {
         task_id: task_id.to_string(),
         duration: result.duration,
-        cost_usd: result.report.cost_usd(),
+        cost_usd: result.cost_usd(),
         outcome: closing.map(ClosingStatus::as_str),
     }
 }
@@ -223,15 +235,15 @@ fn note_run_end(
     event: &DispatchEvent,
     result: &FinishedRun,
 ) {
-    let kind = match result.outcome {
-        RunOutcome::Completed(_) => "headless_completed",
-        // No run was started.
-        RunOutcome::LaneUnready(_) | RunOutcome::NotStarted(_) => return,
-        _ => "headless_failed",
+    let kind = match &result.end {
+        RunEnd::Ran(AgentRun { outcome: RunOutcome::Completed(_), .. }) => "headless_completed",
+        // Nothing about this task has failed.
+        RunEnd::NotStarted(NotStarted::LaneUnready(_) | NotStarted::StoreFailed(_)) => return,
+        RunEnd::Ran(_) | RunEnd::NotStarted(_) => "headless_failed",
     };
     let mut data = crate::model::json::Object::new();
     data.insert("seconds".to_string(), result.duration.as_secs_f64().into());
-    if let Some(cost) = result.report.cost_usd() {
+    if let Some(cost) = result.cost_usd() {
         data.insert("cost_usd".to_string(), cost.into());
     }
     context.note_if_possible(claimed, kind, event.message(), data);

@@ -19,7 +19,7 @@ use crate::dispatch::output::{Baseline, Format, RunReport};
 use crate::dispatch::registration::registered_runs;
 use crate::dispatch::run::classify::classify;
 use crate::dispatch::run::context::{
-    FinishedRun, RunFile, files, hide_token, read_output, read_run_file, run_id,
+    AgentRun, FinishedRun, RunEnd, RunFile, files, hide_token, read_output, read_run_file, run_id,
 };
 use crate::dispatch::run::evidence::RunEvidence;
 use crate::dispatch::run::retry::PastAttempts;
@@ -267,14 +267,8 @@ fn completed_report(
     }
     let seconds = run_file.started_at.map_or(0.0, |started| now.seconds_since(started).max(0.0));
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let result = FinishedRun {
-        outcome,
-        report,
-        duration,
-        is_started: true,
-        past: PastAttempts::default(),
-        version: None,
-    };
+    let agent_run = AgentRun { outcome, report, version: None };
+    let result = FinishedRun { end: RunEnd::Ran(agent_run), duration, past: PastAttempts::default() };
     let route = Route { move_to: run_file.move_to.clone(), ..Route::with_defaults(&task.spec.lane) };
     let report_and_event = build_report(&ReportInput {
         task,

@@ -24,7 +24,7 @@ pub(crate) const EXIT_MISCONFIGURED: i32 = 78;
 /// Classifies a run; `wants_json` if the answer must be JSON.
 pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> RunOutcome {
     match run.stopped {
-        Some(reason @ (StopReason::Cancelled | StopReason::LeaseLost | StopReason::Busy)) => {
+        Some(reason @ (StopReason::Cancelled | StopReason::LeaseLost)) => {
             return RunOutcome::Stopped(reason);
         }
         // A complete result counts, however the process was ended.
@@ -211,7 +211,6 @@ fn program_failure(run: &RunEvidence<'_>) -> Option<RunFailure> {
 
 fn describe_exit(exit: AgentExit) -> String {
     match exit {
-        AgentExit::NotStarted => "was not started".to_string(),
         AgentExit::Code(code) => format!("exited with code {code}"),
         AgentExit::Signal(signal) => format!("was ended by signal {signal}"),
     }

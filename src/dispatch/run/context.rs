@@ -15,7 +15,7 @@ use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::event::DispatchEvent;
-use crate::dispatch::outcome::RunOutcome;
+use crate::dispatch::outcome::{NotStarted, RunAnswer, RunOutcome, VendorRefusal};
 use crate::dispatch::output::{Format, RunReport, StreamParser};
 use crate::dispatch::registration::DispatcherRegistration;
 use crate::dispatch::stored_time;
@@ -101,20 +101,62 @@ fn read_lane<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<
     Ok(Option::<String>::deserialize(value)?.map(LaneName::stored))
 }
 
-/// The result of a run that is over and not reported yet.
+/// A run that is over and not reported yet.
 pub(crate) struct FinishedRun {
-    /// The outcome.
-    pub outcome: RunOutcome,
-    /// What the output of the agent contained.
-    pub report: RunReport,
-    /// Duration of the run.
+    /// How it ended.
+    pub end: RunEnd,
+    /// Its duration.
     pub duration: Duration,
-    /// Whether an agent was started.
-    pub is_started: bool,
     /// What became of the earlier attempts.
     pub past: PastAttempts,
+}
+
+/// How a run ended.
+#[expect(clippy::large_enum_variant, reason = "there is one for each run, and it is matched by pattern")]
+pub(crate) enum RunEnd {
+    /// An agent ran.
+    Ran(AgentRun),
+    /// No agent was started.
+    NotStarted(NotStarted),
+}
+
+/// What an agent has done.
+pub(crate) struct AgentRun {
+    /// What the run means for the task.
+    pub outcome: RunOutcome,
+    /// What the output contained.
+    pub report: RunReport,
     /// Version of the vendor's program, if it was queried.
     pub version: Option<String>,
+}
+
+impl FinishedRun {
+    /// Returns the run of the agent, if one was started.
+    pub(crate) fn agent_run(&self) -> Option<&AgentRun> {
+        match &self.end {
+            RunEnd::Ran(run) => Some(run),
+            RunEnd::NotStarted(_) => None,
+        }
+    }
+
+    /// Returns the answer of the agent, if it gave one.
+    pub(crate) fn answer(&self) -> Option<&RunAnswer> {
+        match &self.agent_run()?.outcome {
+            RunOutcome::Completed(answer) => Some(answer),
+            RunOutcome::Failed(_) | RunOutcome::Stopped(_) => None,
+        }
+    }
+
+    /// Returns the cost of the run in US dollars, as far as it is known.
+    pub(crate) fn cost_usd(&self) -> Option<f64> {
+        self.agent_run()?.report.cost_usd()
+    }
+
+    /// Returns the refusal by the vendor that ended the run, if one did, and the message about it.
+    pub(crate) fn vendor_refusal(&self) -> Option<(&VendorRefusal, &str)> {
+        let RunOutcome::Failed(failure) = &self.agent_run()?.outcome else { return None };
+        Some((failure.vendor_refusal.as_ref()?, &failure.message))
+    }
 }
 
 impl RunContext<'_> {

@@ -21,16 +21,18 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 
 use self::classify::classify;
-use self::context::{ClaimedTask, FinishedRun, RunContext, files, hide_token, read_run_file};
+use self::context::{
+    AgentRun, ClaimedTask, FinishedRun, RunContext, RunEnd, files, hide_token, read_run_file,
+};
 use self::evidence::RunEvidence;
 use self::prepare::{PrepareError, PreparedRun};
 use self::resume::ConversationToResume;
 use self::retry::{MAX_INTERRUPTIONS, PastAttempts};
 use super::agent::process_tree;
-use super::agent::{self, AgentEvent, FinishedAgent, StartError};
+use super::agent::{self, AgentEvent, FinishedAgent};
 use super::event::DispatchEvent;
-use super::outcome::{AgentExit, RunFailure, RunOutcome};
-use super::output::{Baseline, MAX_TEXT_BYTES, Note, RunReport};
+use super::outcome::{NotStarted, RunFailure};
+use super::output::{Baseline, MAX_TEXT_BYTES, Note};
 use super::task_metadata::depth;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -60,22 +62,12 @@ impl RunContext<'_> {
         let started = Instant::now();
         self.try_run(claimed).unwrap_or_else(|error| {
             // Such errors occur only before the agent is started.
-            let outcome = match error.kind() {
-                ErrorKind::Io | ErrorKind::Locked => RunOutcome::NotStarted(error.to_string()),
-                _ => RunOutcome::Failed(RunFailure::permanent(error.to_string())),
+            let reason = match error.kind() {
+                ErrorKind::Io | ErrorKind::Locked => NotStarted::StoreFailed(error.to_string()),
+                _ => NotStarted::permanent(error.to_string()),
             };
-            self.finished_without_agent(outcome, started, PastAttempts::default())
+            not_started(reason, started, PastAttempts::default())
         })
-    }
-
-    fn finished_without_agent(
-        &self,
-        outcome: RunOutcome,
-        started: Instant,
-        past: PastAttempts,
-    ) -> FinishedRun {
-        let (report, duration) = (RunReport::default(), started.elapsed());
-        FinishedRun { outcome, report, duration, is_started: false, past, version: None }
     }
 
     fn try_run(&self, claimed: &ClaimedTask) -> Result<FinishedRun> {
@@ -92,9 +84,8 @@ impl RunContext<'_> {
                 ("vendor", claimed.served.vendor.name.clone().into()),
             ]),
         );
-        let refused = |failure| Ok(self.finished_without_agent(RunOutcome::Failed(failure), started, past));
         if let Some(failure) = self.reason_not_to_run(task, past) {
-            return refused(failure);
+            return Ok(not_started(NotStarted::Task(failure), started, past));
         }
         // The claim is exclusive: processes that an earlier dispatcher left are ended first.
         self.terminate_earlier_run(task)?;
@@ -106,8 +97,7 @@ impl RunContext<'_> {
             return self.run_agent(claimed, &attempt_context, None);
         };
         let resumed = self.run_agent(claimed, &attempt_context, Some(&conversation))?;
-        let is_refused = resume::is_refused(&resumed.outcome, &resumed.report, &conversation.session);
-        if !is_refused || claimed.stop.reason().is_some() {
+        if !resume::is_refused(&resumed, &conversation.session) || claimed.stop.reason().is_some() {
             return Ok(resumed);
         }
         let message = format!("its conversation {} cannot be continued; begun anew", conversation.session);
@@ -123,12 +113,13 @@ impl RunContext<'_> {
         conversation: Option<&ConversationToResume>,
     ) -> Result<FinishedRun> {
         let (task, AttemptContext { events, attempt, started, past }) = (&claimed.task, *attempt_context);
-        let refused = |failure| Ok(self.finished_without_agent(RunOutcome::Failed(failure), started, past));
         let prepared = match self.prepare(claimed, events, attempt, conversation) {
             Ok(prepared) => prepared,
-            Err(PrepareError::Task(failure)) => return refused(failure),
+            Err(PrepareError::Task(failure)) => {
+                return Ok(not_started(NotStarted::Task(failure), started, past));
+            }
             Err(PrepareError::Lane(missing)) => {
-                return Ok(self.finished_without_agent(RunOutcome::LaneUnready(missing), started, past));
+                return Ok(not_started(NotStarted::LaneUnready(missing), started, past));
             }
             Err(PrepareError::Error(error)) => return Err(error),
         };
@@ -162,10 +153,7 @@ impl RunContext<'_> {
             self.handle_agent_event(task, event, &mut progress);
         }) {
             Ok(finished) => finished,
-            Err(StartError::Task(failure)) => return refused(failure),
-            Err(StartError::Program(message)) => {
-                return Ok(self.finished_without_agent(RunOutcome::LaneUnready(message), started, past));
-            }
+            Err(reason) => return Ok(not_started(reason, started, past)),
         };
         if let Some(error) = &finished.log_error {
             self.warn(format!("{}: the log is incomplete: {error}", task.id));
@@ -207,8 +195,7 @@ impl RunContext<'_> {
             },
             run_file.wants_json,
         );
-        let is_started = exit != AgentExit::NotStarted;
-        Ok(FinishedRun { outcome, report, duration, is_started, past, version })
+        Ok(FinishedRun { end: RunEnd::Ran(AgentRun { outcome, report, version }), duration, past })
     }
 
     /// Returns why a task must not be run, if so.
@@ -268,6 +255,10 @@ impl RunContext<'_> {
             }
         }
     }
+}
+
+fn not_started(reason: NotStarted, started: Instant, past: PastAttempts) -> FinishedRun {
+    FinishedRun { end: RunEnd::NotStarted(reason), duration: started.elapsed(), past }
 }
 
 /// The progress file of a run, limited in lines and in lines per second.

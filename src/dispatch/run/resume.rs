@@ -4,11 +4,11 @@
 //! the conversation of the previous one. This is tried once for each attempt: if the conversation no longer exists, or
 //! contains no work, the next run is a fresh one.
 
-use super::context::{RunFile, read_output, read_run_file};
+use super::context::{AgentRun, FinishedRun, RunEnd, RunFile, read_output, read_run_file};
 use crate::Result;
 use crate::dispatch::config::served_lane::ServedLane;
-use crate::dispatch::outcome::{Interruption, ReleaseReason, RunOutcome};
-use crate::dispatch::output::{Baseline, RunReport};
+use crate::dispatch::outcome::{Interruption, NotStarted, ReleaseReason, RunOutcome};
+use crate::dispatch::output::Baseline;
 use crate::model::{Event, FailureClass, Task};
 use crate::store::{AttemptDir, Store};
 
@@ -95,8 +95,14 @@ fn session_of(attempt: &AttemptDir, run_file: &RunFile) -> Result<Option<String>
 
 /// Returns whether a run could not continue its conversation: it no longer exists, is too long, or the agent started
 /// another one. The task then starts anew.
-pub(crate) fn is_refused(outcome: &RunOutcome, report: &RunReport, session: &str) -> bool {
-    let RunOutcome::Failed(failure) = outcome else { return false };
+pub(crate) fn is_refused(run: &FinishedRun, session: &str) -> bool {
+    let AgentRun { outcome: RunOutcome::Failed(failure), report, .. } = (match &run.end {
+        RunEnd::Ran(run) => run,
+        // The arguments for the conversation may be the reason.
+        RunEnd::NotStarted(reason) => return matches!(reason, NotStarted::Task(_)),
+    }) else {
+        return false;
+    };
     let is_other = report.session_id.as_deref().is_some_and(|found| found != session);
     let is_final = matches!(failure.class, FailureClass::Error | FailureClass::Permanent);
     // An error of the service would affect a new conversation too.
@@ -105,10 +111,14 @@ pub(crate) fn is_refused(outcome: &RunOutcome, report: &RunReport, session: &str
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::dispatch::outcome::{
         ACCOUNT_REASON, DISPATCHER_STOPPED, OVERLOADED_REASON, RunFailure, USAGE_LIMIT_REASON,
     };
+    use crate::dispatch::output::RunReport;
+    use crate::dispatch::run::retry::PastAttempts;
     use crate::dispatch::testing::event;
 
     #[test]
@@ -145,17 +155,24 @@ mod tests {
 
     #[test]
     fn a_conversation_is_refused_only_when_no_new_one_would_be() {
-        let failed = |class| RunOutcome::Failed(RunFailure::new(class, "x"));
+        let ended = |end| FinishedRun { end, duration: Duration::ZERO, past: PastAttempts::default() };
+        let failed = |class, report: &RunReport| {
+            let outcome = RunOutcome::Failed(RunFailure::new(class, "x"));
+            ended(RunEnd::Ran(AgentRun { outcome, report: report.clone(), version: None }))
+        };
         let own = RunReport { session_id: Some("s".to_string()), ..RunReport::default() };
-        assert!(is_refused(&failed(FailureClass::Permanent), &RunReport::default(), "s"));
-        assert!(is_refused(&failed(FailureClass::Error), &own, "s"));
+        assert!(is_refused(&failed(FailureClass::Permanent, &RunReport::default()), "s"));
+        assert!(is_refused(&failed(FailureClass::Error, &own), "s"));
         let other = RunReport { session_id: Some("t".to_string()), has_worked: true, ..RunReport::default() };
-        assert!(is_refused(&failed(FailureClass::Permanent), &other, "s"));
+        assert!(is_refused(&failed(FailureClass::Permanent, &other), "s"));
         let worked = RunReport { has_worked: true, ..own.clone() };
-        assert!(!is_refused(&failed(FailureClass::Error), &worked, "s"));
+        assert!(!is_refused(&failed(FailureClass::Error, &worked), "s"));
         let served = RunReport { api_error_status: Some(500), ..own.clone() };
-        assert!(!is_refused(&failed(FailureClass::Error), &served, "s"));
-        assert!(!is_refused(&failed(FailureClass::UsageLimit), &own, "s"));
-        assert!(!is_refused(&failed(FailureClass::Timeout), &own, "s"));
+        assert!(!is_refused(&failed(FailureClass::Error, &served), "s"));
+        assert!(!is_refused(&failed(FailureClass::UsageLimit, &own), "s"));
+        assert!(!is_refused(&failed(FailureClass::Timeout, &own), "s"));
+        let not_started = |reason| ended(RunEnd::NotStarted(reason));
+        assert!(is_refused(&not_started(NotStarted::permanent("too long")), "s"));
+        assert!(!is_refused(&not_started(NotStarted::Busy), "s"));
     }
 }

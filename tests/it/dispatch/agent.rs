@@ -12,8 +12,8 @@ use lanes::internals::dispatch::agent::StopHandle;
 use lanes::internals::dispatch::agent::log::CappedLog;
 use lanes::internals::dispatch::agent::process_tree::{RUN_ID_VARIABLE, RunId, marked_processes};
 use lanes::internals::dispatch::agent::reaper::GuardPool;
-use lanes::internals::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, StartError, run};
-use lanes::internals::dispatch::outcome::{AgentExit, StopReason};
+use lanes::internals::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, run};
+use lanes::internals::dispatch::outcome::{AgentExit, NotStarted, StopReason};
 use lanes::internals::dispatch::output::{Baseline, Format, RunReport, StreamParser};
 use lanes::internals::model::FailureClass;
 
@@ -178,9 +178,9 @@ fn a_stop_before_the_start_wins() {
     let stop = StopHandle::new().expect("a handle");
     stop.stop(StopReason::Cancelled);
     let mut happenings = 0;
-    let (finished, _) = scene.run(scene.spec("sleep", &["1000"]), &stop, &mut |_| happenings += 1);
-    assert_eq!((finished.exit, happenings), (AgentExit::NotStarted, 0));
-    assert_eq!(finished.stopped, Some(StopReason::Cancelled));
+    let spec = scene.spec("sleep", &["1000"]);
+    let reason = run(spec, &guard_pool(), &stop, &mut |_| happenings += 1).expect_err("it is not started");
+    assert_eq!((reason, happenings), (NotStarted::Stopped(StopReason::Cancelled), 0));
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn an_agent_that_cannot_start_is_reported_with_the_reason() {
     let stop = StopHandle::new().expect("a handle");
     let failure = |spec| run(spec, &guard_pool(), &stop, &mut |_| {}).expect_err("cannot start");
     match failure(scene.spec("no-such-agent", &[])) {
-        StartError::Program(message) => {
+        NotStarted::LaneUnready(message) => {
             assert_eq!(message, "no-such-agent is not installed, or its interpreter is missing");
         }
         other => panic!("{other:?}"),
@@ -279,7 +279,7 @@ fn an_agent_that_cannot_start_is_reported_with_the_reason() {
     let mut spec = scene.spec("sh", &[]);
     spec.cwd = scene.path("gone");
     match failure(spec) {
-        StartError::Task(failure) => {
+        NotStarted::Task(failure) => {
             assert_eq!(failure.class, FailureClass::Permanent);
             assert!(failure.message.contains("working directory"), "{}", failure.message);
         }

@@ -80,7 +80,6 @@ impl GuardMessage {
             Self::GuardFailed(why) => format!("broken {}\n", why.replace('\n', " ")),
             Self::Exited(AgentExit::Signal(signal)) => format!("signal {signal}\n"),
             Self::Exited(AgentExit::Code(code)) => format!("exit {code}\n"),
-            Self::Exited(AgentExit::NotStarted) => String::new(),
             Self::Done(leftovers, survivors) => format!("done {leftovers} {survivors}\n"),
         }
     }
