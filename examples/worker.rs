@@ -12,7 +12,9 @@ use std::process::{Command as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lanes::{Answer, Command, LaneName, LaneQuery, Owner, ResponseStatus, Store, StoreOptions, Task};
+use lanes::{
+    Answer, AnswerOutcome, Command, FailureClass, LaneName, LaneQuery, Owner, Store, StoreOptions, Task,
+};
 
 /// How long a claim holds unless it is renewed.
 const LEASE: Duration = Duration::from_secs(60);
@@ -68,7 +70,8 @@ fn work(store: &Store, me: &Owner, task: &Task, command: &str) -> Result<Answer,
         }
     };
     let output = reader.join().map_err(|_| "the thread that read the output panicked")??;
-    let status = if status.success() { ResponseStatus::Completed } else { ResponseStatus::Failed };
+    let outcome =
+        if status.success() { AnswerOutcome::Completed } else { AnswerOutcome::Failed(FailureClass::Error) };
     let body = String::from_utf8_lossy(&output).into_owned();
-    Ok(Answer { token: Some(token), status, ..Answer::completed(me, body) })
+    Ok(Answer { token: Some(token), outcome, ..Answer::completed(me, body) })
 }

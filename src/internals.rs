@@ -93,9 +93,9 @@ pub mod http {
 }
 pub mod model {
     pub use crate::model::{
-        Answer, Claim, ClaimToken, Command, Effect, Event, FailureClass, Filter, IdempotencyKey, LaneName,
-        NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus, Status, Task, TaskId,
-        TaskSpec, TaskText, Time, Verdict,
+        Answer, AnswerOutcome, Claim, ClaimToken, Command, Effect, Event, FailureClass, Filter,
+        IdempotencyKey, LaneName, NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus,
+        Status, Task, TaskId, TaskSpec, TaskText, Time, Verdict,
     };
     pub mod cooldown {
         pub use crate::model::cooldown::{

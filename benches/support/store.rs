@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use lanes::internals::model::{
-    Answer, Command, IdempotencyKey, LaneName, NewTask, Owner, ResponseStatus, TaskId, TaskSpec, Time, json,
+    Answer, AnswerOutcome, Command, FailureClass, IdempotencyKey, LaneName, NewTask, Owner, TaskId, TaskSpec,
+    Time, json,
 };
 use lanes::internals::store::{Clock, Store, StoreOptions};
 
@@ -184,9 +185,12 @@ impl Model {
                 let renew = Command::Renew { token: token.clone().expect("it is claimed"), lease: None };
                 store.apply(&id, &renew).expect("it can be renewed");
                 pass();
-                let status =
-                    if kind == Kind::Failed { ResponseStatus::Failed } else { ResponseStatus::Completed };
-                store.apply(&id, &answer(token, status)).expect("it can be answered");
+                let outcome = if kind == Kind::Failed {
+                    AnswerOutcome::Failed(FailureClass::Error)
+                } else {
+                    AnswerOutcome::Completed
+                };
+                store.apply(&id, &answer(token, outcome)).expect("it can be answered");
             }
         }
         let dir = root.join("tasks").join(id.as_str());
@@ -271,10 +275,10 @@ fn wish(root: &Path, not_before: Option<Time>, keyed: bool) -> NewTask {
     new
 }
 
-fn answer(token: Option<lanes::internals::model::ClaimToken>, status: ResponseStatus) -> Command {
+fn answer(token: Option<lanes::internals::model::ClaimToken>, outcome: AnswerOutcome) -> Command {
     Command::Respond(Answer {
         token,
-        status,
+        outcome,
         nonblocking_count: Some(2),
         ..Answer::completed(
             "worker@host:4711",

@@ -12,7 +12,7 @@ use super::exit::CommandExit;
 use crate::error::{Error, Result};
 use crate::model::response::MAX_BODY;
 use crate::model::task::object;
-use crate::model::{Answer, ClaimToken, Command, ResponseStatus, Task, Verdict};
+use crate::model::{Answer, AnswerOutcome, ClaimToken, Command, FailureClass, Task, Verdict};
 use crate::store::Store;
 use crate::workspace::parse_pairs;
 
@@ -81,9 +81,9 @@ impl RespondCommand {
         let id = store.resolve(&self.id)?;
         let answer = Answer {
             token: self.claim_token.as_ref().map(ClaimToken::from_text),
-            status: match self.status {
-                StatusArg::Completed => ResponseStatus::Completed,
-                StatusArg::Failed => ResponseStatus::Failed,
+            outcome: match self.status {
+                StatusArg::Completed => AnswerOutcome::Completed,
+                StatusArg::Failed => AnswerOutcome::Failed(FailureClass::Error),
             },
             verdict: self.verdict.map(|verdict| match verdict {
                 VerdictArg::Accept => Verdict::Accept,

@@ -46,4 +46,4 @@ pub(crate) use task::Bookkeeping;
 pub use task::{Claim, FailureClass, Status, Task};
 pub use task_text::TaskText;
 pub use time::{Now, Time};
-pub use transition::{Answer, Command, Effect, RequestCheck};
+pub use transition::{Answer, AnswerOutcome, Command, Effect, RequestCheck};

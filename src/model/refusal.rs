@@ -313,7 +313,7 @@ mod tests {
 
     use super::*;
     use crate::model::transition::TransitionContext;
-    use crate::model::{Answer, Command, Now, RequestCheck, ResponseStatus, json};
+    use crate::model::{Answer, AnswerOutcome, Command, Now, RequestCheck, json};
 
     fn task() -> Task {
         let text = br#"{"id": "t-1", "workspace_id": "w", "correlation_id": "c", "lane": "l",
@@ -333,19 +333,11 @@ mod tests {
         command.apply(task, &context).map(drop)
     }
 
-    fn answer(token: &str, status: ResponseStatus) -> Command {
+    fn answer(token: &str, outcome: AnswerOutcome) -> Command {
         Command::Respond(Answer {
             token: Some(ClaimToken::from_text(token)),
-            reviewer: "ann".to_string(),
-            status,
-            class: FailureClass::Error,
-            body: "done".to_string(),
-            verdict: None,
-            blocking_count: None,
-            nonblocking_count: None,
-            follow_up_required: false,
-            expect_sha256: None,
-            metadata: json::Object::new(),
+            outcome,
+            ..Answer::completed("ann", "done")
         })
     }
 
@@ -368,8 +360,8 @@ mod tests {
             &[],
             &[claim("mine")],
             &[claim("mine"), release("mine"), claim("other")],
-            &[claim("mine"), answer("mine", ResponseStatus::Completed)],
-            &[claim("mine"), answer("mine", ResponseStatus::Failed)],
+            &[claim("mine"), answer("mine", AnswerOutcome::Completed)],
+            &[claim("mine"), answer("mine", AnswerOutcome::Failed(FailureClass::Error))],
             &[claim("mine"), cancel],
         ];
         let mut refused = 0;
@@ -381,7 +373,9 @@ mod tests {
             for token in ["mine", "wrong"] {
                 let (text, token) = (token, ClaimToken::from_text(token));
                 let renew = Command::Renew { token: token.clone(), lease: None };
-                for command in [renew, release(text), answer(text, ResponseStatus::Failed)] {
+                for command in
+                    [renew, release(text), answer(text, AnswerOutcome::Failed(FailureClass::Error))]
+                {
                     let Err(error) = apply(&mut task.clone(), &command) else { continue };
                     let refusal = error.refusal().expect("a refusal by the rules");
                     assert_eq!(

@@ -55,10 +55,8 @@ pub struct Answer {
     pub token: Option<ClaimToken>,
     /// The name of the answering worker.
     pub reviewer: String,
-    /// The outcome.
-    pub status: ResponseStatus,
-    /// The class of a failure; ignored for success.
-    pub class: FailureClass,
+    /// Whether the task succeeded or failed.
+    pub outcome: AnswerOutcome,
     /// The answer itself.
     pub body: String,
     /// The verdict of a review.
@@ -82,8 +80,7 @@ impl Answer {
         Self {
             token: None,
             reviewer: reviewer.into(),
-            status: ResponseStatus::Completed,
-            class: FailureClass::Error,
+            outcome: AnswerOutcome::Completed,
             body: body.into(),
             verdict: None,
             blocking_count: None,
@@ -91,6 +88,25 @@ impl Answer {
             follow_up_required: false,
             expect_sha256: None,
             metadata: Object::new(),
+        }
+    }
+}
+
+/// Whether an answer reports success or a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerOutcome {
+    /// The task succeeded.
+    Completed,
+    /// The task failed, for a reason of this class.
+    Failed(FailureClass),
+}
+
+impl AnswerOutcome {
+    /// Returns the status of the response.
+    pub fn status(&self) -> ResponseStatus {
+        match self {
+            Self::Completed => ResponseStatus::Completed,
+            Self::Failed(_) => ResponseStatus::Failed,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lanes::internals::model::{
-    Answer, ClaimToken, Command, Effect, FailureClass, Filter, ResponseStatus, Status, Task, TaskId, json,
+    Answer, AnswerOutcome, ClaimToken, Command, Effect, FailureClass, Filter, Status, Task, TaskId, json,
 };
 use lanes::internals::store::{Entropy, Store, StoreOptions, SubmittedTask};
 
@@ -372,6 +372,6 @@ impl World {
 }
 
 pub fn answer(token: Option<ClaimToken>, success: bool, body: String) -> Answer {
-    let status = if success { ResponseStatus::Completed } else { ResponseStatus::Failed };
-    Answer { status, ..answer_with(token, &body) }
+    let outcome = if success { AnswerOutcome::Completed } else { AnswerOutcome::Failed(FailureClass::Error) };
+    Answer { outcome, ..answer_with(token, &body) }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lanes::internals::model::{
-    Answer, ClaimToken, Command, Effect, IdempotencyKey, LaneName, NewTask, Owner, ResponseStatus, Task,
+    Answer, AnswerOutcome, ClaimToken, Command, Effect, IdempotencyKey, LaneName, NewTask, Owner, Task,
     TaskId, json,
 };
 use lanes::internals::store::{LaneQuery, Store};
@@ -54,11 +54,11 @@ impl Fixture {
     }
 
     pub fn respond(&self, store: &Store, task: &Task, body: &str) -> Effect {
-        self.answer(store, task, body, ResponseStatus::Completed)
+        self.answer(store, task, body, AnswerOutcome::Completed)
     }
 
-    pub fn answer(&self, store: &Store, task: &Task, body: &str, status: ResponseStatus) -> Effect {
-        let answer = Answer { status, ..answer(task, body) };
+    pub fn answer(&self, store: &Store, task: &Task, body: &str, outcome: AnswerOutcome) -> Effect {
+        let answer = Answer { outcome, ..answer(task, body) };
         store.apply(&task.id, &Command::Respond(answer)).unwrap().1
     }
 

@@ -20,8 +20,8 @@ use super::usage_record::UsageRecord;
 use crate::error::ErrorKind;
 use crate::model::json::Object;
 use crate::model::{
-    Answer, ClaimState, ClaimToken, Command, FailureClass, IdempotencyKey, LaneName, NewTask, Owner, Refusal,
-    ResponseStatus, Status, Task, TaskId, Verdict,
+    Answer, AnswerOutcome, ClaimState, ClaimToken, Command, FailureClass, IdempotencyKey, LaneName, NewTask,
+    Owner, Refusal, Status, Task, TaskId, Verdict,
 };
 use crate::store::Store;
 use crate::{Error, Result};
@@ -219,8 +219,7 @@ impl Report {
             })),
             ReportAction::Fail { class, body, metadata } => Some(Command::Respond(Answer {
                 token: Some(token.clone()),
-                status: ResponseStatus::Failed,
-                class: class.clone(),
+                outcome: AnswerOutcome::Failed(class.clone()),
                 metadata: metadata.clone(),
                 ..Answer::completed(&self.owner, body)
             })),
@@ -339,11 +338,11 @@ mod tests {
     fn a_report_becomes_the_command_it_was_written_for() {
         let command = |text| serde_json::from_str::<Report>(text).expect("a report").command();
         let Some(Command::Respond(answer)) = command(COMPLETED) else { panic!("an answer") };
-        assert_eq!(answer.status, ResponseStatus::Completed);
+        assert_eq!(answer.outcome, AnswerOutcome::Completed);
         assert_eq!(answer.verdict, Some(Verdict::AcceptWithFollowUps));
         assert!(answer.follow_up_required);
         let Some(Command::Respond(answer)) = command(FAILED) else { panic!("an answer") };
-        assert_eq!((answer.status, answer.class), (ResponseStatus::Failed, FailureClass::Dead));
+        assert_eq!(answer.outcome, AnswerOutcome::Failed(FailureClass::Dead));
         let Some(Command::Release { spent, .. }) = command(RELEASED) else { panic!("a release") };
         assert_eq!(spent, Some(FailureClass::Error));
     }

@@ -9,25 +9,30 @@ use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
-use crate::model::{Command, FailureClass, ResponseStatus, TaskId, Verdict};
+use crate::model::{Answer, AnswerOutcome, Command, FailureClass, ResponseStatus, TaskId, Verdict};
 use crate::workspace::check_client_metadata;
 
 /// `POST /tasks/{id}/response`
 pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
     let body = &call.body;
     // The parameters were checked: these values are valid.
-    let status = body.text("status").and_then(|word| ResponseStatus::parse(&word));
-    let answer = crate::model::Answer {
+    let outcome = match body.text("status").and_then(|word| ResponseStatus::parse(&word)) {
+        None | Some(ResponseStatus::Completed) => AnswerOutcome::Completed,
+        Some(ResponseStatus::Failed) => {
+            let class = body.text("failure_class");
+            AnswerOutcome::Failed(class.map_or(FailureClass::Error, |word| FailureClass::parse(&word)))
+        }
+    };
+    let answer = Answer {
         token: body.token("claim_token"),
-        status: status.unwrap_or(ResponseStatus::Completed),
-        class: body.text("failure_class").map_or(FailureClass::Error, |word| FailureClass::parse(&word)),
+        outcome,
         verdict: body.text("verdict").and_then(|word| Verdict::parse(&word)),
         blocking_count: body.count("blocking_count"),
         nonblocking_count: body.count("nonblocking_count"),
         follow_up_required: body.flag("follow_up_required"),
         expect_sha256: body.text("expect_sha256"),
         metadata: body.map("metadata"),
-        ..crate::model::Answer::completed(body.text_or("reviewer", "worker"), body.needed("body")?)
+        ..Answer::completed(body.text_or("reviewer", "worker"), body.needed("body")?)
     };
     let id = call.id()?;
     check_client_metadata(&answer.metadata)?;

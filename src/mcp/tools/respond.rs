@@ -7,7 +7,7 @@ use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
 use crate::mcp::failure::ToolFailure;
 use crate::model::response::MAX_BODY;
 use crate::model::task::object;
-use crate::model::{Answer, ClaimToken, Command, ResponseStatus, Verdict};
+use crate::model::{Answer, AnswerOutcome, ClaimToken, Command, FailureClass, Verdict};
 use crate::workspace::{BaseDir, read_text_for_client};
 
 pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
@@ -19,7 +19,11 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     }
     let answer = Answer {
         token: Some(ClaimToken::from_text(arguments.needed_text("token")?)),
-        status: if is_failed { ResponseStatus::Failed } else { ResponseStatus::Completed },
+        outcome: if is_failed {
+            AnswerOutcome::Failed(FailureClass::Error)
+        } else {
+            AnswerOutcome::Completed
+        },
         verdict: arguments.text("verdict").and_then(Verdict::parse),
         metadata: object([("outcome", arguments.text("outcome").into())]),
         ..Answer::completed(&call.worker, text.unwrap_or_default())

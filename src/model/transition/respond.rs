@@ -1,11 +1,11 @@
 //! Answers a task.
 
-use super::{Answer, Effect, TransitionContext, check_request, current_claim};
+use super::{Answer, AnswerOutcome, Effect, TransitionContext, check_request, current_claim};
 use crate::error::{Error, Result};
 use crate::model::json::Object;
 use crate::model::limits;
 use crate::model::refusal::Refusal;
-use crate::model::response::{MAX_BODY, Response, ResponseStatus, Verdict};
+use crate::model::response::{MAX_BODY, Response, Verdict};
 use crate::model::task::{Status, Task, object};
 
 pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
@@ -26,15 +26,16 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
         _ => None,
     };
     check_answer(task, answer)?;
-    let changed = match (check_request(task, context), answer.status) {
+    let changed = match (check_request(task, context), &answer.outcome) {
         (Ok(()), _) => false,
-        (Err(_), ResponseStatus::Failed) => true,
-        (Err(refusal), ResponseStatus::Completed) => return Err(refusal.into()),
+        (Err(_), AnswerOutcome::Failed(_)) => true,
+        (Err(refusal), AnswerOutcome::Completed) => return Err(refusal.into()),
     };
+    let status = answer.outcome.status();
     task.bookkeeping.response = Some(Response {
         task_id: task.id.to_string(),
         reviewer: answer.reviewer.clone(),
-        status: answer.status,
+        status,
         body: answer.body.clone(),
         reviewed_request_sha256: task.request_sha256.clone(),
         request_changed_before_response: changed,
@@ -48,16 +49,16 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
     });
     let data = object([
         ("reviewer", answer.reviewer.clone().into()),
-        ("status", answer.status.as_str().into()),
+        ("status", status.as_str().into()),
         ("verdict", answer.verdict.map(Verdict::as_str).into()),
     ]);
-    let message = format!("{} by {}", answer.status.as_str(), answer.reviewer);
+    let message = format!("{} by {}", status.as_str(), answer.reviewer);
     task.record(now.wall, "response", message, data);
     task.bookkeeping.lease = None;
-    task.status = match answer.status {
-        ResponseStatus::Completed => Status::Completed { at: now.wall, claim },
-        ResponseStatus::Failed => {
-            Status::Failed { at: now.wall, claim, reason: clip(&answer.body), class: answer.class.clone() }
+    task.status = match &answer.outcome {
+        AnswerOutcome::Completed => Status::Completed { at: now.wall, claim },
+        AnswerOutcome::Failed(class) => {
+            Status::Failed { at: now.wall, claim, reason: clip(&answer.body), class: class.clone() }
         }
     };
     Ok(Effect::Changed)
@@ -77,7 +78,7 @@ pub(super) fn clip(text: &str) -> String {
 pub(super) fn respond_again(task: &Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
     let same_token = task.status.claim().map(|claim| &claim.token) == answer.token.as_ref();
     let same_content = context.previous.is_some_and(|previous| {
-        previous.status == answer.status
+        previous.status == answer.outcome.status()
             && previous.body == answer.body
             && previous.reviewer == answer.reviewer
             && previous.verdict.as_deref() == answer.verdict.map(Verdict::as_str)

@@ -8,8 +8,8 @@ use lanes::ErrorKind;
 use lanes::internals::model::task::{Availability, LeaseClock};
 use lanes::internals::model::transition::TransitionContext;
 use lanes::internals::model::{
-    Answer, ClaimToken, Command, Effect, FailureClass, LaneName, Now, Owner, RequestCheck, Response,
-    ResponseStatus, Status, Task, Time, Verdict, json,
+    Answer, AnswerOutcome, ClaimToken, Command, Effect, FailureClass, LaneName, Now, Owner, RequestCheck,
+    Response, Status, Task, Time, Verdict, json,
 };
 
 use crate::testkit::store::owner;
@@ -101,7 +101,7 @@ fn a_changed_request_stops_claims_and_success_but_not_failure() {
             }
             let refusal = on(&mut task, 1, request, &Command::Respond(answer(token))).unwrap_err();
             assert!(refusal.contains(expected), "{refusal}");
-            let failed = Answer { status: ResponseStatus::Failed, ..answer(token) };
+            let failed = Answer { outcome: AnswerOutcome::Failed(FailureClass::Error), ..answer(token) };
             on(&mut task, 1, request, &Command::Respond(failed)).unwrap();
             let response: Response = task.bookkeeping.response.unwrap();
             assert!(response.request_changed_before_response);
@@ -115,7 +115,7 @@ fn an_answer_given_twice_counts_once_and_another_is_refused() {
     type Change = fn(&mut Answer);
     let changes: [(&str, Change); 9] = [
         ("token", |answer| answer.token = Some(ClaimToken::from_text("b"))),
-        ("status", |answer| answer.status = ResponseStatus::Failed),
+        ("outcome", |answer| answer.outcome = AnswerOutcome::Failed(FailureClass::Error)),
         ("body", |answer| answer.body.push('!')),
         ("reviewer", |answer| answer.reviewer.push('!')),
         ("verdict", |answer| answer.verdict = None),

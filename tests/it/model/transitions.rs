@@ -7,7 +7,7 @@ use lanes::internals::model::event::ENGINE_KINDS;
 use lanes::internals::model::task::Availability;
 use lanes::internals::model::transition::TransitionContext;
 use lanes::internals::model::{
-    Answer, Claim, ClaimToken, Command, Effect, FailureClass, Now, RequestCheck, Response, ResponseStatus,
+    Answer, AnswerOutcome, Claim, ClaimToken, Command, Effect, FailureClass, Now, RequestCheck, Response,
     Status, Task, Time, json,
 };
 
@@ -135,23 +135,23 @@ fn state_of(task: &Task) -> &'static str {
     }
 }
 
-fn answer(status: ResponseStatus, proof: Option<&str>) -> Answer {
-    Answer { token: proof.map(token), status, ..Answer::completed("ann", "the answer") }
+fn answer(outcome: AnswerOutcome, proof: Option<&str>) -> Answer {
+    Answer { token: proof.map(token), outcome, ..Answer::completed("ann", "the answer") }
 }
 
 /// The answer that an ended task has.
 fn previous(task: &Task) -> Option<Response> {
     let mut draft = Task { status: Status::Queued, ..task.clone() };
-    let status = match &task.status {
-        Status::Completed { .. } => ResponseStatus::Completed,
-        Status::Failed { class: FailureClass::Error, .. } => ResponseStatus::Failed,
+    let outcome = match &task.status {
+        Status::Completed { .. } => AnswerOutcome::Completed,
+        Status::Failed { class: class @ FailureClass::Error, .. } => AnswerOutcome::Failed(class.clone()),
         Status::Failed { .. } => {
             apply(&mut draft, &row("cancel"), &RequestCheck::Same, None).unwrap();
             return draft.bookkeeping.response;
         }
         Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Unknown(_) => return None,
     };
-    let command = Command::Respond(answer(status, None));
+    let command = Command::Respond(answer(outcome, None));
     apply(&mut draft, &command, &RequestCheck::Same, None).unwrap();
     draft.bookkeeping.response
 }
@@ -173,8 +173,8 @@ fn edit(name: Option<&str>) -> Command {
 
 /// The command that a row of the table names.
 fn row(name: &str) -> Command {
-    let respond = |status, proof| Command::Respond(answer(status, proof));
-    let (done, failed) = (ResponseStatus::Completed, ResponseStatus::Failed);
+    let respond = |outcome: &AnswerOutcome, proof| Command::Respond(answer(outcome.clone(), proof));
+    let (done, failed) = (&AnswerOutcome::Completed, &AnswerOutcome::Failed(FailureClass::Error));
     match name {
         "claim" => {
             Command::Claim { owner: owner("bob"), token: token("new"), lease: Duration::from_secs(60) }

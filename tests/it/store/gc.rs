@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::testkit::store::{Fixture, idempotency_key, lane_name, owner};
-use lanes::internals::model::{Command, ResponseStatus, Task};
+use lanes::internals::model::{AnswerOutcome, Command, FailureClass, Task};
 use lanes::internals::store::{GcAge, GcPlan, Store};
 
 const DAY: f64 = 86_400.0;
@@ -76,7 +76,7 @@ fn links_between_tasks_keep_leading_somewhere() {
     let store = fixture.store();
     let fail = |task: &Task| {
         let claimed = store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap();
-        fixture.answer(&store, &claimed, "no", ResponseStatus::Failed);
+        fixture.answer(&store, &claimed, "no", AnswerOutcome::Failed(FailureClass::Error));
     };
     let old = fixture.submit(&store, |_| {});
     fail(&old);

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::testkit::store::{Fixture, idempotency_key, owner};
-use lanes::internals::model::ResponseStatus;
+use lanes::internals::model::{AnswerOutcome, FailureClass};
 use lanes::internals::store::{ImportReport, Store};
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
     let other = fixture.submit(&old, |new| new.spec.prompt = String::new());
     let failed = fixture.submit(&old, |_| {});
     let claimed = old.claim(&failed.id, &owner("me"), Duration::from_secs(60)).unwrap();
-    fixture.answer(&old, &claimed, "no", ResponseStatus::Failed);
+    fixture.answer(&old, &claimed, "no", AnswerOutcome::Failed(FailureClass::Error));
     let tasks = [&queued, &held, &ended, &other, &failed];
     let [queued, held, ended, other, failed] = tasks.map(|task| line_of(&old, task.id.as_str()));
     let event = queued["events"][0].clone();

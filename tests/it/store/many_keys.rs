@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::testkit::store::{Fixture, idempotency_key, lane_name, owner};
-use lanes::internals::model::{NewTask, ResponseStatus, Task};
+use lanes::internals::model::{AnswerOutcome, FailureClass, NewTask, Task};
 use lanes::internals::store::{GcAge, GcPlan, Store};
 
 /// More keys than get files of their own.
@@ -105,7 +105,7 @@ fn a_key_of_many_moves_on_when_its_task_is_retried() {
     for n in 0..KEYS {
         let task = fixture.submit(&store, |new| new.spec.key = idempotency_key(key(n)));
         let claimed = store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap();
-        fixture.answer(&store, &claimed, "no", ResponseStatus::Failed);
+        fixture.answer(&store, &claimed, "no", AnswerOutcome::Failed(FailureClass::Error));
     }
     lose_index(&fixture);
     let first = store.submit(again(&fixture, 7)).unwrap();
