@@ -132,7 +132,8 @@ pub mod store {
 }
 pub mod workspace {
     pub use crate::workspace::{
-        BaseDir, CheckedSubmit, Config, Diagnosis, DiagnosisLevel, DoctorOptions, FileHashes, FoundConfig,
-        Identity, LocateOptions, SubmitContext, SubmitRequest, check_nesting, check_submit, doctor,
+        BaseDir, CheckedSubmit, Config, ConfigFile, ConfigOrigin, Diagnosis, DiagnosisLevel, DoctorOptions,
+        FileHashes, FoundConfig, Identity, LocateOptions, SubmitContext, SubmitRequest, check_nesting,
+        check_submit, doctor,
     };
 }

@@ -116,7 +116,7 @@ impl CommandContext {
     /// which may belong to any workspace.
     pub(super) fn workspace_root(&self) -> Option<PathBuf> {
         let is_named = self.explicit_paths().1.is_some();
-        let config = self.config().ok().filter(|config| !is_named && config.path.is_some())?;
+        let config = self.config().ok().filter(|config| !is_named && config.path().is_some())?;
         config.workspace_root.canonicalize().ok()
     }
 

@@ -146,8 +146,9 @@ impl McpInstallCommand {
             if self.server.user || self.scope() == RegistrationScope::User {
                 return Ok((arguments, true));
             }
-            let found = context.config()?.path.ok_or_else(|| Error::config("the workspace has no file"))?;
-            return Ok((vec!["--config".to_string(), utf8(found)?], false));
+            let found = context.config()?;
+            let found = found.path().ok_or_else(|| Error::config("the workspace has no file"))?;
+            return Ok((vec!["--config".to_string(), utf8(found.to_path_buf())?], false));
         }
         if let Some(config) = config {
             // A typing error must not be found by the client only.

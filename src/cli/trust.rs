@@ -85,7 +85,10 @@ impl TrustCommand {
 
     fn revoke(&self, context: &mut CommandContext, records: &TrustRecords) -> Result<CommandExit> {
         let path = match &self.path {
-            None => context.config()?.path.ok_or_else(|| Error::invalid("name the file"))?,
+            None => match context.config()?.path() {
+                Some(path) => path.to_path_buf(),
+                None => return Err(Error::invalid("name the file")),
+            },
             // The file may be gone.
             Some(path) => {
                 let path = context.base.real(path)?;
@@ -136,7 +139,7 @@ fn ask_for_consent(context: &mut CommandContext, files: &[SensitiveFile]) -> Res
 }
 
 fn report(context: &mut CommandContext, config: &Config, files: &[SensitiveFile]) -> Result<CommandExit> {
-    let path = config.path.as_deref().map(Path::to_string_lossy).unwrap_or_default();
+    let path = config.path().map(Path::to_string_lossy).unwrap_or_default();
     if context.out.json {
         let status = if files.is_empty() { "nothing_to_trust" } else { "trusted" };
         let files: Vec<Value> = files.iter().map(file_object).collect();

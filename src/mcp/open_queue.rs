@@ -47,7 +47,7 @@ impl OpenQueue {
     /// # Errors
     /// As [`Config::reload`].
     pub(super) fn config_now(&self) -> Result<Config> {
-        let named = self.config.store_is_named.then_some(self.config.store_root.as_path());
+        let named = self.config.store_is_named().then_some(self.config.store_root.as_path());
         self.config.reload(named)
     }
 }

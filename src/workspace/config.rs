@@ -24,23 +24,39 @@ const CONFIG_FILE: TextFile = TextFile {
     unique_keys: true,
 };
 
+/// Where a configuration comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigOrigin {
+    /// There is no file: only a state directory was named.
+    StoreOnly,
+    /// A file that was named.
+    NamedFile(ConfigFile),
+    /// A file that a search found.
+    FoundFile(ConfigFile, FoundConfig),
+}
+
+/// The file that a configuration was read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Its path, resolved.
+    pub path: PathBuf,
+    /// The state directory that it names, not resolved.
+    pub queue_root: PathBuf,
+    /// Whether a state directory was named that is used instead.
+    pub store_is_named: bool,
+}
+
 /// The configuration of a workspace. All paths are absolute and resolved.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file it was read from; `None` if only a store was given.
-    pub path: Option<PathBuf>,
-    /// The result of the search for the file; `None` if the file was given explicitly.
-    pub found: Option<FoundConfig>,
+    /// Where it comes from.
+    pub origin: ConfigOrigin,
     /// The id of the workspace, which every task contains.
     pub workspace_id: String,
     /// Request, response and supporting files must lie inside this directory.
     pub workspace_root: PathBuf,
     /// The state directory; it need not exist yet.
     pub store_root: PathBuf,
-    /// Whether the state directory was given separately instead of by the file.
-    pub store_is_named: bool,
-    /// The state directory that the file names, not resolved; `None` without a file.
-    pub queue_root: Option<PathBuf>,
     /// The directory in which workers work, unless a task sets another one.
     pub worktree_path: Option<PathBuf>,
     /// The branch on which workers work, unless a task sets another one.
@@ -79,19 +95,45 @@ impl Config {
     /// # Errors
     /// As [`Config::load_found`].
     pub fn reload(&self, store_override: Option<&Path>) -> Result<Self> {
-        match (&self.path, &self.found) {
-            (Some(path), found) => {
-                let again = Self::read(path, found.clone(), store_override)?;
-                Ok(Self { store_is_named: self.store_is_named, ..again })
-            }
-            (None, _) => Ok(self.clone()),
+        let (path, found, store_is_named) = match &self.origin {
+            ConfigOrigin::StoreOnly => return Ok(self.clone()),
+            ConfigOrigin::NamedFile(file) => (&file.path, None, file.store_is_named),
+            ConfigOrigin::FoundFile(file, found) => (&file.path, Some(found.clone()), file.store_is_named),
+        };
+        let mut again = Self::read(path, found, store_override)?;
+        if let ConfigOrigin::NamedFile(file) | ConfigOrigin::FoundFile(file, _) = &mut again.origin {
+            file.store_is_named = store_is_named;
         }
+        Ok(again)
+    }
+
+    /// Returns the file that it was read from; `None` if only a state directory was named.
+    pub fn file(&self) -> Option<&ConfigFile> {
+        match &self.origin {
+            ConfigOrigin::StoreOnly => None,
+            ConfigOrigin::NamedFile(file) | ConfigOrigin::FoundFile(file, _) => Some(file),
+        }
+    }
+
+    /// Returns the path of the file that it was read from; `None` if only a state directory was named.
+    pub fn path(&self) -> Option<&Path> {
+        self.file().map(|file| file.path.as_path())
+    }
+
+    /// Returns whether the state directory was named, and is not the one of the file.
+    pub fn store_is_named(&self) -> bool {
+        self.file().is_none_or(|file| file.store_is_named)
+    }
+
+    /// Returns whether a search found its file, which nobody named.
+    pub fn is_found(&self) -> bool {
+        matches!(self.origin, ConfigOrigin::FoundFile(..))
     }
 
     /// Returns whether this configuration may allow files at `path` to be written or served. A configuration found
     /// in a repository may have been written by anybody and only counts for its own project.
     pub fn may_reach(&self, path: &Path) -> bool {
-        let (Some(_), Some(file)) = (&self.found, &self.path) else { return true };
+        let ConfigOrigin::FoundFile(ConfigFile { path: file, .. }, _) = &self.origin else { return true };
         let project = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
         path.starts_with(project) || !is_in_repository(file)
     }
@@ -140,7 +182,12 @@ impl Config {
         let expected_branch = fields.text_or_blank("expected_branch")?;
         let lanes = lanes(&mut fields)?;
         let dispatch = fields.value("dispatch").map(yaml::to_yaml);
+        let file = ConfigFile { path, queue_root, store_is_named: store_override.is_some() };
         Ok(Self {
+            origin: match found {
+                Some(found) => ConfigOrigin::FoundFile(file, found),
+                None => ConfigOrigin::NamedFile(file),
+            },
             workspace_id: workspace_id.trim().to_string(),
             workspace_root,
             store_root,
@@ -149,10 +196,6 @@ impl Config {
             lanes,
             dispatch,
             warnings: fields.unknown_keys().into_iter().collect(),
-            path: Some(path),
-            found,
-            store_is_named: store_override.is_some(),
-            queue_root: Some(queue_root),
         })
     }
 
@@ -166,10 +209,7 @@ impl Config {
         let name = workspace_root.file_name().unwrap_or_default().to_string_lossy();
         let name = printable(name.trim());
         Ok(Self {
-            path: None,
-            found: None,
-            store_is_named: true,
-            queue_root: None,
+            origin: ConfigOrigin::StoreOnly,
             workspace_id: if name.is_empty() { "workspace".to_string() } else { name },
             store_root: resolve(&absolute(cwd, store)?)?,
             workspace_root,
@@ -223,7 +263,7 @@ mod tests {
         let (_dir, root) = workspace("workspace_id: ' demo '\n");
         let config = Config::load(&root.join("handoff/handoff.yaml"), None).unwrap();
         assert_eq!(config.workspace_id, "demo");
-        assert_eq!(config.path, Some(root.join("handoff/handoff.yaml")));
+        assert_eq!(config.path(), Some(root.join("handoff/handoff.yaml").as_path()));
         assert_eq!(config.workspace_root, root);
         assert_eq!(config.store_root, root.join("handoff/state"));
         assert_eq!(config.worktree_path, None);

@@ -162,7 +162,7 @@ mod tests {
             return;
         }
         let config = find(&root.join("pool"), None, Some("q")).unwrap();
-        assert_eq!(config.path, None);
+        assert_eq!(config.path(), None);
         assert_eq!(config.workspace_id, "pool");
         let error = find(&root, None, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);

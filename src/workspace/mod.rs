@@ -33,7 +33,7 @@ pub use base_dir::BaseDir;
 #[cfg(feature = "mcp")]
 pub(crate) use client_file::read_text_for_client;
 pub(crate) use client_metadata::check_client_metadata;
-pub use config::Config;
+pub use config::{Config, ConfigFile, ConfigOrigin};
 pub(crate) use delivery::deliver;
 pub use discover::LocateOptions;
 pub(crate) use discover::{find_in, locate};

@@ -41,7 +41,7 @@ impl<'a> PathRules<'a> {
             cwd,
             root: resolve(&config.workspace_root)?,
             store: &config.store_root,
-            config: config.path.as_deref(),
+            config: config.path(),
             for_client,
             hashes: FileHashes::default(),
         })

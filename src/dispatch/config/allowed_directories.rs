@@ -38,7 +38,7 @@ impl AllowedDirectories {
             trusted_uids.extend(process.variable("SUDO_UID").and_then(|uid| uid.parse::<u32>().ok()));
         }
         // The owner of the configuration chooses the programs.
-        let file = workspace.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
+        let file = workspace.path().and_then(|path| std::fs::metadata(path).ok());
         trusted_uids.extend(file.map(|metadata| metadata.uid()));
         let workspace_roots =
             std::iter::once(workspace.workspace_root.clone()).chain(workspace.worktree_path.clone());

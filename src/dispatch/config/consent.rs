@@ -107,9 +107,9 @@ impl ConsentPolicy {
 
     /// Returns the file versions of the records for the configuration file and for routes.json.
     pub(crate) fn record_versions(&self, workspace: &Config, store: &Store) -> [Option<FileVersion>; 2] {
-        let records = self.records().filter(|_| workspace.found.is_some());
+        let records = self.records().filter(|_| workspace.is_found());
         let version = |path: &Path| records.and_then(|records| records.stamp(path));
-        [workspace.path.as_deref().and_then(version), version(&store.routes_path())]
+        [workspace.path().and_then(version), version(&store.routes_path())]
     }
 
     fn refusal(&self, file: &SensitiveFile, changed: Option<&[String]>) -> Error {
@@ -172,6 +172,7 @@ pub(crate) fn format_setting(settings: &SensitiveSettings, key: &str, max_chars:
 mod tests {
     use super::*;
     use crate::dispatch::testing::found_in_repository as found;
+    use crate::workspace::{ConfigFile, ConfigOrigin};
 
     #[test]
     fn consent_is_required_once_and_again_for_a_change() {
@@ -252,8 +253,12 @@ mod tests {
             sensitive_files(&config, Some((&routes, text)))[1].settings.keys().collect::<Vec<_>>(),
             ["routes.a.command", "routes.b"]
         );
-        assert_eq!(needs_consent(&Config { store_is_named: true, ..config.clone() }), [true, false]);
-        assert_eq!(needs_consent(&Config { found: None, ..config.clone() }), [false, false]);
+        let ConfigOrigin::FoundFile(file, search) = &config.origin else { panic!("{config:?}") };
+        let named_store = ConfigFile { store_is_named: true, ..file.clone() };
+        let origin = ConfigOrigin::FoundFile(named_store, search.clone());
+        assert_eq!(needs_consent(&Config { origin, ..config.clone() }), [true, false]);
+        let origin = ConfigOrigin::NamedFile(file.clone());
+        assert_eq!(needs_consent(&Config { origin, ..config.clone() }), [false, false]);
         std::fs::remove_dir(dir.path().join(".git")).unwrap();
         if !is_in_repository(&routes) {
             assert_eq!(needs_consent(&config), [false, false], "a pool's file, edited by its owner");

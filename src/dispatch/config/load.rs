@@ -91,8 +91,8 @@ fn with_route(workspace: &Config, lane: &LaneName, route: &serde_json::Value) ->
 }
 
 fn read(workspace: &Config, overlay: Option<&Section<'_>>) -> Result<DispatchConfig> {
-    let file = workspace.path.as_ref().map(|path| path.to_string_lossy().into_owned());
-    let text = workspace.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+    let file = workspace.path().map(|path| path.to_string_lossy().into_owned());
+    let text = workspace.path().and_then(|path| std::fs::read_to_string(path).ok());
     let source = SourceText {
         file: file.as_deref().unwrap_or("handoff.yaml"),
         text: text.as_deref().unwrap_or_default(),

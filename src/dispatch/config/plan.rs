@@ -85,7 +85,7 @@ impl Plan {
     ) -> Result<Self> {
         let config = load::load(workspace, store, &process.consent)?;
         let depth = depth(&process, config.max_depth)?;
-        let base = workspace.path.as_ref().and_then(|path| path.parent()).unwrap_or(&process.cwd);
+        let base = workspace.path().and_then(Path::parent).unwrap_or(&process.cwd);
         let named = worktree_roots(&config, &options, base)?;
         let allowed_directories = AllowedDirectories::new(workspace, named, &process);
         let mut warnings = unknown_lane_warnings(workspace, store, &config, &options);
@@ -166,7 +166,7 @@ impl Plan {
             max_depth: config.max_depth,
             once: options.once,
             allowed_directories,
-            config_path: workspace.path.clone(),
+            config_path: workspace.path().map(Path::to_path_buf),
             process,
             warnings,
         })

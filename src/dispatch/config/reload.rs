@@ -61,5 +61,5 @@ impl PlanReloader {
 /// Returns the versions of the files and of the consent given to them.
 fn file_versions(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> FileVersions {
     let [file, routes] = consent.record_versions(workspace, store);
-    [workspace.path.as_deref().and_then(FileVersion::at), store.routes_version(), file, routes]
+    [workspace.path().and_then(FileVersion::at), store.routes_version(), file, routes]
 }

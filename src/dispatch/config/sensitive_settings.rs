@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::workspace::{Config, SensitiveSettings, is_in_repository, real_path};
+use crate::workspace::{Config, ConfigFile, SensitiveSettings, is_in_repository, real_path};
 
 /// Settings for the time, order or number of runs, which do not affect what runs or its prompts, permissions and
 /// budgets. All other settings need consent, also those that later versions add.
@@ -57,9 +57,10 @@ pub(crate) struct SensitiveFile {
 /// without such settings.
 pub(crate) fn sensitive_files(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<SensitiveFile> {
     let mut files = Vec::new();
-    let is_found = workspace.found.is_some();
-    if let Some(path) = &workspace.path {
-        let mut sensitive = directories_outside(workspace, path);
+    let is_found = workspace.is_found();
+    if let Some(file) = workspace.file() {
+        let path = &file.path;
+        let mut sensitive = directories_outside(workspace, file);
         let dispatch = workspace.dispatch.as_ref().map(to_json).unwrap_or_default();
         sensitive.extend(sensitive_in_section(&dispatch, "dispatch"));
         files.push(SensitiveFile {
@@ -77,8 +78,8 @@ pub(crate) fn sensitive_files(workspace: &Config, routes: Option<(&Path, &str)>)
             }
             other => drop(sensitive.insert("routes.json".to_string(), other)),
         }
-        let needs_consent = is_found && !workspace.store_is_named && is_in_repository(path);
-        let config = workspace.path.clone().unwrap_or_default();
+        let needs_consent = is_found && !workspace.store_is_named() && is_in_repository(path);
+        let config = workspace.path().map(Path::to_path_buf).unwrap_or_default();
         files.push(SensitiveFile { path: path.to_path_buf(), config, settings: sensitive, needs_consent });
     }
     files.retain(|file| !file.settings.is_empty());
@@ -86,12 +87,11 @@ pub(crate) fn sensitive_files(workspace: &Config, routes: Option<(&Path, &str)>)
 }
 
 /// Returns the settings that name directories outside the parent of the file's own directory: agents work there.
-fn directories_outside(workspace: &Config, path: &Path) -> SensitiveSettings {
-    let home = path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-    let queue = workspace.queue_root.as_deref().map(resolve);
+fn directories_outside(workspace: &Config, file: &ConfigFile) -> SensitiveSettings {
+    let home = file.path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
     let places = [
         ("workspace_root", Some(workspace.workspace_root.clone())),
-        ("queue_root", queue),
+        ("queue_root", Some(resolve(&file.queue_root))),
         ("worktree_path", workspace.worktree_path.clone()),
     ];
     let outside = places.into_iter().filter_map(|(key, place)| {

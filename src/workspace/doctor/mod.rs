@@ -123,7 +123,7 @@ pub fn doctor(settings: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) 
     diagnoses.area = "configuration";
     match locate(&settings.locate) {
         Ok(config) => {
-            let from = match &config.path {
+            let from = match config.path() {
                 Some(path) => format!("{} is used", show(path)),
                 None => "no configuration, only a store".to_string(),
             };
@@ -140,7 +140,7 @@ pub fn doctor(settings: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) 
                 );
             }
             diagnoses.area = "store";
-            let (root, is_named) = (&config.store_root, config.store_is_named);
+            let (root, is_named) = (&config.store_root, config.store_is_named());
             if let Some(store) = state::check(&mut diagnoses, root, is_named, &settings.options, progress) {
                 diagnoses.area = "workers";
                 state::check_workers(&mut diagnoses, &store);
