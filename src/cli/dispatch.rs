@@ -21,7 +21,7 @@ use super::table::Table;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::current_sensitive_files;
-use crate::dispatch::config::options::{CommandLineRunner, DispatchOptions, ProcessContext};
+use crate::dispatch::config::options::{CommandLineRunner, DispatchOptions, Lifetime, ProcessContext};
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::reload::PlanReloader;
 use crate::dispatch::config::sensitive_settings::SensitiveFile;
@@ -29,6 +29,7 @@ use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::dispatcher::ShutdownHandle;
 use crate::dispatch::dry_run::{Preview, preview};
 use crate::dispatch::event::DispatchEvent;
+use crate::dispatch::on_demand;
 use crate::error::{Error, Result, printable};
 use crate::model::duration::{self, TimeLimit};
 use crate::model::task::object;
@@ -36,6 +37,9 @@ use crate::model::{LaneName, Time, limits};
 use crate::signals::not_ignored;
 use crate::store::Store;
 use crate::workspace::Config;
+
+/// How long a dispatcher that was started on demand stays without work.
+const DEFAULT_IDLE_EXIT: Duration = Duration::from_secs(60);
 
 /// Claim tasks and run an agent for each, until stopped.
 ///
@@ -89,6 +93,16 @@ pub(super) struct DispatchCommand {
     /// Exit when the lanes are empty
     #[arg(long)]
     once: bool,
+    /// Serve the lanes agent/NAME that no other dispatcher serves, and exit after --idle-exit without work; a store has
+    /// one such dispatcher at most
+    #[arg(long, conflicts_with_all = ["vendor", "command", "lane", "once", "dry_run"])]
+    on_demand: bool,
+    /// How long --on-demand stays without work [default: 60]
+    #[arg(long, requires = "on_demand", value_name = "SPAN", value_parser = parse_duration)]
+    idle_exit: Option<Duration>,
+    /// Leave the session of the terminal or program that starts it, so that it outlives them
+    #[arg(long, requires = "on_demand")]
+    detach: bool,
     /// Agree to what the configuration may run, as `lanes trust` does
     #[arg(long, conflicts_with = "dry_run")]
     trust: bool,
@@ -125,8 +139,18 @@ impl DispatchCommand {
         if !self.dry_run {
             inside_run::refuse(context, "dispatch")?;
         }
+        if self.detach {
+            // Fails only for a process that leads a group, which is then in no need of it.
+            let _ = rustix::process::setsid();
+        }
         let (config, store) =
             if self.dry_run { context.workspace_to_read()? } else { context.workspace()? };
+        // Before anything is read: what changes while this process waits counts.
+        let place = if self.on_demand { on_demand::take_place(&store)? } else { None };
+        if self.on_demand && place.is_none() {
+            context.out.note("lanes: another on-demand dispatcher serves this store");
+            return Ok(CommandExit::Done);
+        }
         let lanes = self.lane.iter().map(LaneName::new).collect::<Result<_>>()?;
         let process = ProcessContext {
             environment: env::all_variables(),
@@ -150,7 +174,7 @@ impl DispatchCommand {
             worktree_roots: self.worktree_root.iter().map(|root| process.cwd.join(root)).collect(),
             grace: self.grace,
             drain: self.drain,
-            once: self.once,
+            lifetime: self.lifetime(),
         };
         let (plan, reloader) = PlanReloader::start(config, &store, options, process)?;
         for warning in &plan.warnings {
@@ -159,11 +183,22 @@ impl DispatchCommand {
         if self.dry_run {
             return print_previews(context, &plan, &preview(&store, &plan)?);
         }
-        plan.check_ready()?;
+        if !self.on_demand {
+            plan.check_ready()?;
+        }
         let json = context.out.json || self.log == LogFormat::Json;
         let format = if json { LogFormat::Json } else { LogFormat::Text };
         run_dispatcher(context, &store, plan, reloader, format)
     }
+
+    fn lifetime(&self) -> Lifetime {
+        match (self.on_demand, self.once) {
+            (true, _) => Lifetime::OnDemand { idle_exit: self.idle_exit.unwrap_or(DEFAULT_IDLE_EXIT) },
+            (false, true) => Lifetime::Once,
+            (false, false) => Lifetime::UntilStopped,
+        }
+    }
+
     /// Returns the current directory, or `/` if it no longer exists and no argument is relative to it.
     fn directory(&self, context: &CommandContext) -> Result<PathBuf> {
         let program = self.program.first().map(Path::new).filter(|program| program.components().count() > 1);
@@ -212,9 +247,16 @@ fn run_dispatcher(
     let quiet = context.out.quiet;
     context.out.flush()?;
     let mut out = Output::new(context.out.json, quiet);
+    let mut log_in_store =
+        if plan.lifetime.idle_exit().is_some() { Some(store.on_demand_log()?) } else { None };
     let log = DispatchLog::start(move |at, event| {
-        // If nobody reads the log any more, the dispatcher continues.
+        // If nobody reads the log any more, or the disk is full, the dispatcher continues.
         let _ = print_event(&mut out, at, event, format);
+        // What an agent does is in the log of its run.
+        if let Some(log) = log_in_store.as_mut().filter(|_| !matches!(event, DispatchEvent::Progress { .. }))
+        {
+            let _ = log.add(&line_of(&at.to_string(), event));
+        }
     });
     let observe = |event: DispatchEvent| {
         if !(quiet && matches!(event, DispatchEvent::Progress { .. })) {
@@ -244,11 +286,15 @@ fn print_event(out: &mut Output, at: Time, event: &DispatchEvent, format: LogFor
         all.insert("at".to_string(), now.into());
         out.object_line(&all)?;
     } else {
-        let time = now.get(11..19).unwrap_or_default();
-        let task = event.task_id().map(|id| format!(" {id}:")).unwrap_or_default();
-        out.line(&printable(&format!("{time}{task} {}", event.message())))?;
+        out.line(&line_of(now.get(11..19).unwrap_or_default(), event))?;
     }
     out.flush()
+}
+
+/// Formats an event for people.
+fn line_of(time: &str, event: &DispatchEvent) -> String {
+    let task = event.task_id().map(|id| format!(" {id}:")).unwrap_or_default();
+    printable(&format!("{time}{task} {}", event.message()))
 }
 
 /// Handles signals: the first lets agents finish, the second stops them, the third ends this process at once.

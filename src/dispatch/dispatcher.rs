@@ -3,8 +3,8 @@
 //! One thread runs the loop and decides what to do. Each run has its own thread, which supervises the agent
 //! through its guard. One thread renews the leases, and one waits for changes in the lanes.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 use super::admission::Admission;
 use super::agent::StopHandle;
 use super::agent::reaper::GuardPool;
+use super::config::options::Lifetime;
 use super::config::plan::Plan;
 use super::config::reload::PlanReloader;
 use super::config::served_lane::ServedLane;
 use super::config::unready_lanes::UnreadyLanes;
 use super::event::DispatchEvent;
 use super::lease_renewer::LeaseRenewer;
+use super::on_demand::IdleTimer;
 use super::outcome::StopReason;
 use super::registration::{DispatcherRegistration, RunEntry, TokenPrefix, conversation_user};
 use super::report::deliver::{ReportedRun, TaskDisposition, deliver};
@@ -85,11 +87,20 @@ struct LoopState {
     reported_cooldowns: BTreeMap<CooldownKey, Time>,
     /// Number of times that `once` has deferred its end for dispatchers that are exiting.
     final_recoveries: u32,
+    /// How long a dispatcher that was started on demand has been idle.
+    idle: Option<IdleTimer>,
+    /// The lanes that a dispatcher which was started on demand leaves to others.
+    left_to_others: BTreeSet<LaneName>,
+    /// Whether the last look for tasks passed over one that can be claimed later, by this dispatcher.
+    has_passed_over: Cell<bool>,
 }
 
 impl LoopState {
     fn new(plan: Arc<Plan>, reloader: PlanReloader) -> Self {
         Self {
+            idle: plan.lifetime.idle_exit().map(IdleTimer::new),
+            left_to_others: BTreeSet::new(),
+            has_passed_over: Cell::new(false),
             plan,
             reloader,
             unready_lanes: UnreadyLanes::default(),
@@ -124,7 +135,7 @@ impl<'a> Dispatcher<'a> {
         ShutdownHandle(self.sender.clone())
     }
 
-    /// Runs until it is asked to end or, with `once`, until the lanes are empty.
+    /// Runs until it is asked to end, or as long as its plan says.
     ///
     /// # Errors
     /// When the store cannot be used at all. Temporary errors are retried.
@@ -250,16 +261,28 @@ impl<'env> EventLoop<'env> {
             self.reload_config(&mut state);
             let mut timeout = state.plan.max_sleep(RECOVERY_INTERVAL);
             if !state.draining {
-                match self.fill_slots(&mut state, scope) {
+                let filled = self.fill_slots(&mut state, scope);
+                let may_stay = self.idle_time_left(&mut state, &filled);
+                timeout = timeout.min(may_stay);
+                match filled {
                     Ok(idle) if idle && self.is_done(&state) => match self.final_recovery(&mut state) {
                         Some(pause) => timeout = pause,
                         None => return Ok(state.summary),
+                    },
+                    Ok(_) if may_stay.is_zero() => match self.leave(&mut state, scope) {
+                        Ok(true) => return Ok(state.summary),
+                        Ok(false) => {}
+                        Err(error) => {
+                            self.warn(error.to_string());
+                            timeout = STORE_RETRY_PAUSE;
+                        }
                     },
                     Ok(_) => {}
                     // A person must repair the store; `once` does not wait for that.
                     Err(error) if error.kind() == ErrorKind::Corrupt && self.is_done(&state) => {
                         return Err(error);
                     }
+                    Err(error) if may_stay.is_zero() => return Err(error),
                     Err(error) => {
                         self.warn(error.to_string());
                         timeout = STORE_RETRY_PAUSE;
@@ -368,6 +391,14 @@ impl<'env> EventLoop<'env> {
             state.recover_at = Instant::now() + RECOVERY_INTERVAL;
             recover(store, &plan.prices, self.observe)?;
         }
+        if plan.lifetime.idle_exit().is_some() {
+            let others = store.live_workers()?;
+            let is_dispatched = |lane: &LaneName| {
+                others.iter().any(|worker| !worker.is_on_demand() && worker.dispatches(lane))
+            };
+            state.left_to_others = plan.lanes().into_iter().filter(is_dispatched).collect();
+        }
+        state.has_passed_over.set(false);
         while state.running.len() < plan.max_concurrent as usize {
             // Created before the claim: once a task is claimed, nothing may prevent the start of its run.
             let stop = StopHandle::new()?;
@@ -385,10 +416,16 @@ impl<'env> EventLoop<'env> {
         let admission = Admission::load(store)?;
         for served in &plan.served_lanes {
             let lane = &served.route.lane;
+            if state.left_to_others.contains(lane) {
+                continue;
+            }
             let running = state.running.values().filter(|run| run.lane == *lane).count();
             let is_full = served.route.concurrency.is_some_and(|limit| running >= limit as usize);
             if let Some(cooldown) = admission.blocking_cooldown(&served.cooldown_key) {
                 self.report_cooldown(state, cooldown);
+                if state.idle.is_some() && store.queue_depth(lane)? > 0 {
+                    state.has_passed_over.set(true);
+                }
                 continue;
             }
             if is_full || state.unready_lanes.is_blocked(lane) {
@@ -405,7 +442,11 @@ impl<'env> EventLoop<'env> {
                 owner: &plan.owner,
                 lease: plan.lease,
                 token: Some(self.prefix.token(store.random())),
-                accepts: &|task| self.is_conversation_free(current, task) && admit(task),
+                accepts: &|task| {
+                    let is_accepted = self.is_conversation_free(current, task) && admit(task);
+                    current.has_passed_over.set(current.has_passed_over.get() || !is_accepted);
+                    is_accepted
+                },
             };
             let claimed = store.claim_next_as(&query, &request)?;
             cooldowns.into_inner().iter().for_each(|cooldown| self.report_cooldown(state, cooldown));
@@ -505,7 +546,40 @@ impl<'env> EventLoop<'env> {
     /// Returns whether `once` may end: nothing is running, and no retry of this dispatcher is pending.
     fn is_done(&self, state: &LoopState) -> bool {
         let is_retry_pending = state.retry_until.is_some_and(|until| self.store.now().wall < until);
-        state.plan.once && state.running.is_empty() && !is_retry_pending
+        state.plan.lifetime == Lifetime::Once && state.running.is_empty() && !is_retry_pending
+    }
+
+    /// Returns how long a dispatcher that was started on demand may stay without work; zero when it is to leave.
+    fn idle_time_left(&self, state: &mut LoopState, filled: &Result<bool>) -> Duration {
+        let is_idle = self.is_idle(state, filled);
+        state.idle.as_mut().map_or(Duration::MAX, |idle| idle.record(is_idle, Instant::now()))
+    }
+
+    /// Returns whether nothing is running, and no task in its lanes waits for a time, a vendor or a conversation. A
+    /// store that cannot be used gives no work.
+    fn is_idle(&self, state: &LoopState, filled: &Result<bool>) -> bool {
+        let lanes = || -> Vec<LaneName> {
+            let own = state.plan.lanes().into_iter();
+            own.filter(|lane| !state.left_to_others.contains(lane)).collect()
+        };
+        state.running.is_empty()
+            && (filled.is_err() || (!state.has_passed_over.get() && self.store.next_due(&lanes()).is_none()))
+    }
+
+    /// Leaves, unless there is work after all. Returns whether the dispatcher is to end.
+    ///
+    /// The order matters, as [`super::on_demand`] explains: first the announcement, then the last look for tasks.
+    fn leave<'scope>(&self, state: &mut LoopState, scope: &'scope Scope<'scope, 'env>) -> Result<bool>
+    where
+        'env: 'scope,
+    {
+        self.registration.announce_leaving()?;
+        let filled = self.fill_slots(state, scope);
+        if filled.is_ok() && self.is_idle(state, &filled) {
+            return Ok(true);
+        }
+        self.registration.end_draining();
+        filled.map(|_| false)
     }
 }
 

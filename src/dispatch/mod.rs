@@ -1,6 +1,7 @@
 //! `lanes dispatch`: claims tasks and runs an agent for each, unattended.
 //!
 //! - [`dispatcher`] is the event loop: it claims when a slot is free, starts runs and reports their end.
+//! - [`on_demand`] is the dispatcher that runs only while somebody needs it.
 //! - [`config`] reads and checks settings: routes, vendors of lanes, consent, prices.
 //! - [`run`] is one run, from its preparation to what its end means for the task; [`outcome`] lists the ends.
 //! - [`prompt`] builds what the agent is asked; [`output`] parses what it prints.
@@ -18,6 +19,7 @@ pub(crate) mod dispatcher;
 pub(crate) mod dry_run;
 pub(crate) mod event;
 pub(crate) mod lease_renewer;
+pub(crate) mod on_demand;
 pub(crate) mod outcome;
 pub(crate) mod output;
 pub(crate) mod prompt;

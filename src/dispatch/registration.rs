@@ -89,6 +89,7 @@ impl DispatcherRegistration {
             ("max_concurrent", plan.max_concurrent.into()),
             ("unready", Value::Object(Object::new())),
             ("version", env!("CARGO_PKG_VERSION").into()),
+            ("on_demand", plan.lifetime.idle_exit().is_some().into()),
             ("running", Value::Array(Vec::new())),
         ]);
         let info = WorkerInfo {
@@ -163,6 +164,25 @@ impl DispatcherRegistration {
         state.draining = true;
         self.write(&mut state);
         self.drained.notify_all();
+    }
+
+    /// Records that the dispatcher is about to leave, which must be known before it looks for tasks the last time.
+    ///
+    /// # Errors
+    /// `Io` when the registration cannot be written.
+    pub(crate) fn announce_leaving(&self) -> Result<()> {
+        let mut state = self.lock();
+        state.info.data.insert("draining".to_string(), true.into());
+        self.registration.update(&state.info)?;
+        state.draining = true;
+        Ok(())
+    }
+
+    /// Records that tasks are claimed again.
+    pub(crate) fn end_draining(&self) {
+        let mut state = self.lock();
+        state.draining = false;
+        self.write(&mut state);
     }
 
     /// Returns whether no further tasks are claimed.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::report_text::AGENT_LANES;
 use crate::error::{Error, Result, brief_list, printable};
-use crate::model::LaneName;
+use crate::model::{AGENT_LANES, LaneName};
 use crate::store::Store;
 use crate::workspace::Config;
 

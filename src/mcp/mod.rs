@@ -152,8 +152,7 @@ fn instructions_for(config: Option<&Config>) -> String {
     let Some(config) = config else { return instructions::instructions(&[], &[]) };
     // Without the store, which a client that only connects does not need.
     let agents = agents::agents(config, None).unwrap_or_default();
-    let is_lane = |name: &str| !name.starts_with(report_text::AGENT_LANES);
-    let lanes = config.lanes.iter().filter(|(name, _)| is_lane(name.as_str()));
+    let lanes = config.lanes.iter().filter(|(lane, _)| lane.agent().is_none());
     let lanes: Vec<(String, String)> = lanes.map(|(name, text)| (name.to_string(), text.clone())).collect();
     instructions::instructions(&agents.into_iter().collect::<Vec<_>>(), &lanes)
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::error::brief;
+use crate::model::AGENT_LANES;
 use crate::model::json::Object;
 use crate::model::task::object;
 
@@ -124,9 +125,6 @@ impl TaskReport {
         ])
     }
 }
-
-/// How the names of the lanes of agents begin.
-pub(super) const AGENT_LANES: &str = "agent/";
 
 fn dollars(amount: f64) -> String {
     if amount >= 0.01 || amount == 0.0 { format!("${amount:.2}") } else { format!("${amount:.4}") }

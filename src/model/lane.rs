@@ -11,6 +11,9 @@ use crate::error::{Error, Result, brief};
 /// The longest lane name, in bytes.
 pub(crate) const MAX_LANE: usize = 200;
 
+/// What the names of the lanes of agents begin with: the lane of the agent `infra` is `agent/infra`.
+pub(crate) const AGENT_LANES: &str = "agent/";
+
 /// The name of a lane: not blank, at most 200 bytes, no control or invisible characters, no leading `-` (it would
 /// read as a flag), and no part between slashes that is empty, `.` or `..`.
 ///
@@ -37,6 +40,11 @@ impl LaneName {
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         check(&name).map(|()| Self(name))
+    }
+
+    /// Returns the name of the agent whose lane this is, if it is one.
+    pub(crate) fn agent(&self) -> Option<&str> {
+        self.0.strip_prefix(AGENT_LANES)
     }
 }
 

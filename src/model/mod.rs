@@ -36,7 +36,7 @@ pub use filter::Filter;
 pub use id::{ClaimToken, TaskId};
 pub use idempotency_key::IdempotencyKey;
 pub use lane::LaneName;
-pub(crate) use lane::MAX_LANE;
+pub(crate) use lane::{AGENT_LANES, MAX_LANE};
 pub use owner::Owner;
 pub use refusal::{Refusal, RequestFault, TaskEnd};
 pub use response::{Response, ResponseStatus, Verdict};

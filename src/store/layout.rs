@@ -33,6 +33,13 @@ pub(super) const OUTBOX: &str = "outbox";
 pub(super) const CONVERSATIONS: &str = "conversations";
 pub(super) const USAGE: &str = "usage.jsonl";
 pub(super) const OLD_USAGE: &str = "usage.old.jsonl";
+/// Locked by the on-demand dispatcher.
+pub(super) const ON_DEMAND: &str = "on-demand.lock";
+/// Locked by the one that waits to become the on-demand dispatcher.
+pub(super) const ON_DEMAND_NEXT: &str = "on-demand.next";
+pub(super) const LOGS: &str = "logs";
+pub(super) const ON_DEMAND_LOG: &str = "on-demand.log";
+pub(super) const OLD_ON_DEMAND_LOG: &str = "on-demand.old.log";
 pub(super) const TASK_FILE: &str = "task.json";
 pub(super) const EVENTS_FILE: &str = "events.jsonl";
 pub(super) const RESPONSE_FILE: &str = "response.json";

@@ -81,6 +81,21 @@ impl WorkerInfo {
         serving.filter_map(|entry| Some((text(entry, "vendor")?, model(entry)))).collect()
     }
 
+    /// Returns whether this is the dispatcher that is started when somebody needs it and leaves when it is idle.
+    pub fn is_on_demand(&self) -> bool {
+        self.kind == DISPATCHER && self.data.get("on_demand").and_then(Value::as_bool) == Some(true)
+    }
+
+    /// Returns whether this is a dispatcher that does not claim any more tasks.
+    pub fn is_draining(&self) -> bool {
+        self.data.get("draining").and_then(Value::as_bool) == Some(true)
+    }
+
+    /// Returns whether this is a dispatcher that claims tasks of the lane.
+    pub fn dispatches(&self, lane: &LaneName) -> bool {
+        self.kind == DISPATCHER && !self.is_draining() && self.lanes.contains(lane)
+    }
+
     fn from_object(object: &json::Object) -> Option<Self> {
         let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_string);
         let lanes = object.get("lanes")?.as_array()?;
@@ -248,6 +263,22 @@ impl Store {
         let mut live = self.live_registrations()?;
         live.retain(|worker| worker.kind != CHAT_SERVER);
         Ok(live)
+    }
+
+    /// Returns whether a running dispatcher claims tasks of the lane.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn lane_has_dispatcher(&self, lane: &LaneName) -> Result<bool> {
+        Ok(self.live_workers()?.iter().any(|worker| worker.dispatches(lane)))
+    }
+
+    /// Returns the running on-demand dispatcher, once it has registered.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn on_demand_dispatcher(&self) -> Result<Option<WorkerInfo>> {
+        Ok(self.live_workers()?.into_iter().find(WorkerInfo::is_on_demand))
     }
 
     /// Returns the running servers for chats that have opened this store.

@@ -37,8 +37,34 @@ pub(crate) struct DispatchOptions {
     pub grace: Option<Duration>,
     /// How long running agents may continue after the first request to stop.
     pub drain: Option<Duration>,
-    /// Exit when the lanes are empty.
-    pub once: bool,
+    /// How long it runs.
+    pub lifetime: Lifetime,
+}
+
+/// How long a dispatcher runs, and for whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// Until it is stopped.
+    #[default]
+    UntilStopped,
+    /// Until its lanes are empty.
+    Once,
+    /// Until it has been idle for this long. It serves the lanes of agents, except for those that another dispatcher
+    /// serves at the moment.
+    OnDemand {
+        /// How long it may be idle.
+        idle_exit: Duration,
+    },
+}
+
+impl Lifetime {
+    /// Returns how long the dispatcher may be idle, if it is started on demand.
+    pub(crate) fn idle_exit(self) -> Option<Duration> {
+        match self {
+            Self::OnDemand { idle_exit } => Some(idle_exit),
+            Self::UntilStopped | Self::Once => None,
+        }
+    }
 }
 
 /// A runner that the command line names: `--vendor NAME`, or `--command -- PROGRAM ARGUMENT…`.

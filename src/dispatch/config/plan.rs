@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::DispatchConfig;
 use super::allowed_directories::AllowedDirectories;
 use super::load;
-use super::options::{CommandLineRunner, DispatchOptions, ProcessContext};
+use super::options::{CommandLineRunner, DispatchOptions, Lifetime, ProcessContext};
 use super::prices::Prices;
 use super::reader::{Override, most_similar};
 use super::route::Route;
@@ -52,8 +52,8 @@ pub(crate) struct Plan {
     pub depth: u32,
     /// The maximum nesting depth.
     pub max_depth: u32,
-    /// Exit when the lanes are empty.
-    pub once: bool,
+    /// How long it runs.
+    pub lifetime: Lifetime,
     /// The directories in which tasks may let agents work.
     pub allowed_directories: AllowedDirectories,
     /// The configuration file, whose path agents get.
@@ -108,6 +108,12 @@ impl Plan {
                     }
                     continue;
                 }
+                RunnerChoice::Unconfigured if options.lifetime.idle_exit().is_some() => {
+                    // The other agents are served nevertheless: nobody is there to complete the file.
+                    let lane = printable(lane.as_str());
+                    warnings.push(format!("lane {lane} is not served: no vendor is configured for it"));
+                    continue;
+                }
                 RunnerChoice::Unconfigured => {
                     return Err(Error::config(format!(
                         "no vendor is configured for lane {}",
@@ -137,6 +143,10 @@ impl Plan {
             ));
         }
         if served_lanes.is_empty() {
+            if options.lifetime.idle_exit().is_some() {
+                return Err(Error::config("there is no agent to serve")
+                    .with_hint("give the lane agent/NAME a route with a vendor in handoff.yaml"));
+            }
             return Err(Error::config("there is no lane to serve")
                 .with_hint("name one with --lane, or give it a route in handoff.yaml"));
         }
@@ -164,7 +174,7 @@ impl Plan {
             prices: config.prices,
             depth,
             max_depth: config.max_depth,
-            once: options.once,
+            lifetime: options.lifetime,
             allowed_directories,
             config_path: workspace.path().map(Path::to_path_buf),
             process,
@@ -210,9 +220,11 @@ fn depth(process: &ProcessContext, max_depth: u32) -> Result<u32> {
 }
 
 /// Returns the names of the lanes to serve: those of the command line, of `dispatch.lanes`, or all lanes in the file.
-/// Lanes that only collect dead letters are not served unless they have a route.
+/// Lanes that only collect dead letters are not served unless they have a route. A dispatcher that is started on demand
+/// serves the lanes of all agents.
 fn lane_names(workspace: &Config, config: &DispatchConfig, options: &DispatchOptions) -> Vec<LaneName> {
-    let named = [&options.lanes, &config.lanes].into_iter().find(|lanes| !lanes.is_empty());
+    let is_on_demand = options.lifetime.idle_exit().is_some();
+    let named = [&options.lanes, &config.lanes].into_iter().find(|lanes| !lanes.is_empty() && !is_on_demand);
     let mut lanes: Vec<LaneName> = Vec::new();
     let mut add = |lane: &LaneName| {
         if !lanes.contains(lane) {
@@ -228,7 +240,9 @@ fn lane_names(workspace: &Config, config: &DispatchConfig, options: &DispatchOpt
             workspace.lanes.keys().filter(|lane| !dead.contains(lane)).for_each(&mut add);
         }
     }
-    if lanes.is_empty() {
+    if is_on_demand {
+        lanes.retain(|lane| lane.agent().is_some());
+    } else if lanes.is_empty() {
         lanes.push(LaneName::stored(DEFAULT_LANE));
     }
     lanes

@@ -9,8 +9,9 @@ use crate::error::{Result, brief};
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
 use crate::mcp::open_queue::OpenQueue;
-use crate::mcp::report_text::{AGENT_LANES, ReportedState};
+use crate::mcp::report_text::ReportedState;
 use crate::mcp::summary::{report_of, reported_state};
+use crate::model::AGENT_LANES;
 use crate::model::{Task, TaskText};
 
 /// How many tasks are listed by default.

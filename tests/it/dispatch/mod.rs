@@ -7,6 +7,7 @@ mod guard;
 mod life;
 mod limits;
 mod money;
+mod on_demand;
 mod outcomes;
 mod places;
 mod recorded_notices;
