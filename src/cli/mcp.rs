@@ -1,7 +1,7 @@
 //! `lanes mcp`: the queue as the tools of a chat.
 
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -66,6 +66,7 @@ impl McpCommand {
             );
         }
         let store_options = context.store_options()?;
+        let clock = store_options.clock.clone();
         let random = store_options.entropy.draw(store_options.clock.now().wall);
         let find_again = find.clone();
         mcp::serve(McpOptions {
@@ -83,6 +84,8 @@ impl McpCommand {
             max_wait: max_wait?,
             input: Box::new(own_descriptor(std::io::stdin().as_fd(), "standard input")?),
             output: Box::new(own_descriptor(std::io::stdout().as_fd(), "standard output")?),
+            log: self.server.verbose.then(log_on_standard_error).transpose()?,
+            clock,
         })?;
         Ok(CommandExit::Done)
     }
@@ -117,6 +120,11 @@ impl WorkspaceFinder {
             identity: env::identity(),
         })
     }
+}
+
+/// A log on standard error.
+fn log_on_standard_error() -> Result<Box<dyn Write + Send>> {
+    Ok(Box::new(own_descriptor(std::io::stderr().as_fd(), "standard error")?))
 }
 
 /// A standard stream by a descriptor of its own, for a thread that may wait on it.

@@ -46,7 +46,7 @@ pub(super) struct McpInstallCommand {
     #[arg(long)]
     print: bool,
     /// Remove the registration
-    #[arg(long, conflicts_with_all = ["tools", "user", "prompts", "max_wait", "approve"])]
+    #[arg(long, conflicts_with_all = ["tools", "user", "prompts", "max_wait", "verbose", "approve"])]
     remove: bool,
 }
 
@@ -133,6 +133,9 @@ impl McpInstallCommand {
         }
         if let Some(seconds) = self.server.max_wait_seconds()? {
             arguments.extend(["--max-wait".to_string(), seconds.to_string()]);
+        }
+        if self.server.verbose {
+            arguments.push("--verbose".to_string());
         }
         let approved_tools = if self.approve { tools_to_approve(&tools)? } else { Vec::new() };
         Ok(ServerEntry { program, arguments, variables: env::variables_of_server(), approved_tools })

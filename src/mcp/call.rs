@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use rmcp::model::RequestId;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::client::ClientLimits;
 use super::failure::ToolFailure;
+use super::given_claims::GivenClaims;
 use super::open_queue::{LazyQueue, OpenQueue};
 use super::progress::ProgressReporter;
 use crate::model::{Owner, TaskId};
@@ -60,6 +62,10 @@ impl CallEnd {
 
 /// A call.
 pub(super) struct ToolCall {
+    /// The id of its request.
+    pub id: RequestId,
+    /// The claims that calls of the same connection were answered with.
+    pub given_claims: Arc<GivenClaims>,
     /// The limits of the client.
     pub limits: ClientLimits,
     /// The name under which the client claims, answers and cancels.

@@ -8,10 +8,12 @@ mod agents;
 mod arguments;
 mod bounded_command;
 mod call;
+mod call_log;
 mod catalog;
 mod changes;
 mod client;
 mod failure;
+mod given_claims;
 mod instructions;
 mod message;
 mod open_queue;
@@ -29,6 +31,7 @@ mod task_draft;
 mod tools;
 mod transport;
 mod waiting;
+mod watched_tasks;
 mod worker_prompt;
 
 use std::io::{Read, Write};
@@ -45,6 +48,7 @@ pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
 pub(crate) use self::open_queue::QueueSource;
 pub(crate) use self::post_server::{McpPost, McpPostReply, PostServer};
 
+use self::call_log::CallLog;
 use self::catalog::Catalog;
 use self::client::Channel;
 use self::open_queue::LazyQueue;
@@ -52,7 +56,7 @@ use self::server::{McpServer, ServerState};
 use self::transport::PipeTransport;
 use crate::error::{Error, Result};
 use crate::signals::not_ignored;
-use crate::store::stop_waiting_for_locks;
+use crate::store::{Clock, stop_waiting_for_locks};
 use crate::workspace::Config;
 
 /// The most calls at the same time.
@@ -86,6 +90,10 @@ pub(crate) struct McpOptions {
     pub input: Box<dyn Read + Send>,
     /// Where messages go.
     pub output: Box<dyn Write + Send>,
+    /// Where calls are logged, if they are.
+    pub log: Option<Box<dyn Write + Send>>,
+    /// The clock of the log.
+    pub clock: Clock,
 }
 
 /// Serves a client until it closes its end, or a signal comes. What it has delegated goes on.
@@ -101,6 +109,7 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
         .build()
         .map_err(|error| Error::io("start", "the runtime", error))?;
     let config = options.config;
+    let (log, log_end) = options.log.map(|writer| CallLog::start(writer, options.clock)).transpose()?.unzip();
     let state = ServerState {
         catalog: Catalog::of(&options.tools)?,
         has_prompts: options.has_prompts,
@@ -110,11 +119,13 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
         depth: options.depth,
         max_wait: options.max_wait,
         calls: Semaphore::new(MAX_CALLS),
+        log: log.unwrap_or_default(),
     };
     let server = McpServer {
         state: Arc::new(state),
         session: options.session.unwrap_or_else(|| format!("{:032x}", options.random)),
         channel: Channel::Pipes,
+        given_claims: Arc::default(),
         closing: closing.clone(),
     };
     let transport = PipeTransport::start(options.input, options.output, closing.clone())?;
@@ -132,6 +143,9 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
     closing.cancel();
     stop_waiting_for_locks();
     runtime.shutdown_timeout(STOP_TIMEOUT);
+    if let Some(end) = log_end {
+        end.wait();
+    }
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::call_log::CallLog;
 use super::catalog::{Catalog, ToolSet};
 use super::client::Channel;
 use super::instructions_for;
@@ -103,6 +104,8 @@ impl PostServer {
             depth: None,
             max_wait: None,
             calls: Semaphore::new(MAX_CALLS),
+            // The HTTP server has a log of its own.
+            log: CallLog::default(),
         };
         Ok(Self {
             state: Arc::new(state),
@@ -219,6 +222,7 @@ impl PostServer {
             // Which posts belong to one chat cannot be known, and a request of a stranger is not the same request.
             session: format!("{:032x}-{}", self.random, request.number),
             channel: Channel::Http,
+            given_claims: Arc::default(),
             closing: request.closing.clone(),
         }
     }

@@ -1,16 +1,17 @@
 //! What the SDK asks of a server: who it is, which tools it has, and what a call of one of them returns.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, ContentBlock,
-    CustomRequest, CustomResult, ErrorCode, ErrorData, GetPromptRequestMethod, GetPromptRequestParams,
-    GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult, Implementation,
-    InitializeRequestParams, InitializeResult, JsonObject, ListPromptsRequestMethod, ListPromptsResult,
-    ListToolsResult, PaginatedRequestParams, PromptMessage, ProtocolVersion, Role, ServerCapabilities,
-    ServerConfig, TaskStatus, UpdateTaskParams,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+    CancelledNotificationParam, ContentBlock, CustomRequest, CustomResult, ErrorCode, ErrorData,
+    GetPromptRequestMethod, GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetTaskParams,
+    GetTaskResult, Implementation, InitializeRequestParams, InitializeResult, JsonObject,
+    ListPromptsRequestMethod, ListPromptsResult, ListToolsResult, PaginatedRequestParams, PromptMessage,
+    ProtocolVersion, Role, ServerCapabilities, ServerConfig, TaskStatus, UpdateTaskParams,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -18,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::Arguments;
 use super::call::{CallEnd, ToolCall, ToolReply, ToolResult};
+use super::call_log::CallLog;
 use super::catalog::Catalog;
 use super::client::{CODEX, Channel, ClientLimits, worker_name};
 use super::failure::ToolFailure;
+use super::given_claims::GivenClaims;
 use super::open_queue::LazyQueue;
 use super::progress::ProgressReporter;
 use super::{protocol_task, tools, worker_prompt};
@@ -32,10 +35,11 @@ const LIST_TTL: u64 = 60_000;
 /// The newest version with a handshake, for clients that ask for an unknown one.
 const NEWEST_HANDSHAKE: ProtocolVersion = ProtocolVersion::V_2025_11_25;
 /// The methods that this server has: parameters that the SDK cannot read are the mistake of the client.
-const METHODS: [&str; 8] = [
+const METHODS: [&str; 9] = [
     "initialize",
     "ping",
     "server/discover",
+    "logging/setLevel",
     "tools/list",
     "tools/call",
     "tasks/get",
@@ -65,6 +69,8 @@ pub(super) struct ServerState {
     pub max_wait: Option<u64>,
     /// How many more calls may run.
     pub calls: Semaphore,
+    /// Where calls are noted.
+    pub log: CallLog,
 }
 
 /// The server of one connection.
@@ -75,6 +81,8 @@ pub(super) struct McpServer {
     pub session: String,
     /// How messages travel.
     pub channel: Channel,
+    /// The claims that calls were answered with.
+    pub given_claims: Arc<GivenClaims>,
     /// Cancelled when the client is gone or the server ends.
     pub closing: CancellationToken,
 }
@@ -98,6 +106,8 @@ impl McpServer {
         let token = context.meta.get_progress_token();
         let capabilities = context.meta.client_capabilities();
         Ok(ToolCall {
+            id: context.id.clone(),
+            given_claims: Arc::clone(&self.given_claims),
             limits: ClientLimits::of(&client, self.channel, self.state.max_wait),
             worker: worker_name(&client)?,
             session: codex_session(context.meta.get(CODEX_METADATA)).unwrap_or_else(|| self.session.clone()),
@@ -164,6 +174,16 @@ fn codex_session(metadata: Option<&Value>) -> Option<String> {
     parsed.get("session_id")?.as_str().map(|session| session.chars().take(MAX_SESSION).collect())
 }
 
+/// Returns what the log says of a call.
+fn outcome_of(result: &ToolResult) -> String {
+    match result {
+        Ok(ToolReply { handed_off: Some(_), .. }) => "handed off".to_string(),
+        Ok(ToolReply { is_failure: true, .. }) => "failed".to_string(),
+        Ok(_) => "ok".to_string(),
+        Err(failure) => format!("error ({})", failure.kind),
+    }
+}
+
 fn result_of(result: ToolResult) -> CallToolResult {
     let reply = match result {
         Ok(reply) => reply,
@@ -219,6 +239,30 @@ impl ServerHandler for McpServer {
         Ok(if is_stateless { list.with_ttl_ms(LIST_TTL).with_cache_scope(CacheScope::Private) } else { list })
     }
 
+    /// Accepts every level: this server sends no log messages, and clients set a level without asking whether it does.
+    #[expect(deprecated, reason = "clients of today's versions send it")]
+    async fn set_level(
+        &self,
+        _: rmcp::model::SetLevelRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        Ok(())
+    }
+
+    /// Gives a task back whose claim was the answer to a call that is taken back: the client does not read the answer.
+    async fn on_cancelled(&self, taken_back: CancelledNotificationParam, _: NotificationContext<RoleServer>) {
+        let claim = taken_back.request_id.and_then(|call| self.given_claims.take(&call));
+        if let Some(claim) = claim {
+            let queue = Arc::clone(&self.state.queue);
+            let release = move || {
+                if let Ok(queue) = queue.get() {
+                    claim.release(&queue, "the call was taken back");
+                }
+            };
+            let _ = tokio::task::spawn_blocking(release).await;
+        }
+    }
+
     async fn list_prompts(
         &self,
         _: Option<PaginatedRequestParams>,
@@ -254,10 +298,13 @@ impl ServerHandler for McpServer {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let schema = self.schema_of(&request.name)?;
+        let began = Instant::now();
+        let log = |outcome: &str| self.state.log.write(&request.name, began.elapsed(), outcome);
+        let schema = self.schema_of(&request.name).inspect_err(|_| log("unknown tool"))?;
         let arguments = request.arguments.unwrap_or_default();
         let again = self.tool_call(&context);
         let result = self.call(&request.name, &schema, arguments, context).await;
+        log(&outcome_of(&result));
         if let (Ok(ToolReply { handed_off: Some(id), .. }), Ok(call)) = (&result, again)
             && let Ok(handle) = protocol_task::handle_of(&call, id.clone()).await
         {

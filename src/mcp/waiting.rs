@@ -8,7 +8,9 @@ use super::call::ToolCall;
 use super::failure::ToolFailure;
 use super::report_text::TaskReport;
 use super::summary::{activity, report_of, reported_state};
+use super::watched_tasks::WatchedTasks;
 use crate::model::{Task, TaskId};
+use crate::store::Store;
 
 /// How long a client waits that accepts a task of the protocol in place of a result.
 const HAND_OFF_AFTER: Duration = Duration::from_secs(5);
@@ -28,48 +30,63 @@ pub(super) async fn wait_for_ends(
     let hands_off = call.takes_tasks && ids.len() == 1 && longest > HAND_OFF_AFTER;
     let deadline = Instant::now() + if hands_off { HAND_OFF_AFTER } else { longest };
     let mut changes = call.with_queue(|queue| Ok(queue.changes()?)).await?;
+    changes.borrow_and_update();
+    let wanted = ids.to_vec();
+    let mut watched = call.with_queue(move |queue| Ok(WatchedTasks::read(&queue.store, &wanted)?)).await?;
     loop {
-        changes.borrow_and_update();
-        let wanted = ids.to_vec();
-        let with_activity = call.progress.is_some();
-        let tasks = call
-            .with_queue(move |queue| {
-                let read = |id: &TaskId| -> crate::Result<(Task, Option<String>)> {
-                    let task = queue.store.read_settled(id)?;
-                    let last = if with_activity { activity(&queue.store, &task) } else { None };
-                    Ok((task, last))
-                };
-                Ok(wanted.iter().map(read).collect::<crate::Result<Vec<_>>>()?)
-            })
-            .await?;
-        let ended = tasks.iter().filter(|(task, _)| task.status.is_terminal()).count();
+        let tasks = watched.tasks();
+        let ended = tasks.iter().filter(|task| task.status.is_terminal()).count();
         let is_enough = ended == tasks.len() || (any && ended > 0);
         if is_enough || Instant::now() >= deadline || call.end.has_come() {
             call.handed_off = ids.first().filter(|_| hands_off && !is_enough).cloned();
-            return reports_of(call, tasks.into_iter().map(|(task, _)| task).collect()).await;
+            return reports_of(call, watched).await;
         }
+        let is_claimed = tasks.iter().any(|task| task.status.claim().is_some());
         let mut wake = deadline;
-        if let Some(progress) = &mut call.progress {
-            progress.report(progress_text(&tasks, ended)).await;
+        if call.progress.is_some() {
+            watched = report_progress(call, watched).await?;
+        }
+        if let Some(progress) = &call.progress
+            && is_claimed
+        {
             // What a worker does last is in no feed; before there is one, the store tells of every change.
-            if tasks.iter().any(|(task, _)| task.status.claim().is_some()) {
-                wake = wake.min(progress.next_check());
-            }
+            wake = wake.min(progress.next_check());
         }
         tokio::select! {
             _ = changes.changed() => {}
             () = tokio::time::sleep_until(wake) => {}
             () = call.end.come() => {}
         }
+        changes.borrow_and_update();
+        watched = call
+            .with_queue(move |queue| {
+                watched.update(&queue.store)?;
+                Ok(watched)
+            })
+            .await?;
     }
 }
 
+/// Reports how far the tasks are.
+async fn report_progress(call: &mut ToolCall, watched: WatchedTasks) -> Result<WatchedTasks, ToolFailure> {
+    let (watched, text) = call
+        .with_queue(move |queue| {
+            let text = progress_text(&queue.store, watched.tasks());
+            Ok((watched, text))
+        })
+        .await?;
+    if let Some(progress) = &mut call.progress {
+        progress.report(text).await;
+    }
+    Ok(watched)
+}
+
 /// Returns the reports of tasks. Those that have ended count as answered, unless the client is gone.
-async fn reports_of(call: &ToolCall, tasks: Vec<Task>) -> Result<Vec<TaskReport>, ToolFailure> {
+async fn reports_of(call: &ToolCall, watched: WatchedTasks) -> Result<Vec<TaskReport>, ToolFailure> {
     let end = call.end.clone();
     call.with_queue(move |queue| {
-        let mut reports = Vec::with_capacity(tasks.len());
-        for task in &tasks {
+        let mut reports = Vec::with_capacity(watched.tasks().len());
+        for task in watched.tasks() {
             reports.push(report_of(queue, task)?);
             if task.status.is_terminal() && !end.has_come() {
                 queue.single_flight.answered(&task.id);
@@ -81,17 +98,16 @@ async fn reports_of(call: &ToolCall, tasks: Vec<Task>) -> Result<Vec<TaskReport>
 }
 
 /// Returns the text of a progress notification; it names the ids, in case the client gives up on the call.
-fn progress_text(tasks: &[(Task, Option<String>)], ended: usize) -> String {
+fn progress_text(store: &Store, tasks: &[Task]) -> String {
     const MOST_NAMED: usize = 5;
-    let open: Vec<&(Task, Option<String>)> =
-        tasks.iter().filter(|(task, _)| !task.status.is_terminal()).collect();
-    let line = |(task, last): &(Task, Option<String>)| {
+    let open: Vec<&Task> = tasks.iter().filter(|task| !task.status.is_terminal()).collect();
+    let line = |task: &&Task| {
         let line = format!("{} {}", reported_state(&task.status).as_str(), task.id);
-        last.as_ref().map_or(line.clone(), |last| format!("{line}: {last}"))
+        activity(store, task).map_or(line.clone(), |last| format!("{line}: {last}"))
     };
-    let mut lines: Vec<String> = open.iter().take(MOST_NAMED).map(|task| line(task)).collect();
+    let mut lines: Vec<String> = open.iter().take(MOST_NAMED).map(line).collect();
     if tasks.len() > 1 {
-        lines.insert(0, format!("{ended} of {} ended", tasks.len()));
+        lines.insert(0, format!("{} of {} ended", tasks.len() - open.len(), tasks.len()));
     }
     lines.join("; ")
 }

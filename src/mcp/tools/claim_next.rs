@@ -10,18 +10,21 @@ use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{CallEnd, ToolCall, ToolReply, ToolResult};
 use crate::mcp::client::DEFAULT_WAIT;
 use crate::mcp::failure::ToolFailure;
+use crate::mcp::given_claims::GivenClaim;
 use crate::mcp::open_queue::OpenQueue;
 use crate::mcp::report_text::TextPiece;
 use crate::mcp::request_text::request_text;
 use crate::model::json::Object;
 use crate::model::limits::lease_from_seconds;
-use crate::model::{Command, Filter, LaneName, Owner, Task};
+use crate::model::{Filter, LaneName, Owner, Task};
 use crate::store::{LaneQuery, Registration, WorkerInfo};
 
 /// The default length of a lease, in seconds: a model may think for long between two calls.
 const DEFAULT_LEASE: u64 = 1800;
 /// The room for what comes with the request, in characters.
 const HEAD: usize = 1000;
+/// Why a task is given back that nobody has learned of.
+const CLIENT_GONE: &str = "the client was gone";
 
 /// The task that a call waits for.
 #[derive(Clone)]
@@ -50,7 +53,16 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
     loop {
         changes.borrow_and_update();
         let attempt = wanted.clone();
-        if let Some(text) = call.with_queue(move |queue| attempt.claim(queue)).await? {
+        if let Some((claim, text)) = call.with_queue(move |queue| attempt.claim(queue)).await? {
+            if call.end.has_come() {
+                let release = move |queue: &OpenQueue| {
+                    claim.release(queue, CLIENT_GONE);
+                    Ok(())
+                };
+                call.with_queue(release).await?;
+                return Ok(ToolReply::default());
+            }
+            call.given_claims.keep(call.id, claim);
             return Ok(ToolReply::text(text));
         }
         if Instant::now() >= deadline || call.end.has_come() {
@@ -100,21 +112,24 @@ async fn nothing_came(call: &ToolCall, lane: LaneName, wait: u64) -> ToolResult 
 }
 
 impl WantedTask {
-    /// Claims a task and returns the text about it. A task that nobody would learn of is given back.
-    fn claim(&self, queue: &OpenQueue) -> std::result::Result<Option<String>, ToolFailure> {
+    /// Claims a task and returns the claim with the text about it. A task that nobody would learn of is given back.
+    fn claim(&self, queue: &OpenQueue) -> std::result::Result<Option<(GivenClaim, String)>, ToolFailure> {
         if self.end.has_come() {
             return Ok(None);
         }
         let claimed = queue.store.claim_next(&self.query, &self.worker, self.lease)?;
-        let Some(task) = claimed else { return Ok(None) };
+        let Some((task, claim)) = claimed.and_then(|task| GivenClaim::of(&task).map(|claim| (task, claim)))
+        else {
+            return Ok(None);
+        };
         match self.text(queue, &task) {
-            Ok(text) if !self.end.has_come() => Ok(Some(text)),
+            Ok(text) if !self.end.has_come() => Ok(Some((claim, text))),
             Ok(_) => {
-                release(queue, &task, "the client was gone");
+                claim.release(queue, CLIENT_GONE);
                 Ok(None)
             }
             Err(error) => {
-                release(queue, &task, "its request could not be read");
+                claim.release(queue, "its request could not be read");
                 Err(error.into())
             }
         }
@@ -147,18 +162,5 @@ impl WantedTask {
             since: queue.store.now().wall,
             data: Object::new(),
         })
-    }
-}
-
-fn release(queue: &OpenQueue, task: &Task, reason: &str) {
-    if let Some(claim) = task.status.claim() {
-        let release = Command::Release {
-            token: claim.token.clone(),
-            reason: Some(reason.to_string()),
-            delay: None,
-            spent: None,
-        };
-        // If even this fails, the lease ends by itself.
-        let _ = queue.store.apply(&task.id, &release);
     }
 }

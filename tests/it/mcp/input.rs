@@ -73,6 +73,12 @@ fn a_request_that_cannot_be_served_has_an_error_with_its_id() {
         ("tools/call", json!({"name": "upkeep", "arguments": {}}), -32602, "unknown tool"),
         ("initialize", json!({}), -32602, "the parameters of initialize are not valid"),
         ("ping", json!([1]), -32602, "'params' must be an object"),
+        (
+            "logging/setLevel",
+            json!({"level": "loud"}),
+            -32602,
+            "the parameters of logging/setLevel are not valid",
+        ),
     ] {
         let answer = client.ask(method, params);
         assert_eq!(answer["error"]["code"], code, "{answer}");

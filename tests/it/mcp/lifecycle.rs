@@ -47,6 +47,7 @@ fn every_version_with_a_handshake_is_spoken() {
             "{asked}"
         );
         assert_eq!(client.ask("ping", json!({}))["result"], json!({}));
+        assert_eq!(client.ask("logging/setLevel", json!({"level": "debug"}))["result"], json!({}));
         client.close_input();
         assert!(client.end().success());
     }
@@ -130,6 +131,33 @@ fn tools_are_offered_in_sets() {
     let mut inside = sandbox.live_command(&["mcp", "--tools", "all"]);
     inside.env("LANES_RUN_ID", "x");
     assert!(!inside.output().unwrap().status.success(), "an agent may not remove tasks");
+}
+
+#[test]
+fn verbose_servers_log_a_line_for_each_call_and_none_of_its_arguments() {
+    let sandbox = Sandbox::new();
+    let call = |id: u64, tool: &str, arguments: Value| {
+        let params = json!({"name": tool, "arguments": arguments});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string() + "\n"
+    };
+    let input = [
+        call(1, "delegate", json!({"lane": "a", "task": "secret", "wait": 0})),
+        call(2, "wait", json!({"ids": ["20991231"]})),
+        call(3, "no\nsuch\u{202e}tool", json!({})),
+    ];
+    let outcome = sandbox.run_with(&["mcp", "--verbose"], input.concat());
+    assert_eq!(outcome.code, 0, "{outcome}");
+    let mut lines: Vec<&str> = outcome.stderr.lines().collect();
+    lines.sort_unstable_by_key(|line| line.split(' ').nth(3).map(str::to_string));
+    let expected =
+        ["delegate * s ok", "no\\nsuch\\u{202e}tool * s unknown tool", "wait * s error (not_found)"];
+    assert_eq!(lines.len(), expected.len(), "{outcome}");
+    for (line, expected) in lines.iter().zip(expected) {
+        let (head, tail) = expected.split_once('*').unwrap();
+        assert!(line.starts_with("lanes mcp: 2026-") && line.ends_with(tail), "{line}");
+        assert!(line.contains(head), "{line}");
+    }
+    assert_eq!(sandbox.run_with(&["mcp"], input.concat()).stderr, "");
 }
 
 #[test]
