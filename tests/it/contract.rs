@@ -408,17 +408,24 @@ fn declared_types(folder: &Path, types: &mut BTreeSet<String>) {
 #[test]
 fn every_type_has_a_line_in_the_glossary() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut types = BTreeSet::new();
-    for area in ["model", "workspace", "store", "http", "dispatch", "mcp", "cli"] {
-        declared_types(&source.join(area), &mut types);
-    }
-    assert!(types.len() > 100, "only {} types were found: this test looks in the wrong place", types.len());
     let glossary = read("docs/glossary.md");
     let code = glossary.split("\n## The code\n").nth(1).unwrap();
-    let rows = code.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let explained: BTreeSet<String> = rows.map(str::to_string).collect();
-    let missing: Vec<&String> = types.difference(&explained).collect();
-    let gone: Vec<&String> = explained.difference(&types).collect();
-    assert!(missing.is_empty(), "types without a line in docs/glossary.md: {missing:?}");
-    assert!(gone.is_empty(), "docs/glossary.md explains types that do not exist: {gone:?}");
+    let mut count = 0;
+    for area in ["model", "workspace", "store", "http", "dispatch", "mcp", "cli"] {
+        let mut types = BTreeSet::new();
+        declared_types(&source.join(area), &mut types);
+        let table = code.split(&format!("\nTypes of `{area}/`.\n")).nth(1).expect(area);
+        let table = table.split("\n#").next().unwrap();
+        let rows: Vec<&str> =
+            table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let explained: BTreeSet<String> = rows.iter().map(|name| name.to_string()).collect();
+        let missing: Vec<&String> = types.difference(&explained).collect();
+        let gone: Vec<&String> = explained.difference(&types).collect();
+        assert!(missing.is_empty(), "types of {area} without a line in docs/glossary.md: {missing:?}");
+        assert!(gone.is_empty(), "docs/glossary.md explains types that {area} does not have: {gone:?}");
+        let misplaced = rows.windows(2).find(|pair| pair[0].to_lowercase() >= pair[1].to_lowercase());
+        assert_eq!(misplaced, None, "types of {area} out of alphabetical order in docs/glossary.md");
+        count += types.len();
+    }
+    assert!(count > 100, "only {count} types were found: this test looks in the wrong place");
 }
