@@ -14,6 +14,9 @@ use crate::model::json::{BYTE_ORDER_MARK, escaped_unit};
 pub(super) const MAX_LINE: usize = 8 * 1024 * 1024;
 /// How deep objects and lists may be nested.
 const MAX_NESTING: usize = 64;
+/// How many values a message may have: the members and items of all levels together. A parsed value takes many times
+/// the two bytes that its text may have.
+const MAX_VALUES: usize = 100_000;
 
 /// What a line is.
 #[derive(Debug)]
@@ -41,8 +44,12 @@ pub(super) fn read_line(line: &[u8]) -> Incoming {
     if text.is_empty() {
         return Incoming::Nothing;
     }
-    if nesting(text) > MAX_NESTING {
+    let (depth, values) = extent(text);
+    if depth > MAX_NESTING {
         return parse_error(format!("a message is nested more than {MAX_NESTING} deep"));
+    }
+    if values > MAX_VALUES {
+        return parse_error(format!("a message has more than {MAX_VALUES} values"));
     }
     match serde_json::from_str(&without_lone_surrogates(text)) {
         Ok(value) => read_value(value),
@@ -83,9 +90,10 @@ fn refused(id: Option<Value>, code: ErrorCode, message: String) -> Incoming {
     Incoming::Refused(json!({"jsonrpc": "2.0", "id": id, "error": error}))
 }
 
-/// Returns how deep objects and lists are nested in a text, which need not be valid JSON.
-fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
+/// Returns how deep objects and lists are nested in a text, which need not be valid JSON, and at most how many values
+/// it has.
+fn extent(text: &str) -> (usize, usize) {
+    let (mut depth, mut deepest, mut values) = (0_usize, 0, 1);
     let (mut is_in_string, mut is_escaped) = (false, false);
     for byte in text.bytes() {
         match byte {
@@ -95,12 +103,14 @@ fn nesting(text: &str) -> usize {
             b'{' | b'[' if !is_in_string => {
                 depth += 1;
                 deepest = deepest.max(depth);
+                values += 1;
             }
             b'}' | b']' if !is_in_string => depth = depth.saturating_sub(1),
+            b',' if !is_in_string => values += 1,
             _ => {}
         }
     }
-    deepest
+    (deepest, values)
 }
 
 /// Replaces escapes of half a character, which clients send that cut a text between the two halves, by U+FFFD.
@@ -191,8 +201,19 @@ mod tests {
 
     #[test]
     fn brackets_in_strings_are_not_nesting() {
-        assert_eq!(nesting(r#"{"a":["[[[[\"[[",{}]}"#), 3);
-        assert_eq!(nesting("]]]["), 1);
+        assert_eq!(extent(r#"{"a":["[[,[[\"[[",{}]}"#), (3, 5));
+        assert_eq!(extent("]]]["), (1, 2));
+    }
+
+    #[test]
+    fn a_message_has_a_limited_number_of_values() {
+        let message = |values: usize| {
+            let list = vec!["0"; values].join(",");
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"_meta":{{"x":[{list}]}}}}}}"#)
+        };
+        assert_eq!(read(&message(MAX_VALUES - 20)), "message");
+        let refused = read(&message(MAX_VALUES));
+        assert!(refused.contains("-32700") && refused.contains("more than 100000 values"), "{refused}");
     }
 
     #[test]

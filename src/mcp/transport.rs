@@ -5,6 +5,8 @@
 //! too long or not JSON.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
@@ -18,8 +20,10 @@ use crate::error::{Error, Result};
 
 /// How many messages are read ahead of the calls.
 const READ_AHEAD: usize = 4;
-/// How many messages wait for the writer.
-const WRITE_AHEAD: usize = 64;
+/// How many bytes may wait for a client that does not read. It is disconnected when there are more.
+const MAX_UNREAD: usize = 128 * 1024 * 1024;
+/// How many bytes a line that waits takes in addition to its own.
+const LINE_OVERHEAD: usize = 1024;
 /// How many bytes are read at once.
 const READ_SIZE: usize = 64 * 1024;
 
@@ -29,10 +33,46 @@ struct OutgoingLine {
     written: oneshot::Sender<io::Result<()>>,
 }
 
+impl OutgoingLine {
+    /// Returns how many bytes it takes while it waits.
+    fn cost(&self) -> usize {
+        self.bytes.len() + LINE_OVERHEAD
+    }
+}
+
+/// The lines that wait for the writer. Adding one never blocks: whoever reads and answers goes on to notice that the
+/// client is gone, even if it has stopped reading before.
+#[derive(Clone)]
+struct Outbox {
+    lines: mpsc::UnboundedSender<OutgoingLine>,
+    /// How many bytes wait.
+    unread: Arc<AtomicUsize>,
+    /// Ends the connection.
+    closing: CancellationToken,
+}
+
+impl Outbox {
+    /// Adds a line. What is returned receives the result of writing it.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the client is gone, or does not read.
+    fn push(&self, bytes: Vec<u8>) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+        let (written, result) = oneshot::channel();
+        let line = OutgoingLine { bytes, written };
+        let cost = line.cost();
+        if self.unread.fetch_add(cost, Ordering::Relaxed) + cost > MAX_UNREAD {
+            self.closing.cancel();
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.lines.send(line).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(result)
+    }
+}
+
 /// The connection to a client.
 pub(super) struct PipeTransport {
     incoming: mpsc::Receiver<Box<ClientJsonRpcMessage>>,
-    outgoing: mpsc::Sender<OutgoingLine>,
+    outbox: Outbox,
     closing: CancellationToken,
 }
 
@@ -48,23 +88,24 @@ impl PipeTransport {
         closing: CancellationToken,
     ) -> Result<Self> {
         let (messages, incoming) = mpsc::channel(READ_AHEAD);
-        let (outgoing, lines) = mpsc::channel(WRITE_AHEAD);
-        let answers = outgoing.clone();
+        let (lines, waiting) = mpsc::unbounded_channel();
+        let outbox = Outbox { lines, unread: Arc::default(), closing: closing.clone() };
         let thread = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let started = std::thread::Builder::new().name(name.to_string()).spawn(run);
             started.map(drop).map_err(|error| Error::io("start", "a thread", error))
         };
+        let answers = outbox.clone();
         thread("reader", Box::new(move || read_all(input, &messages, &answers)))?;
-        let gone = closing.clone();
+        let (gone, unread) = (closing.clone(), Arc::clone(&outbox.unread));
         thread(
             "writer",
             Box::new(move || {
-                if write_all(output, lines).is_err() {
+                if write_all(output, waiting, &unread).is_err() {
                     gone.cancel();
                 }
             }),
         )?;
-        Ok(Self { incoming, outgoing, closing })
+        Ok(Self { incoming, outbox, closing })
     }
 }
 
@@ -75,14 +116,8 @@ impl Transport<RoleServer> for PipeTransport {
         &mut self,
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let outgoing = self.outgoing.clone();
-        async move {
-            let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-            let (written, done) = oneshot::channel();
-            let line = OutgoingLine { bytes: line_of(&message)?, written };
-            outgoing.send(line).await.map_err(|_| gone())?;
-            done.await.unwrap_or_else(|_| Err(gone()))
-        }
+        let line = line_of(&message).and_then(|bytes| self.outbox.push(bytes));
+        async move { line?.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())) }
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
@@ -114,20 +149,14 @@ fn line_of(message: &impl Serialize) -> io::Result<Vec<u8>> {
 fn read_all(
     input: Box<dyn Read + Send>,
     messages: &mpsc::Sender<Box<ClientJsonRpcMessage>>,
-    answers: &mpsc::Sender<OutgoingLine>,
+    answers: &Outbox,
 ) {
     let mut input = BufReader::with_capacity(READ_SIZE, input);
     while let Ok(Some(incoming)) = next_line(&mut input) {
         let is_passed_on = match incoming {
             Incoming::Message(message) => messages.blocking_send(message).is_ok(),
             Incoming::Nothing => true,
-            Incoming::Refused(answer) => match line_of(&answer) {
-                Ok(bytes) => {
-                    let (written, _) = oneshot::channel();
-                    answers.blocking_send(OutgoingLine { bytes, written }).is_ok()
-                }
-                Err(_) => true,
-            },
+            Incoming::Refused(answer) => line_of(&answer).and_then(|bytes| answers.push(bytes)).is_ok(),
         };
         if !is_passed_on {
             return;
@@ -162,13 +191,19 @@ fn next_line(input: &mut impl BufRead) -> io::Result<Option<Incoming>> {
     }
 }
 
-/// Writes lines until nobody sends more.
+/// Writes lines until nobody sends more, and takes them off the bytes that are `unread`.
 ///
 /// # Errors
 /// That of the first line that could not be written.
-fn write_all(mut output: Box<dyn Write + Send>, mut lines: mpsc::Receiver<OutgoingLine>) -> io::Result<()> {
+fn write_all(
+    mut output: Box<dyn Write + Send>,
+    mut lines: mpsc::UnboundedReceiver<OutgoingLine>,
+    unread: &AtomicUsize,
+) -> io::Result<()> {
     while let Some(line) = lines.blocking_recv() {
+        let cost = line.cost();
         let result = output.write_all(&line.bytes).and_then(|()| output.flush());
+        unread.fetch_sub(cost, Ordering::Relaxed);
         let failed = result.as_ref().err().map(io::Error::kind);
         // The reader does not wait for its answers to be written.
         let _ = line.written.send(result);

@@ -1,5 +1,8 @@
 //! How a server begins and ends.
 
+use std::io::Write;
+use std::process::{ChildStdin, Stdio};
+
 use lanes::internals::model::Owner;
 use lanes::internals::store::{Store, StoreOptions, WorkerInfo};
 use rustix::process::Signal;
@@ -8,7 +11,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use crate::testkit::command;
 use crate::testkit::sandbox::Sandbox;
-use crate::testkit::wait::until_a_lane_is_waited_for;
+use crate::testkit::wait::{SOON, end_of, until_a_lane_is_waited_for};
 
 /// The metadata with which clients of the newest protocol begin every request.
 fn stateless(more: Value) -> Value {
@@ -226,6 +229,35 @@ fn a_server_ends_with_its_client_and_what_was_delegated_goes_on() {
         assert_eq!(sandbox.peek(&["status", &id])["task"]["state"], "queued");
         assert!(sandbox.peek(&["workers"])["workers"].as_array().unwrap().is_empty());
     }
+}
+
+/// Starts a server whose answers nobody reads, and writes to it with `send`; whether it ends by itself.
+fn ends_unread(send: impl FnOnce(&mut ChildStdin) + Send + 'static) -> bool {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.live_command(&["mcp"]);
+    let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = server.stdin.take().unwrap();
+    // On a thread of its own, since a server that hangs would take no more.
+    let sender = std::thread::spawn(move || send(&mut input));
+    let is_ended = end_of(&mut server, SOON).is_some();
+    sender.join().unwrap();
+    is_ended
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let at_its_end = |input: &mut ChildStdin| {
+        for _ in 0..2000 {
+            input.write_all(b"not a message\n").unwrap();
+        }
+    };
+    assert!(ends_unread(at_its_end));
+    let when_too_much_waits = |input: &mut ChildStdin| {
+        let large = json!({"jsonrpc": "2.0", "id": "x".repeat(1 << 20), "method": "ping"});
+        let line = format!("{large}\n");
+        while input.write_all(line.as_bytes()).is_ok() {}
+    };
+    assert!(ends_unread(when_too_much_waits));
 }
 
 #[test]
