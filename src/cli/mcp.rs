@@ -67,7 +67,7 @@ impl McpCommand {
         }
         let store_options = context.store_options()?;
         let clock = store_options.clock.clone();
-        let random = store_options.entropy.draw(store_options.clock.now().wall);
+        let random = store_options.entropy.next(store_options.clock.now().wall);
         let find_again = find.clone();
         mcp::serve(McpOptions {
             tools,

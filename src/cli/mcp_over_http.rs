@@ -20,7 +20,7 @@ pub(super) fn endpoint(
 ) -> Result<Box<dyn MessageEndpoint>> {
     let tools = tool_sets(sets, "--mcp-tools")?;
     let store_options = context.store_options()?;
-    let random = store_options.entropy.draw(store_options.clock.now().wall);
+    let random = store_options.entropy.next(store_options.clock.now().wall);
     let of_queue = config.clone();
     let open = move || {
         let store = Store::open(&of_queue.store_root, store_options.clone())?;

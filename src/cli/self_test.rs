@@ -35,7 +35,7 @@ struct TemporaryStore(PathBuf);
 
 impl TemporaryStore {
     fn make() -> Result<Self> {
-        let random = crate::store::Entropy::system().draw(crate::model::Time::from_micros(0));
+        let random = crate::store::Entropy::system().next(crate::model::Time::from_micros(0));
         let path = std::env::temp_dir().join(format!("lanes-self-test-{random:032x}"));
         std::fs::create_dir(&path).map_err(|error| Error::io("create", &path, error))?;
         Ok(Self(path))

@@ -47,12 +47,12 @@ pub(super) struct CallEnd {
 
 impl CallEnd {
     /// Returns whether the client no longer waits for the result.
-    pub(super) fn has_come(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.call.is_cancelled() || self.connection.is_cancelled()
     }
 
     /// Returns once the client no longer waits for the result.
-    pub(super) async fn come(&self) {
+    pub(super) async fn wait(&self) {
         tokio::select! {
             () = self.call.cancelled() => {}
             () = self.connection.cancelled() => {}

@@ -302,10 +302,10 @@ impl ServerHandler for McpServer {
         let log = |outcome: &str| self.state.log.write(&request.name, began.elapsed(), outcome);
         let schema = self.schema_of(&request.name).inspect_err(|_| log("unknown tool"))?;
         let arguments = request.arguments.unwrap_or_default();
-        let again = self.tool_call(&context);
+        let call_for_handle = self.tool_call(&context);
         let result = self.call(&request.name, &schema, arguments, context).await;
         log(&outcome_of(&result));
-        if let (Ok(ToolReply { handed_off: Some(id), .. }), Ok(call)) = (&result, again)
+        if let (Ok(ToolReply { handed_off: Some(id), .. }), Ok(call)) = (&result, call_for_handle)
             && let Ok(handle) = protocol_task::handle_of(&call, id.clone()).await
         {
             return Ok(handle.into());

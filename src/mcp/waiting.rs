@@ -37,7 +37,7 @@ pub(super) async fn wait_for_ends(
         let tasks = watched.tasks();
         let ended = tasks.iter().filter(|task| task.status.is_terminal()).count();
         let is_enough = ended == tasks.len() || (any && ended > 0);
-        if is_enough || Instant::now() >= deadline || call.end.has_come() {
+        if is_enough || Instant::now() >= deadline || call.end.is_over() {
             call.handed_off = ids.first().filter(|_| hands_off && !is_enough).cloned();
             return reports_of(call, watched).await;
         }
@@ -55,7 +55,7 @@ pub(super) async fn wait_for_ends(
         tokio::select! {
             _ = changes.changed() => {}
             () = tokio::time::sleep_until(wake) => {}
-            () = call.end.come() => {}
+            () = call.end.wait() => {}
         }
         changes.borrow_and_update();
         watched = call
@@ -88,7 +88,7 @@ async fn reports_of(call: &ToolCall, watched: WatchedTasks) -> Result<Vec<TaskRe
         let mut reports = Vec::with_capacity(watched.tasks().len());
         for task in watched.tasks() {
             reports.push(report_of(queue, task)?);
-            if task.status.is_terminal() && !end.has_come() {
+            if task.status.is_terminal() && !end.is_over() {
                 queue.single_flight.answered(&task.id);
             }
         }

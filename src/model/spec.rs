@@ -121,7 +121,7 @@ impl NewTask {
 
     /// Makes a task with the specification of an earlier one, and `request` as its request. It can be claimed
     /// immediately and has no idempotency key; the store keeps its answer.
-    pub fn again(earlier: &TaskSpec, request: NewRequest) -> Self {
+    pub fn with_spec_of(earlier: &TaskSpec, request: NewRequest) -> Self {
         let spec = TaskSpec { key: None, retry_of: None, ..earlier.clone() };
         Self { spec, request, response_path: None, not_before: None }
     }

@@ -97,7 +97,7 @@ impl Entropy {
     }
 
     /// Returns 128 random bits.
-    pub fn draw(&self, now: Time) -> u128 {
+    pub fn next(&self, now: Time) -> u128 {
         let mut bytes = [0_u8; 16];
         match &self.0 {
             Some(seeded) => {

@@ -33,7 +33,7 @@ impl Store {
     }
 
     pub(super) fn claim_command(&self, owner: &Owner, lease: Duration) -> Command {
-        let token = crate::model::ClaimToken::from_random(self.options.entropy.draw(self.now().wall));
+        let token = crate::model::ClaimToken::from_random(self.options.entropy.next(self.now().wall));
         Command::Claim { owner: owner.clone(), token, lease }
     }
 

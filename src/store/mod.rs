@@ -255,7 +255,7 @@ impl Store {
 
     /// Returns a random number from the store's source.
     pub(crate) fn random(&self) -> u128 {
-        self.options.entropy.draw(self.now().wall)
+        self.options.entropy.next(self.now().wall)
     }
 
     /// Returns the directory of a task's run logs, which has one numbered directory for each attempt.

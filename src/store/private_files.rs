@@ -84,7 +84,7 @@ impl PrivateFiles {
     }
 
     /// Returns the present version of a file; `None` when there is none.
-    pub(crate) fn stamp(&self, name: &str) -> Option<FileVersion> {
+    pub(crate) fn version_of(&self, name: &str) -> Option<FileVersion> {
         FileVersion::at(&self.directory.join(name))
     }
 

@@ -39,7 +39,7 @@ impl Store {
         self.add(new, None)
     }
 
-    /// Adds a task with the specification of one that is in the store ([`NewTask::again`]). Its texts may be longer
+    /// Adds a task with the specification of one that is in the store ([`NewTask::with_spec_of`]). Its texts may be longer
     /// than a submit accepts, if another implementation wrote it.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Store {
             return Ok(SubmittedTask { task: existing, existing: true });
         }
         let request = self.copy_request(&old)?;
-        let mut new = NewTask::again(&old.spec, request);
+        let mut new = NewTask::with_spec_of(&old.spec, request);
         new.response_path = (!self.is_response_kept_in_store(&old)).then(|| old.response_path.clone());
         // The key lets a second retry find the first one.
         new.spec.key = Some(old.spec.key.clone().unwrap_or_else(|| IdempotencyKey::retry_of(id)));
@@ -217,7 +217,7 @@ impl Store {
     }
 
     fn build(&self, new: NewTask, content: Sha256, now: Time) -> (Task, Option<String>) {
-        let random = self.options.entropy.draw(now) as u32;
+        let random = self.options.entropy.next(now) as u32;
         let (sha256, path, text) = match new.request {
             NewRequest::File { path, sha256 } => (sha256, Some(path), None),
             NewRequest::Text(text) => (sha256_bytes(text.as_bytes()), None, Some(text)),

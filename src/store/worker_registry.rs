@@ -179,7 +179,7 @@ impl Store {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         self.check_writable()?;
         let workers = self.layout.root.open_or_make(WORKERS)?;
-        let random = self.options.entropy.draw(self.now().wall) as u32;
+        let random = self.options.entropy.next(self.now().wall) as u32;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}-{random:08x}.json", worker.pid);
         // Locked before it gets its name, so that no process takes it for a dead worker's registration.

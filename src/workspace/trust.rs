@@ -147,8 +147,8 @@ impl TrustRecords {
     }
 
     /// Returns the current version of the record for `path`; `None` if there is none.
-    pub(crate) fn stamp(&self, path: &Path) -> Option<FileVersion> {
-        self.files.stamp(&name(path))
+    pub(crate) fn version_of(&self, path: &Path) -> Option<FileVersion> {
+        self.files.version_of(&name(path))
     }
 
     fn write(&self, path: &Path, settings: &SensitiveSettings, sha256: Vec<String>, now: Time) -> Result<()> {

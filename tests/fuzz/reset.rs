@@ -149,7 +149,7 @@ fn check(bytes: &[u8]) {
                 now,
                 zone: &zone,
                 within: within.map(Duration::from_secs),
-                resets: NOTICES.resets(),
+                resets: NOTICES.reset_markers(),
             };
             match reset_in(&text, setting) {
                 Some(ResetTime::Exact(time) | ResetTime::Clock(time)) => {
@@ -227,6 +227,6 @@ fn notice(noise: &mut Noise) {
         _ if is_exact => ResetTime::Exact(begin),
         _ => ResetTime::Clock(begin),
     };
-    let setting = NoticeContext { now, zone: &zone, within: None, resets: NOTICES.resets() };
+    let setting = NoticeContext { now, zone: &zone, within: None, resets: NOTICES.reset_markers() };
     assert_eq!(reset_in(&text, setting), Some(expected), "{text}, read at {now} in {zone_name}");
 }

@@ -108,7 +108,7 @@ impl ConsentPolicy {
     /// Returns the file versions of the records for the configuration file and for routes.json.
     pub(crate) fn record_versions(&self, workspace: &Config, store: &Store) -> [Option<FileVersion>; 2] {
         let records = self.records().filter(|_| workspace.is_found());
-        let version = |path: &Path| records.and_then(|records| records.stamp(path));
+        let version = |path: &Path| records.and_then(|records| records.version_of(path));
         [workspace.path().and_then(version), version(&store.routes_path())]
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Claude {
 }
 
 impl Claude {
-    pub(super) fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
+    pub(super) fn read_line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
         if let Some(id) = some_text(value, "session_id") {
             report.session_id = Some(id);
         }

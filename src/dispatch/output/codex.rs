@@ -20,7 +20,7 @@ pub(super) struct Codex {
 }
 
 impl Codex {
-    pub(super) fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
+    pub(super) fn read_line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
         match text(value, "type") {
             "thread.started" => {
                 report.session_id = some_text(value, "thread_id");
@@ -209,7 +209,8 @@ mod tests {
             let item = serde_json::json!({"type": "command_execution", "command": "/bin/bash -lc 'git commit -m x'",
                 "aggregated_output": output, "exit_code": 0, "status": "completed"});
             let mut report = RunReport::default();
-            Codex::default().line(&serde_json::json!({"type": "item.completed", "item": item}), &mut report);
+            Codex::default()
+                .read_line(&serde_json::json!({"type": "item.completed", "item": item}), &mut report);
             report.denials
         };
         let refused = line("one\nfatal: Unable to create '/w/.git/index.lock': Read-only file system\ntwo\n");

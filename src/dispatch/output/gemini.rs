@@ -17,7 +17,7 @@ pub(super) struct Gemini {
 }
 
 impl Gemini {
-    pub(super) fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
+    pub(super) fn read_line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
         match text(value, "type") {
             "init" => {
                 report.session_id = some_text(value, "session_id");

@@ -192,10 +192,10 @@ fn read_line(decoder: &mut Decoder, report: &mut RunReport, line: &[u8], note: &
         report.add_limit(&value);
     }
     let progress = match decoder {
-        Decoder::Claude(claude) => claude.line(&value, report),
-        Decoder::Codex(codex) => codex.line(&value, report),
-        Decoder::Gemini(gemini) => gemini.line(&value, report),
-        Decoder::Opencode(opencode) => opencode.line(&value, report),
+        Decoder::Claude(claude) => claude.read_line(&value, report),
+        Decoder::Codex(codex) => codex.read_line(&value, report),
+        Decoder::Gemini(gemini) => gemini.read_line(&value, report),
+        Decoder::Opencode(opencode) => opencode.read_line(&value, report),
         Decoder::Text(_) => None,
     };
     if let Some(progress) = progress.as_deref().and_then(Note::new) {

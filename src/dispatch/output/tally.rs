@@ -94,7 +94,7 @@ impl Tally {
             Baseline::AfterInterruption { totals, counted } => {
                 let (total, before) = (self.total.as_ref()?, totals.usage.as_ref()?);
                 let since = total.since(before);
-                Some(if total.reaches(before) { since.without(&counted.usage) } else { since })
+                Some(if total.is_at_least(before) { since.without(&counted.usage) } else { since })
             }
             _ => None,
         };

@@ -37,7 +37,7 @@ impl Tokens {
     }
 
     /// Returns whether every kind is at least that of `earlier`.
-    pub fn reaches(self, earlier: Self) -> bool {
+    pub fn is_at_least(self, earlier: Self) -> bool {
         self.max(earlier) == self
     }
 
@@ -116,13 +116,13 @@ impl Usage {
     /// Returns the usage of a conversation since an earlier total. A number below the earlier total is not a total:
     /// that version of the program counts each run separately.
     pub fn since(&self, earlier: &Self) -> Self {
-        if self.reaches(earlier) { self.without(earlier) } else { self.clone() }
+        if self.is_at_least(earlier) { self.without(earlier) } else { self.clone() }
     }
 
     /// Returns whether every model has at least the tokens of `earlier`.
-    pub fn reaches(&self, earlier: &Self) -> bool {
+    pub fn is_at_least(&self, earlier: &Self) -> bool {
         let mut models = earlier.0.iter();
-        models.all(|(model, usage)| self.0.get(model).is_some_and(|now| now.tokens.reaches(usage.tokens)))
+        models.all(|(model, usage)| self.0.get(model).is_some_and(|now| now.tokens.is_at_least(usage.tokens)))
     }
 
     /// Subtracts `other` from each model's figures, zero rather than negative, and drops models without remaining

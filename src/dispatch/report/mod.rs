@@ -304,7 +304,7 @@ fn submit_follow_up(
             metadata.insert("failure_class".to_string(), class.as_str().into());
         }
     }
-    let mut next = NewTask::again(&task.spec, request);
+    let mut next = NewTask::with_spec_of(&task.spec, request);
     next.spec.lane = follow_up.lane.clone();
     next.spec.metadata = metadata;
     next.spec.key = Some(key);

@@ -41,7 +41,7 @@ pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, source: NoticeSourc
     let status = status.or_else(|| status_in(message).filter(|_| source == NoticeSource::Service));
     let refusal = refusal(run);
     let by_status = || status.and_then(|status| notices.meaning_of_status(status)).map(match_of);
-    let matched = notices.find(message, source).or_else(by_status);
+    let matched = notices.find_notice(message, source).or_else(by_status);
     let matched = matched.or_else(|| refusal.as_ref().map(|refusal| refusal.notice.clone()));
     let matched = matched.or_else(|| exit_cause(run).map(match_of)).unwrap_or(match_of(NoticeMeaning::Error));
     FailureDiagnosis {
@@ -55,7 +55,7 @@ pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, source: NoticeSourc
 pub(crate) fn refused_answer(run: &RunEvidence<'_>, message: &str) -> Option<FailureDiagnosis> {
     let refusal = refusal(run)?;
     let matched =
-        run.notices.find(message, NoticeSource::Anyone).filter(|_| message.len() <= MAX_NOTICE_BYTES);
+        run.notices.find_notice(message, NoticeSource::Anyone).filter(|_| message.len() <= MAX_NOTICE_BYTES);
     let matched = matched.filter(|matched| matched.meaning == NoticeMeaning::UsageLimit)?;
     Some(FailureDiagnosis {
         cause: matched.meaning,
@@ -67,7 +67,7 @@ pub(crate) fn refused_answer(run: &RunEvidence<'_>, message: &str) -> Option<Fai
 pub(crate) fn requested_pause(run: &RunEvidence<'_>, message: &str) -> FailureDiagnosis {
     let matched = run
         .notices
-        .find(message, NoticeSource::Anyone)
+        .find_notice(message, NoticeSource::Anyone)
         .filter(|matched| matched.meaning == NoticeMeaning::UsageLimit);
     let matched = matched.unwrap_or(match_of(NoticeMeaning::UsageLimit));
     FailureDiagnosis {
@@ -112,7 +112,7 @@ fn vendor_refusal(
     let event_match = event.as_ref().map(|refusal| refusal.notice.clone());
     let within = event_match.as_ref().and_then(|matched| matched.within).or(matched.within);
     let model = event_match.and_then(|matched| matched.model).or(matched.model);
-    let context = NoticeContext { now: run.now, zone: run.zone, within, resets: run.notices.resets() };
+    let context = NoticeContext { now: run.now, zone: run.zone, within, resets: run.notices.reset_markers() };
     let exact = event.and_then(|refusal| context.exact(instant_in(&refusal.reset?)?));
     let reset: Option<ResetTime> = exact.or_else(|| reset_in(message, context));
     Some(VendorRefusal { cause, reset, model })

@@ -91,7 +91,7 @@ impl SessionSums {
         let counted = std::mem::take(&mut self.counted.usage);
         if let (Some(before), true) = (before, record.at_least_tokens.is_some()) {
             let mut all = spent;
-            if total.reaches(&before) {
+            if total.is_at_least(&before) {
                 all.add_all(&before);
                 all.add_all(&counted);
             }

@@ -210,9 +210,9 @@ impl Vendors {
         let mut built_in = profiles()?;
         let every = mapping_of(&built_in, EVERY_VENDOR).unwrap_or_default();
         built_in.remove(EVERY_VENDOR);
-        let over_every = overrides.section(EVERY_VENDOR)?;
-        over_every.refuse_unknown_keys(&notices::NOTICE_KEYS)?;
-        let every = merge(every, over_every.mapping());
+        let overriding_every = overrides.section(EVERY_VENDOR)?;
+        overriding_every.refuse_unknown_keys(&notices::NOTICE_KEYS)?;
+        let every = merge(every, overriding_every.mapping());
         let mut names: Vec<String> =
             built_in.keys().filter_map(|name| name.as_str()).map(str::to_string).collect();
         for name in overrides.keys()? {
@@ -222,19 +222,19 @@ impl Vendors {
         }
         let mut vendors = BTreeMap::new();
         for name in names {
-            let over = overrides.section(&name)?;
-            over.refuse_unknown_keys(&[&PROFILE_KEYS[..], &notices::NOTICE_KEYS].concat())?;
-            let base = match over.text("like")?.value() {
+            let overriding = overrides.section(&name)?;
+            overriding.refuse_unknown_keys(&[&PROFILE_KEYS[..], &notices::NOTICE_KEYS].concat())?;
+            let base = match overriding.text("like")?.value() {
                 Some(like) => mapping_of(&built_in, &like)
-                    .ok_or_else(|| over.error("like", "no built-in vendor has this name"))?,
+                    .ok_or_else(|| overriding.error("like", "no built-in vendor has this name"))?,
                 None => mapping_of(&built_in, &name).unwrap_or_default(),
             };
-            let merged = merge(merge(every.clone(), &base), over.mapping());
-            let vendor = read_vendor(&name, &over.with_mapping(merged))?;
+            let merged = merge(merge(every.clone(), &base), overriding.mapping());
+            let vendor = read_vendor(&name, &overriding.with_mapping(merged))?;
             vendors.insert(name, vendor);
         }
         let session_env = vendors.values().flat_map(|vendor| vendor.session_env.clone()).collect();
-        let common_notices = Arc::new(Notices::read(&over_every.with_mapping(every))?);
+        let common_notices = Arc::new(Notices::read(&overriding_every.with_mapping(every))?);
         Ok(Self { by_name: vendors, session_env, common_notices })
     }
 
@@ -287,9 +287,9 @@ fn mapping_of(profiles: &Mapping, name: &str) -> Option<Mapping> {
     profiles.get(name).and_then(Value::as_mapping).cloned()
 }
 
-/// Returns `base` overridden by the keys of `over`; nested mappings are merged key by key.
-fn merge(mut base: Mapping, over: &Mapping) -> Mapping {
-    for (key, value) in over {
+/// Returns `base` overridden by the keys of `overriding`; nested mappings are merged key by key.
+fn merge(mut base: Mapping, overriding: &Mapping) -> Mapping {
+    for (key, value) in overriding {
         let merged = match (base.get(key), value) {
             (Some(Value::Mapping(below)), Value::Mapping(above)) => {
                 Value::Mapping(merge(below.clone(), above))

@@ -151,7 +151,7 @@ impl Notices {
 
     /// Finds a notice in `text`. The longest matching phrase decides the meaning. The model and the duration of a
     /// limit come from the longest phrase about limits that has one.
-    pub fn find(&self, text: &str, source: NoticeSource) -> Option<NoticeMatch> {
+    pub fn find_notice(&self, text: &str, source: NoticeSource) -> Option<NoticeMatch> {
         // Programs write apostrophes in two ways.
         let lower = text.to_lowercase().replace('\u{2019}', "'");
         let service_phrases = match source {
@@ -196,7 +196,7 @@ impl Notices {
     }
 
     /// Returns the markers of a reset time: a member's name, or text that precedes it, and how it is written.
-    pub fn resets(&self) -> &[(String, ResetFormat)] {
+    pub fn reset_markers(&self) -> &[(String, ResetFormat)] {
         &self.resets
     }
 
@@ -205,7 +205,7 @@ impl Notices {
         let rule = self.event.as_ref()?;
         let info = events.iter().rev().filter_map(|event| rule.refused_call_in(event)).next()?;
         let member = |key: &Option<String>| json_scalar_text(info.get(key.as_ref()?)?);
-        let notice = member(&rule.kind).and_then(|kind| self.find(&kind, NoticeSource::Anyone));
+        let notice = member(&rule.kind).and_then(|kind| self.find_notice(&kind, NoticeSource::Anyone));
         let notice = notice.filter(|notice| notice.meaning == NoticeMeaning::UsageLimit);
         let unknown = NoticeMatch { meaning: NoticeMeaning::UsageLimit, model: None, within: None };
         Some(RefusedCall { notice: notice.unwrap_or(unknown), reset: member(&rule.reset) })

@@ -41,7 +41,7 @@ impl MemoryBudget {
     }
 
     /// Takes `more` bytes for a reservation that then has `total`. Returns `false` when they do not fit.
-    fn take(&self, more: usize, total: usize) -> bool {
+    fn try_reserve(&self, more: usize, total: usize) -> bool {
         let limit = self.limit_for(total);
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(more).filter(|sum| *sum <= limit)
@@ -66,8 +66,8 @@ impl Reservation {
     /// Makes it at least `bytes`. Returns `false`, changing nothing, when the budget has no room for that.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
-        let has_room =
-            more == 0 || self.budget.as_ref().is_none_or(|budget| budget.take(more, self.bytes + more));
+        let has_room = more == 0
+            || self.budget.as_ref().is_none_or(|budget| budget.try_reserve(more, self.bytes + more));
         if has_room {
             self.bytes += more;
         }

@@ -54,7 +54,7 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
         changes.borrow_and_update();
         let attempt = wanted.clone();
         if let Some((claim, text)) = call.with_queue(move |queue| attempt.claim(queue)).await? {
-            if call.end.has_come() {
+            if call.end.is_over() {
                 let release = move |queue: &OpenQueue| {
                     claim.release(queue, CLIENT_GONE);
                     Ok(())
@@ -65,7 +65,7 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
             call.given_claims.keep(call.id, claim);
             return Ok(ToolReply::text(text));
         }
-        if Instant::now() >= deadline || call.end.has_come() {
+        if Instant::now() >= deadline || call.end.is_over() {
             return nothing_came(&call, lane, wait).await;
         }
         if registration.is_none() {
@@ -80,7 +80,7 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
         tokio::select! {
             _ = changes.changed() => {}
             () = tokio::time::sleep_until(wake) => {}
-            () = call.end.come() => {}
+            () = call.end.wait() => {}
         }
     }
 }
@@ -114,7 +114,7 @@ async fn nothing_came(call: &ToolCall, lane: LaneName, wait: u64) -> ToolResult 
 impl WantedTask {
     /// Claims a task and returns the claim with the text about it. A task that nobody would learn of is given back.
     fn claim(&self, queue: &OpenQueue) -> std::result::Result<Option<(GivenClaim, String)>, ToolFailure> {
-        if self.end.has_come() {
+        if self.end.is_over() {
             return Ok(None);
         }
         let claimed = queue.store.claim_next(&self.query, &self.worker, self.lease)?;
@@ -123,7 +123,7 @@ impl WantedTask {
             return Ok(None);
         };
         match self.text(queue, &task) {
-            Ok(text) if !self.end.has_come() => Ok(Some((claim, text))),
+            Ok(text) if !self.end.is_over() => Ok(Some((claim, text))),
             Ok(_) => {
                 claim.release(queue, CLIENT_GONE);
                 Ok(None)

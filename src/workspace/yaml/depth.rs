@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 128;
 pub fn check(text: &str) -> Result<(), String> {
     let mut scan = DepthScanner::default();
     for (n, line) in text.lines().enumerate() {
-        scan.line(line.as_bytes());
+        scan.scan_line(line.as_bytes());
         if scan.deepest > MAX_DEPTH {
             return Err(format!("it is nested more than {MAX_DEPTH} levels deep at line {}", n + 1));
         }
@@ -39,7 +39,7 @@ struct DepthScanner {
 }
 
 impl DepthScanner {
-    fn line(&mut self, line: &[u8]) {
+    fn scan_line(&mut self, line: &[u8]) {
         let indent = line.iter().take_while(|byte| **byte == b' ').count() as isize;
         if let Some(block) = &mut self.block {
             if line.trim_ascii().is_empty() {
@@ -133,7 +133,7 @@ mod tests {
 
     fn depth(text: &str) -> usize {
         let mut scan = DepthScanner::default();
-        text.lines().for_each(|line| scan.line(line.as_bytes()));
+        text.lines().for_each(|line| scan.scan_line(line.as_bytes()));
         scan.deepest
     }
 

@@ -166,7 +166,7 @@ mod tests {
         let berlin = TimeZone::fixed(jiff::tz::offset(1));
         let within = hours.map(|hours| Duration::from_secs(hours * 3600));
         let every = Vendors::built_in().expect("built-in profiles").common_notices();
-        let (now, resets) = (Time::parse(now).expect("a time"), every.resets());
+        let (now, resets) = (Time::parse(now).expect("a time"), every.reset_markers());
         let context = NoticeContext { now, zone: &berlin, within, resets };
         reset_in(text, context).map(|reset| match reset {
             ResetTime::Exact(time) => format!("exact {}", &time.to_string()[..19]),
