@@ -7,17 +7,17 @@ use clap::Args;
 
 use crate::error::{Error, Result};
 use crate::model::duration::parse as parse_duration;
-use crate::model::{Filter, LaneName, Owner};
+use crate::model::{Filter, LaneName, Owner, limits};
 use crate::store::LaneQuery;
 
 /// The heading of the examples at the end of every command's help.
 pub(super) const EXAMPLES_HEADING: &str = "Examples:";
 
-/// The default length of a wait, in seconds: six hours.
-pub(super) const DEFAULT_WAIT: f64 = 21_600.0;
+/// The default length of a wait, in seconds.
+pub(super) const DEFAULT_WAIT: f64 = limits::DEFAULT_WAIT.as_secs_f64();
 
-/// The default length of a lease, in seconds: two hours.
-pub(super) const DEFAULT_LEASE: f64 = 7_200.0;
+/// The default length of a lease, in seconds.
+pub(super) const DEFAULT_LEASE: f64 = limits::DEFAULT_LEASE.as_secs_f64();
 
 /// The flags that select tasks to claim.
 #[derive(Args, Clone, Debug, Default)]

@@ -95,7 +95,7 @@ impl ClaimCommand {
         {
             return Ok(Some(task));
         }
-        let _card = store.register(&WorkerInfo {
+        let _registration = store.register(&WorkerInfo {
             kind: "claim-wait".to_string(),
             owner: owner.clone(),
             pid: std::process::id(),

@@ -17,6 +17,10 @@ pub(crate) const MAX_ATTEMPTS: u32 = 1000;
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest lease: 30 days.
 pub(crate) const MAX_LEASE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The lease of a claim that requests none: two hours. Dispatchers and chats, which renew, request shorter ones.
+pub(crate) const DEFAULT_LEASE: Duration = Duration::from_secs(2 * 3600);
+/// The longest wait of a command or request that sets no timeout: six hours.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(6 * 3600);
 /// The longest delay of a task: ten years.
 pub(crate) const MAX_DELAY: Duration = LONGEST;
 /// The longest idempotency key and the longest name, in bytes.

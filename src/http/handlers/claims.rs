@@ -1,20 +1,14 @@
 //! Claims: next, claim, renew, release.
 
-use std::time::Duration;
-
 use crate::error::{Error, Result};
 use crate::http::api::params::missing;
 use crate::http::api::views::{claimed, public_task};
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
+use crate::model::limits::{DEFAULT_LEASE, DEFAULT_WAIT};
 use crate::model::{Command, FailureClass, Filter, LaneName, Owner};
 use crate::store::LaneQuery;
-
-/// How long a request waits by default.
-pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(21_600);
-/// The default length of a lease.
-const DEFAULT_LEASE: Duration = Duration::from_secs(7200);
 
 /// `GET /tasks/next`
 pub(crate) fn next(call: &Call<'_>) -> HandlerResult {

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::claims::DEFAULT_WAIT;
 use crate::error::Result;
 use crate::http::api::params::missing;
 use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
+use crate::model::limits::DEFAULT_WAIT;
 use crate::model::{Answer, AnswerOutcome, Command, FailureClass, ResponseStatus, TaskId, Verdict};
 use crate::workspace::check_client_metadata;
 
