@@ -11,6 +11,7 @@ use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
+use super::mcp_budget::session_budget;
 use super::mcp_install::McpInstallCommand;
 use super::mcp_server_args::McpServerArgs;
 use crate::error::{Error, Result};
@@ -81,6 +82,7 @@ impl McpCommand {
             session: env::client_session(),
             random,
             depth: env::depth(),
+            budget: self.server.budget.map(session_budget).transpose()?,
             max_wait: max_wait?,
             input: Box::new(own_descriptor(std::io::stdin().as_fd(), "standard input")?),
             output: Box::new(own_descriptor(std::io::stdout().as_fd(), "standard output")?),

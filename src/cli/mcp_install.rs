@@ -8,6 +8,7 @@ use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
+use super::mcp_budget::session_budget;
 use super::mcp_server_args::McpServerArgs;
 use crate::error::{Error, Result, printable};
 use crate::mcp::registration::{
@@ -46,7 +47,7 @@ pub(super) struct McpInstallCommand {
     #[arg(long)]
     print: bool,
     /// Remove the registration
-    #[arg(long, conflicts_with_all = ["tools", "user", "prompts", "max_wait", "verbose", "approve"])]
+    #[arg(long, conflicts_with_all = ["tools", "user", "prompts", "max_wait", "budget", "verbose", "approve"])]
     remove: bool,
 }
 
@@ -133,6 +134,10 @@ impl McpInstallCommand {
         }
         if let Some(seconds) = self.server.max_wait_seconds()? {
             arguments.extend(["--max-wait".to_string(), seconds.to_string()]);
+        }
+        if let Some(dollars) = self.server.budget {
+            session_budget(dollars)?;
+            arguments.extend(["--budget".to_string(), dollars.to_string()]);
         }
         if self.server.verbose {
             arguments.push("--verbose".to_string());

@@ -21,6 +21,9 @@ pub(super) struct McpServerArgs {
     /// The longest time that a call waits: seconds, or 5m [default: by client, 50 s for unknown ones]
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     pub max_wait: Option<f64>,
+    /// What the runs that a session delegates may cost together, in US dollars: then it may delegate no more
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
+    pub budget: Option<f64>,
     /// Print a line for each call on standard error
     #[arg(long)]
     pub verbose: bool,

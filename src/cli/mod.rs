@@ -34,6 +34,8 @@ mod man;
 #[cfg(feature = "mcp")]
 mod mcp;
 #[cfg(feature = "mcp")]
+mod mcp_budget;
+#[cfg(feature = "mcp")]
 mod mcp_diagnoses;
 #[cfg(feature = "mcp")]
 mod mcp_install;

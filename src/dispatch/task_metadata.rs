@@ -26,6 +26,12 @@ pub(super) fn session_id(task: &Task) -> Result<Option<&str>, String> {
     }
 }
 
+/// Returns the session of the chat that has delegated the task. Servers give at most 200 characters.
+pub(super) fn mcp_session(task: &Task) -> Option<String> {
+    const LONGEST: usize = 800;
+    metadata_text(task, "mcp_session").filter(|session| session.len() <= LONGEST).map(str::to_string)
+}
+
 /// Returns the nesting depth of the agent that submitted the task; 0 if no agent did.
 pub(super) fn depth(task: &Task) -> u32 {
     let depth = match task.spec.metadata.get("dispatch_depth") {
@@ -45,6 +51,10 @@ mod tests {
     fn a_conversation_is_text_and_a_depth_is_a_number() {
         let mut task = testing::task();
         assert_eq!((session_id(&task), depth(&task)), (Ok(None), 0));
+        for (given, expected) in [("chat".to_string(), Some("chat")), ("x".repeat(801), None)] {
+            task.spec.metadata.insert("mcp_session".to_string(), given.into());
+            assert_eq!(mcp_session(&task).as_deref(), expected);
+        }
         task.spec.metadata.insert("session_id".to_string(), "s1".into());
         assert_eq!(session_id(&task), Ok(Some("s1")));
         task.spec.metadata.insert("session_id".to_string(), Value::Null);

@@ -42,6 +42,9 @@ pub(crate) struct UsageRecord {
     /// Id of the conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
+    /// The session of the chat that has delegated the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_session: Option<String>,
     /// Whether the conversation started with this run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub begins_session: bool,

@@ -25,6 +25,7 @@ pub(crate) mod registration;
 mod report_text;
 mod request_text;
 mod server;
+mod session_budget;
 mod single_flight;
 mod summary;
 mod task_draft;
@@ -47,6 +48,7 @@ pub(crate) use self::bounded_command::output_within;
 pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
 pub(crate) use self::open_queue::QueueSource;
 pub(crate) use self::post_server::{McpPost, McpPostReply, PostServer};
+pub(crate) use self::session_budget::SessionBudget;
 
 use self::call_log::CallLog;
 use self::catalog::Catalog;
@@ -84,6 +86,8 @@ pub(crate) struct McpOptions {
     pub random: u128,
     /// How deep this process is inside agents that a dispatcher started.
     pub depth: Option<u32>,
+    /// What each session may spend, if that is limited.
+    pub budget: Option<SessionBudget>,
     /// The most seconds that a call waits, in place of what the client is known to allow.
     pub max_wait: Option<u64>,
     /// Where messages come from.
@@ -115,7 +119,7 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
         has_prompts: options.has_prompts,
         instructions: Box::new(move || instructions_for(config().as_ref())),
         config: OnceLock::new(),
-        queue: Arc::new(LazyQueue::new(options.queue)),
+        queue: Arc::new(LazyQueue::new(options.queue, options.budget)),
         depth: options.depth,
         max_wait: options.max_wait,
         calls: Semaphore::new(MAX_CALLS),

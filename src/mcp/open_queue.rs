@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 use super::changes::ChangeCounter;
+use super::session_budget::SessionBudget;
 use super::single_flight::SingleFlight;
 use crate::error::Result;
 use crate::model::Owner;
@@ -23,6 +24,8 @@ pub(super) struct OpenQueue {
     pub store: Store,
     /// The requests of this process.
     pub single_flight: SingleFlight,
+    /// What each session may spend, if that is limited.
+    pub budget: Option<Arc<SessionBudget>>,
     changes: OnceLock<ChangeCounter>,
     /// By which `lanes doctor` finds servers of older versions.
     _registration: Option<Registration>,
@@ -55,13 +58,14 @@ impl OpenQueue {
 /// A queue that is opened when it is needed.
 pub(super) struct LazyQueue {
     source: QueueSource,
+    budget: Option<Arc<SessionBudget>>,
     opened: Mutex<Option<Arc<OpenQueue>>>,
 }
 
 impl LazyQueue {
     /// A queue that is not open yet.
-    pub(super) fn new(source: QueueSource) -> Self {
-        Self { source, opened: Mutex::new(None) }
+    pub(super) fn new(source: QueueSource, budget: Option<SessionBudget>) -> Self {
+        Self { source, budget: budget.map(Arc::new), opened: Mutex::new(None) }
     }
 
     /// Opens the queue, or returns the open one. A failure is tried again by the next call.
@@ -80,6 +84,7 @@ impl LazyQueue {
             config,
             store,
             single_flight: SingleFlight::default(),
+            budget: self.budget.clone(),
             changes: OnceLock::new(),
             _registration: registration,
         });

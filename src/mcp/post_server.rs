@@ -100,7 +100,7 @@ impl PostServer {
             has_prompts: false,
             instructions: Box::new(move || instructions_for(Some(&config))),
             config: OnceLock::new(),
-            queue: Arc::new(LazyQueue::new(queue)),
+            queue: Arc::new(LazyQueue::new(queue, None)),
             depth: None,
             max_wait: None,
             calls: Semaphore::new(MAX_CALLS),

@@ -73,6 +73,21 @@ impl SingleFlight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives requests the keys that count now.
+    pub(super) fn with_current_keys(&self, mut requests: Vec<FlightRequest>) -> Vec<FlightRequest> {
+        for FlightRequest { new, first_key } in &mut requests {
+            if let Some(first) = first_key {
+                new.spec.key = Some(self.state().keys.get(first).unwrap_or(first).clone());
+            }
+        }
+        requests
+    }
+
+    /// Returns the tasks whose answers were not returned yet, as far as this process has submitted them.
+    pub(super) fn unanswered(&self) -> Vec<TaskId> {
+        self.state().unanswered.iter().cloned().collect()
+    }
+
     /// Submits requests together, or returns their open tasks. The results are in the order of the requests; one
     /// that fails does not affect the others.
     pub(super) fn submit_all(
@@ -81,12 +96,8 @@ impl SingleFlight {
         requests: Vec<FlightRequest>,
     ) -> Vec<Result<SubmittedTask>> {
         let mut results = Vec::with_capacity(requests.len());
-        let mut pending: Vec<(usize, FlightRequest)> = requests.into_iter().enumerate().collect();
-        for (_, FlightRequest { new, first_key }) in &mut pending {
-            if let Some(first) = first_key {
-                new.spec.key = Some(self.state().keys.get(first).unwrap_or(first).clone());
-            }
-        }
+        let mut pending: Vec<(usize, FlightRequest)> =
+            self.with_current_keys(requests).into_iter().enumerate().collect();
         while !pending.is_empty() {
             let new = pending.iter().map(|(_, request)| request.new.clone()).collect();
             for ((number, mut request), result) in

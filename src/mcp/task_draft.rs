@@ -8,6 +8,7 @@ use super::agents::lane_of;
 use super::arguments::Arguments;
 use super::failure::ToolFailure;
 use super::open_queue::OpenQueue;
+use super::session_budget::SESSION_KEY;
 use super::single_flight::{FlightRequest, request_key};
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -66,7 +67,7 @@ impl TaskDraft {
             ("worktree", path(&config.worktree_path).into()),
             ("branch", config.expected_branch.clone().into()),
         ]);
-        metadata.insert("mcp_session".to_string(), session.into());
+        metadata.insert(SESSION_KEY.to_string(), session.into());
         let request = SubmitRequest {
             lane: Some(lane.into()),
             prompt: Some(prompt.to_string()),
@@ -96,7 +97,7 @@ pub(super) struct Submission {
 /// Submits checked tasks as one batch. Each of them is stored or not, whatever becomes of the others.
 ///
 /// # Errors
-/// Two of the tasks have one key and are not the same, or none could be stored.
+/// Two of the tasks have one key and are not the same, the budget of the session is spent, or none could be stored.
 pub(super) fn submit_all(
     queue: &OpenQueue,
     drafts: &[TaskDraft],
@@ -112,6 +113,12 @@ pub(super) fn submit_all(
         Ok::<_, ToolFailure>(FlightRequest { new, first_key })
     };
     let requests = drafts.iter().enumerate().map(request).collect::<Result<Vec<_>, _>>()?;
+    let requests = queue.single_flight.with_current_keys(requests);
+    if let Some(budget) = &queue.budget {
+        let (config, unanswered) = (queue.config_now()?, queue.single_flight.unanswered());
+        let tasks = requests.iter().map(|request| &request.new);
+        budget.check(&queue.store, &config, session, unanswered, tasks)?;
+    }
     let mut submission = Submission::default();
     for (number, result) in queue.single_flight.submit_all(&queue.store, requests).into_iter().enumerate() {
         match result {

@@ -3,6 +3,8 @@
 //! Nothing here accesses a file, a clock or a terminal. Every rule of the queue is written once, here, and
 //! applies to every interface (command line, HTTP, dispatcher).
 
+#[cfg(feature = "mcp")]
+pub(crate) mod budget;
 mod claim_state;
 pub(crate) mod cooldown;
 pub(crate) mod duration;

@@ -13,6 +13,7 @@ use crate::dispatch::outcome::{
 use crate::dispatch::output::{ClosingStatus, Tokens, Usage};
 use crate::dispatch::run::context::{AgentRun, FinishedRun, RunEnd};
 use crate::dispatch::run::retry::{RetryDecision, after_failure};
+use crate::dispatch::task_metadata::mcp_session;
 use crate::dispatch::usage_record::UsageRecord;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -121,6 +122,7 @@ pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
         vendor: run.vendor.to_string(),
         outcome: outcome.to_string(),
         duration: run.result.duration.into(),
+        mcp_session: mcp_session(run.task),
         ..UsageRecord::default()
     };
     match run.result.agent_run() {

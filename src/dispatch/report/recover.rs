@@ -24,6 +24,7 @@ use crate::dispatch::run::context::{
 use crate::dispatch::run::evidence::RunEvidence;
 use crate::dispatch::run::retry::PastAttempts;
 use crate::dispatch::run::session_baseline::baseline;
+use crate::dispatch::task_metadata::mcp_session;
 use crate::dispatch::usage_record::UsageRecord;
 use crate::dispatch::vendor::Notices;
 use crate::error::ErrorKind;
@@ -154,6 +155,7 @@ fn lost_record(
         vendor: run_file.vendor.clone(),
         outcome: FailureClass::Lost.as_str().to_string(),
         duration: StoredDuration::stored(ended.seconds_since(started)),
+        mcp_session: mcp_session(task),
         cli_version: report.as_ref().and_then(|report| report.cli_version.clone()),
         session_id: reported_session.or_else(|| run_file.conversation.id().map(str::to_string)),
         ..UsageRecord::default()

@@ -10,6 +10,7 @@ use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
 use crate::mcp::open_queue::OpenQueue;
 use crate::mcp::report_text::ReportedState;
+use crate::mcp::session_budget::SESSION_KEY;
 use crate::mcp::summary::{report_of, reported_state};
 use crate::model::AGENT_LANES;
 use crate::model::{Task, TaskText};
@@ -36,7 +37,7 @@ impl JobFilter {
     fn accepts(&self, task: &Task) -> bool {
         let state = reported_state(&task.status);
         if self.state.is_none() && self.lane.is_none() {
-            let session = task.spec.metadata.get("mcp_session").and_then(Value::as_str);
+            let session = task.spec.metadata.get(SESSION_KEY).and_then(Value::as_str);
             return !state.is_over() || session == Some(&self.session);
         }
         self.state.is_none_or(|wanted| wanted == state)

@@ -129,3 +129,40 @@ fn a_session_whose_server_is_killed_finds_its_run_again() {
     assert!(reply.text.ends_with("\n\nfinished"), "{reply:?}");
     assert_eq!(pool.until_file("runs"), "run", "it ran once");
 }
+
+#[test]
+fn a_session_delegates_no_more_than_its_budget_allows() {
+    let pool = Pool::scripted("  routes:\n    agent/careful: {max_budget_usd: 0.5}\n");
+    let start = |session: &str| {
+        let mut command = pool.lanes(&["mcp", "--budget", "0.5"]);
+        command.env("CLAUDE_CODE_SESSION_ID", session);
+        Client::connect(command)
+    };
+    let mut first = start("first");
+    let ask = |n: u32| json!({"lane": "work", "task": task(&format!("result {n}")), "wait": 0});
+    let ids: Vec<String> = (0..2).map(|n| first.call("delegate", ask(n)).id()).collect();
+    let _dispatcher = pool.dispatcher(&[]);
+    // Each run costs $0.25, and an open task of this lane nothing, since nothing limits its run.
+    let ended = first.call("wait", json!({"ids": ids, "seconds": 50})).fine();
+    assert_eq!(ended.matches(" $0.25 ").count(), 2, "{ended}");
+    pool.until("both runs are recorded", || pool.json(&["stats"])["stats"]["all"]["runs"] == 2);
+    let refused = first.call("delegate", ask(2));
+    refused.refused("budget", "is $0.50, of which $0.50 is spent and $0.00 may be spent");
+    // It holds for the session, whichever process it asks, and for no other.
+    start("first").call("delegate", ask(2)).refused("budget", "");
+    let mut second = start("second");
+    let held = json!({"agent": "careful", "task": task("while :; do sleep 0.02; done"), "wait": 0});
+    let id = second.call("delegate", held.clone()).id();
+    assert_eq!(second.call("delegate", held).id(), id, "the same request is no other task");
+    second
+        .call("delegate", ask(3))
+        .refused("budget", "$0.00 is spent and $0.50 may be spent by the tasks that are open");
+    second.call("cancel", json!({"ids": [id]})).fine();
+    let tasks = json!({"tasks": [ask(4), {"agent": "careful", "task": "y"}, {"lane": "work", "task": "z"}], "wait": 0});
+    let mut third = start("third");
+    let mut tasks = tasks;
+    tasks["tasks"][0].as_object_mut().unwrap().remove("wait");
+    third.call("delegate", tasks).refused("budget", "$0.50 may be spent");
+    assert_eq!(third.call("jobs", json!({"lane": "agent/careful", "status": "queued"})).fine(), "no tasks");
+    assert!(pool.refused(&["mcp", "--budget", "0"]).contains("more than 0 US dollars"));
+}
