@@ -17,10 +17,13 @@ use super::mcp_over_http;
 use super::output::print_error_line;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::{check_route, restricted_route_change};
+use crate::dispatch::config::settings_files::{SettingsFile, SettingsFiles};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::http::{
     self, AgreeToRoutes, MessageOptions, RouteRules, ServeOptions, ServerAddresses, TokenRule,
 };
+use crate::model::json::{self, Object};
+use crate::model::task::object;
 use crate::workspace::Config;
 
 const DEFAULT_PORT: u16 = 8765;
@@ -136,7 +139,14 @@ fn agree_to_routes(context: &CommandContext) -> Result<AgreeToRoutes> {
     let (policy, clock) = (ConsentPolicy::new(env::trust_records()), context.store_options()?.clock);
     Ok(Box::new(move |config, path, before, after| {
         // If it cannot be recorded, the dispatcher asks.
-        let _ = policy.trust_route_change(config, path, (before, after), clock.now().wall);
+        let files = |routes: &Object| {
+            let text = json::to_text(&object([("routes", routes.clone().into())]));
+            SettingsFiles {
+                routes: Some(SettingsFile { path: path.to_path_buf(), text }),
+                ..SettingsFiles::default()
+            }
+        };
+        let _ = policy.trust_stored_change(config, path, (&files(before), &files(after)), clock.now().wall);
     }))
 }
 

@@ -59,7 +59,7 @@ use self::transport::PipeTransport;
 use crate::error::{Error, Result};
 use crate::signals::not_ignored;
 use crate::store::{Clock, stop_waiting_for_locks};
-use crate::workspace::Config;
+use crate::workspace::{Config, agents};
 
 /// The most calls at the same time.
 const MAX_CALLS: usize = 64;
@@ -169,8 +169,9 @@ fn close_on_signals(closing: CancellationToken) -> Result<()> {
 fn instructions_for(config: Option<&Config>) -> String {
     let Some(config) = config else { return instructions::instructions(&[], &[]) };
     // Without the store, which a client that only connects does not need.
-    let agents = agents::agents(config, None).unwrap_or_default();
+    let agents = agents(config, None).unwrap_or_default().into_values();
+    let agents = agents.map(|agent| (agent.name.as_str().to_string(), agent.description));
     let lanes = config.lanes.iter().filter(|(lane, _)| lane.agent().is_none());
     let lanes: Vec<(String, String)> = lanes.map(|(name, text)| (name.to_string(), text.clone())).collect();
-    instructions::instructions(&agents.into_iter().collect::<Vec<_>>(), &lanes)
+    instructions::instructions(&agents.collect::<Vec<_>>(), &lanes)
 }

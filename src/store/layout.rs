@@ -25,6 +25,8 @@ pub(super) const FEED: &str = "feed.jsonl";
 pub(super) const BOARD: &str = "board.json";
 /// Dispatch routes that programs add.
 pub(super) const ROUTES: &str = "routes.json";
+/// Agents that programs and commands add.
+pub(super) const AGENTS: &str = "agents.json";
 /// The token that clients of `lanes serve` send.
 pub(super) const SERVER_TOKEN: &str = "serve.token";
 pub(super) const LANES: &str = "lanes.json";

@@ -35,6 +35,7 @@
 //! | `conversation_locks.rs` | `conversation_lock_path`, `remove_stale_conversation_locks` |
 //! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions` |
 //! | `dispatch_routes.rs` | `routes_text`, `routes_path`, `routes`, `change_routes`, `routes_version` |
+//! | `agents.rs` | `agents_text`, `agents_path`, `agents`, `agents_version` |
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
 //! | `usage_log.rs` | `append_usage`, `usage_log_text` |
 //! | `server_token.rs` | `server_token_file` |
@@ -48,6 +49,7 @@
 //! | `transfer/export.rs` | `export` |
 //! | `transfer/import.rs` | `import` |
 
+mod agents;
 mod atomic;
 mod attempt_files;
 mod bounded_file;
@@ -83,6 +85,7 @@ mod request_file;
 mod response_delivery;
 mod scan;
 mod server_token;
+mod settings_file;
 mod submit;
 mod submit_batch;
 mod task_files;
@@ -99,7 +102,6 @@ pub(crate) use attempt_files::AttemptDir;
 pub(crate) use claim_next::ClaimRequest;
 pub use claim_next::LaneQuery;
 pub use clock::{Clock, Entropy};
-pub(crate) use dispatch_routes::FileVersion;
 pub use feed::{FeedCursor, FeedEntry};
 #[cfg(feature = "cli")]
 pub(crate) use foreign_file::ForeignFile;
@@ -114,6 +116,7 @@ pub(crate) use own_files::{is_linked_into_store, lies_in_store};
 pub(crate) use private_files::PrivateFiles;
 pub use progress::ProgressListener;
 pub(crate) use server_token::new_secret;
+pub(crate) use settings_file::FileVersion;
 pub use submit::SubmittedTask;
 pub use transfer::ImportReport;
 pub(crate) use vendor_cooldowns::CooldownChange;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::dir::Dir;
-use super::dispatch_routes::FileVersion;
+use super::settings_file::FileVersion;
 use super::{atomic, bounded_file};
 use crate::error::{Error, Result, printable};
 

@@ -65,6 +65,12 @@ pub struct Config {
     pub lanes: BTreeMap<LaneName, String>,
     /// The `dispatch` section as it was written, for the dispatcher to read.
     pub dispatch: Option<serde_yaml::Value>,
+    /// The `agents` section as it was written, for the dispatcher to read.
+    pub agents: Option<serde_yaml::Value>,
+    /// A file of agent-dispatch with further agents.
+    pub agents_from: Option<PathBuf>,
+    /// The directories below which chats may add agents.
+    pub agent_roots: Vec<PathBuf>,
     /// Warnings for the user, such as unknown keys.
     pub warnings: Vec<String>,
 }
@@ -182,6 +188,13 @@ impl Config {
         let expected_branch = fields.text_or_blank("expected_branch")?;
         let lanes = lanes(&mut fields)?;
         let dispatch = fields.value("dispatch").map(yaml::to_yaml);
+        let agents = fields.value("agents").map(yaml::to_yaml);
+        let agents_from = fields.text_or_blank("agents_from")?;
+        let agents_from = agents_from.map(|text| absolute(base, Path::new(&text))).transpose()?;
+        let agent_roots = match fields.has("agent_roots") {
+            true => fields.texts("agent_roots")?.into_iter().map(directory).collect::<Result<_>>()?,
+            false => vec![workspace_root.clone()],
+        };
         let file = ConfigFile { path, queue_root, store_is_named: store_override.is_some() };
         Ok(Self {
             origin: match found {
@@ -195,6 +208,9 @@ impl Config {
             expected_branch,
             lanes,
             dispatch,
+            agents,
+            agents_from,
+            agent_roots,
             warnings: fields.unknown_keys().into_iter().collect(),
         })
     }
@@ -212,11 +228,14 @@ impl Config {
             origin: ConfigOrigin::StoreOnly,
             workspace_id: if name.is_empty() { "workspace".to_string() } else { name },
             store_root: resolve(&absolute(cwd, store)?)?,
+            agent_roots: vec![workspace_root.clone()],
             workspace_root,
             worktree_path: None,
             expected_branch: None,
             lanes: BTreeMap::new(),
             dispatch: None,
+            agents: None,
+            agents_from: None,
             warnings: Vec::new(),
         })
     }

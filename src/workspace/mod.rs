@@ -3,6 +3,8 @@
 //! Contains configuration, task files, path rules and scaffolds. Nothing here prints, and only `deliver`,
 //! `doctor` and `why` access the state directory.
 
+mod agents;
+mod agents_file;
 mod base_dir;
 #[cfg(feature = "mcp")]
 mod client_file;
@@ -29,6 +31,8 @@ mod why;
 mod yaml;
 
 pub(crate) use crate::model::limits::MAX_PROMPT_ONLY;
+pub(crate) use agents::agents;
+pub(crate) use agents_file::read_agents_file;
 pub use base_dir::BaseDir;
 #[cfg(feature = "mcp")]
 pub(crate) use client_file::read_text_for_client;

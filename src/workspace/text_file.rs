@@ -1,6 +1,6 @@
 //! Reads the text files that a user names: bounded, UTF-8, regular files only.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -30,6 +30,14 @@ impl TextFile {
     /// The configured kind when the file is not a UTF-8 text of the allowed size, otherwise `Io`; the message names
     /// the file.
     pub(super) fn read(&self, path: &Path) -> Result<String> {
+        self.read_if(path, |_| Ok(()))
+    }
+
+    /// Reads a whole file if `admit` accepts the file that was opened.
+    ///
+    /// # Errors
+    /// As [`TextFile::read`]; the error of `admit`.
+    pub(super) fn read_if(&self, path: &Path, admit: impl FnOnce(&Metadata) -> Result<()>) -> Result<String> {
         let name = self.name;
         let refuse = |reason: &str, hint: &str| {
             Err(Error::new(self.refusal, format!("{name} {} {reason}", show(path))).with_hint(hint))
@@ -44,14 +52,15 @@ impl TextFile {
                     .with_hint("check its name and permissions"));
             }
         };
-        let file_type =
-            file.metadata().map_err(|error| Error::io(&format!("access {name}"), path, error))?.file_type();
+        let metadata = file.metadata().map_err(|error| Error::io(&format!("access {name}"), path, error))?;
+        let file_type = metadata.file_type();
         if file_type.is_dir() {
             return refuse("is a directory", "name a file in it");
         }
         if !file_type.is_file() {
             return refuse("is not a regular file", "write the text to a file");
         }
+        admit(&metadata)?;
         let mut bytes = Vec::new();
         // Reads one byte more than allowed, to detect a file that is too long.
         file.take(self.limit as u64 + 1)

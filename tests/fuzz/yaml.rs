@@ -208,7 +208,7 @@ fn configuration(path: &std::path::Path, text: &str) {
         assert!(!warning.contains(char::is_control), "{warning:?}");
     }
     let source = SourceText { file: "handoff.yaml", text };
-    if let Err(error) = DispatchConfig::read(config.dispatch.as_ref(), source, None) {
+    if let Err(error) = DispatchConfig::of_file(&config, source) {
         one_line(&error);
         assert!(error.message().starts_with("handoff.yaml"), "{error}");
     }

@@ -7,10 +7,9 @@
 use std::path::Path;
 
 use super::sensitive_settings::{SensitiveFile, sensitive_files};
+use super::settings_files::SettingsFiles;
 use crate::error::{Error, Result, printable, shell_word};
 use crate::model::Time;
-use crate::model::json::{self, Object};
-use crate::model::task::object;
 use crate::store::{FileVersion, Store};
 use crate::workspace::{Config, SensitiveSettings, TrustRecords, TrustState, is_in_repository};
 
@@ -80,36 +79,41 @@ impl ConsentPolicy {
         files.iter().try_for_each(|file| records.trust(&file.path, &file.settings, now))
     }
 
-    /// Records consent to a change of the routes in routes.json, at `path`, that a server makes for an authorized
-    /// client. Does so only if the previous settings of all files either did not need consent or had it, so that
-    /// settings from a clone do not gain consent with the change.
+    /// Records consent to a change of a file in the store, at `path`, that a server makes for an authorized client, or
+    /// a command for a person. Does so only if the previous settings of all files either did not need consent or had
+    /// it, so that settings from a clone do not gain consent with the change.
     ///
     /// # Errors
     /// As [`ConsentPolicy::agree`].
-    pub(crate) fn trust_route_change(
+    pub(crate) fn trust_stored_change(
         &self,
         workspace: &Config,
         path: &Path,
-        (before, after): (&Object, &Object),
+        (before, after): (&SettingsFiles, &SettingsFiles),
         now: Time,
     ) -> Result<()> {
         let records = self.records().ok_or_else(no_records_directory)?;
-        let text = |routes: &Object| json::to_text(&object([("routes", routes.clone().into())]));
-        for file in sensitive_files(workspace, Some((path, &text(before)))) {
+        for file in sensitive_files(workspace, before) {
             if is_in_repository(&file.path) && self.trust_state(&file)? != TrustState::Trusted {
                 return Ok(());
             }
         }
-        let after = sensitive_files(workspace, Some((path, &text(after))));
+        let after = sensitive_files(workspace, after);
         let after = after.iter().filter(|file| file.path == path && is_in_repository(path));
         after.into_iter().try_for_each(|file| records.add_trust(path, &file.settings, now))
     }
 
-    /// Returns the file versions of the records for the configuration file and for routes.json.
-    pub(crate) fn record_versions(&self, workspace: &Config, store: &Store) -> [Option<FileVersion>; 2] {
+    /// Returns the versions of the records for the configuration file and the files beside it.
+    pub(crate) fn record_versions(&self, workspace: &Config, store: &Store) -> [Option<FileVersion>; 4] {
         let records = self.records().filter(|_| workspace.is_found());
         let version = |path: &Path| records.and_then(|records| records.version_of(path));
-        [workspace.path().and_then(version), version(&store.routes_path())]
+        let imported = workspace.agents_from.as_deref().and_then(|path| path.canonicalize().ok());
+        [
+            workspace.path().and_then(version),
+            version(&store.routes_path()),
+            version(&store.agents_path()),
+            imported.as_deref().and_then(version),
+        ]
     }
 
     fn refusal(&self, file: &SensitiveFile, changed: Option<&[String]>) -> Error {
@@ -171,7 +175,10 @@ pub(crate) fn format_setting(settings: &SensitiveSettings, key: &str, max_chars:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::config::settings_files::SettingsFile;
     use crate::dispatch::testing::found_in_repository as found;
+    use crate::model::json::{self, Object};
+    use crate::model::task::object;
     use crate::workspace::{ConfigFile, ConfigOrigin};
 
     #[test]
@@ -179,7 +186,10 @@ mod tests {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let policy = ConsentPolicy::new(Some(TrustRecords::in_state_home(home.path())));
         let now = Time::from_micros(0);
-        let files = sensitive_files(&found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"), None);
+        let files = sensitive_files(
+            &found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"),
+            &SettingsFiles::default(),
+        );
         let error = policy.check(&files).unwrap_err().to_string();
         assert!(
             error.contains(
@@ -192,11 +202,16 @@ mod tests {
         policy.agree(&files, now).unwrap();
         policy.check(&files).unwrap();
         // Timing does not need consent.
-        let files =
-            sensitive_files(&found(dir.path(), "dispatch: {env: {B: 1}, command: ./x, timeout: 5}\n"), None);
+        let files = sensitive_files(
+            &found(dir.path(), "dispatch: {env: {B: 1}, command: ./x, timeout: 5}\n"),
+            &SettingsFiles::default(),
+        );
         policy.check(&files).unwrap();
         let long = "y".repeat(100);
-        let files = sensitive_files(&found(dir.path(), &format!("dispatch: {{command: {long}}}\n")), None);
+        let files = sensitive_files(
+            &found(dir.path(), &format!("dispatch: {{command: {long}}}\n")),
+            &SettingsFiles::default(),
+        );
         let error = policy.check(&files).unwrap_err().to_string();
         assert!(error.contains("since you agreed to it: dispatch.command: \"yyy"), "{error}");
         assert!(error.contains("…, dispatch.env is gone; look"), "{error}");
@@ -212,12 +227,14 @@ mod tests {
         let config = found(dir.path(), "dispatch: {timeout: 5}\n");
         let path = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
         let routes = |text: &str| json::parse_object(text.as_bytes()).unwrap();
-        let check = |routes: &Object| {
+        let with_routes = |routes: &Object| {
             let text = json::to_text(&object([("routes", routes.clone().into())]));
-            policy.check(&sensitive_files(&config, Some((&path, &text))))
+            SettingsFiles { routes: Some(SettingsFile { path: path.clone(), text }), ..Default::default() }
         };
+        let check = |routes: &Object| policy.check(&sensitive_files(&config, &with_routes(routes)));
         let carry = |config: &Config, before: &Object, after: &Object| {
-            policy.trust_route_change(config, &path, (before, after), Time::from_micros(0)).unwrap();
+            let change = (&with_routes(before), &with_routes(after));
+            policy.trust_stored_change(config, &path, change, Time::from_micros(0)).unwrap();
         };
         let (none, first) = (routes("{}"), routes(r#"{"a": {"command": "x"}}"#));
         let second = routes(r#"{"a": {"command": "x"}, "b": {"vendor": "claude"}}"#);
@@ -235,8 +252,7 @@ mod tests {
         let config = found(dir.path(), "dispatch: {routes: {d: {command: z}}}\n");
         let copied = routes(r#"{"d": {"command": "z"}}"#);
         carry(&config, &none, &copied);
-        let text = json::to_text(&object([("routes", copied.into())]));
-        policy.check(&sensitive_files(&config, Some((&path, &text)))[1..]).unwrap_err();
+        policy.check(&sensitive_files(&config, &with_routes(&copied))[1..]).unwrap_err();
     }
 
     #[test]
@@ -244,13 +260,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = found(dir.path(), "dispatch: {command: ./x}\n");
         let routes = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
-        let text = r#"{"routes": {"a": {"command": "x", "priority": 1}, "b": null}}"#;
+        let text = r#"{"routes": {"a": {"command": "x", "priority": 1}, "b": null}}"#.to_string();
+        let routes_file = SettingsFile { path: routes.clone(), text };
+        let files = SettingsFiles { routes: Some(routes_file), ..Default::default() };
         let needs_consent = |config: &Config| -> Vec<bool> {
-            sensitive_files(config, Some((&routes, text))).iter().map(|file| file.needs_consent).collect()
+            sensitive_files(config, &files).iter().map(|file| file.needs_consent).collect()
         };
         assert_eq!(needs_consent(&config), [true, true]);
         assert_eq!(
-            sensitive_files(&config, Some((&routes, text)))[1].settings.keys().collect::<Vec<_>>(),
+            sensitive_files(&config, &files)[1].settings.keys().collect::<Vec<_>>(),
             ["routes.a.command", "routes.b"]
         );
         let ConfigOrigin::FoundFile(file, search) = &config.origin else { panic!("{config:?}") };

@@ -1,14 +1,19 @@
-//! Loads the settings of a dispatcher: `dispatch:` in `handoff.yaml`, which a person writes, and `routes.json` in the
-//! store, which programs write.
+//! Loads the settings of a dispatcher: `dispatch:` and `agents:` in `handoff.yaml`, which a person writes, and
+//! `routes.json` and `agents.json` in the store, which programs write.
+
+use std::path::Path;
 
 use serde_yaml::Value;
 
 use super::DispatchConfig;
+use super::agent_sections;
 use super::consent::ConsentPolicy;
 use super::reader::{Section, SourceText};
 use super::route::Runner;
 use super::route_change::{RouteVersion, restricted_change};
+use super::route_set::RouteSections;
 use super::sensitive_settings::{SensitiveFile, sensitive_files};
+use super::settings_files::{SettingsFile, SettingsFiles};
 use super::vendor_match;
 use crate::dispatch::vendor::Vendor;
 use crate::error::printable;
@@ -23,30 +28,22 @@ use crate::{Error, Result};
 /// # Errors
 /// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json; as [`ConsentPolicy::check`](super::consent::ConsentPolicy::check).
 pub(crate) fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> Result<DispatchConfig> {
-    let routes = store.routes_text()?;
-    let routes = routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
-    let config = match routes {
-        None => read(workspace, None)?,
-        Some((path, text)) => {
-            let file = path.to_string_lossy();
-            read(workspace, Some(&overlay(SourceText { file: &file, text })?))?
-        }
-    };
-    // Checks the text that was read above, not the current content of the file.
-    consent.check(&sensitive_files(workspace, routes))?;
+    let files = SettingsFiles::read(workspace, Some(store))?;
+    let config = read_settings(workspace, &files)?;
+    // Checks the texts that were read above, not the current content of the files.
+    consent.check(&sensitive_files(workspace, &files))?;
     Ok(config)
 }
 
 /// Returns the settings of the configuration files that choose what runs, and whether they need consent.
 ///
 /// # Errors
-/// `Corrupt` or `Io` for routes.json.
+/// As [`SettingsFiles::read`].
 pub(crate) fn current_sensitive_files(
     workspace: &Config,
     store: Option<&Store>,
 ) -> Result<Vec<SensitiveFile>> {
-    let routes = store.map(Store::routes_text).transpose()?.flatten();
-    Ok(sensitive_files(workspace, routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()))))
+    Ok(sensitive_files(workspace, &SettingsFiles::read(workspace, store)?))
 }
 
 /// Checks a route before it is written to routes.json.
@@ -87,24 +84,63 @@ fn with_route(workspace: &Config, lane: &LaneName, route: &serde_json::Value) ->
     let value = parse("the route", &text)?;
     // Without a text, error messages name no line; there is no file.
     let source = SourceText { file: "the route", text: "" };
-    read(workspace, Some(&Section::new(source, &[], Some(&value))?.section("routes")?))
+    let stored_routes = Some(Section::new(source, &[], Some(&value))?.section("routes")?);
+    read(workspace, RouteSections { stored_routes, agents: Vec::new() })
 }
 
-fn read(workspace: &Config, overlay: Option<&Section<'_>>) -> Result<DispatchConfig> {
+/// Reads the settings of a workspace and of the files beside handoff.yaml.
+///
+/// # Errors
+/// `Config`, with file, line and key.
+pub(crate) fn read_settings(workspace: &Config, files: &SettingsFiles) -> Result<DispatchConfig> {
+    let names = |file: &Option<SettingsFile>| {
+        file.as_ref().map(|file| file.path.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let (routes, imported, stored) =
+        (names(&files.routes), names(&files.imported_agents), names(&files.stored_agents));
+    let stored_routes = match &files.routes {
+        Some(file) => Some(store_section(SourceText { file: &routes, text: &file.text }, "routes")?),
+        None => None,
+    };
+    let mut agents = Vec::new();
+    if let Some(file) = &files.imported_agents {
+        let base = file.path.parent().unwrap_or(Path::new("/"));
+        agents.push(imported_agents(SourceText { file: &imported, text: &file.text }, base)?);
+    }
+    if let Some(file) = &files.stored_agents {
+        agents.push(store_section(SourceText { file: &stored, text: &file.text }, "agents")?);
+    }
+    read(workspace, RouteSections { stored_routes, agents })
+}
+
+/// Reads handoff.yaml, whose agents come before those of `sections`.
+fn read(workspace: &Config, sections: RouteSections<'_>) -> Result<DispatchConfig> {
     let file = workspace.path().map(|path| path.to_string_lossy().into_owned());
     let text = workspace.path().and_then(|path| std::fs::read_to_string(path).ok());
     let source = SourceText {
         file: file.as_deref().unwrap_or("handoff.yaml"),
         text: text.as_deref().unwrap_or_default(),
     };
-    DispatchConfig::read(workspace.dispatch.as_ref(), source, overlay)
+    let mut sections: RouteSections<'_> = sections;
+    sections.agents.insert(0, Section::new(source, &["agents"], workspace.agents.as_ref())?);
+    DispatchConfig::read(workspace.dispatch.as_ref(), source, &sections)
 }
 
-fn overlay(source: SourceText<'_>) -> Result<Section<'_>> {
+/// Reads a file of the store, which has one key.
+fn store_section<'a>(source: SourceText<'a>, key: &str) -> Result<Section<'a>> {
     let value = parse(source.file, source.text)?;
     let file = Section::new(source, &[], Some(&value))?;
-    file.refuse_unknown_keys(&["routes"])?;
-    file.section("routes")
+    file.refuse_unknown_keys(&[key])?;
+    file.section(key)
+}
+
+/// Reads the agents of a file of agent-dispatch in the directory `base`.
+///
+/// # Errors
+/// `Config`, with file, line and key.
+pub(crate) fn imported_agents<'a>(source: SourceText<'a>, base: &Path) -> Result<Section<'a>> {
+    let value = parse(source.file, source.text)?;
+    agent_sections::imported(&Section::new(source, &[], Some(&value))?, base)
 }
 
 /// Parses JSON as YAML, which has the value types that this module reads.
@@ -123,8 +159,9 @@ mod tests {
     fn read_both(routes: &str) -> Result<DispatchConfig> {
         let value: Value = serde_yaml::from_str(FILE).expect("valid YAML");
         let source = SourceText { file: "handoff.yaml", text: FILE };
-        let overlay = overlay(SourceText { file: "routes.json", text: routes })?;
-        DispatchConfig::read(value.get("dispatch"), source, Some(&overlay))
+        let stored = store_section(SourceText { file: "routes.json", text: routes }, "routes")?;
+        let sections = RouteSections { stored_routes: Some(stored), agents: Vec::new() };
+        DispatchConfig::read(value.get("dispatch"), source, &sections)
     }
 
     #[test]
@@ -132,7 +169,7 @@ mod tests {
         let config =
             read_both(r#"{"routes": {"a": {"vendor": "gemini"}, "b": null, "d": {"vendor": "claude"}}}"#)
                 .expect("valid");
-        let lanes: Vec<&str> = config.routes.iter().map(|route| route.lane.as_str()).collect();
+        let lanes: Vec<&str> = config.routes().iter().map(|route| route.lane.as_str()).collect();
         assert_eq!(lanes, ["a", "c", "d"]);
         let a = config.route(&LaneName::stored("a"));
         assert_eq!(a.max_retries, 0, "the route as a whole is replaced");
@@ -149,8 +186,7 @@ mod tests {
         assert!(message("{\"rutes\": {}}").contains("rutes: unknown key; did you mean routes?"));
         assert!(message("[1]").starts_with("routes.json: expected keys with values"));
         assert!(message("{").starts_with("cannot parse routes.json: "));
-        let workspace =
-            Config::store_only(std::path::Path::new("/q"), std::path::Path::new("/")).expect("one");
+        let workspace = Config::store_only(Path::new("/q"), Path::new("/")).expect("one");
         let check = |route: serde_json::Value| {
             check_route(&workspace, &LaneName::stored("a"), &route).map_err(|e| e.to_string())
         };

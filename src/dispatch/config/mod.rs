@@ -11,6 +11,7 @@
 //!       timeout: null         # switches the default off
 //! ```
 
+pub(crate) mod agent_sections;
 pub(crate) mod allowed_directories;
 pub(crate) mod consent;
 pub(crate) mod load;
@@ -21,8 +22,10 @@ pub(crate) mod reader;
 pub(crate) mod reload;
 pub(crate) mod route;
 pub(crate) mod route_change;
+mod route_set;
 pub(crate) mod sensitive_settings;
 pub(crate) mod served_lane;
+pub(crate) mod settings_files;
 pub(crate) mod unready_lanes;
 pub(crate) mod vendor_match;
 pub(crate) mod yaml_location;
@@ -34,8 +37,10 @@ use serde_yaml::Value;
 use self::prices::Prices;
 use self::reader::{Section, SourceText};
 use self::route::{ROUTE_KEYS, Route, SettingLevel, read_route};
+use self::route_set::{ConfigSource, RouteSections, RouteSet};
 use super::vendor::Vendors;
 use crate::model::{LaneName, Owner};
+use crate::workspace::Config;
 use crate::{Error, Result};
 
 /// Keys that apply to the whole dispatcher, not to a route.
@@ -53,24 +58,6 @@ pub(super) const PROCESS_KEYS: [&str; 12] = [
     "prices",
     "routes",
 ];
-
-/// A settings file, with its text for line numbers in errors.
-#[derive(Clone, Debug, Default)]
-struct ConfigSource {
-    file: String,
-    text: String,
-}
-
-impl ConfigSource {
-    fn of(source: SourceText<'_>) -> Self {
-        Self { file: source.file.to_string(), text: source.text.to_string() }
-    }
-
-    fn location(&self, path: &[&str]) -> String {
-        let path: Vec<String> = path.iter().map(ToString::to_string).collect();
-        SourceText { file: &self.file, text: &self.text }.location(&path)
-    }
-}
 
 /// The `dispatch:` section.
 #[derive(Clone, Debug)]
@@ -99,52 +86,31 @@ pub struct DispatchConfig {
     pub prices: Prices,
     /// The defaults as a route, for lanes without their own.
     pub defaults: Route,
-    /// Routes, in the order in which they are served.
-    pub routes: Vec<Route>,
+    routes: RouteSet,
     config_source: ConfigSource,
-    /// routes.json, and the lanes whose routes it contains.
-    overlay: Option<(ConfigSource, Vec<String>)>,
 }
 
 impl DispatchConfig {
-    /// Parses the value of the `dispatch` key; without it, the defaults apply. A route of `overlay` replaces the
-    /// route of the same lane, and `null` removes it.
+    /// Reads the settings of a configuration alone, of which `source` is the file.
     ///
     /// # Errors
     /// `Config`, with file, line and key.
-    pub fn read(
-        dispatch: Option<&Value>,
-        source: SourceText<'_>,
-        overlay: Option<&Section<'_>>,
-    ) -> Result<Self> {
+    pub fn of_file(workspace: &Config, source: SourceText<'_>) -> Result<Self> {
+        let agents = vec![Section::new(source, &["agents"], workspace.agents.as_ref())?];
+        Self::read(workspace.dispatch.as_ref(), source, &RouteSections { stored_routes: None, agents })
+    }
+
+    /// Parses the value of the `dispatch` key; without it, the defaults apply.
+    ///
+    /// # Errors
+    /// `Config`, with file, line and key.
+    fn read(dispatch: Option<&Value>, source: SourceText<'_>, sections: &RouteSections<'_>) -> Result<Self> {
         let section = Section::new(source, &["dispatch"], dispatch)?;
         let known: Vec<&str> = PROCESS_KEYS.into_iter().chain(ROUTE_KEYS).collect();
         section.refuse_unknown_keys(&known)?;
         let vendors = Vendors::with_overrides(&section.section("vendors")?)?;
         let defaults = read_route(Route::defaults(), &section, &vendors)?;
-        let written = section.section("routes")?;
-        let mut routes = Vec::new();
-        let mut names = written.keys()?;
-        let order = routes_in_file_order(source.text);
-        names.sort_by_key(|lane| order.iter().position(|key| key == lane).unwrap_or(usize::MAX));
-        for lane in overlay.map(Section::keys).transpose()?.into_iter().flatten() {
-            if !names.contains(&lane) {
-                names.push(lane);
-            }
-        }
-        for lane in names {
-            let place = overlay.filter(|overlay| overlay.mapping().contains_key(&lane)).unwrap_or(&written);
-            if overlay.is_some_and(|overlay| overlay.mapping().get(&lane) == Some(&Value::Null)) {
-                continue;
-            }
-            let route = place.section(&lane)?;
-            let lane = LaneName::new(lane).map_err(|error| route.error_here(error.message()))?;
-            route.refuse_unknown_keys(&ROUTE_KEYS)?;
-            let inherited = Route { lane, ..defaults.clone() };
-            routes.push(read_route(inherited, &route, &vendors)?);
-        }
-        // Stable: equal priorities keep the order of the file.
-        routes.sort_by_key(|route| route.position);
+        let routes = RouteSet::read(&section, sections, &defaults, &vendors)?;
         let lease = section.duration("lease_seconds")?.value();
         if lease.is_some_and(|lease| lease < Duration::from_secs(10)) {
             return Err(
@@ -175,11 +141,12 @@ impl DispatchConfig {
             defaults,
             routes,
             config_source: ConfigSource::of(source),
-            overlay: match overlay {
-                Some(overlay) => Some((ConfigSource::of(overlay.source()), overlay.keys()?)),
-                None => None,
-            },
         })
+    }
+
+    /// Returns the routes, in the order in which they are served.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes.routes
     }
 
     /// Creates an error about a key of a lane's route, with the file and line that set it.
@@ -189,16 +156,9 @@ impl DispatchConfig {
 
     /// Returns the file, line and key that set `key` of a lane's route.
     pub fn location(&self, route: &Route, key: &str) -> String {
-        let lane = route.lane.as_str();
-        if route.given.get(key) != Some(&SettingLevel::Own) {
-            return self.config_source.location(&["dispatch", key]);
-        }
-        match &self.overlay {
-            Some((config_source, lanes)) if lanes.iter().any(|own| own == lane) => {
-                config_source.location(&["routes", lane, key])
-            }
-            _ => self.config_source.location(&["dispatch", "routes", lane, key]),
-        }
+        let is_own = route.given.get(key) == Some(&SettingLevel::Own);
+        let own = is_own.then(|| self.routes.location(&route.lane, key)).flatten();
+        own.unwrap_or_else(|| self.config_source.location(&["dispatch", key]))
     }
 
     /// Creates an error about a key that applies to the whole dispatcher, with its file and line.
@@ -208,18 +168,9 @@ impl DispatchConfig {
 
     /// Returns the route of `lane`, or the defaults for a lane without one.
     pub fn route(&self, lane: &LaneName) -> Route {
-        let own = self.routes.iter().find(|route| route.lane == *lane);
+        let own = self.routes().iter().find(|route| route.lane == *lane);
         own.cloned().unwrap_or_else(|| self.defaults.clone().for_lane(lane))
     }
-}
-
-/// Returns the lanes under `routes` in the order of the file, which the parsed value does not preserve.
-fn routes_in_file_order(text: &str) -> Vec<String> {
-    let file: Value = serde_yaml::from_str(text).unwrap_or_default();
-    let routes = file.get("dispatch").and_then(|dispatch| dispatch.get("routes"));
-    let keys = routes.and_then(Value::as_mapping).into_iter().flat_map(|routes| routes.keys());
-    // A key that is not text is not listed, and its route comes last.
-    keys.filter_map(Value::as_str).map(str::to_string).collect()
 }
 
 #[cfg(test)]
@@ -232,7 +183,7 @@ mod tests {
     fn read(text: &str) -> Result<DispatchConfig> {
         let value: Value = serde_yaml::from_str(text).expect("valid YAML");
         let source = SourceText { file: "handoff.yaml", text };
-        DispatchConfig::read(value.get("dispatch"), source, None)
+        DispatchConfig::read(value.get("dispatch"), source, &RouteSections::default())
     }
 
     fn message(text: &str) -> String {
@@ -288,7 +239,7 @@ dispatch:
     fn routes_override_defaults_and_null_switches_them_off() {
         let config = read(FULL).expect("valid");
         assert_eq!(config.max_concurrent, 5);
-        let lanes: Vec<&str> = config.routes.iter().map(|route| route.lane.as_str()).collect();
+        let lanes: Vec<&str> = config.routes().iter().map(|route| route.lane.as_str()).collect();
         assert_eq!(lanes, ["review", "attic", "build"]);
         let build = config.route(&LaneName::stored("build"));
         assert_eq!(build.runner, Some(Runner::Vendor("claude".to_string())));
@@ -356,7 +307,7 @@ dispatch:
             .lines()
             .fold(String::new(), |text, line| text + line.strip_prefix("# ").unwrap_or(line) + "\n");
         let config = read(&text).expect("valid");
-        let shown: Vec<&str> = config.routes.iter().flat_map(|route| route.given.keys().copied()).collect();
+        let shown: Vec<&str> = config.routes().iter().flat_map(|route| route.given.keys().copied()).collect();
         for key in ROUTE_KEYS {
             assert!(shown.contains(&key), "{key}");
         }
@@ -366,7 +317,7 @@ dispatch:
     fn an_empty_file_is_a_valid_configuration() {
         let config = read("workspace_id: x\n").expect("valid");
         assert_eq!((config.max_concurrent, config.max_depth), (3, 3));
-        assert!(config.routes.is_empty());
+        assert!(config.routes().is_empty());
         assert_eq!(config.route(&LaneName::stored("default")).runner, None);
         assert_eq!(config.grace, Duration::from_secs(5));
     }

@@ -234,8 +234,8 @@ fn lane_names(workspace: &Config, config: &DispatchConfig, options: &DispatchOpt
     match named {
         Some(named) => named.iter().for_each(&mut add),
         None => {
-            config.routes.iter().for_each(|route| add(&route.lane));
-            let routes = config.routes.iter().chain([&config.defaults]);
+            config.routes().iter().for_each(|route| add(&route.lane));
+            let routes = config.routes().iter().chain([&config.defaults]);
             let dead: Vec<&LaneName> = routes.filter_map(|route| route.dead_letter_lane.as_ref()).collect();
             workspace.lanes.keys().filter(|lane| !dead.contains(lane)).for_each(&mut add);
         }
@@ -256,7 +256,7 @@ fn unknown_lane_warnings(
     config: &DispatchConfig,
     options: &DispatchOptions,
 ) -> Vec<String> {
-    let routes = config.routes.iter().chain([&config.defaults]);
+    let routes = config.routes().iter().chain([&config.defaults]);
     let named = routes.flat_map(|route| {
         [Some(&route.lane), route.move_to.as_ref(), route.dead_letter_lane.as_ref()].into_iter().flatten()
     });

@@ -73,12 +73,16 @@ impl<T> Override<T> {
     }
 }
 
+/// The keys that have another name in a file than in the code that reads it: the name in the code, that in the file.
+pub(crate) type KeyNames = &'static [(&'static str, &'static str)];
+
 /// A mapping in the file, with the path of keys that leads to it.
 #[derive(Clone, Debug)]
 pub struct Section<'a> {
     source: SourceText<'a>,
     path: Vec<String>,
     mapping: Mapping,
+    key_names: KeyNames,
 }
 
 impl<'a> Section<'a> {
@@ -88,7 +92,7 @@ impl<'a> Section<'a> {
     /// `Config` if the value is not a mapping.
     pub fn new(source: SourceText<'a>, path: &[&str], value: Option<&Value>) -> Result<Self> {
         let path = path.iter().map(ToString::to_string).collect();
-        let mut section = Self { source, path, mapping: Mapping::new() };
+        let mut section = Self { source, path, mapping: Mapping::new(), key_names: &[] };
         match value {
             None | Some(Value::Null) => {}
             Some(Value::Mapping(mapping)) => section.mapping = mapping.clone(),
@@ -100,6 +104,26 @@ impl<'a> Section<'a> {
     /// Returns a section at the same location in the file with other content, for values merged with defaults.
     pub fn with_mapping(&self, mapping: Mapping) -> Self {
         Self { mapping, ..self.clone() }
+    }
+
+    /// Returns the same section, of which some keys have other names in the file than in the code that reads it.
+    pub(crate) fn with_key_names(self, key_names: KeyNames) -> Self {
+        Self { key_names, ..self }
+    }
+
+    /// Returns the name in the file of a key.
+    fn written<'k>(&self, key: &'k str) -> &'k str {
+        written_key(self.key_names, key)
+    }
+
+    /// Returns whether the mapping has a key.
+    pub fn has(&self, key: &str) -> bool {
+        self.mapping.contains_key(self.written(key))
+    }
+
+    /// Returns the keys that lead to this mapping.
+    pub(crate) fn path(&self) -> &[String] {
+        &self.path
     }
 
     /// Returns the file.
@@ -118,8 +142,8 @@ impl<'a> Section<'a> {
     /// `Config` if the value is not a mapping.
     pub fn section(&self, key: &str) -> Result<Self> {
         let mut path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        path.push(key);
-        Self::new(self.source, &path, self.mapping.get(key))
+        path.push(self.written(key));
+        Self::new(self.source, &path, self.mapping.get(self.written(key)))
     }
 
     /// Returns the keys.
@@ -140,8 +164,10 @@ impl<'a> Section<'a> {
     pub fn refuse_unknown_keys(&self, known: &[&str]) -> Result<()> {
         for key in self.keys()? {
             if !known.contains(&key.as_str()) {
-                let error = self.error(&key, "unknown key");
-                return Err(match most_similar(&key, known) {
+                let error = error_at(self.source, &self.below([key.clone()]), "unknown key");
+                let other_name = self.key_names.iter().find(|(name, _)| *name == key);
+                let similar = other_name.map(|(_, written)| *written).or_else(|| most_similar(&key, known));
+                return Err(match similar {
                     Some(similar) => error.with_hint(format!("did you mean {similar}?")),
                     None => error,
                 });
@@ -237,7 +263,7 @@ impl<'a> Section<'a> {
     pub fn list(&self, key: &str) -> Result<Override<Vec<String>>> {
         self.read(key, |value| match value {
             Value::Sequence(items) => {
-                let place = |n: usize| self.below([key.to_string(), n.to_string()]);
+                let place = |n: usize| self.below([self.written(key).to_string(), n.to_string()]);
                 items.iter().enumerate().map(|(n, item)| argument(item, self.source, &place(n))).collect()
             }
             _ => Err("expected a list of text".to_string()),
@@ -269,7 +295,7 @@ impl<'a> Section<'a> {
         key: &str,
         convert: impl FnOnce(&Value) -> std::result::Result<T, String>,
     ) -> Result<Override<T>> {
-        match self.mapping.get(key) {
+        match self.mapping.get(self.written(key)) {
             None => Ok(Override::Inherit),
             Some(Value::Null) => Ok(Override::Off),
             Some(value) => convert(value).map(Override::Value).map_err(|reason| self.error(key, &reason)),
@@ -279,7 +305,7 @@ impl<'a> Section<'a> {
     /// Returns an error about `key` of this mapping.
     pub fn error(&self, key: &str, reason: &str) -> Error {
         let mut path = self.path.clone();
-        path.push(key.to_string());
+        path.push(self.written(key).to_string());
         error_at(self.source, &path, reason)
     }
 
@@ -287,6 +313,11 @@ impl<'a> Section<'a> {
     pub fn error_here(&self, reason: &str) -> Error {
         error_at(self.source, &self.path, reason)
     }
+}
+
+/// Returns the name in the file of a key.
+pub(crate) fn written_key(key_names: KeyNames, key: &str) -> &str {
+    key_names.iter().find(|(name, _)| *name == key).map_or(key, |(_, written)| written)
 }
 
 /// Returns the text of the scalar at the path `place`; a number as written there.

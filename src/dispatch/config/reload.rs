@@ -1,5 +1,7 @@
 //! Reloads the settings of a running dispatcher: new runs use the current files.
 
+use std::path::Path;
+
 use super::consent::ConsentPolicy;
 use super::options::{DispatchOptions, ProcessContext};
 use super::plan::Plan;
@@ -16,7 +18,7 @@ pub(crate) struct PlanReloader {
     seen: FileVersions,
 }
 
-type FileVersions = [Option<FileVersion>; 4];
+type FileVersions = Vec<Option<FileVersion>>;
 
 impl PlanReloader {
     /// Makes the first plan.
@@ -53,13 +55,17 @@ impl PlanReloader {
     }
 
     fn read(&mut self, store: &Store) -> Result<Plan> {
-        let workspace = self.workspace.reload(Some(store.root()))?;
-        Plan::new(&workspace, store, self.options.clone(), self.process.clone())
+        // Kept even if no plan can be made of it: it says which other files are read.
+        self.workspace = self.workspace.reload(Some(store.root()))?;
+        Plan::new(&self.workspace, store, self.options.clone(), self.process.clone())
     }
 }
 
 /// Returns the versions of the files and of the consent given to them.
 fn file_versions(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> FileVersions {
-    let [file, routes] = consent.record_versions(workspace, store);
-    [workspace.path().and_then(FileVersion::at), store.routes_version(), file, routes]
+    let at = |path: Option<&Path>| path.and_then(FileVersion::at);
+    let mut versions = vec![at(workspace.path()), at(workspace.agents_from.as_deref())];
+    versions.extend([store.routes_version(), store.agents_version()]);
+    versions.extend(consent.record_versions(workspace, store));
+    versions
 }

@@ -307,13 +307,11 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
     };
     let level = if base.is_defaults() { SettingLevel::Default } else { SettingLevel::Own };
     let mut given = base.given;
-    given.extend(
-        ROUTE_KEYS.iter().filter(|key| section.mapping().contains_key(**key)).map(|key| (*key, level)),
-    );
+    given.extend(ROUTE_KEYS.iter().filter(|key| section.has(key)).map(|key| (*key, level)));
     let mut dropped = base.dropped;
     if let Some(dropped) = &mut dropped {
         // The route's own settings are meant for its own vendor.
-        dropped.keys.retain(|key| !section.mapping().contains_key(*key));
+        dropped.keys.retain(|key| !section.has(key));
     }
     let runner = base.runner;
     let mut env = base.env;
@@ -341,7 +339,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
             Override::Inherit => inherited,
         };
         // A default may name a lane that has a route; it would be a loop only in the route of that lane.
-        let is_own = section.mapping().contains_key(key);
+        let is_own = section.has(key);
         if is_own && level == SettingLevel::Own && target.as_ref() == Some(&base.lane) {
             return Err(section.error(key, "a lane cannot pass its tasks on to itself"));
         }

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::settings_files::{SettingsFile, SettingsFiles};
 use crate::workspace::{Config, ConfigFile, SensitiveSettings, is_in_repository, real_path};
 
 /// Settings for the time, order or number of runs, which do not affect what runs or its prompts, permissions and
 /// budgets. All other settings need consent, also those that later versions add.
-const HARMLESS: [&str; 24] = [
+const HARMLESS: [&str; 25] = [
+    // Of an agent; as little as the descriptions of lanes.
+    "description",
     "priority",
     "timeout",
     "silence_timeout",
@@ -53,9 +56,9 @@ pub(crate) struct SensitiveFile {
     pub needs_consent: bool,
 }
 
-/// Collects the settings that need consent from the configuration and, if there is one, routes.json. Omits files
-/// without such settings.
-pub(crate) fn sensitive_files(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<SensitiveFile> {
+/// Collects the settings that need consent from the configuration and the files beside it. Omits files without such
+/// settings.
+pub(crate) fn sensitive_files(workspace: &Config, beside: &SettingsFiles) -> Vec<SensitiveFile> {
     let mut files = Vec::new();
     let is_found = workspace.is_found();
     if let Some(file) = workspace.file() {
@@ -63,6 +66,10 @@ pub(crate) fn sensitive_files(workspace: &Config, routes: Option<(&Path, &str)>)
         let mut sensitive = directories_outside(workspace, file);
         let dispatch = workspace.dispatch.as_ref().map(to_json).unwrap_or_default();
         sensitive.extend(sensitive_in_section(&dispatch, "dispatch"));
+        collect_agents(&workspace.agents.as_ref().map(to_json).unwrap_or_default(), &mut sensitive);
+        if let Some(file) = &workspace.agents_from {
+            sensitive.insert("agents_from".to_string(), file.to_string_lossy().into());
+        }
         files.push(SensitiveFile {
             path: path.clone(),
             config: path.clone(),
@@ -70,20 +77,45 @@ pub(crate) fn sensitive_files(workspace: &Config, routes: Option<(&Path, &str)>)
             needs_consent: is_found && is_in_repository(path),
         });
     }
-    if let Some((path, text)) = routes {
+    let config = workspace.path().map(Path::to_path_buf).unwrap_or_default();
+    if let Some(SettingsFile { path, text }) = &beside.imported_agents {
+        let content: serde_yaml::Value = serde_yaml::from_str(text).unwrap_or_default();
+        let needs_consent = is_found && is_in_repository(path);
+        let settings = sensitive_in_imported(&to_json(&content));
+        files.push(SensitiveFile { path: path.clone(), config: config.clone(), settings, needs_consent });
+    }
+    for (key, SettingsFile { path, text }) in beside.in_store() {
         let mut sensitive = SensitiveSettings::new();
         match serde_json::from_str(text).unwrap_or_default() {
             Value::Object(file) => {
-                collect_routes(file.get("routes").unwrap_or(&Value::Null), "", &mut sensitive)
+                let content = file.get(key).unwrap_or(&Value::Null);
+                collect_named(content, key, "", &mut sensitive);
             }
-            other => drop(sensitive.insert("routes.json".to_string(), other)),
+            other => drop(sensitive.insert(format!("{key}.json"), other)),
         }
         let needs_consent = is_found && !workspace.store_is_named() && is_in_repository(path);
-        let config = workspace.path().map(Path::to_path_buf).unwrap_or_default();
-        files.push(SensitiveFile { path: path.to_path_buf(), config, settings: sensitive, needs_consent });
+        let (path, config) = (path.clone(), config.clone());
+        files.push(SensitiveFile { path, config, settings: sensitive, needs_consent });
     }
     files.retain(|file| !file.settings.is_empty());
     files
+}
+
+/// Collects the settings of a file of agent-dispatch that need consent: those of its agents, and its defaults for them.
+fn sensitive_in_imported(file: &Value) -> SensitiveSettings {
+    let mut sensitive = SensitiveSettings::new();
+    match file {
+        Value::Null => {}
+        Value::Object(content) => {
+            collect_agents(content.get("agents").unwrap_or(&Value::Null), &mut sensitive);
+            match content.get("settings") {
+                None | Some(Value::Null) => {}
+                Some(settings) => drop(sensitive.insert("settings".to_string(), settings.clone())),
+            }
+        }
+        other => drop(sensitive.insert("agents".to_string(), other.clone())),
+    }
+    sensitive
 }
 
 /// Returns the settings that name directories outside the parent of the file's own directory: agents work there.
@@ -94,9 +126,13 @@ fn directories_outside(workspace: &Config, file: &ConfigFile) -> SensitiveSettin
         ("queue_root", Some(resolve(&file.queue_root))),
         ("worktree_path", workspace.worktree_path.clone()),
     ];
-    let outside = places.into_iter().filter_map(|(key, place)| {
+    // Without a list of its own, that is the workspace root.
+    let roots = workspace.agent_roots.iter().filter(|root| **root != workspace.workspace_root);
+    let roots = roots.map(|root| (format!("agent_roots.{}", root.to_string_lossy()), Some(root.clone())));
+    let places = places.into_iter().map(|(key, place)| (key.to_string(), place)).chain(roots);
+    let outside = places.filter_map(|(key, place)| {
         let place = place.filter(|place| !place.starts_with(home))?;
-        Some((key.to_string(), place.to_string_lossy().into()))
+        Some((key, place.to_string_lossy().into()))
     });
     outside.collect()
 }
@@ -121,7 +157,7 @@ fn sensitive_in_section(section: &Value, prefix: &str) -> SensitiveSettings {
         Value::Object(settings) => {
             collect_settings(settings.iter(), prefix, &mut sensitive);
             if let Some(routes) = settings.get("routes") {
-                collect_routes(routes, &format!("{prefix}."), &mut sensitive);
+                collect_named(routes, "routes", &format!("{prefix}."), &mut sensitive);
             }
             match settings.get("vendors") {
                 Some(Value::Object(vendors)) => {
@@ -138,20 +174,26 @@ fn sensitive_in_section(section: &Value, prefix: &str) -> SensitiveSettings {
     sensitive
 }
 
-fn collect_routes(routes: &Value, prefix: &str, sensitive: &mut SensitiveSettings) {
-    match routes {
+/// Collects the settings of agents that need consent.
+fn collect_agents(agents: &Value, sensitive: &mut SensitiveSettings) {
+    collect_named(agents, "agents", "", sensitive);
+}
+
+/// Collects the settings that need consent from routes by lane or agents by name, under the key `kind`.
+fn collect_named(named: &Value, kind: &str, prefix: &str, sensitive: &mut SensitiveSettings) {
+    match named {
         Value::Null => {}
-        Value::Object(lanes) => {
-            for (lane, route) in lanes {
-                let place = format!("{prefix}routes.{lane}");
-                match route {
+        Value::Object(all) => {
+            for (name, settings) in all {
+                let place = format!("{prefix}{kind}.{name}");
+                match settings {
                     Value::Object(settings) => collect_settings(settings.iter(), &place, sensitive),
                     // `null` in routes.json removes the route of the file.
                     other => drop(sensitive.insert(place, other.clone())),
                 }
             }
         }
-        other => drop(sensitive.insert(format!("{prefix}routes"), other.clone())),
+        other => drop(sensitive.insert(format!("{prefix}{kind}"), other.clone())),
     }
 }
 
@@ -180,6 +222,7 @@ fn collect_settings<'a>(
 mod tests {
     use super::*;
     use crate::dispatch::config::PROCESS_KEYS;
+    use crate::dispatch::config::agent_sections::{AGENT_KEY_NAMES, DESCRIPTION};
     use crate::dispatch::config::route::ROUTE_KEYS;
     use crate::dispatch::testing::found_in_repository as found;
 
@@ -215,9 +258,13 @@ mod tests {
                 "{key}: decide whether it chooses what runs (NEED_CONSENT), or only when (HARMLESS)"
             );
         }
+        // An agent has a key of its own, and no name of a key that needs consent may be harmless.
+        for (key, written) in AGENT_KEY_NAMES {
+            assert_eq!(HARMLESS.contains(key), HARMLESS.contains(written), "{written}");
+        }
         for key in HARMLESS.iter().chain(&NEED_CONSENT) {
             assert!(
-                PROCESS_KEYS.contains(key) || ROUTE_KEYS.contains(key),
+                PROCESS_KEYS.contains(key) || ROUTE_KEYS.contains(key) || *key == DESCRIPTION,
                 "{key} is not a setting any more"
             );
         }
@@ -273,12 +320,49 @@ vendors: {claude: {args: [a]}}
     }
 
     #[test]
+    fn agents_choose_what_runs_wherever_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "agents_from: ../agents.yaml\nagent_roots: [.., /srv]\nagents:\n  \
+                    a: {directory: ., description: x, max_concurrent: 1, timeout: 5, instructions: Be brief., b: 1}\n  n:\n";
+        let config = found(dir.path(), text);
+        let holder = dir.path().canonicalize().unwrap();
+        let imported =
+            "settings: {default_permission_mode: plan}\nagents: {c: {directory: /c, description: y}}\n";
+        let file =
+            |name: &str, text: &str| Some(SettingsFile { path: holder.join(name), text: text.to_string() });
+        let beside = SettingsFiles {
+            routes: None,
+            imported_agents: file("agents.yaml", imported),
+            stored_agents: file("handoff/state/agents.json", r#"{"agents": {"d": {"directory": "/d"}}}"#),
+        };
+        let files = sensitive_files(&config, &beside);
+        assert_eq!(
+            keys(&files[0].settings),
+            [
+                "agent_roots./srv",
+                "agents.a.b",
+                "agents.a.directory",
+                "agents.a.instructions",
+                "agents.n",
+                "agents_from"
+            ]
+        );
+        assert_eq!(keys(&files[1].settings), ["agents.c.directory", "settings"]);
+        assert_eq!(keys(&files[2].settings), ["agents.d.directory"]);
+        assert!(files.iter().all(|file| file.needs_consent));
+        for odd in ["agents: 5\n", "agents: [a]\n"] {
+            let config = found(dir.path(), odd);
+            assert_eq!(keys(&sensitive_files(&config, &SettingsFiles::default())[0].settings), ["agents"]);
+        }
+    }
+
+    #[test]
     fn directories_outside_the_project_need_consent() {
         let dir = tempfile::tempdir().unwrap();
         let inside = found(dir.path(), "workspace_root: ../src\nworktree_path: ../wt\n");
-        assert!(sensitive_files(&inside, None).is_empty());
+        assert!(sensitive_files(&inside, &SettingsFiles::default()).is_empty());
         let outside = found(dir.path(), "workspace_root: /\nqueue_root: ../../q\nworktree_path: /tmp\n");
-        let files = sensitive_files(&outside, None);
+        let files = sensitive_files(&outside, &SettingsFiles::default());
         assert_eq!(keys(&files[0].settings), ["queue_root", "workspace_root", "worktree_path"]);
         assert!(files[0].needs_consent);
     }

@@ -17,7 +17,7 @@ use crate::model::json::raw::{Raw, members};
 use crate::store::dir::Dir;
 use crate::store::history::open_read;
 use crate::store::layout::{
-    BELLS, BOARD, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES,
+    AGENTS, BELLS, BOARD, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES,
     SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::scan::map_in_order;
@@ -49,6 +49,7 @@ const FILES: &[(&str, FileType)] = &[
     (LOCK, FileType::RegularFile),
     (OLD_USAGE, FileType::RegularFile),
     (ROUTES, FileType::RegularFile),
+    (AGENTS, FileType::RegularFile),
     (SERVER_TOKEN, FileType::RegularFile),
     (USAGE, FileType::RegularFile),
     (VENDORS, FileType::RegularFile),

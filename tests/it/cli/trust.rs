@@ -171,6 +171,65 @@ fn routes_in_a_cloned_queue_are_asked_about_too() {
 }
 
 #[test]
+fn agents_of_a_clone_need_the_same_consent_wherever_they_are_written() {
+    let clone = Clone::new("  {}\n");
+    clone.sandbox.submit("agent/a", &[]);
+    let agent = |mark: &str| json!({"a": {"directory": ".", "command": "touch", "args": [mark]}});
+    let handoff = |more: serde_json::Value| {
+        let mut file = json!({"workspace_id": "w"});
+        file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        clone.sandbox.write("handoff/handoff.yaml", file.to_string());
+    };
+    let dispatch = ["dispatch", "--once"];
+    handoff(json!({"agents": agent("first")}));
+    let refused = clone.run(&dispatch);
+    refused.refused(
+        1,
+        "is in a repository and chooses what runs, which you have not agreed to: agents.a.args: ",
+    );
+    refused.refused(1, "agents.a.directory: \".\"; look at it, then agree with `lanes trust $DIR/project/");
+    clone.ok(&["trust", "--yes"]);
+    clone.ok(&dispatch);
+    assert!(clone.sandbox.path("handoff/first").exists());
+    // A pull changes the program; a description and a limit of the number of runs change nothing of that kind.
+    let mut described = agent("first");
+    described["a"]["description"] = "Builds".into();
+    described["a"]["max_concurrent"] = 1.into();
+    handoff(json!({"agents": described}));
+    clone.ok(&dispatch);
+    clone.sandbox.submit("agent/a", &[]);
+    handoff(json!({"agents": agent("second")}));
+    clone
+        .run(&dispatch)
+        .refused(1, "has changed what runs since you agreed to it: agents.a.args: [\"second\"]");
+    assert!(!clone.sandbox.path("handoff/second").exists());
+    // A file of agents in the clone has an agreement of its own, beside that to its name.
+    handoff(json!({"agents_from": "agents.yaml"}));
+    let imported = |directory: &str| {
+        let agents = json!({"agents": {"a": {"directory": directory}}});
+        clone.sandbox.write("handoff/agents.yaml", agents.to_string());
+    };
+    imported("..");
+    clone.run(&dispatch).refused(1, "agents_from: \"$DIR/project/handoff/agents.yaml\"");
+    clone.ok(&["trust", "--yes"]);
+    clone.ok(&["dispatch", "--dry-run"]);
+    imported("/");
+    clone.run(&dispatch).refused(1, "handoff/agents.yaml is in a repository and has changed what runs");
+    clone.run(&dispatch).refused(1, "agents.a.directory: \"/\"");
+    // So has agents.json in a state directory that came with the clone.
+    handoff(json!({}));
+    clone.sandbox.write("handoff/state/agents.json", json!({"agents": agent("stored")}).to_string());
+    clone.run(&dispatch).refused(1, "handoff/state/agents.json is in a repository and chooses");
+    assert!(!clone.sandbox.path("handoff/stored").exists());
+    clone.ok(&["trust", "--yes"]);
+    clone.ok(&dispatch);
+    assert!(clone.sandbox.path("handoff/stored").exists());
+    let state = clone.sandbox.path("handoff/state");
+    std::fs::set_permissions(state.join("agents.json"), PermissionsExt::from_mode(0o666)).unwrap();
+    clone.run(&dispatch).refused(1, "agents.json can be changed by another user");
+}
+
+#[test]
 fn a_clone_reaches_no_file_outside_its_project() {
     let clone = Clone::new("  {}\n");
     let outside = clone.sandbox.path("../thesis.md");

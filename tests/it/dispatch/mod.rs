@@ -1,6 +1,7 @@
 //! Dispatchers with scripted agents, which lie in `tests/agents/`.
 
 mod agent;
+mod agents;
 mod bad_agents;
 mod environment;
 mod guard;
