@@ -20,7 +20,7 @@ agents *words:
     cargo build --locked --quiet
     ./tests/real_clis.sh target/debug/lanes {{ quote(words) }}
 
-# Times what commands cost: prints figures to compare, asserts nothing.
+# Measures what commands cost: prints figures to compare, asserts nothing.
 bench *args:
     cargo bench --locked --bench cost -- {{ args }}
 

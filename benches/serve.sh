@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares `lanes serve` with agent-lanes, measured in turns in the same run: requests per second, latencies and
+# Compares `lanes serve` with agent-lanes, measured alternately in the same run: requests per second, latencies and
 # errors with wrk, and the cost of a thousand waiting clients. Compare the ratios; the absolute numbers depend on
 # the machine and the moment.
 # Usage: benches/serve.sh [SECONDS]; needs wrk, curl and python3, and agent-lanes on PATH for the ratios.

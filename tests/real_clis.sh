@@ -25,7 +25,7 @@ skip() {
 
 command -v npm >/dev/null || skip "npm is not installed"
 command -v python3 >/dev/null || skip "python3 is not installed"
-# A process namespace beside it: when the checks end, however they end, everything that they started ends.
+# Also a process namespace: when the checks end, however they end, everything that they started ends.
 isolate=(unshare --net --pid --fork --mount-proc --kill-child)
 "${isolate[@]}" true 2>/dev/null || isolate=(unshare --map-root-user --net --pid --fork --mount-proc --kill-child)
 "${isolate[@]}" ip link set lo up 2>/dev/null || skip "no network namespace can be made here"

@@ -32,7 +32,7 @@ pub fn run() {
             ms(floor.start()),
             ms(writes)
         );
-        let beside = match &peer {
+        let compared = match &peer {
             Some(peer) if command.at_peer => {
                 let theirs = peer.cost(&command, &scene, PEER_RUNS);
                 format!(
@@ -44,7 +44,7 @@ pub fn run() {
             _ => "-".to_string(),
         };
         println!(
-            "{:<14} {:>9.2} {:>9.2}   {of_floor:<44} {beside}",
+            "{:<14} {:>9.2} {:>9.2}   {of_floor:<44} {compared}",
             command.name,
             ms(cost.median()),
             ms(cost.cpu_each()),

@@ -28,7 +28,7 @@ pub fn run() {
             }
         }
         let [empty, many, queue] = costs;
-        let beside = |cost: &Cost| {
+        let compared = |cost: &Cost| {
             format!(
                 "{:>13.2} x {:>8.2} x",
                 ratio(cost.median(), empty.median()),
@@ -40,8 +40,8 @@ pub fn run() {
             command.name,
             ms(empty.median()),
             ms(empty.cpu_each()),
-            beside(&many),
-            beside(&queue)
+            compared(&many),
+            compared(&queue)
         );
     }
 }

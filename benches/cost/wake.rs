@@ -76,7 +76,7 @@ pub fn run() {
     let busy = submits(&scene);
     waits.iter_mut().for_each(end);
     println!(
-        "submit beside {PARKED} waits on its lane and 10,000 finished tasks: {:.2} ms, {:.2} x of {:.2} ms without",
+        "submit next to {PARKED} waits on its lane and 10,000 finished tasks: {:.2} ms, {:.2} x of {:.2} ms without",
         ms(busy),
         ratio(busy, quiet),
         ms(quiet)

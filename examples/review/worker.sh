@@ -16,7 +16,7 @@ field() {
 }
 
 while :; do
-    # Blocks until a task is ours. Exit 4 means that none came in time: try again.
+    # Blocks until a task is ours. Exit 4 means that none arrived in time: try again.
     claim=$("$lanes" claim --lane review --wait --owner "review-$$" --lease-seconds 60) || {
         [ "$?" -eq 4 ] || exit 1
         continue

@@ -22,7 +22,7 @@ field() {
 
 printf 'waiting for questions in %s\n' "$LANES_STORE"
 while :; do
-    # Exit 4 means that no question came in six hours: try again.
+    # Exit 4 means that no question arrived in six hours: try again.
     claim=$("$lanes" claim --lane questions --wait --owner "worker-$$" --lease-seconds 60) || {
         [ "$?" -eq 4 ] || exit 1
         continue

@@ -140,12 +140,12 @@ impl DispatchCommand {
             inside_run::refuse(context, "dispatch")?;
         }
         if self.detach {
-            // Fails only for a process that leads a group, which is then in no need of it.
+            // Fails only for the leader of a process group, which does not need it.
             let _ = rustix::process::setsid();
         }
         let (config, store) =
             if self.dry_run { context.workspace_to_read()? } else { context.workspace()? };
-        // Before anything is read: what changes while this process waits counts.
+        // Before anything is read, so that changes made while this process waits take effect.
         let place = if self.on_demand { on_demand::take_place(&store)? } else { None };
         if self.on_demand && place.is_none() {
             context.out.note("lanes: another on-demand dispatcher serves this store");

@@ -22,7 +22,7 @@ use crate::workspace::{BaseDir, Config, LocateOptions, locate};
 /// Serve the queue as tools over the Model Context Protocol, on standard input and output.
 ///
 /// A client such as Claude Code, Codex or Gemini starts this command. Work that it delegates is in the queue and
-/// goes on when the client ends.
+/// continues when the client ends.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -39,7 +39,7 @@ pub(super) struct McpCommand {
     action: Option<McpAction>,
 }
 
-/// What is done instead of serving.
+/// The action instead of serving.
 #[derive(Subcommand, Debug)]
 enum McpAction {
     #[command(name = "install")]
@@ -104,7 +104,7 @@ impl McpCommand {
     }
 }
 
-/// Finds the workspace, each time anew: it may be made while the server runs.
+/// Finds the workspace each time it is needed: it may be created while the server runs.
 #[derive(Clone, Debug)]
 struct WorkspaceFinder {
     config: Option<PathBuf>,
@@ -124,12 +124,12 @@ impl WorkspaceFinder {
     }
 }
 
-/// A log on standard error.
+/// Returns a log on standard error.
 fn log_on_standard_error() -> Result<Box<dyn Write + Send>> {
     Ok(Box::new(own_descriptor(std::io::stderr().as_fd(), "standard error")?))
 }
 
-/// A standard stream by a descriptor of its own, for a thread that may wait on it.
+/// Returns a standard stream with a descriptor of its own, for a thread that may block on it.
 fn own_descriptor(stream: BorrowedFd<'_>, name: &str) -> Result<File> {
     stream.try_clone_to_owned().map(File::from).map_err(|error| Error::io("use", name, error))
 }

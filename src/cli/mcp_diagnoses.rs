@@ -83,7 +83,8 @@ fn of_running_servers(context: &CommandContext) -> Vec<Diagnosis> {
     diagnoses
 }
 
-/// Returns whether the file that a process runs is not there any more. Of the process of another user, this is unknown.
+/// Returns whether the program file of a process has been removed or replaced. For a process of another user
+/// this is unknown.
 fn is_replaced(pid: u32) -> bool {
     let program = std::fs::read_link(format!("/proc/{pid}/exe"));
     program.is_ok_and(|program| program.to_string_lossy().ends_with(" (deleted)"))

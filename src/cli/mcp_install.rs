@@ -20,8 +20,8 @@ use crate::model::task::object;
 
 /// Register the server with a client.
 ///
-/// Uses the client's own command if it has one that can write all of the entry and is on PATH, and otherwise edits the
-/// client's settings file, of which everything else stays as it is. A second time, nothing changes.
+/// Uses the client's own command if one is on PATH that can write the whole entry, and otherwise edits the
+/// client's settings file, leaving the rest of it as it is. Running it again changes nothing.
 ///
 /// With `--scope user`, the server finds the workspace of the directory in which the client runs, and otherwise uses a
 /// queue of your own. With `--scope project`, and wherever --config or --store is given, the entry names the workspace.
@@ -40,7 +40,7 @@ pub(super) struct McpInstallCommand {
     scope: ScopeArg,
     #[command(flatten)]
     server: McpServerArgs,
-    /// Let codex run the tools unasked that it refuses where nobody can be asked, such as `delegate`
+    /// Let codex run without asking the tools that it refuses where nobody can be asked, such as `delegate`
     #[arg(long)]
     approve: bool,
     /// Print what would be done or written, and change nothing
@@ -159,7 +159,7 @@ impl McpInstallCommand {
             return Ok((vec!["--config".to_string(), utf8(found.to_path_buf())?], false));
         }
         if let Some(config) = config {
-            // A typing error must not be found by the client only.
+            // A typing error must be reported now, not later by the client.
             context.config()?;
             arguments.extend(["--config".to_string(), utf8(context.base.absolute(&config)?)?]);
         }
@@ -226,7 +226,7 @@ impl McpInstallCommand {
         plan.entry_text().lines().try_for_each(|line| context.out.line(line))
     }
 
-    /// Names the setting with which tools run unasked.
+    /// Names the setting with which tools run without asking.
     fn note_permissions(&self, context: &CommandContext) {
         match self.client() {
             ClientApp::Claude => context.out.note(

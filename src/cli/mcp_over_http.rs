@@ -1,4 +1,4 @@
-//! The queue as the tools of a chat, over the HTTP server: connects `mcp`, which knows messages, with `http`, which
+//! Serves the tools for chats over the HTTP server: connects `mcp`, which knows messages, with `http`, which
 //! knows requests.
 
 use super::context::CommandContext;
@@ -9,7 +9,7 @@ use crate::mcp::{McpPost, McpPostReply, PostServer};
 use crate::store::Store;
 use crate::workspace::Config;
 
-/// Returns what answers messages, with the tools of these sets.
+/// Returns an endpoint that answers messages, with the tools of these sets.
 ///
 /// # Errors
 /// `Invalid` for an unknown set.

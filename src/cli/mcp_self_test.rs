@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::error::{Error, Result, brief};
 use crate::mcp::{MAX_LIST_BYTES, output_within};
 
-/// How long the server may take for everything.
+/// How long the server may take for all answers.
 const LIMIT: Duration = Duration::from_secs(15);
-/// What a client asks first: one that begins without a handshake, one that begins with it, and both.
+/// The first requests of clients: one without a handshake, the handshake, and one that follows either.
 const REQUESTS: &str = r#"{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"doctor","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}
 {"jsonrpc":"2.0","id":2,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"doctor","version":"1"}}}
 {"jsonrpc":"2.0","id":3,"method":"tools/list"}

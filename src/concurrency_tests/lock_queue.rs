@@ -1,4 +1,4 @@
-//! The permits of threads: one at a time for each file, and no thread waits for ever.
+//! The permits of threads: one at a time for each file, and no thread waits forever.
 
 use std::time::{Duration, Instant};
 

@@ -1,16 +1,16 @@
 //! The dispatcher that is started when an agent gets a task and nobody serves it, and that leaves when it is idle.
 //!
 //! A store has at most one, which keeps a lock. No task is left behind when it leaves: it first announces in its
-//! registration that it is draining, and only then looks for tasks the last time. Whoever submits a task looks at the
-//! registrations afterwards. So the last look finds the task, or the submitter finds a dispatcher that is draining and
-//! starts another one, which waits here for the lock.
+//! registration that it is draining, and only then looks for tasks for the last time. A submitter looks at the
+//! registrations after it has stored its task. So either the dispatcher still finds the task, or the submitter
+//! finds a dispatcher that is draining and starts another one, which waits here for the lock.
 
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::store::{FileLock, Store};
 
-/// Time between two looks at the dispatcher whose end is awaited.
+/// Time between two checks of the dispatcher whose end is awaited.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits for the lock of the on-demand dispatcher. Returns `None` when another one is there to claim tasks, or waits
@@ -33,8 +33,8 @@ pub(crate) fn take_place(store: &Store) -> Result<Option<FileLock>> {
         if place.is_some() {
             return Ok(place);
         }
-        // The other one is claiming again. A process that found the turn taken relies on this one, so that it must
-        // still be so after the turn is given up: look again.
+        // The other one is claiming again. A process that found the turn taken relies on this one, so this must
+        // still be true after the turn is given up: look again.
     }
 }
 
@@ -55,7 +55,7 @@ fn is_another_claiming(store: &Store) -> Result<bool> {
     Ok(store.on_demand_dispatcher()?.is_some_and(|dispatcher| !dispatcher.is_draining()))
 }
 
-/// Measures for how long a dispatcher has been idle.
+/// Measures how long a dispatcher has been idle.
 #[derive(Debug)]
 pub(crate) struct IdleTimer {
     limit: Duration,
@@ -63,7 +63,7 @@ pub(crate) struct IdleTimer {
 }
 
 impl IdleTimer {
-    /// A timer of a dispatcher that may be idle for `limit`.
+    /// Makes the timer of a dispatcher that may be idle for `limit`.
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, since: None }
     }

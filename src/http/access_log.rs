@@ -65,7 +65,7 @@ impl AccessLog {
             let write = move || {
                 for entry in inbox {
                     match entry {
-                        // The server goes on when its log cannot be written.
+                        // The server continues when its log cannot be written.
                         LogMessage::Line(line) => {
                             let _ = writer.write_all(line.as_bytes()).and_then(|()| writer.flush());
                         }

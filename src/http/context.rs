@@ -208,7 +208,7 @@ impl Responder for App {
 pub(crate) struct Call<'a> {
     /// The server.
     pub app: &'a App,
-    /// The request as it came.
+    /// The request as it was received.
     pub request: &'a HttpRequest,
     /// The fields of its query.
     pub query: Params,

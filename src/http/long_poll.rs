@@ -186,8 +186,8 @@ impl LongPolls {
         }
     }
 
-    /// Tries `check` (see [`WaitFor::check`]) for a request that was woken. Returns the request with its response, or
-    /// `None` when there was nothing, so that it goes on waiting.
+    /// Tries `check` (see [`WaitFor::check`]) for a request that was woken. Returns the request with its
+    /// response, or `None` when there was nothing, so that it continues to wait.
     pub(crate) fn try_claim(
         &self,
         ticket: Ticket,

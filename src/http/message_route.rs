@@ -1,7 +1,7 @@
 //! The route `/mcp`: passes posted messages on to an endpoint, and its replies back to their clients.
 //!
-//! What a message says is not known here. It is answered on the endpoint's own thread, so that a call that waits holds
-//! up none of the server's.
+//! Messages are not interpreted here. They are answered on the endpoint's own thread, so that a waiting call
+//! blocks no thread of the server.
 
 #![cfg_attr(not(feature = "mcp"), expect(dead_code, reason = "nothing answers messages without the feature"))]
 
@@ -29,7 +29,7 @@ pub(crate) struct MessageOptions {
 
 /// A message as it was posted.
 pub(crate) struct PostedMessage {
-    /// The number by which its reply is known.
+    /// The number that identifies its reply.
     pub number: u64,
     /// The body.
     pub body: Vec<u8>,
@@ -56,7 +56,7 @@ pub(crate) trait MessageEndpoint: Send + Sync {
     /// Takes a message. Returns the reply if there is one already; otherwise [`run`](Self::run) delivers it. Called by
     /// several threads at the same time.
     fn take(&self, message: PostedMessage) -> Option<MessageReply>;
-    /// Takes note that the client of a message has hung up. Must not wait for anything.
+    /// Records that the client of a message has hung up. Must not wait for anything.
     fn gone(&self, number: u64);
     /// Answers messages until [`close`](Self::close) is called, and passes each reply to `deliver`.
     ///
@@ -126,7 +126,7 @@ impl MessageRoute {
         }
     }
 
-    /// Takes note that a client has hung up.
+    /// Records that a client has hung up.
     pub(super) fn gone(&self, ticket: Ticket) {
         let mut open = self.open();
         let number = open.iter().find(|(_, message)| message.ticket == ticket).map(|(number, _)| *number);
@@ -173,7 +173,7 @@ impl MessageRoute {
             MessageReply::Events(events) => {
                 let ticket = self.open().get(&number).map(|open| open.ticket);
                 if let Some(ticket) = ticket {
-                    // A client that is far behind misses progress; what it then misses of the end ends its stream.
+                    // A client that is far behind misses progress. If it misses the answer, its stream is ended.
                     responder.send(ticket, &events);
                 }
             }

@@ -33,7 +33,7 @@ use crate::workspace::Config;
 /// The interval at which deadlines and signals are checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long requests may go on waiting for a lock while the server stops.
+/// How long requests may still wait for a lock while the server stops.
 const STOP_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a server that stops waits for clients to take their responses.

@@ -35,9 +35,9 @@ pub(super) struct StreamTimers {
 
 /// The state of a stream after a round.
 enum StreamStep {
-    /// It has come this far.
+    /// It continues from here when something changes.
     Waiting(WaitFor),
-    /// It has come this far, and its client has to catch up first.
+    /// It continues from here once its client has caught up.
     Behind(WaitFor),
     /// Everything was sent, and nothing can follow.
     Finished,

@@ -12,7 +12,8 @@ pub(super) struct Arguments(Object);
 
 impl Arguments {
     /// Checks arguments against an input schema: an object with properties that have a type, maybe an `enum` and
-    /// the type of their `items`. A null counts as missing, because models send it for what they leave out.
+    /// the type of their `items`. A null counts as missing, because models send nulls for arguments that they
+    /// leave out.
     ///
     /// # Errors
     /// The first argument that is unknown, missing or of another type.
@@ -145,7 +146,7 @@ fn has_type(value: &Value, expected: &str) -> bool {
     }
 }
 
-/// Returns the integer that a number is, also one written as 5.0.
+/// Returns a number as an integer if it is one, even when it is written as `5.0`.
 fn as_integer(value: &Value) -> Option<i64> {
     const LARGEST: f64 = 9_007_199_254_740_992.0;
     let as_float = || {

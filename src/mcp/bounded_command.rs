@@ -1,4 +1,4 @@
-//! Runs a program that must end by itself, but not for ever.
+//! Runs a program with a time limit, and keeps a bounded part of its output.
 
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// How often it is checked whether the program has ended.
+/// The interval at which the program is checked for its end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
-/// How long output is waited for that a child of the program keeps open.
+/// The maximum wait for the end of the output after the program has ended: a child of it may keep the output
+/// open.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The most bytes of output that are kept.
+/// The maximum number of bytes of output that are kept.
 const MAX_OUTPUT: u64 = 1024 * 1024;
 
-/// Runs a program with `input`, which must fit into a pipe, and returns its output. After `limit` it is killed; what it
-/// has started itself is not.
+/// Runs a program with `input`, which must fit into a pipe, and returns its output. After `limit` it is killed,
+/// but not the processes that it has started.
 ///
 /// # Errors
 /// `Io` when it cannot be started, or does not end in time.
@@ -47,7 +48,8 @@ pub(crate) fn output_within(command: &mut Command, input: &[u8], limit: Duration
     Ok(Output { status, stdout: text(stdout), stderr: text(stderr) })
 }
 
-/// Reads to the end on a thread of its own; drops what is too much, so that the program is not stopped by it.
+/// Reads to the end on a separate thread. Output beyond the limit is read and dropped, so that the program does
+/// not block.
 fn read_all(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

@@ -36,10 +36,10 @@ impl ToolReply {
 /// The result of a tool.
 pub(super) type ToolResult = Result<ToolReply, ToolFailure>;
 
-/// When a call is over for its client. The work that it began goes on.
+/// When a call is over for its client. The work that it began continues.
 #[derive(Clone)]
 pub(super) struct CallEnd {
-    /// Cancelled when the client takes the call back.
+    /// Cancelled when the client cancels the call.
     pub call: CancellationToken,
     /// Cancelled when the client is gone or the server ends.
     pub connection: CancellationToken,

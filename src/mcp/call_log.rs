@@ -1,5 +1,5 @@
-//! The log of `--verbose`: a line for each call of a tool, written by a thread of its own, so that nobody who does not
-//! read it holds up a call.
+//! The log of `--verbose`: one line for each call of a tool, written by a separate thread, so that a reader that
+//! has stopped reading does not delay a call.
 
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::error::{Error, Result, brief};
 use crate::store::Clock;
 
-/// How many lines may wait to be written. What comes while so many wait is not logged.
+/// The maximum number of lines that wait to be written; further ones are dropped.
 const MAX_WAITING: usize = 1024;
-/// How long the end of the server waits for the last lines.
+/// How long a server that ends waits for the last lines.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where lines are queued, if calls are logged.
@@ -30,7 +30,7 @@ impl CallLog {
         let (is_written, end) = channel();
         let write = move || {
             for line in inbox {
-                // The server goes on when its log cannot be written.
+                // The server continues when its log cannot be written.
                 let _ = writer.write_all(line.as_bytes()).and_then(|()| writer.flush());
             }
             drop(is_written);
@@ -40,7 +40,7 @@ impl CallLog {
         Ok((Self(Some((lines, clock))), CallLogEnd(end)))
     }
 
-    /// Notes a call. Its arguments are not noted: they belong to those who work on the task.
+    /// Logs a call, without its arguments, which concern only those who work on the task.
     pub(super) fn write(&self, tool: &str, took: Duration, outcome: &str) {
         if let Some((lines, clock)) = &self.0 {
             let at = clock.now().wall;
@@ -51,7 +51,7 @@ impl CallLog {
 }
 
 impl CallLogEnd {
-    /// Waits until all lines are written, but not for ever. The log must have been dropped.
+    /// Waits until all lines are written, for a limited time. The log must have been dropped.
     pub(super) fn wait(&self) {
         // Nothing is ever sent: the thread drops its end.
         let _ = self.0.recv_timeout(FINISH_TIMEOUT);

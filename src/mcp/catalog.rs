@@ -1,4 +1,4 @@
-//! The tools that are offered: one static text, in sets.
+//! The tools that a server offers, by set; their descriptions and schemas are one static text.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::error::{Error, Result, brief};
 use crate::model::json::Object;
 
-/// The tools by set. No schema is derived when the program runs.
+/// The tools by set. No schema is derived at run time.
 const TOOLS: &str = include_str!("../../templates/mcp/tools.json");
 
-/// The most bytes that the list of the default tools has: what it costs of a model's context.
+/// The maximum size of the list of the default tools, in bytes, because it takes part of a model's context.
 pub(crate) const MAX_LIST_BYTES: usize = 7_000;
 
 /// A set of tools.

@@ -1,7 +1,7 @@
-//! Wakes the calls that wait, when something in the store may have changed.
+//! Wakes waiting calls when something in the store may have changed.
 //!
-//! One thread sleeps on the store's feed for all of them, so that a call that waits holds no thread. Changes that
-//! nothing notifies of, and those by the clock, are noticed when the sleep ends, after two seconds at most.
+//! One thread sleeps on the store's feed for all of them, so that a call that waits holds no thread. Changes
+//! without a notification, and those by the clock, are noticed when the sleep ends, after at most two seconds.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::store::Store;
 
 /// The longest sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(2);
-/// The least time between two wake-ups, so that a busy store does not keep the calls from their work.
+/// The minimum time between two wake-ups, so that a busy store leaves the calls time for their work.
 const REST: Duration = Duration::from_millis(5);
 
 /// Counts the changes of a store.

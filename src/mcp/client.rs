@@ -3,14 +3,15 @@
 use crate::error::Result;
 use crate::model::Owner;
 
-/// The seconds that a call waits when its client asks for no other time.
+/// How long a call waits by default, in seconds.
 pub(super) const DEFAULT_WAIT: u64 = 45;
-/// The characters of an answer that a result has when its client asks for no other number.
+/// How much of an answer a result contains by default, in characters.
 pub(super) const DEFAULT_CHARS: usize = 8_000;
-/// The most characters of a result. codex cuts results above 48,000 in the middle, and claude those above 25,000
-/// tokens.
+/// The longest result, in characters. codex cuts results above 48,000 in the middle, and claude those above
+/// 25,000 tokens.
 const MAX_CHARS: usize = 40_000;
-/// The most characters of one piece that `result` returns to claude, whose limit the tool raises in its `_meta`.
+/// The longest piece that `result` returns to claude, in characters; the tool raises claude's limit in its
+/// `_meta`.
 const MAX_PIECE_FOR_CLAUDE: usize = 400_000;
 /// The longest name of a worker, in characters.
 const MAX_WORKER: usize = 50;
@@ -23,18 +24,18 @@ pub(super) const CODEX: &str = "codex-mcp-client";
 pub(super) enum Channel {
     /// Over the pipes of a process that the client has started.
     Pipes,
-    /// Over HTTP, each message for itself.
+    /// Over HTTP, each message by itself.
     Http,
 }
 
 /// The limits of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ClientLimits {
-    /// The most seconds that a call waits: less than the time after which the client gives up.
+    /// The longest wait of a call, in seconds: less than the time after which the client gives up.
     pub wait_seconds: u64,
-    /// The most characters of a result.
+    /// The longest result, in characters.
     pub result_chars: usize,
-    /// The most characters of one piece that the tool `result` returns.
+    /// The longest piece that the tool `result` returns, in characters.
     pub piece_chars: usize,
 }
 

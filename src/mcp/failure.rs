@@ -20,7 +20,7 @@ impl ToolFailure {
         Self { kind: "invalid", what: what.into(), remedy: Some(remedy.into()) }
     }
 
-    /// Makes the failure of a call that came while too many others were running.
+    /// Makes the failure of a call that arrived while too many others were running.
     pub(super) fn too_many_calls() -> Self {
         let what = "too many calls are running".to_string();
         Self { kind: "busy", what, remedy: Some("wait for one of them, then repeat this one".to_string()) }

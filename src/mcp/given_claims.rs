@@ -1,5 +1,5 @@
-//! The claims that calls were answered with, in case a client takes such a call back while its answer is on the way: it
-//! does not read that answer, so that nobody would work on the task until the lease ends.
+//! The claims that calls have returned, in case a client cancels such a call while the answer is on its way: the
+//! client does not read the answer, so nobody would work on the task until the lease ends.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +9,10 @@ use rmcp::model::RequestId;
 use super::open_queue::OpenQueue;
 use crate::model::{ClaimToken, Command, Task, TaskId};
 
-/// How many claims are kept. An answer is not on its way for long.
+/// The number of claims that are kept: an answer is on its way only briefly.
 const KEPT: usize = 64;
 
-/// A claim that a call was answered with.
+/// A claim that a call has returned.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct GivenClaim {
     task_id: TaskId,
@@ -26,7 +26,7 @@ impl GivenClaim {
         Some(Self { task_id: task.id.clone(), token })
     }
 
-    /// Gives the task back. One that has changed hands since is left alone.
+    /// Gives the task back, unless somebody else has claimed it since.
     pub(super) fn release(&self, queue: &OpenQueue, reason: &str) {
         let release = Command::Release {
             token: self.token.clone(),
@@ -39,12 +39,12 @@ impl GivenClaim {
     }
 }
 
-/// The newest claims of a connection, by the calls that were answered with them.
+/// The newest claims of a connection, by the calls that returned them.
 #[derive(Debug, Default)]
 pub(super) struct GivenClaims(Mutex<VecDeque<(RequestId, GivenClaim)>>);
 
 impl GivenClaims {
-    /// Keeps the claim that a call is answered with.
+    /// Keeps the claim that a call returns.
     pub(super) fn keep(&self, call: RequestId, claim: GivenClaim) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT {
@@ -53,7 +53,7 @@ impl GivenClaims {
         kept.push_back((call, claim));
     }
 
-    /// Returns the claim that a call was answered with, and forgets it.
+    /// Removes and returns the claim that a call has returned.
     pub(super) fn take(&self, call: &RequestId) -> Option<GivenClaim> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.iter().position(|(id, _)| id == call)?;

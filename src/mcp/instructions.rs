@@ -2,17 +2,17 @@
 
 use crate::error::printable;
 
-/// The advertisement. codex shows a model these characters and no more.
+/// The summary. codex shows a model only this many characters.
 const ADVERTISEMENT: &str = "Delegate work to other coding agents on this machine (Claude Code, Codex, Gemini) and \
      collect their answers: delegate, wait, result. Or work on the queue yourself: claim_next, respond.";
 
-/// The rule that saves most money.
+/// The rule that saves the most money.
 const RULE: &str = "A call that returns status running is not done: call wait again with the id. Never delegate the \
      same task twice.";
 
-/// The most characters of all instructions.
+/// The longest instructions, in characters.
 const MAX_CHARS: usize = 1_440;
-/// The most characters of the description of an agent or a lane.
+/// The longest description of an agent or a lane, in characters.
 const MAX_DESCRIPTION: usize = 200;
 
 /// Returns the instructions; `agents` and `lanes` are names with descriptions, of which as many are listed as fit.

@@ -1,7 +1,7 @@
 //! One line from a client: a message for the SDK, or the error that answers it.
 //!
-//! The SDK's own reader ignores lines that are not JSON, so that the client never gets an answer. Here every line that
-//! may have been meant as a request is answered.
+//! The SDK's own reader ignores lines that are not JSON, so that the client never gets an answer. Here, every
+//! line that may have been meant as a request gets an answer.
 
 use std::borrow::Cow;
 
@@ -84,7 +84,7 @@ fn read_value(value: Value) -> Incoming {
     }
 }
 
-/// The error that answers a line; an id that is not known is null, which the SDK's own type of an error leaves out.
+/// Makes the error that answers a line. An unknown id is null; the SDK's own error type would omit it.
 fn refused(id: Option<Value>, code: ErrorCode, message: String) -> Incoming {
     let error = json!({"code": code.0, "message": message});
     Incoming::Refused(json!({"jsonrpc": "2.0", "id": id, "error": error}))
@@ -113,7 +113,8 @@ fn extent(text: &str) -> (usize, usize) {
     (deepest, values)
 }
 
-/// Replaces escapes of half a character, which clients send that cut a text between the two halves, by U+FFFD.
+/// Replaces unpaired surrogate escapes by U+FFFD. They come from clients that cut a text between the two halves
+/// of a character.
 fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
     const REPLACEMENT: &str = "\\ufffd";
     if !text.contains("\\ud") && !text.contains("\\uD") {
@@ -130,7 +131,7 @@ fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
             Some(0xd800..0xdc00) if next.is_some_and(is_low) => (&rest[..12], 12),
             Some(0xd800..0xe000) => (REPLACEMENT, 6),
             Some(_) => (&rest[..6], 6),
-            // Of another escape, two characters belong together.
+            // Any other escape consists of two characters.
             None => {
                 let length = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
                 (&rest[..length], length)

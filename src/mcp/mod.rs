@@ -1,8 +1,8 @@
 //! `lanes mcp`: the queue as the tools of a chat, over the Model Context Protocol.
 //!
-//! The protocol in all of its versions is the SDK's affair (`server.rs`); this interface has the tools, their texts and
-//! their waits. Calls run on one thread and use the store on others, so that a slow disk holds up no other call, and a
-//! call that waits holds no thread at all.
+//! The SDK handles the protocol in all of its versions (`server.rs`); this interface contains the tools, their
+//! texts and their waits. Calls run on one thread and use the store on others, so that a slow disk delays no
+//! other call, and a waiting call holds no thread.
 
 mod agents;
 mod arguments;
@@ -61,20 +61,20 @@ use crate::signals::not_ignored;
 use crate::store::{Clock, stop_waiting_for_locks};
 use crate::workspace::{Config, agents};
 
-/// The most calls at the same time.
+/// The maximum number of concurrent calls.
 const MAX_CALLS: usize = 64;
-/// The most threads that use the store at the same time.
+/// The maximum number of threads that use the store at the same time.
 const MAX_STORE_THREADS: usize = 64;
 /// How long calls that are running when the server ends may still wait for locks.
 const STOP_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the server waits at its end for threads that are using the store.
+/// How long a server that ends waits for threads that are using the store.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How the queue is offered.
 pub(crate) struct McpOptions {
     /// The sets of tools.
     pub tools: Vec<ToolSet>,
-    /// Whether there are prompts. Clients that see that there are ask for them, which takes time.
+    /// Whether prompts are offered. Clients ask for them when they are, which takes time.
     pub has_prompts: bool,
     /// Opens the queue.
     pub queue: QueueSource,
@@ -82,13 +82,13 @@ pub(crate) struct McpOptions {
     pub config: Box<dyn Fn() -> Option<Config> + Send + Sync>,
     /// The session of the client, if the environment names one.
     pub session: Option<String>,
-    /// A random number, which names the session otherwise.
+    /// A random number, which names the session if the environment does not.
     pub random: u128,
     /// How deep this process is inside agents that a dispatcher started.
     pub depth: Option<u32>,
     /// What each session may spend, if that is limited.
     pub budget: Option<SessionBudget>,
-    /// The most seconds that a call waits, in place of what the client is known to allow.
+    /// The longest wait of a call, in seconds, in place of what the client is known to allow.
     pub max_wait: Option<u64>,
     /// Where messages come from.
     pub input: Box<dyn Read + Send>,
@@ -100,7 +100,7 @@ pub(crate) struct McpOptions {
     pub clock: Clock,
 }
 
-/// Serves a client until it closes its end, or a signal comes. What it has delegated goes on.
+/// Serves a client until it closes its end or a signal arrives. The tasks that it has delegated continue.
 ///
 /// # Errors
 /// `Io` when a thread or the runtime cannot be started.
@@ -153,7 +153,7 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
     Ok(())
 }
 
-/// Ends the connection at the first signal that asks for it.
+/// Ends the connection at the first signal.
 fn close_on_signals(closing: CancellationToken) -> Result<()> {
     let fail = |error| Error::io("handle", "signals", error);
     let mut signals =

@@ -1,4 +1,5 @@
-//! The queue of a server, which is opened by the first call that needs it: a client may connect where there is none.
+//! The queue of a server. The first call that needs it opens it, because a client may connect where there is no
+//! workspace.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -27,7 +28,7 @@ pub(super) struct OpenQueue {
     /// What each session may spend, if that is limited.
     pub budget: Option<Arc<SessionBudget>>,
     changes: OnceLock<ChangeCounter>,
-    /// By which `lanes doctor` finds servers of older versions.
+    /// The registration by which `lanes doctor` finds servers of older versions.
     _registration: Option<Registration>,
 }
 
@@ -63,7 +64,7 @@ pub(super) struct LazyQueue {
 }
 
 impl LazyQueue {
-    /// A queue that is not open yet.
+    /// Makes a queue that is not open yet.
     pub(super) fn new(source: QueueSource, budget: Option<SessionBudget>) -> Self {
         Self { source, budget: budget.map(Arc::new), opened: Mutex::new(None) }
     }
@@ -93,7 +94,7 @@ impl LazyQueue {
     }
 }
 
-/// Registers this server until the queue is closed. A store that cannot be written to is served all the same.
+/// Registers this server until the queue is closed. A store that cannot be written to is served too.
 fn register(store: &Store) -> Option<Registration> {
     let server = WorkerInfo {
         kind: CHAT_SERVER.to_string(),

@@ -1,7 +1,8 @@
-//! Serves clients whose messages come over HTTP, each for itself: nothing is kept between two of them.
+//! Serves clients whose messages arrive over HTTP. Each message is served by itself: nothing is kept between two
+//! of them.
 //!
-//! One thread runs all calls, and a call that waits holds none. Whose server it is reads requests and sends replies; it
-//! hands a message in by [`PostServer::take`], and gets the reply from [`PostServer::run`].
+//! One thread runs all calls, and a waiting call holds no thread. The HTTP server reads requests and sends
+//! replies; it passes a message to [`PostServer::take`], and gets the reply from [`PostServer::run`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -28,20 +29,20 @@ use super::server::{McpServer, ServerState};
 use crate::error::{Error, Result, brief};
 use crate::workspace::Config;
 
-/// The most calls at the same time, of all clients together.
+/// The maximum number of concurrent calls of all clients together.
 const MAX_CALLS: usize = 256;
-/// The most threads that use the store at the same time.
+/// The maximum number of threads that use the store at the same time.
 const MAX_STORE_THREADS: usize = 8;
 /// How long a call may take before its progress is sent.
 const EVENTS_AFTER: Duration = Duration::from_secs(1);
-/// How often a client is sent something, so that no proxy takes the connection for dead.
+/// The interval at which a client is sent something, so that no proxy takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long the end waits for threads that use the store.
+/// How long a server that ends waits for threads that use the store.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A message as it was posted.
 pub(crate) struct McpPost {
-    /// The number by which its reply is known.
+    /// The number that identifies its reply.
     pub number: u64,
     /// The message.
     pub body: Vec<u8>,
@@ -89,7 +90,8 @@ pub(crate) struct PostServer {
 }
 
 impl PostServer {
-    /// Makes a server, which starts nothing before [`Self::run`]. `random` tells its sessions from those of others.
+    /// Makes a server, which starts nothing before [`Self::run`]. `random` distinguishes its sessions from those
+    /// of other servers.
     ///
     /// # Errors
     /// `Corrupt` when the text of the tools in this program is not valid.
@@ -126,7 +128,7 @@ impl PostServer {
             Incoming::Refused(answer) => return Some(McpPostReply::Whole(400, answer.to_string().into())),
         };
         let JsonRpcMessage::Request(request) = &message else {
-            // A notification is about nothing that is kept: closing the connection takes a call back.
+            // A notification refers to nothing that is kept: a client cancels a call by closing the connection.
             return Some(McpPostReply::Whole(202, Vec::new()));
         };
         let meta = request.request.get_meta();
@@ -160,7 +162,7 @@ impl PostServer {
         }
     }
 
-    /// Takes note that the client of a message has hung up: its call does not wait any longer, and its work goes on.
+    /// Records that the client of a message has hung up: its call stops waiting, and its work continues.
     pub(crate) fn gone(&self, number: u64) {
         if let Some(closing) = self.open().remove(&number) {
             closing.cancel();
@@ -219,7 +221,8 @@ impl PostServer {
     fn server_for(&self, request: &PostedRequest) -> McpServer {
         McpServer {
             state: Arc::clone(&self.state),
-            // Which posts belong to one chat cannot be known, and a request of a stranger is not the same request.
+            // It is unknown which posts belong to one chat, and an equal request of another client is not the
+            // same request.
             session: format!("{:032x}-{}", self.random, request.number),
             channel: Channel::Http,
             given_claims: Arc::default(),
@@ -264,7 +267,7 @@ async fn answer(
     let transport = PostTransport::new(request.request, sender, closing.clone());
     let number = request.number;
     let send = |reply| {
-        // Nobody takes it when the server has ended.
+        // Fails only when the server has ended.
         let _ = outgoing.send((number, reply));
     };
     let running = serve_directly(server, transport, request.peer);
@@ -334,7 +337,7 @@ fn event_of(message: &ServerJsonRpcMessage) -> Vec<u8> {
 
 /// Returns the JSON of a message, which is one line.
 fn text_of(message: &ServerJsonRpcMessage) -> Vec<u8> {
-    // A message has no map whose keys are not texts, so that it always can be written.
+    // All keys of a message are texts, so it can always be written.
     serde_json::to_vec(message).unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! The transport of one posted request: it arrives alone, and what is sent is its answer and the progress before that.
+//! The transport of one posted request, over which only its progress and its answer are sent.
 
 use std::io;
 
@@ -16,8 +16,8 @@ pub(super) struct PostTransport {
 }
 
 impl PostTransport {
-    /// Makes the transport of a request. `messages` receives what is sent; `done` is cancelled when the answer is not
-    /// waited for any more, and ends the connection.
+    /// Makes the transport of a request. `messages` receives what is sent; `done` is cancelled when nobody waits
+    /// for the answer any more, and ends the connection.
     pub(super) fn new(
         request: ClientJsonRpcMessage,
         messages: mpsc::UnboundedSender<ServerJsonRpcMessage>,

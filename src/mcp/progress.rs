@@ -6,11 +6,11 @@ use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::{Peer, RoleServer};
 use tokio::time::Instant;
 
-/// The least time between two notifications.
+/// The minimum time between two notifications.
 const LEAST: Duration = Duration::from_secs(1);
-/// The most time between two notifications.
+/// The maximum time between two notifications.
 const MOST: Duration = Duration::from_secs(15);
-/// How long a call waits for a client that takes no notifications.
+/// How long a call waits for a client that does not read notifications.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// When a notification is due.
@@ -49,7 +49,7 @@ pub(super) struct ProgressReporter {
 }
 
 impl ProgressReporter {
-    /// A reporter that has reported nothing yet.
+    /// Makes a reporter that has reported nothing yet.
     pub(super) fn new(peer: Peer<RoleServer>, token: ProgressToken) -> Self {
         Self { peer, token, sent: 0, pace: ProgressPace::default() }
     }
@@ -62,7 +62,7 @@ impl ProgressReporter {
         self.sent += 1;
         let progress = ProgressNotificationParam::new(self.token.clone(), f64::from(self.sent));
         let sent = self.peer.notify_progress(progress.with_message(text));
-        // Nothing relies on progress: a client that reads nothing does not hold up the call.
+        // Nothing relies on progress, so a client that does not read it must not delay the call.
         let _ = tokio::time::timeout(PATIENCE, sent).await;
     }
 

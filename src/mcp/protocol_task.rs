@@ -1,6 +1,6 @@
 //! Tasks of the queue as tasks of the protocol, for clients that ask about a call instead of waiting for it.
 //!
-//! Both have the same id and the same state, and no more is kept: every server with the same queue can be asked.
+//! Both have the same id and state, and nothing else is kept, so a client can ask any server of the same queue.
 
 use rmcp::model::{
     CreateTaskResult, DetailedTask, GetTaskResult, JsonObject, Task as ProtocolTask, TaskPayload, TaskStatus,
@@ -12,10 +12,10 @@ use super::report_text::ReportedState;
 use super::summary::{report_of, reported_state};
 use crate::model::TaskId;
 
-/// How long a client waits before it asks again, in milliseconds.
+/// The interval at which a client should ask again, in milliseconds.
 const POLL_INTERVAL_MS: u64 = 2_000;
 
-/// Returns the result that stands for a task whose answer is not there yet.
+/// Returns the result that represents a task without an answer so far.
 ///
 /// # Errors
 /// Whatever the store reports.
@@ -43,7 +43,7 @@ pub(super) async fn state_of(call: &ToolCall, id: TaskId) -> Result<ProtocolTask
     .await
 }
 
-/// Returns a state with what belongs to it; `result` is that of the call, once the task has ended.
+/// Returns a state with its details; `result` is the result of the call, once the task has ended.
 pub(super) fn detailed(state: ProtocolTask, result: JsonObject) -> GetTaskResult {
     let payload = match state.status {
         TaskStatus::Completed => TaskPayload::Completed { result },

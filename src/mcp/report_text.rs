@@ -11,7 +11,7 @@ use crate::model::task::object;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ReportedState {
     // In the order in which several tasks are reported, the most urgent first.
-    /// Ended without a success.
+    /// It failed.
     Failed,
     /// Cancelled.
     Cancelled,
@@ -178,7 +178,7 @@ pub(super) fn text_of_all(reports: &[TaskReport], max_chars: usize, max_total: u
     blocks.join("\n\n")
 }
 
-/// The room for a line about a cut and the space around it, in characters.
+/// The room for the line about omitted text, with the space around it, in characters.
 const CUT_LINE: usize = 200;
 
 #[cfg(test)]

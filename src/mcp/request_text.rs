@@ -9,12 +9,12 @@ use crate::error::{Error, Result, printable};
 use crate::model::Task;
 use crate::store::Store;
 
-/// The most bytes that are read of a request that the store keeps.
+/// The maximum number of bytes that are read of a request in the store.
 const MAX_REQUEST: u64 = 9 * 1024 * 1024;
 /// The keys of the metadata that belong to the request.
 const BACKGROUND: [&str; 3] = ["goal", "caller", "context"];
 
-/// Returns the request of a task: its background, the files that belong to it, by name, and its text.
+/// Returns the request of a task: its background, the names of its files, and its text.
 ///
 /// # Errors
 /// `Io` when the request that the store keeps cannot be read.

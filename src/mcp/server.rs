@@ -1,4 +1,4 @@
-//! What the SDK asks of a server: who it is, which tools it has, and what a call of one of them returns.
+//! The server as the SDK sees it: its identity, its tools, and the results of their calls.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -34,7 +34,7 @@ use crate::model::TaskId;
 const LIST_TTL: u64 = 60_000;
 /// The newest version with a handshake, for clients that ask for an unknown one.
 const NEWEST_HANDSHAKE: ProtocolVersion = ProtocolVersion::V_2025_11_25;
-/// The methods that this server has: parameters that the SDK cannot read are the mistake of the client.
+/// The methods of this server: if the SDK cannot read the parameters of one, the client has made a mistake.
 const METHODS: [&str; 9] = [
     "initialize",
     "ping",
@@ -46,7 +46,7 @@ const METHODS: [&str; 9] = [
     "tasks/update",
     "tasks/cancel",
 ];
-/// The longest name of a session, in characters.
+/// The longest session name, in characters.
 const MAX_SESSION: usize = 200;
 /// The key of the metadata in which codex names the session.
 const CODEX_METADATA: &str = "x-codex-turn-metadata";
@@ -59,17 +59,17 @@ pub(super) struct ServerState {
     pub has_prompts: bool,
     /// Makes the instructions when a client asks for them.
     pub instructions: Box<dyn Fn() -> String + Send + Sync>,
-    /// Who the server is, once a client has asked.
+    /// The identity of the server, once a client has asked for it.
     pub config: OnceLock<ServerConfig>,
     /// The queue.
     pub queue: Arc<LazyQueue>,
     /// How deep the client is inside agents that a dispatcher started.
     pub depth: Option<u32>,
-    /// The most seconds that a call waits, in place of what the client is known to allow.
+    /// The longest wait of a call, in seconds, in place of what the client is known to allow.
     pub max_wait: Option<u64>,
     /// How many more calls may run.
     pub calls: Semaphore,
-    /// Where calls are noted.
+    /// The log of calls.
     pub log: CallLog,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct McpServer {
     pub session: String,
     /// How messages travel.
     pub channel: Channel,
-    /// The claims that calls were answered with.
+    /// The claims that calls have returned.
     pub given_claims: Arc<GivenClaims>,
     /// Cancelled when the client is gone or the server ends.
     pub closing: CancellationToken,
@@ -174,7 +174,7 @@ fn codex_session(metadata: Option<&Value>) -> Option<String> {
     parsed.get("session_id")?.as_str().map(|session| session.chars().take(MAX_SESSION).collect())
 }
 
-/// Returns what the log says of a call.
+/// Returns the outcome of a call for the log.
 fn outcome_of(result: &ToolResult) -> String {
     match result {
         Ok(ToolReply { handed_off: Some(_), .. }) => "handed off".to_string(),
@@ -221,7 +221,7 @@ impl ServerHandler for McpServer {
         let mut answer = self.negotiate_initialize(&request)?;
         // Tasks of the protocol belong to the version without a handshake.
         answer.capabilities.extensions = None;
-        // Later requests are answered in the version that was agreed on, not in the one that was asked for.
+        // Later requests are answered in the negotiated version, not in the requested one.
         let mut client = request;
         client.protocol_version = answer.protocol_version.clone();
         context.peer.set_peer_info(client);
@@ -249,7 +249,7 @@ impl ServerHandler for McpServer {
         Ok(())
     }
 
-    /// Gives a task back whose claim was the answer to a call that is taken back: the client does not read the answer.
+    /// Gives back a task whose claim was the answer to a cancelled call: the client does not read the answer.
     async fn on_cancelled(&self, taken_back: CancelledNotificationParam, _: NotificationContext<RoleServer>) {
         let claim = taken_back.request_id.and_then(|call| self.given_claims.take(&call));
         if let Some(claim) = claim {
@@ -352,7 +352,7 @@ impl ServerHandler for McpServer {
     ) -> Result<(), ErrorData> {
         let id = task_id(&request.task_id)?;
         let arguments = json!({"ids": [id.as_str()]});
-        // A task that has ended before is not cancelled, which is not an error.
+        // A task that has already ended stays as it is, which is not an error.
         let reply = self.call_for_task("cancel", arguments, context).await?;
         reply.map(drop).map_err(|failure| task_error(&failure))
     }

@@ -1,4 +1,4 @@
-//! The same request twice is one task: a client that gave up on a call repeats it.
+//! Makes equal requests one task, because a client that gave up on a call repeats it.
 //!
 //! Each request has an idempotency key, the hash of its content and of the session that makes it. While the task
 //! is open, the store returns it for the same key. Once it has ended and its answer was returned, the key moves on,
@@ -13,11 +13,11 @@ use crate::model::{IdempotencyKey, NewTask, TaskId};
 use crate::sha256::sha256_bytes;
 use crate::store::{Store, SubmittedTask};
 
-/// How many hex digits of a hash a key has.
+/// The length of a key, in hex digits of a hash.
 const KEY_DIGITS: usize = 40;
 
-/// Returns the first key of a request: of what it asks for, the session that makes it, and how many equal ones came
-/// before it in the same call.
+/// Returns the first key of a request: a hash of its content, its session, and the number of equal ones before
+/// it in the same call.
 ///
 /// # Errors
 /// As for [`IdempotencyKey::new`], which accepts every key that is made here.
@@ -34,15 +34,15 @@ fn key_of(text: &str) -> Result<IdempotencyKey> {
     IdempotencyKey::new(format!("mcp-{}", &sha256_bytes(text.as_bytes()).as_str()[..KEY_DIGITS]))
 }
 
-/// The requests of this process and which of their answers were returned.
+/// The requests of this process, and which of their answers have been returned.
 #[derive(Debug, Default)]
 pub(super) struct SingleFlight(Mutex<FlightState>);
 
 #[derive(Debug, Default)]
 struct FlightState {
-    /// The key that counts now, by the first key of the request.
+    /// The current key, by the first key of the request.
     keys: HashMap<IdempotencyKey, IdempotencyKey>,
-    /// Tasks that this process submitted or attached to, and whose answers were not returned yet.
+    /// The tasks that this process submitted or attached to, and whose answers have not been returned yet.
     unanswered: HashSet<TaskId>,
 }
 

@@ -13,11 +13,11 @@ use crate::model::{FailureClass, Response, Status, Task};
 use crate::store::Store;
 use crate::workspace::why;
 
-/// The file of a run in which its dispatcher notes what the agent does: a line each with time and text.
+/// The file in which a dispatcher records the progress of a run, in lines of time and text.
 const PROGRESS_FILE: &str = "progress.log";
-/// How many bytes of its end are read.
+/// The number of bytes at its end that are read.
 const PROGRESS_TAIL: u64 = 4096;
-/// The most characters of what a worker did last.
+/// The longest text about a worker's last activity, in characters.
 const MAX_ACTIVITY: usize = 120;
 
 /// Returns the state of a task by the name that the tools use.
@@ -124,7 +124,7 @@ fn last_progress_line(store: &Store, task: &Task) -> Option<String> {
     let mut bytes = vec![0; usize::try_from(length).ok()?];
     file.read_exact_at(&mut bytes, size - length).ok()?;
     let text = String::from_utf8_lossy(&bytes);
-    // What comes after the last newline is still being written.
+    // The text after the last newline is still being written.
     let (whole, _) = text.rsplit_once('\n')?;
     let last = whole.lines().next_back()?;
     last.split_once(' ').map(|(_, text)| text.to_string())

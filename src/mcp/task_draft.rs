@@ -18,9 +18,9 @@ use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_clie
 /// A checked task that is not submitted yet.
 pub(super) struct TaskDraft {
     task: NewTask,
-    /// What it asks for, for the key of a request that has none.
+    /// Its content, for the key of a request that has none.
     content: Object,
-    /// Whether an open task that asks for the same does not count.
+    /// Whether a new task is submitted even if an open one is equal.
     is_fresh: bool,
 }
 
@@ -85,7 +85,7 @@ impl TaskDraft {
     }
 }
 
-/// What became of tasks that were submitted together.
+/// The result of submitting tasks together.
 #[derive(Debug, Default)]
 pub(super) struct Submission {
     /// The tasks that are in the store.
@@ -94,7 +94,7 @@ pub(super) struct Submission {
     pub failures: Vec<ToolFailure>,
 }
 
-/// Submits checked tasks as one batch. Each of them is stored or not, whatever becomes of the others.
+/// Submits checked tasks as one batch. Each of them is stored or refused on its own.
 ///
 /// # Errors
 /// Two of the tasks have one key and are not the same, the budget of the session is spent, or none could be stored.
@@ -136,7 +136,7 @@ pub(super) fn submit_all(
     }
 }
 
-/// Refuses tasks with the same key that are not the same: the store would accept the first of them.
+/// Refuses different tasks with the same key, of which the store would accept the first.
 fn refuse_shared_keys(drafts: &[TaskDraft]) -> Result<(), ToolFailure> {
     let mut first: HashMap<&IdempotencyKey, usize> = HashMap::new();
     for (number, draft) in drafts.iter().enumerate() {
@@ -150,12 +150,12 @@ fn refuse_shared_keys(drafts: &[TaskDraft]) -> Result<(), ToolFailure> {
     Ok(())
 }
 
-/// Returns how many of the drafts before this one ask for the same.
+/// Returns how many of the drafts before this one are equal to it.
 fn repetitions(drafts: &[TaskDraft], number: usize) -> usize {
     drafts[..number].iter().filter(|draft| draft.content == drafts[number].content).count()
 }
 
-/// Makes a failure be about one of several tasks.
+/// Adds to a failure which of several tasks it is about.
 pub(super) fn of_item(number: usize, failure: ToolFailure) -> ToolFailure {
     ToolFailure { what: format!("tasks[{number}]: {}", failure.what), ..failure }
 }

@@ -1,8 +1,8 @@
-//! Messages over two pipes, one a line.
+//! Passes messages over two pipes, one per line.
 //!
-//! A thread reads and another writes, so that neither a client that sends nothing nor one that reads nothing keeps
-//! the calls from going on. The SDK's transport is not used, because it does not answer lines that are
-//! too long or not JSON.
+//! One thread reads and another writes, so that neither a client that sends nothing nor one that reads nothing
+//! blocks the calls. The SDK's transport is not used, because it does not answer lines that are too long or not
+//! JSON.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 const READ_AHEAD: usize = 4;
 /// How many bytes may wait for a client that does not read. It is disconnected when there are more.
 const MAX_UNREAD: usize = 128 * 1024 * 1024;
-/// How many bytes a line that waits takes in addition to its own.
+/// The memory that a waiting line takes in addition to its own bytes.
 const LINE_OVERHEAD: usize = 1024;
 /// How many bytes are read at once.
 const READ_SIZE: usize = 64 * 1024;
@@ -40,8 +40,8 @@ impl OutgoingLine {
     }
 }
 
-/// The lines that wait for the writer. Adding one never blocks: whoever reads and answers goes on to notice that the
-/// client is gone, even if it has stopped reading before.
+/// The lines that wait for the writer. Adding one never blocks, so the reader still notices the end of a client
+/// that has stopped reading.
 #[derive(Clone)]
 struct Outbox {
     lines: mpsc::UnboundedSender<OutgoingLine>,
@@ -52,7 +52,7 @@ struct Outbox {
 }
 
 impl Outbox {
-    /// Adds a line. What is returned receives the result of writing it.
+    /// Adds a line, and returns a receiver for the result of writing it.
     ///
     /// # Errors
     /// `BrokenPipe` when the client is gone, or does not read.
@@ -164,8 +164,8 @@ fn read_all(
     }
 }
 
-/// Reads a line; `None` at the end of the input. What comes after the last newline is not a message. Of a line that
-/// is too long, nothing is kept.
+/// Reads a line; `None` at the end of the input. Text after the last newline is not a message. A line that is
+/// too long is discarded.
 fn next_line(input: &mut impl BufRead) -> io::Result<Option<Incoming>> {
     let (mut line, mut is_too_long) = (Vec::new(), false);
     loop {
@@ -191,7 +191,7 @@ fn next_line(input: &mut impl BufRead) -> io::Result<Option<Incoming>> {
     }
 }
 
-/// Writes lines until nobody sends more, and takes them off the bytes that are `unread`.
+/// Writes lines until all senders are gone, and subtracts them from `unread`.
 ///
 /// # Errors
 /// That of the first line that could not be written.

@@ -12,7 +12,8 @@ use super::watched_tasks::WatchedTasks;
 use crate::model::{Task, TaskId};
 use crate::store::Store;
 
-/// How long a client waits that accepts a task of the protocol in place of a result.
+/// How long a call waits before it returns a task of the protocol to a client that accepts one in place of a
+/// result.
 const HAND_OFF_AFTER: Duration = Duration::from_secs(5);
 
 /// Waits until all of the tasks have ended (or one of them, with `any`), at most `seconds`, and never longer than the
@@ -49,7 +50,7 @@ pub(super) async fn wait_for_ends(
         if let Some(progress) = &call.progress
             && is_claimed
         {
-            // What a worker does last is in no feed; before there is one, the store tells of every change.
+            // Progress of a worker is not in the feed, so it is checked at intervals.
             wake = wake.min(progress.next_check());
         }
         tokio::select! {
@@ -67,7 +68,7 @@ pub(super) async fn wait_for_ends(
     }
 }
 
-/// Reports how far the tasks are.
+/// Reports the progress of the tasks.
 async fn report_progress(call: &mut ToolCall, watched: WatchedTasks) -> Result<WatchedTasks, ToolFailure> {
     let (watched, text) = call
         .with_queue(move |queue| {

@@ -1,4 +1,4 @@
-//! The tasks that a call waits for, of which only those are read again that have changed.
+//! The tasks that a call waits for. Only those that have changed are read again.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::model::{Task, TaskId};
 use crate::store::{FeedCursor, Store};
 
-/// How often all open tasks are read again: for changes by the clock, and those that are in no feed because another
-/// implementation made them.
+/// The interval at which all open tasks are read again, for changes by the clock and by other implementations,
+/// which leave no entry in the feed.
 const FULL_READ_INTERVAL: Duration = Duration::from_secs(2);
 /// How many entries of the feed are read at once.
 const CHUNK: usize = 1000;
@@ -26,7 +26,7 @@ impl WatchedTasks {
     /// # Errors
     /// As [`Store::read_settled`].
     pub(super) fn read(store: &Store, ids: &[TaskId]) -> Result<Self> {
-        // What changes after this is in the feed, whether or not it was read here as well.
+        // Later changes are in the feed, even if the read below already includes them.
         let cursor = FeedCursor::after(store.feed_end()?);
         let tasks = ids.iter().map(|id| store.read_settled(id)).collect::<Result<_>>()?;
         Ok(Self { tasks, cursor, next_full_read: Instant::now() + FULL_READ_INTERVAL })

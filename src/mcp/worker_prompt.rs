@@ -1,4 +1,4 @@
-//! The prompt that makes a chat a worker: a slash command, where clients show prompts so.
+//! The prompt that makes a chat a worker; some clients show it as a slash command.
 
 use rmcp::model::{Prompt, PromptArgument};
 
@@ -8,7 +8,7 @@ use crate::model::LaneName;
 /// The name of the prompt.
 pub(super) const NAME: &str = "worker";
 
-/// The text; its placeholder stands for the lane.
+/// The text, with a placeholder for the lane.
 const TEXT: &str = include_str!("../../templates/mcp/worker.md");
 const PLACEHOLDER: &str = "{{LANE}}";
 

@@ -9,7 +9,7 @@ use super::lock::FileLock;
 use super::{Store, atomic};
 use crate::error::{Error, Result};
 
-/// The size at which the log becomes the old one and a new one is begun, in bytes.
+/// The size of the log, in bytes, at which it becomes the old one and a new one is begun.
 const ROTATE_AT: u64 = 1024 * 1024;
 
 impl Store {
@@ -72,7 +72,8 @@ impl OnDemandLog {
 
     fn rotate_if_long(&mut self) -> Result<()> {
         if self.file.metadata().is_ok_and(|meta| meta.len() >= ROTATE_AT) {
-            // Of two processes that do this at once, the second may move a log that has just begun, which does no harm.
+            // If two processes do this at once, the second may move a log that has just begun, which is
+            // harmless.
             atomic::rename_derived(&self.logs, ON_DEMAND_LOG, &self.logs, OLD_ON_DEMAND_LOG)?;
             self.file = atomic::open_for_append(&self.logs, ON_DEMAND_LOG)?;
         }

@@ -7,8 +7,8 @@ use super::config::Config;
 use super::submit_paths::PathRules;
 use crate::error::{Error, Result};
 
-/// Reads a text file that a client names, at most `max_bytes`: one in the workspace, and none with credentials. `name`
-/// is what it is in messages; `base` is what the path is relative to.
+/// Reads a text file that a client names, at most `max_bytes`: one in the workspace, and none with credentials.
+/// `name` is its name in messages; the path is relative to `base`.
 ///
 /// # Errors
 /// `Invalid` when the file may not be named, is missing or is not text; `Config` when a configuration that was found

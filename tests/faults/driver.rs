@@ -1,5 +1,5 @@
 //! The two ways to process a queue after a fault: by commands, and by the library, which takes a fraction of the
-//! time. Each call opens the store anew, as a process does.
+//! time. Each call opens the store again, as a process does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

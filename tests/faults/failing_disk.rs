@@ -89,7 +89,7 @@ fn any_call_of_any_command_may_fail() {
                 continue;
             }
             let errors: Vec<_> = ERRORS.iter().filter(|error| can_fail_with(point, error.0)).collect();
-            // Each kind of call stands in many scenarios, so that every error comes to it.
+            // Each kind of call occurs in many scenarios, so every error is tried with it.
             let chosen = number % errors.len();
             let is_tried =
                 |at: usize| at == chosen || every && !point.reads && at == (chosen + 1) % errors.len();

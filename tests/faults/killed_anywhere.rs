@@ -62,7 +62,7 @@ fn kill(stage: &Stage<'_>, point: &Point, effect: &Snapshot, driver: Driver) {
         assert!(is_after, "{what}: reported what is not there");
     }
     usage::nothing_is_lost(world, After::Kill, scenario, start, &what);
-    // Half of the times it is repeated, the other half others come first.
+    // Half of the time the command is repeated at once, otherwise after other commands.
     if scenario.steps && (point.nth.is_multiple_of(2) || !left.broken.is_empty()) {
         usage::repeat(world, After::Kill, scenario, (base, effect), &what);
     }

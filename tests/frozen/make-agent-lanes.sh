@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes agent-lanes-0.1.1/ beside this script, by the agent-lanes whose path is given.
+# Writes agent-lanes-0.1.1/ next to this script, by the agent-lanes whose path is given.
 set -eu
 program=$(realpath "$1")
 here=$(realpath "$(dirname "$0")")/agent-lanes-0.1.1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes lanes-1/ beside this script, by the lanes whose path is given.
+# Writes lanes-1/ next to this script, by the lanes whose path is given.
 set -eu
 program=$(realpath "$1")
 here=$(realpath "$(dirname "$0")")/lanes-1

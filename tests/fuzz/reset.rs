@@ -178,7 +178,7 @@ fn notice(noise: &mut Noise) {
     let clock = local.strftime("%-I:%M");
     let (small, large) = (local.strftime("%P").to_string(), local.strftime("%p").to_string());
     let zone_name = zone.iana_name().unwrap_or("UTC");
-    // Only a zone with a name can stand in a notice.
+    // Only a zone with a name can occur in a notice.
     let is_named = zone.iana_name().is_some();
     let day = local.day();
     let ordinal = match (day, day % 10) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// The `file::test` names that stand between backquotes in the last column of the tables of `text`.
+/// The `file::test` names in backquotes in the last column of the tables of `text`.
 fn named_tests(text: &str) -> Vec<(String, String)> {
     let rows = text.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---"));
     rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next())

@@ -89,7 +89,7 @@ enum Step {
     Settle {
         task: usize,
     },
-    /// Both clocks go on.
+    /// Both clocks advance.
     Pass {
         seconds: i64,
     },
@@ -97,7 +97,7 @@ enum Step {
     Jump {
         seconds: i64,
     },
-    /// The index is deleted; the next command builds it anew.
+    /// The index is deleted; the next command rebuilds it.
     LoseIndex,
     /// A copy of the store without its index hands out the same tasks as the model, in the same order.
     DrainCopy {

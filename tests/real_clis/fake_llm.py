@@ -21,7 +21,7 @@ The newest user prompt decides what happens. Markers, in any order:
                          in it "+60s" becomes the time 60 seconds from now, since 1970
     [[fail:429x2:BODY]]  ... only the first 2 times that this marker is met, then go on
     [[fail:429x2-3:BODY]]  ... only the second and the third time
-    [[head:K=V;K2=V2]]   response headers to add beside a `fail`; a value +N likewise is a time
+    [[head:K=V;K2=V2]]   response headers to add to a `fail`; a value +N likewise is a time
     [[usage:I,O,CR,CW]]  the tokens to bill for each request: input, output, read from and written to the cache
     no marker            "I read N characters." (N = length of the prompt)
 

@@ -216,7 +216,7 @@ class Lab:
 
     @contextlib.contextmanager
     def dispatching(self):
-        """A dispatcher that ends when nothing is left to claim, at work beside the check."""
+        """Runs a dispatcher next to the check; it ends when nothing is left to claim."""
         log = self.dir / "dispatch.log"
         with open(log, "w", encoding="utf-8") as output:
             dispatcher = subprocess.Popen(**self.command("dispatch", "--once"), stdout=output, stderr=output)

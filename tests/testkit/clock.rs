@@ -40,7 +40,7 @@ impl TestClock {
         self.uptime.fetch_add(micros, Ordering::SeqCst);
     }
 
-    /// Sets the wall clock, forward or back; the uptime goes on from where it is.
+    /// Sets the wall clock, forward or back; the uptime is not affected.
     pub fn set_forward(&self, micros: i64) {
         self.wall.fetch_add(micros, Ordering::SeqCst);
     }

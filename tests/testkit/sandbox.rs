@@ -16,8 +16,8 @@ const START: i64 = 1_795_244_400;
 
 /// A temporary directory with its own clock.
 ///
-/// The clock stands still within a command and goes on by one second from each command to the next,
-/// so that every id and every time is the same in every run.
+/// The clock stands still within a command and advances by one second from each command to the next, so that
+/// every id and every time is the same in every run.
 pub struct Sandbox {
     // Dropped last, so that the directory outlives whatever uses it.
     dir: tempfile::TempDir,

@@ -253,7 +253,7 @@ fn every_task_reaches_a_request_that_waits_for_one() {
         for _ in 0..3 {
             server.add_task();
         }
-        // A task that wakes nobody leaves this waiting for ever.
+        // A task that wakes nobody leaves this waiting forever.
         for _ in 0..3 {
             assert_eq!(answers.recv(), Ok(TASK));
         }

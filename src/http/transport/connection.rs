@@ -36,7 +36,7 @@ pub(crate) enum ConnectionPhase {
     Busy,
     /// Its request is deferred, and another thread will answer it.
     Waiting,
-    /// Its response is a stream that goes on.
+    /// Its response is a stream that has not ended.
     Streaming,
     /// Its last response is sent; what still arrives is discarded.
     Draining,

@@ -58,7 +58,7 @@ impl RequestParser {
         append(&mut self.bytes, bytes, MAX_HEAD + 4);
     }
 
-    /// Returns whether no part of a next request has come yet.
+    /// Returns whether no part of the next request has arrived yet.
     pub(crate) fn is_idle(&self) -> bool {
         self.bytes.is_empty() && self.head.is_none()
     }
@@ -73,8 +73,8 @@ impl RequestParser {
         self.head.as_ref().map(|head| &head.request)
     }
 
-    /// Admits a body of at most `most` bytes for the head that has come; its memory counts for `memory`. Returns
-    /// whether the client waits for `100 Continue` before it sends the body.
+    /// Admits a body of at most `most` bytes for the head that has arrived; its memory counts for `memory`.
+    /// Returns whether the client waits for `100 Continue` before it sends the body.
     ///
     /// # Errors
     /// The response to a body that is announced as larger, or for which there is no memory now.
@@ -94,7 +94,7 @@ impl RequestParser {
         Ok(head.expects_continue && head.request.has_body && self.bytes.is_empty())
     }
 
-    /// Drops everything that has come.
+    /// Drops everything that has arrived.
     pub(crate) fn clear(&mut self) {
         *self = Self::new(self.is_own_user);
     }

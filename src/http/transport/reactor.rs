@@ -132,8 +132,8 @@ impl Reactor {
         }
     }
 
-    /// Calls the service, or slots that to the next thread that is free. Returns `None` in the latter case. The
-    /// connection is unlocked meanwhile, since the service may take long.
+    /// Calls the service if a slot is free, and otherwise leaves the job to the next thread that is free and
+    /// returns `None`. The connection is unlocked meanwhile, since the service may take long.
     fn call_or_queue<'c>(
         &self,
         connection: &'c Arc<Connection>,
@@ -362,7 +362,8 @@ impl Reactor {
         self.watch_events(connection, &state);
     }
 
-    /// Lets the service decide whether it serves the request whose head has come, before any of its body is kept.
+    /// Lets the service decide whether it serves the request whose head has arrived, before any of its body is
+    /// kept.
     fn admit_head(&self, state: &mut ConnectionState, service: &dyn HttpService) {
         let Some(head) = state.parser.head() else { return };
         let (keep_alive, is_head, has_body) = (head.keep_alive, head.method == "HEAD", head.has_body);

@@ -1,7 +1,7 @@
 //! Limits how many threads work on requests, so that one more is always free for connections.
 //!
-//! Requests may wait for a lock or a disk. A thread that finds the limit reached puts its request into a queue and
-//! goes on with the connections; the next thread that finishes a request takes it from there.
+//! Requests may wait for a lock or a disk. A thread that finds the limit reached puts its request into a queue
+//! and continues with the connections; the next thread that finishes a request takes it from there.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

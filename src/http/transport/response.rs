@@ -18,7 +18,7 @@ pub(crate) struct HttpResponse {
     pub headers: Vec<(&'static str, String)>,
     /// The body, or the beginning of a stream.
     pub body: Vec<u8>,
-    /// Whether the body goes on until the connection ends.
+    /// Whether the body continues until the connection ends.
     pub is_stream: bool,
 }
 

@@ -50,9 +50,9 @@ pub(crate) trait HttpService: Sync {
     fn call(&self, request: HttpRequest, ticket: Ticket) -> Reply;
     /// Tries again to answer a deferred request, because of `Reactor::resume`.
     fn resume(&self, ticket: Ticket) -> Reply;
-    /// Takes note that the client of a deferred request, or of a stream, has hung up. Must not call the `Reactor`,
+    /// Records that the client of a deferred request, or of a stream, has hung up. Must not call the `Reactor`,
     /// whose locks are held.
     fn gone(&self, ticket: Ticket);
-    /// Takes note of a response to bytes that never became a request.
+    /// Records a response to bytes that are not a request.
     fn refused(&self, refusal: &HttpResponse);
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// The name under which the server is registered; clients make it part of the names of tools.
 pub(super) const SERVER_NAME: &str = "lanes";
 
-/// How long a client waits for a call: longer than any call takes.
+/// How long a client waits for a call, in seconds: longer than any call takes.
 const TOOL_TIMEOUT_SECONDS: u32 = 900;
 
 /// A program that uses the tools of MCP servers.
@@ -53,16 +53,16 @@ pub(crate) struct ClientHomes {
     pub xdg_config: Option<PathBuf>,
 }
 
-/// How the server is started, and what it may do unasked.
+/// How the server is started, and which tools run without asking.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerEntry {
     /// The absolute path of the program.
     pub program: String,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// Variables of the environment that it needs, for a client that passes none on.
+    /// The environment variables that it needs, for a client that passes none on.
     pub variables: Vec<String>,
-    /// The tools that run unasked, for a client that asks about each.
+    /// The tools that run without asking, for a client that asks about each tool.
     pub approved_tools: Vec<String>,
 }
 
@@ -98,7 +98,7 @@ impl ClientApp {
         }
     }
 
-    /// Returns the settings file in which the client looks. Of two that it would read, an existing one.
+    /// Returns the settings file that the client reads; if it would read either of two, the one that exists.
     ///
     /// # Errors
     /// `Config` when the environment names no home directory.
@@ -160,7 +160,7 @@ impl ClientApp {
                 if !entry.variables.is_empty() {
                     fields.push(("env_vars", entry.variables.as_slice().into()));
                 }
-                // Otherwise the first turn begins without the tools when the machine is busy.
+                // Otherwise the first turn begins without the tools if the machine is busy.
                 fields.push(("required", true.into()));
                 fields.push(("tool_timeout_sec", TOOL_TIMEOUT_SECONDS.into()));
                 if !entry.approved_tools.is_empty() {
@@ -191,7 +191,8 @@ impl ClientApp {
                 words.extend(entry.arguments.iter().cloned());
                 return Some(words);
             }
-            // In a folder that it does not trust, gemini takes the project's settings for empty, and would lose them.
+            // In a folder that it does not trust, gemini treats the project's settings as empty, and would lose
+            // them.
             Self::Gemini => return None,
             // Codex has one, but it cannot write `required` and the time limit; that of opencode cannot write the
             // latter.
@@ -221,7 +222,7 @@ impl RegistrationScope {
     }
 }
 
-/// Returns the words that an entry starts: the program and its arguments.
+/// Returns the command line of an entry: the program and its arguments.
 pub(super) fn started_words(entry: &Value) -> Vec<&str> {
     let words = |key: &str| match entry.get(key) {
         Some(Value::String(word)) => vec![word.as_str()],

@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Returns the program that a shell would start.
 pub(super) fn find(name: &str, search_path: Option<&OsStr>) -> Option<PathBuf> {
-    // A relative directory would be another one for the client.
+    // The client would resolve a relative directory differently.
     let directories = std::env::split_paths(search_path?).filter(|directory| directory.is_absolute());
     directories.map(|directory| directory.join(name)).find(|candidate| {
         let is_program = |file: std::fs::Metadata| file.is_file() && file.permissions().mode() & 0o111 != 0;
@@ -22,7 +22,7 @@ pub(super) fn find(name: &str, search_path: Option<&OsStr>) -> Option<PathBuf> {
     })
 }
 
-/// Runs a program in `directory` to its end, which must come within a minute.
+/// Runs a program in `directory`; it must end within a minute.
 ///
 /// # Errors
 /// `Io` when it cannot be started or does not end, `Refused` with the first line that it printed when it fails.

@@ -8,7 +8,7 @@ use super::client_app::{ClientApp, ClientHomes, RegistrationScope, is_ours, star
 use crate::mcp::{ToolSet, tools_to_approve};
 use crate::store::ForeignFile;
 
-/// The shortest time limit for a call with which a client still sees the end of most waits, in seconds.
+/// The shortest time limit of a call, in seconds, with which a client still sees the end of most waits.
 const MIN_TOOL_TIMEOUT_SECONDS: f64 = 60.0;
 
 /// A registration in the settings of a client.
@@ -29,9 +29,9 @@ pub(crate) struct FoundRegistration {
 /// What can be wrong with a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RegistrationFault {
-    /// It starts this program, which is not there.
+    /// It starts this program, which does not exist.
     ProgramMissing(String),
-    /// It starts this program instead of the one that looks.
+    /// It starts this program instead of the one that is running now.
     OtherProgram(String),
     /// Codex does not wait for the server when it starts.
     NotRequired,
@@ -39,7 +39,8 @@ pub(crate) enum RegistrationFault {
     ShortTimeout,
 }
 
-/// Returns all registrations of `lanes mcp` for this user and this directory. Settings that cannot be read have none.
+/// Returns all registrations of `lanes mcp` for this user and this directory. Settings that cannot be read are
+/// skipped.
 pub(crate) fn find_registrations(
     homes: &ClientHomes,
     directory: &Path,
@@ -69,7 +70,7 @@ pub(crate) fn find_registrations(
 
 fn program_fault(entry: &Value, program: &Path) -> Option<RegistrationFault> {
     let started = *started_words(entry).first()?;
-    // One without a directory is looked for by the client, with a PATH of its own.
+    // The client looks up a name without a directory on its own PATH.
     match Path::new(started).canonicalize() {
         Ok(real) => {
             let is_same = program.canonicalize().is_ok_and(|program| program == real);
@@ -79,7 +80,8 @@ fn program_fault(entry: &Value, program: &Path) -> Option<RegistrationFault> {
     }
 }
 
-/// Returns what is wrong with an entry of Codex, which begins without a server that is slow, and ends calls early.
+/// Returns what is wrong with an entry of Codex, which by default begins without a slow server and ends calls
+/// early.
 fn codex_faults(client: ClientApp, entry: &Value) -> Vec<RegistrationFault> {
     if client != ClientApp::Codex {
         return Vec::new();

@@ -1,8 +1,8 @@
-//! Edits of a JSON settings file as text: everything that is not the edited member stays, byte for byte.
+//! Edits a JSON settings file as text: everything except the edited member stays, byte for byte.
 //!
-//! The files belong to people and other programs. Writing them anew from parsed values would lose comments, order and
-//! layout, so members are located in the text, and only their bytes change. Comments and trailing commas are accepted
-//! where the client accepts them.
+//! The files belong to people and other programs. Rewriting them from parsed values would lose comments, order
+//! and layout, so members are located in the text, and only their bytes change. Comments and trailing commas are
+//! accepted where the client accepts them.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::settings::{EntryField, SettingsError};
 use crate::model::json::Object;
 
-/// The indentation of a file that has none to copy.
+/// The indentation for a file that has none to copy.
 const DEFAULT_INDENT: &str = "  ";
 
 /// Returns the value at a path; `None` when the text has no such member.
@@ -57,7 +57,8 @@ pub(super) fn set(
     Ok(text)
 }
 
-/// Removes the member at a path. An object that becomes empty by that is removed too, unless the file would be empty.
+/// Removes the member at a path. An object that becomes empty is removed too, unless the file would become
+/// empty.
 ///
 /// # Errors
 /// As [`set`].
@@ -130,7 +131,7 @@ fn quote(key: &str) -> String {
     Value::from(key).to_string()
 }
 
-/// A member of an object: where it stands in the text.
+/// The location of a member of an object in the text.
 struct JsonMember {
     key: String,
     key_at: usize,
@@ -225,7 +226,7 @@ impl<'a> JsonDocument<'a> {
         let has_lines = inside.contains('\n') || members.is_empty();
         if !has_lines {
             let end = object + 1 + inside.trim_end().len();
-            // A list of members that ends with a comma still does.
+            // A trailing comma is kept.
             let (before, after) = if self.visible[..end].ends_with(',') { ("", ",") } else { (",", "") };
             let member = format!("{before} {}: {}{after}", quote(key), value.to_line());
             return splice(self.text, &[(end..end, &member)]);
@@ -400,7 +401,7 @@ fn blank_trailing_commas(text: &str) -> String {
     out
 }
 
-/// Returns the JSON text of an entry on one line, with its fields in the given order, then those that it has besides.
+/// Returns the JSON text of an entry on one line: the given fields in their order, then its other fields.
 pub(super) fn one_line(fields: &[EntryField], existing: Option<&Object>) -> String {
     let mut members: Vec<(String, JsonNode)> = Vec::new();
     for (key, value) in fields {

@@ -90,8 +90,8 @@ pub(crate) struct RegistrationPlan {
 
 /// Plans to register the server as `entry`.
 ///
-/// # Errors
-/// `Config` when the settings cannot be read or edited, `Refused` when the name stands for another server; `Io`.
+/// # Errors `Config` when the settings cannot be read or edited, `Refused` when another server has the name;
+/// `Io`.
 pub(crate) fn plan_install(place: RegistrationPlace, entry: &ServerEntry) -> Result<RegistrationPlan> {
     let (client, scope) = (place.client, place.scope);
     let (format, path) = (client.format(), client.entry_path());
@@ -111,7 +111,7 @@ pub(crate) fn plan_install(place: RegistrationPlace, entry: &ServerEntry) -> Res
         (RegistrationChange::Unchanged, ..) | (_, None, _) => Vec::new(),
         (_, Some(_), _) if program.is_none() => Vec::new(),
         (RegistrationChange::Added, Some(add), _) => vec![add],
-        // claude refuses to add what there is; with gemini, fields that a person has added would be lost.
+        // claude refuses to add an entry that exists; with gemini, fields that a person has added would be lost.
         (_, Some(add), Some(remove)) if client == ClientApp::Claude => vec![remove, add],
         _ => Vec::new(),
     };
@@ -152,7 +152,7 @@ impl RegistrationPlan {
         self.file.link_target().filter(|_| self.commands.is_empty())
     }
 
-    /// Returns the command lines that the client's program is given, for a shell.
+    /// Returns the command lines for the client's program, quoted for a shell.
     pub(crate) fn shell_lines(&self) -> Vec<String> {
         let name = self.place.client.as_str();
         self.commands.iter().map(|arguments| client_program::shell_line(name, arguments)).collect()
@@ -186,7 +186,7 @@ impl RegistrationPlan {
         self.check_result()
     }
 
-    /// Checks that the client's program has done what it was asked for.
+    /// Checks that the client's program has made the requested change.
     fn check_result(&self) -> Result<()> {
         let client = self.place.client;
         let file = ForeignFile::read(self.file.path())?;

@@ -1,4 +1,4 @@
-//! What edits of settings files have in common: fields, and the reasons why an edit is not possible.
+//! The fields and errors that edits of all settings files share.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ pub(super) type EntryField = (&'static str, Value);
 pub(super) enum SettingsError {
     /// It is not valid, at a line and a column, both from 1.
     Syntax { line: usize, column: usize, what: String },
-    /// What has this name in it is not what a client expects there.
+    /// The member of this name does not have the type that a client expects.
     Shape(String),
-    /// It could not be written with everything else as it is.
+    /// It could not be edited with everything else unchanged.
     Layout,
 }
 

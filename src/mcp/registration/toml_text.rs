@@ -1,4 +1,4 @@
-//! Edits of a TOML settings file as text: comments, order and layout of everything else stay.
+//! Edits a TOML settings file as text: comments, order and layout of everything else stay.
 
 use serde_json::Value;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike};
@@ -52,7 +52,7 @@ pub(super) fn set(text: &str, path: [&str; 2], fields: &[EntryField]) -> Result<
         set_field(entry, key, value).ok_or_else(shape)?;
     }
     if is_new && !is_inline {
-        // What stood at the end of the text stays before the new table.
+        // Comments at the end of the text stay before the new table.
         let end = document.trailing().as_str().unwrap_or_default().to_string();
         let gap = if text.trim().is_empty() { "" } else { "\n" };
         document.set_trailing("");
@@ -77,7 +77,7 @@ pub(super) fn remove(text: &str, path: [&str; 2]) -> Result<String, SettingsErro
     let [parent, name] = path;
     let servers = document.get_mut(parent).and_then(Item::as_table_like_mut);
     servers.map(|servers| servers.remove(name));
-    // The empty line that divides the table from the one before.
+    // The blank line that separates the table from the previous one.
     if before == "\n" || before.ends_with("\n\n") {
         before.pop();
     }
@@ -138,7 +138,7 @@ fn open(text: &str) -> Result<(DocumentMut, LineEnd), SettingsError> {
     let written = document.to_string();
     let fits = |line_end: LineEnd| {
         let written = line_end.restore(&written);
-        // A newline at the end of the last line is added.
+        // Writing may add a newline at the end of the last line.
         written == text || written.strip_suffix('\n').is_some_and(|written| written == text)
     };
     if fits(LineEnd::Lf) {
@@ -184,7 +184,7 @@ fn set_field(item: &mut Item, key: &str, value: &Value) -> Option<()> {
     Some(())
 }
 
-/// Inserts a value; one that is there keeps the layout and the comment of its key.
+/// Inserts a value; an existing key keeps its layout and comment.
 fn insert(table: &mut dyn TableLike, key: &str, new: Item) {
     match table.get_mut(key) {
         Some(item) => *item = new,
@@ -232,7 +232,7 @@ fn table_with_position(table: &mut Table, position: isize) -> Option<&mut Table>
     })
 }
 
-/// Returns a value as JSON; dates become null, since no setting of ours is one.
+/// Returns a value as JSON; dates become null, since none of our settings is a date.
 fn to_json(item: &Item) -> Value {
     fn of_value(value: &toml_edit::Value) -> Value {
         match value {

@@ -14,7 +14,7 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     };
     call.with_queue(move |queue| {
         let (mut lines, mut refused) = (Vec::new(), 0);
-        // A wrong id stops everything: nothing is cancelled then.
+        // All ids are resolved first, so that a wrong one cancels nothing.
         for id in resolve_all(&queue.store, &names)? {
             lines.push(match queue.store.apply(&id, &cancel) {
                 Ok((_, Effect::Changed)) => format!("cancelled {id}"),

@@ -1,4 +1,4 @@
-//! `claim_next`: takes a task of a lane, for the chat to do it itself.
+//! `claim_next`: claims a task of a lane, which the chat then does itself.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::model::limits::lease_from_seconds;
 use crate::model::{Filter, LaneName, Owner, Task};
 use crate::store::{LaneQuery, Registration, WorkerInfo};
 
-/// The default length of a lease, in seconds: a model may think for long between two calls.
+/// The default length of a lease, in seconds: a model may think for a long time between two calls.
 const DEFAULT_LEASE: u64 = 1800;
-/// The room for what comes with the request, in characters.
+/// The room for the lines before the request, in characters.
 const HEAD: usize = 1000;
-/// Why a task is given back that nobody has learned of.
+/// The reason for giving back a task whose claim never reached the client.
 const CLIENT_GONE: &str = "the client was gone";
 
 /// The task that a call waits for.
@@ -112,7 +112,8 @@ async fn nothing_came(call: &ToolCall, lane: LaneName, wait: u64) -> ToolResult 
 }
 
 impl WantedTask {
-    /// Claims a task and returns the claim with the text about it. A task that nobody would learn of is given back.
+    /// Claims a task and returns the claim with the text about it. If the client is gone, the task is given
+    /// back.
     fn claim(&self, queue: &OpenQueue) -> std::result::Result<Option<(GivenClaim, String)>, ToolFailure> {
         if self.end.is_over() {
             return Ok(None);

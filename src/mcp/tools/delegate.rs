@@ -11,7 +11,7 @@ use crate::mcp::task_draft::{Submission, TaskDraft, of_item, submit_all};
 use crate::mcp::waiting::wait_for_ends;
 use crate::model::json::Object;
 
-/// The arguments of the call that hold for all `tasks` that do not give their own.
+/// The arguments of the call that apply to all `tasks` without a value of their own.
 const SHARED: [&str; 9] =
     ["agent", "lane", "context", "caller", "goal", "format", "timeout", "fresh", "priority"];
 
@@ -21,7 +21,7 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
         arguments.count("max_chars")?.map_or(DEFAULT_CHARS, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let wanted = wanted_tasks(arguments)?;
     let (session, depth) = (call.session.clone(), call.depth);
-    // From here on the tasks are in the store, whatever becomes of the call.
+    // From here on the tasks are in the store, whatever happens to the call.
     let submission = call.with_queue(move |queue| submit(queue, &wanted, &session, depth)).await?;
     let reports = wait_for_ends(&mut call, &submission.ids, false, seconds).await?;
     Ok(reply_about(&call, &submission.failures, &reports, max_chars))
@@ -52,7 +52,7 @@ fn wanted_tasks(arguments: Arguments) -> Result<Vec<Arguments>, ToolFailure> {
     items.into_iter().enumerate().map(with_shared).collect()
 }
 
-/// Submits the tasks, all of which are checked before.
+/// Checks all of the tasks, then submits them.
 fn submit(
     queue: &OpenQueue,
     wanted: &[Arguments],

@@ -1,4 +1,4 @@
-//! `jobs`: the tasks of a session, and what each waits for.
+//! `jobs`: lists the tasks of a session, and what each waits for.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -17,9 +17,9 @@ use crate::model::{Task, TaskText};
 
 /// How many tasks are listed by default.
 const DEFAULT_LIMIT: u64 = 20;
-/// The most tasks that are listed.
+/// The maximum number of tasks that are listed.
 const MAX_LIMIT: u64 = 200;
-/// How many of the newest tasks are searched, besides the open ones.
+/// How many of the newest tasks are searched, in addition to the open ones.
 const SEARCHED: usize = 10_000;
 /// How many tasks are read at once.
 const CHUNK: usize = 500;
@@ -32,8 +32,8 @@ struct JobFilter {
 }
 
 impl JobFilter {
-    /// Returns whether a task is listed: with a state or a lane each that has it, otherwise those of the session and
-    /// all that are open.
+    /// Returns whether a task is listed: with a state or a lane, whether it has that; otherwise, whether it
+    /// belongs to the session or is open.
     fn accepts(&self, task: &Task) -> bool {
         let state = reported_state(&task.status);
         if self.state.is_none() && self.lane.is_none() {
@@ -78,7 +78,7 @@ fn newest(queue: &OpenQueue, filter: &JobFilter, limit: usize) -> Result<Vec<Tas
     let mut found = Vec::new();
     for chunk in names.chunks(CHUNK) {
         queue.store.scan_names(chunk, accepted, &mut |_, task| {
-            // A task that cannot be read is a matter for `lanes doctor`, not for a chat.
+            // `lanes doctor` reports tasks that cannot be read; a chat cannot repair them.
             found.extend(task.ok().flatten());
             if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
@@ -89,7 +89,7 @@ fn newest(queue: &OpenQueue, filter: &JobFilter, limit: usize) -> Result<Vec<Tas
     Ok(found)
 }
 
-/// Joins as many lines as fit, and adds how many do not.
+/// Joins as many lines as fit, and adds the number of omitted ones.
 fn listing(lines: &[String], max_chars: usize) -> String {
     const LAST_LINE: usize = 100;
     let mut left = max_chars.saturating_sub(LAST_LINE);

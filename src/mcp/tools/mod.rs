@@ -36,10 +36,10 @@ pub(super) async fn run(call: ToolCall, name: &str, arguments: Arguments) -> Too
     }
 }
 
-/// The most tasks that one call delegates or names.
+/// The maximum number of tasks that one call delegates or names.
 const MAX_TASKS: usize = 100;
 
-/// Returns the tasks that ids, or unique beginnings or ends of ids, name.
+/// Resolves ids, or unique beginnings or ends of ids, to tasks.
 fn resolve_all(store: &Store, ids: &[String]) -> Result<Vec<TaskId>, ToolFailure> {
     if ids.len() > MAX_TASKS {
         let what = format!("'ids' has {} ids", ids.len());

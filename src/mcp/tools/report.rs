@@ -1,4 +1,4 @@
-//! `report`: renews, notes progress of, or gives back a claimed task.
+//! `report`: renews the lease of a claimed task, records its progress, or releases it.
 
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolReply, ToolResult};

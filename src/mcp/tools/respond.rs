@@ -40,7 +40,7 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
         let id = queue.store.resolve(&name)?;
         let (task, _) = queue.store.apply(&id, &Command::Respond(answer))?;
         let lane = &task.spec.lane;
-        // The answer is stored, whether or not the others can be counted.
+        // The answer is stored, whether or not the remaining tasks can be counted.
         let more = match queue.store.queue_depth(lane) {
             Ok(0) | Err(_) => format!("nothing else waits in lane {lane}"),
             Ok(1) => format!("1 more task waits in lane {lane}"),

@@ -1,4 +1,4 @@
-//! `result`: a part of what belongs to a task, a piece at a time.
+//! `result`: returns a part of a task, such as its answer or log, piece by piece.
 
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
@@ -10,7 +10,7 @@ use crate::mcp::request_text::request_text;
 use crate::mcp::summary::{answer_of, without_token};
 use crate::model::{Event, Task, TaskId, json};
 
-/// The output of a run that is read, in bytes. A dispatcher keeps less.
+/// The maximum number of bytes that are read of a run's output. A dispatcher keeps less.
 const MAX_LOG: u64 = 64 * 1024 * 1024;
 /// The file with the output of a run.
 const LOG_FILE: &str = "stdout.log";

@@ -1,4 +1,4 @@
-//! `wait`: the states and answers of tasks, as soon as they have ended.
+//! `wait`: returns the states and answers of tasks, as soon as they have ended.
 
 use super::{reply_about, resolve_all};
 use crate::mcp::arguments::Arguments;

@@ -139,7 +139,7 @@ fn every_vendor_is_understood() {
         );
         assert_eq!(about["tokens"]["input"], if vendor == "codex" { 15 } else { 20 }, "{vendor}: {about}");
         let session = about["session_id"].as_str().unwrap().to_string();
-        // A conversation goes on under its own id.
+        // A conversation continues under its own id.
         let resumed = pool.response(&ask("again", &["--metadata", &format!("session_id={session}")]));
         assert_eq!(resumed["metadata"]["session_id"], session.as_str(), "{vendor}: {resumed}");
         let argv = std::fs::read_to_string(pool.path("argv")).unwrap();

@@ -78,7 +78,7 @@ fn nothing_is_left_by_a_killed_guard() {
     kill(&pids[0], Signal::KILL);
     until_all_are_gone(&pool, &pids);
     pool.until("the run failed", || pool.state(&id) == "failed");
-    // The dispatcher goes on, and other runs were left alone.
+    // The dispatcher continues, and other runs are not affected.
     let next = pool.submit("result fine", &[]);
     pool.until("the next answer", || pool.state(&next) == "completed");
     drop(dispatcher);

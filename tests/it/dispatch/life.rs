@@ -213,8 +213,8 @@ fn a_task_that_kills_its_workers_comes_to_an_end() {
 fn two_hundred_tasks_survive_a_dispatcher_that_is_killed_at_random() {
     let pool = Pool::scripted("  max_concurrent: 4\n  max_retries: 50\n");
     let count = 200;
-    // All that a run starts holds the run's lock: two runs of a task at once, or what is left of one
-    // beside another, would show.
+    // Everything that a run starts holds the run's lock, so two runs of a task at once, or processes of an
+    // earlier run next to a new one, would be noticed.
     let script = "exec 9>> \"locks/$LANES_TASK_ID\"\nflock -n 9 || echo \"$LANES_TASK_ID\" >> twice\n\
                   setsid sleep 0.02 &\nsleep 0.01\nresult \"$LANES_TASK_ID\"";
     std::fs::create_dir(pool.path("locks")).unwrap();

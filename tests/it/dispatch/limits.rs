@@ -318,7 +318,7 @@ fn while_the_pauses_cannot_be_read_nothing_is_claimed() {
             .unwrap()
             .contains("vendors.json: it cannot be read, so nothing is claimed for any vendor")
     );
-    // A dispatcher that stays goes on once the file is in order.
+    // A dispatcher that keeps running continues once the file is repaired.
     let dispatcher = pool.dispatcher(&[]);
     pool.until("it says why", || pool.log().contains("so nothing is claimed for any vendor"));
     assert_eq!((pool.state(&id), pool.task(&id)["attempt"].clone()), ("queued".to_string(), 0.into()));

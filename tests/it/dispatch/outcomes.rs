@@ -85,7 +85,7 @@ fn only_done_or_no_word_moves_the_work_on() {
         assert_eq!(response["metadata"].get("outcome").and_then(|word| word.as_str()), outcome, "{response}");
         assert_eq!(next_tasks(&pool) - before, moved, "{closing}");
     }
-    // An agent that answers by itself is heard as well.
+    // An answer that the agent itself has given counts too.
     let before = next_tasks(&pool);
     pool.submit(
         "lanes respond $LANES_TASK_ID --claim-token $LANES_CLAIM_TOKEN --body 'no key\nSTATUS: blocked'\nresult answered",

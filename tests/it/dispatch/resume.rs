@@ -12,7 +12,7 @@ fn attempt(pool: &Pool, id: &str, fence: u64) -> (String, String) {
     (argv.join(" "), read("prompt.md"))
 }
 
-/// The conversation that a command line begins or goes on with.
+/// The conversation that a command line begins or continues.
 fn session(argv: &str, flag: &str) -> String {
     let rest = argv.split_once(flag).unwrap_or_else(|| panic!("no {flag} in {argv}")).1;
     rest.split_whitespace().next().unwrap().to_string()

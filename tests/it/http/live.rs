@@ -206,7 +206,7 @@ fn a_client_learns_that_what_it_asks_for_is_gone() {
     let old = server.submit("l");
     note(&server, &old, "first");
     server.respond(&old, "done");
-    // The newest change is never forgotten, so that the numbers go on from it.
+    // The newest change is never forgotten, so that numbering continues from it.
     let last = go_on(&server, 0, |event| event["type"] == "response").last().unwrap().0;
     server.lanes(&["gc", "--all-ended"]);
     let new = server.submit("l");

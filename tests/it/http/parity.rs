@@ -155,7 +155,7 @@ fn many_tasks_are_submitted_at_once_each_for_itself() {
     assert_eq!(server.get(&format!("/tasks/{last}")).at("/task/metadata/n"), json!(1));
     let again = server.post("/tasks/batch", &json!({"tasks": [{"lane": "l", "prompt": "one", "key": "k"}]}));
     assert_eq!((again.text_at("/status").as_str(), again.at("/tasks/0/existing")), ("ok", json!(true)));
-    // A key for all of them stands for one each.
+    // A key for the whole batch gives each task a key of its own.
     let twins = json!({"tasks": [{"lane": "m", "prompt": "p"}, {"lane": "m", "prompt": "p"}]});
     let keyed =
         || server.client().ask("POST", "/tasks/batch", &[("Idempotency-Key", "b")], Some(&twins)).json();

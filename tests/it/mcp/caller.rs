@@ -1,4 +1,4 @@
-//! Tools for those who have work done.
+//! The tools with which a chat delegates work.
 
 use std::collections::BTreeSet;
 
@@ -162,7 +162,7 @@ fn several_tasks_are_delegated_together() {
     let again =
         client.call("delegate", json!({"lane": "a", "goal": "all", "wait": 0, "tasks": [{"task": "x"}]}));
     assert!(ids.contains(&again.id().as_str()));
-    // `any` returns with the first, the most urgent comes first.
+    // `any` returns at the first end; the most urgent task is reported first.
     sandbox.ok(&["respond", ids[2], "--status", "failed", "--body", "no"]);
     let some = client.call("wait", json!({"ids": ids, "any": true, "seconds": 50}));
     assert!(some.text.starts_with(&format!("failed {} ", ids[2])) && !some.is_error, "{some:?}");

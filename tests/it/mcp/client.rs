@@ -138,12 +138,12 @@ impl Client {
         self.answer(id)
     }
 
-    /// Begins a call of a tool; the id of the request.
+    /// Begins a call of a tool, and returns the id of the request.
     pub fn begin(&mut self, tool: &str, arguments: Value) -> u64 {
         self.request("tools/call", json!({"name": tool, "arguments": arguments}))
     }
 
-    /// What the call `id` answered.
+    /// Returns the result of the call `id`.
     #[track_caller]
     pub fn reply(&mut self, id: u64) -> Reply {
         let answer = self.answer(id);
@@ -163,7 +163,7 @@ impl Client {
         self.reply(id)
     }
 
-    /// Takes a call back.
+    /// Cancels a call.
     pub fn take_back(&mut self, id: u64) {
         let params = json!({"requestId": id, "reason": "the user pressed escape"});
         self.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}));
@@ -178,7 +178,7 @@ impl Client {
         self.input = None;
     }
 
-    /// Waits for the end of the server, which must come by itself.
+    /// Waits for the server to end by itself.
     #[track_caller]
     pub fn end(mut self) -> ExitStatus {
         end_of(&mut self.child, SOON).expect("the server ends")

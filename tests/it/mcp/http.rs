@@ -305,7 +305,7 @@ fn two_hundred_calls_that_wait_hold_no_threads() {
     let threads = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap().count();
     assert!(threads < 40, "{threads} threads");
     assert_eq!(post(&server, &request("ping", json!({}))).status, 200);
-    // A call more than there may be is refused, and the server goes on.
+    // A call beyond the maximum is refused, and the server keeps running.
     let more: Vec<Client> = (0..60)
         .map(|number| {
             begin(&server, &call("wait", json!({"ids": [status_id(&server)], "seconds": 200 + number})))

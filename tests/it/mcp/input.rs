@@ -1,4 +1,4 @@
-//! Hostile and broken input: each kind has a defined answer, and the server goes on.
+//! Hostile and broken input: each kind has a defined answer, and the server keeps running.
 
 use serde_json::{Value, json};
 

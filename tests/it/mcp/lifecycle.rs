@@ -91,7 +91,7 @@ fn a_client_may_connect_where_there_is_no_workspace() {
     // It may be set up while the server runs.
     sandbox.ok(&["init", "-q"]);
     assert_eq!(client.call("jobs", json!({})).fine(), "no tasks");
-    // It may be removed and made anew.
+    // It may be removed and created again.
     client.call("delegate", json!({"lane": "a", "task": "x", "wait": 0})).fine();
     std::fs::remove_dir_all(sandbox.path("handoff/state")).unwrap();
     assert_eq!(client.call("jobs", json!({})).fine(), "no tasks");
@@ -174,7 +174,7 @@ fn the_default_list_is_small_and_complete() {
         assert!(tool.get("outputSchema").is_none() && tool["annotations"].is_object(), "{tool}");
     }
     assert_eq!(tools[0]["_meta"]["anthropic/alwaysLoad"], true);
-    // What codex lets pass where nobody can be asked.
+    // The tools that codex runs where nobody can be asked.
     for name in ["wait", "result", "jobs", "claim_next", "report", "respond"] {
         let tool = tools.iter().find(|tool| tool["name"] == name).unwrap();
         let hints = &tool["annotations"];
@@ -231,13 +231,14 @@ fn a_server_ends_with_its_client_and_what_was_delegated_goes_on() {
     }
 }
 
-/// Starts a server whose answers nobody reads, and writes to it with `send`; whether it ends by itself.
+/// Starts a server whose answers nobody reads, and writes to it with `send`. Returns whether the server ends by
+/// itself.
 fn ends_unread(send: impl FnOnce(&mut ChildStdin) + Send + 'static) -> bool {
     let sandbox = Sandbox::new();
     let mut command = sandbox.live_command(&["mcp"]);
     let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = server.stdin.take().unwrap();
-    // On a thread of its own, since a server that hangs would take no more.
+    // On a separate thread, since a server that hangs would stop reading.
     let sender = std::thread::spawn(move || send(&mut input));
     let is_ended = end_of(&mut server, SOON).is_some();
     sender.join().unwrap();

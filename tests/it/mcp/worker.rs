@@ -107,7 +107,7 @@ fn a_claim_that_is_given_back_or_taken_back_leaves_the_task_to_others() {
     let task = sandbox.submit("b", &[]);
     let call = client.begin("claim_next", json!({"lane": "b", "wait": 0}));
     assert_eq!(client.reply(call).id(), task, "nobody else has it");
-    // The client has taken the call back before it read the answer, which was on its way.
+    // The client cancelled the call while the answer was on its way.
     client.take_back(call);
     eventually("the task is given back", || sandbox.peek(&["status", &task])["task"]["state"] == "queued");
     let events = client.call("result", json!({"id": task, "part": "events"})).fine();

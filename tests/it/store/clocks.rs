@@ -58,7 +58,7 @@ impl World {
         std::fs::write(&path, json::to_text(&object)).unwrap();
     }
 
-    /// The machine has been restarted: the uptime begins anew, and so does the index.
+    /// The machine has been restarted: the uptime starts again at zero, and the index is rebuilt.
     fn restart(&self, task: &Task) {
         self.edit(task, |object| object["_lanes"]["lease"]["boot"] = "the boot before".into());
         self.clock.set_uptime(HOUR / 60);

@@ -1,4 +1,4 @@
-//! Idempotency keys that were found by building the index anew, so many that one file holds them.
+//! Idempotency keys that a rebuild of the index has found, so many that one file holds them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
