@@ -20,7 +20,7 @@ pub(super) fn session_budget(dollars: f64) -> Result<SessionBudget> {
     Ok(SessionBudget { amount, spent: Box::new(spent), limit: Box::new(limit) })
 }
 
-/// Returns what the runs of a session have cost: what they reported, and the least that the others have cost.
+/// Returns the cost of the runs of a session: as reported, or else its lower bound.
 fn spent(store: &Store, session: &str) -> Result<f64> {
     let log = store.usage_log_text()?;
     let records = log.lines().filter_map(UsageRecord::from_line);
@@ -28,7 +28,7 @@ fn spent(store: &Store, session: &str) -> Result<f64> {
     Ok(stats(of_session, Period::default()).all.known_cost().map_or(0.0, |(cost, _)| cost))
 }
 
-/// Returns the most that a run of a lane costs. Nothing is started here, so that no consent is needed.
+/// Returns the maximum cost of a run of a lane. Starts nothing, so no consent is needed.
 fn limit(config: &Config, store: &Store, lane: &LaneName) -> Option<f64> {
     load(config, store, &ConsentPolicy::AllowAll).ok()?.route(lane).max_budget_usd
 }

@@ -1,4 +1,4 @@
-//! The budget of a session: what its tasks have cost and may still cost, before others are submitted.
+//! Checks the budget of a session before tasks are submitted: what its tasks have cost, and may still cost.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
@@ -12,12 +12,12 @@ use crate::model::{IdempotencyKey, LaneName, NewTask, TaskId, TaskText};
 use crate::store::Store;
 use crate::workspace::Config;
 
-/// The key of the metadata that names the session which has delegated a task.
+/// The metadata key with the session that has delegated a task.
 pub(super) const SESSION_KEY: &str = "mcp_session";
 
 /// Reads what the runs of the tasks of a session have cost, in US dollars.
 type SpentReader = Box<dyn Fn(&Store, &str) -> Result<f64> + Send + Sync>;
-/// Reads the most that one run of a lane costs, in US dollars, if its route limits that.
+/// Reads the maximum cost of one run of a lane, in US dollars, if its route limits that.
 type LimitReader = Box<dyn Fn(&Config, &Store, &LaneName) -> Option<f64> + Send + Sync>;
 
 /// The budget that each session of a server has.
@@ -38,8 +38,8 @@ struct AttachableTask {
 }
 
 impl SessionBudget {
-    /// Checks whether the budget allows tasks, one after the other. Those to whose key a task is open, or `unanswered`,
-    /// cost nothing more: a call that is repeated attaches to them.
+    /// Checks whether the budget allows tasks, one after the other. A task whose key belongs to one that is open
+    /// or `unanswered` costs nothing more: a repeated call attaches to that one.
     ///
     /// # Errors
     /// The budget is spent; otherwise whatever the store reports.
@@ -108,7 +108,7 @@ fn attachable_tasks(store: &Store, session: &str, unanswered: Vec<TaskId>) -> Re
     };
     let mut tasks = Vec::new();
     store.scan_names(&names, read, &mut |_, task| {
-        // What cannot be read is a matter for `lanes doctor`, not for a chat.
+        // `lanes doctor` reports tasks that cannot be read; a chat cannot repair them.
         tasks.extend(task.ok().flatten());
         ControlFlow::Continue(())
     });

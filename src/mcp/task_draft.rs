@@ -96,8 +96,8 @@ pub(super) struct Submission {
 
 /// Submits checked tasks as one batch. Each of them is stored or refused on its own.
 ///
-/// # Errors
-/// Two of the tasks have one key and are not the same, the budget of the session is spent, or none could be stored.
+/// # Errors Two of the tasks have the same key and are not the same, the budget of the session is spent, or none
+/// could be stored.
 pub(super) fn submit_all(
     queue: &OpenQueue,
     drafts: &[TaskDraft],

@@ -3,7 +3,7 @@
 use super::lane::{AGENT_LANES, LaneName};
 use crate::error::{Error, Result, brief};
 
-/// The name of an agent: what follows `agent/` in the name of its lane.
+/// The name of an agent: the part after `agent/` in the name of its lane.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AgentName {
     lane: LaneName,
@@ -24,7 +24,7 @@ impl AgentName {
         }
     }
 
-    /// Returns the agent that serves a lane; `None` for a lane of no agent.
+    /// Returns the agent that serves a lane; `None` for the lane of no agent.
     pub(crate) fn of_lane(lane: &LaneName) -> Option<Self> {
         Self::new(lane.agent()?).ok()
     }

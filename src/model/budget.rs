@@ -1,8 +1,8 @@
-//! How much the runs of a session may cost.
+//! The budget of a session: how much its runs may cost.
 
 use crate::error::{Error, Result};
 
-/// The most that the runs of a session may cost, in US dollars.
+/// The maximum cost of the runs of a session, in US dollars.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct CostBudget(f64);
 
@@ -11,7 +11,7 @@ pub(crate) struct CostBudget(f64);
 pub(crate) struct SessionCosts {
     /// What its runs have cost, as far as that is known.
     pub spent: f64,
-    /// The most that the runs of its open tasks may cost, as far as their routes limit that.
+    /// The maximum cost of the runs of its open tasks, as far as their routes limit it.
     pub committed: f64,
 }
 
@@ -33,8 +33,8 @@ impl CostBudget {
         self.0
     }
 
-    /// Returns whether a session may have one more task done: as long as something is left that neither is spent nor
-    /// may be spent by a task that is open. The last task may therefore cost more than what is left.
+    /// Returns whether a session may delegate one more task: as long as part of the budget is neither spent nor
+    /// committed to an open task. The last task may therefore cost more than what is left.
     pub(crate) fn allows_another(self, costs: SessionCosts) -> bool {
         costs.spent + costs.committed < self.0
     }

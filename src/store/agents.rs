@@ -1,6 +1,6 @@
 //! Agents that programs and commands add, in `agents.json`.
 //!
-//! The configuration file belongs to a person. Agents that are added otherwise are kept in the store, and count if the
+//! The configuration file belongs to a person. Agents that programs add are kept in the store, and count if the
 //! configuration has none of that name.
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The agents of a workspace, as they are written: which there are, in which file, with which settings.
+//! The agents of a workspace as they are written in its files: their names, files and settings.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,12 +17,12 @@ use crate::store::Store;
 pub(crate) struct Agent {
     /// Its name.
     pub name: AgentName,
-    /// What it is for; empty if that is written nowhere.
+    /// Its purpose; empty if no file describes it.
     pub description: String,
 }
 
-/// Returns the agents of a workspace, by name. Of those with one name, handoff.yaml counts before the file that
-/// `agents_from` names, and that before the store.
+/// Returns the agents of a workspace, by name. If several have the same name, handoff.yaml takes precedence over
+/// the file that `agents_from` names, and that over the store.
 ///
 /// # Errors
 /// `Config`, `Corrupt` or `Io` when one of the files cannot be read.
@@ -60,7 +60,7 @@ pub(crate) fn agents(config: &Config, store: Option<&Store>) -> Result<BTreeMap<
     Ok(all)
 }
 
-/// Returns a section of the configuration as JSON; empty if it is no mapping.
+/// Returns a section of the configuration as JSON; empty if it is not a mapping.
 fn section(value: Option<&serde_yaml::Value>) -> Object {
     match value.and_then(|value| serde_json::to_value(value).ok()) {
         Some(Value::Object(section)) => section,

@@ -9,7 +9,7 @@ use super::route::ROUTE_KEYS;
 use crate::Result;
 use crate::workspace::absolute;
 
-/// The keys of a route that an agent has under another name.
+/// The keys of a route that have another name in an agent.
 pub(crate) const AGENT_KEY_NAMES: KeyNames =
     &[("cwd", "directory"), ("concurrency", "max_concurrent"), ("prompt", "instructions")];
 
@@ -77,7 +77,7 @@ pub(crate) fn imported<'a>(file: &Section<'a>, base: &Path) -> Result<Section<'a
 fn imported_agent(agent: &Section<'_>, settings: &Section<'_>, base: &Path) -> Result<Mapping> {
     let mut own = Mapping::from_iter([("vendor".into(), IMPORTED_VENDOR.into())]);
     for key in IMPORTED_KEYS {
-        // A limit of 0, an empty list of defaults and null stand for no value there.
+        // There, a limit of 0, an empty list of defaults and null mean that there is no value.
         let is_given = |value: &&Value| !value.is_null() && value.as_f64() != Some(0.0);
         let default = settings.mapping().get(format!("default_{key}").as_str());
         let default = default.filter(|value| value.as_sequence().is_none_or(|list| !list.is_empty()));
@@ -95,7 +95,7 @@ fn imported_agent(agent: &Section<'_>, settings: &Section<'_>, base: &Path) -> R
         own.insert("directory".into(), place.to_string_lossy().into());
     }
     if let Some(instructions) = agent.text("instructions")?.value().filter(|text| !text.trim().is_empty()) {
-        // There, braces have no meaning.
+        // Braces have no meaning there.
         let instructions = instructions.replace('{', "{{").replace('}', "}}");
         own.insert("instructions".into(), instructions.into());
     }

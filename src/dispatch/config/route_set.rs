@@ -39,7 +39,7 @@ struct RouteOrigin {
     kind: RouteKind,
 }
 
-/// As what a route is written.
+/// The form in which a route is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RouteKind {
     /// As the route of a lane.
@@ -64,7 +64,7 @@ impl RouteOrigin {
 pub(super) struct RouteSections<'a> {
     /// The routes in the store. Each replaces the route of `dispatch:` for the same lane, and `null` removes it.
     pub stored_routes: Option<Section<'a>>,
-    /// The agents of each file. Of those with one name, the first counts.
+    /// The agents of each file. If several have the same name, the first counts.
     pub agents: Vec<Section<'a>>,
 }
 

@@ -1,5 +1,5 @@
-//! The texts of the files beside handoff.yaml that set routes and agents. Each file is read once, so that what is
-//! checked for consent is what takes effect.
+//! The texts of the files other than handoff.yaml that set routes and agents. Each file is read once, so that
+//! the settings that take effect are the ones that were checked for consent.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ impl SettingsFile {
     }
 }
 
-/// The files beside handoff.yaml; `None` where there is none.
+/// The files other than handoff.yaml; `None` where there is none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SettingsFiles {
     /// routes.json in the store.
@@ -50,8 +50,7 @@ impl SettingsFiles {
         })
     }
 
-    /// Returns the files of the store, which programs change: the key of each under which its settings are, and the
-    /// file.
+    /// Returns the files in the store, which programs change, each with the key that holds its settings.
     pub(crate) fn in_store(&self) -> impl Iterator<Item = (&'static str, &SettingsFile)> {
         let files = [("routes", &self.routes), ("agents", &self.stored_agents)];
         files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?)))
