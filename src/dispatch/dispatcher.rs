@@ -30,7 +30,7 @@ use super::run::context::{ClaimedTask, RunContext, run_id};
 use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
-use crate::model::{Cooldown, CooldownKey, LaneName, Task, Time};
+use crate::model::{Cooldown, CooldownKey, LaneName, Task, TaskId, Time};
 use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
 
 /// Time between two searches for dead dispatchers.
@@ -75,7 +75,7 @@ struct LoopState {
     plan: Arc<Plan>,
     reloader: PlanReloader,
     unready_lanes: UnreadyLanes,
-    running: BTreeMap<String, ActiveRun>,
+    running: BTreeMap<TaskId, ActiveRun>,
     summary: DispatchSummary,
     draining: bool,
     stop_at: Option<Instant>,
@@ -357,7 +357,7 @@ impl<'env> EventLoop<'env> {
     }
 
     fn handle_reported_run(&self, state: &mut LoopState, reported: ReportedRun) {
-        state.running.remove(reported.task_id.as_str());
+        state.running.remove(&reported.task_id);
         if let Some(cooldown) = reported.cooldown {
             self.report_cooldown(state, &cooldown);
         }
@@ -480,10 +480,10 @@ impl<'env> EventLoop<'env> {
     {
         let Some(claim) = task.status.claim() else { return Ok(()) };
         let token = claim.token.clone();
-        let id = task.id.to_string();
+        let id = task.id.clone();
         let session_id = metadata_text(&task, "session_id").map(str::to_string);
         self.registration.add_run(
-            &id,
+            id.as_str(),
             RunEntry {
                 lane: task.spec.lane.clone(),
                 vendor: served.vendor.name.clone(),

@@ -8,7 +8,7 @@ use super::output::ClosingStatus;
 use crate::model::duration;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Cooldown, LaneName, Owner};
+use crate::model::{Cooldown, LaneName, Owner, TaskId};
 
 /// An event of a dispatcher, printed by `lanes dispatch` and written to its log.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +23,7 @@ pub(crate) enum DispatchEvent {
     /// A task was claimed.
     Claimed {
         /// Id of the task.
-        task_id: String,
+        task_id: TaskId,
         /// Lane of the task.
         lane: LaneName,
         /// Name of the vendor.
@@ -34,32 +34,32 @@ pub(crate) enum DispatchEvent {
     /// The agent of a task was started.
     Started {
         /// Id of the task.
-        task_id: String,
+        task_id: TaskId,
         /// Process id of the agent.
         pid: u32,
     },
     /// The agent of a task reported progress.
     Progress {
         /// Id of the task.
-        task_id: String,
+        task_id: TaskId,
         /// One line for people.
         text: String,
     },
     /// A task was answered.
     Answered {
         /// Id of the task.
-        task_id: String,
+        task_id: TaskId,
         /// Duration of the run.
         duration: Duration,
         /// Cost of the run in US dollars.
         cost_usd: Option<f64>,
         /// `done`, `partial` or `blocked`, if the answer says so.
-        outcome: Option<&'static str>,
+        outcome: Option<ClosingStatus>,
     },
     /// A run failed, and its task will be retried.
     Retry {
         /// Id of the task.
-        task_id: String,
+        task_id: TaskId,
         /// Reason of the failure.
         message: String,
         /// Time until the next attempt.
@@ -68,14 +68,14 @@ pub(crate) enum DispatchEvent {
     /// A task failed permanently.
     Failed {
         /// Id of the task.
-        task_id: String,
+        task_id: TaskId,
         /// Reason of the failure.
         message: String,
     },
     /// A task was returned to its lane without an answer, or its claim has ended.
     Returned {
         /// Id of the task.
-        task_id: String,
+        task_id: TaskId,
         /// Reason.
         message: String,
     },
@@ -101,7 +101,7 @@ pub(crate) enum DispatchEvent {
     /// A task of a dispatcher that died was recovered.
     Recovered {
         /// Id of the task.
-        task_id: String,
+        task_id: TaskId,
         /// What was done with the task.
         message: String,
     },
@@ -148,7 +148,7 @@ impl DispatchEvent {
     }
 
     /// Returns the id of the task that the event is about, if any.
-    pub(crate) fn task_id(&self) -> Option<&str> {
+    pub(crate) fn task_id(&self) -> Option<&TaskId> {
         match self {
             Self::Claimed { task_id, .. }
             | Self::Started { task_id, .. }
@@ -182,8 +182,8 @@ impl DispatchEvent {
             Self::Answered { duration, cost_usd, outcome, .. } => {
                 let cost = cost_usd.map(|cost| format!(", ${cost:.2}")).unwrap_or_default();
                 // `done` is the normal case and is not shown.
-                let outcome = outcome.filter(|outcome| *outcome != ClosingStatus::Done.as_str());
-                let outcome = outcome.map(|outcome| format!(" ({outcome})")).unwrap_or_default();
+                let outcome = outcome.filter(|outcome| *outcome != ClosingStatus::Done);
+                let outcome = outcome.map(|outcome| format!(" ({})", outcome.as_str())).unwrap_or_default();
                 format!("answered after {}{cost}{outcome}", duration::format_coarse(*duration))
             }
             Self::Retry { message, delay, .. } => {
@@ -208,7 +208,7 @@ impl DispatchEvent {
     pub(crate) fn to_object(&self) -> Object {
         let mut all = object([
             ("event", self.kind().into()),
-            ("task_id", self.task_id().into()),
+            ("task_id", self.task_id().map(TaskId::as_str).into()),
             ("message", self.message().into()),
         ]);
         all.extend(match self {
@@ -224,7 +224,7 @@ impl DispatchEvent {
             Self::Answered { duration, cost_usd, outcome, .. } => object([
                 ("seconds", duration.as_secs_f64().into()),
                 ("cost_usd", (*cost_usd).into()),
-                ("outcome", (*outcome).into()),
+                ("outcome", outcome.map(ClosingStatus::as_str).into()),
             ]),
             Self::Retry { delay, .. } => object([("delay_seconds", delay.as_secs_f64().into())]),
             Self::CooldownStarted(cooldown) => cooldown.to_object(),
@@ -254,10 +254,10 @@ mod tests {
     #[test]
     fn an_event_reads_as_a_line_and_as_an_object() {
         let event = DispatchEvent::Answered {
-            task_id: "t1".to_string(),
+            task_id: TaskId::parse("t1").expect("an id"),
             duration: Duration::from_secs(61),
             cost_usd: Some(0.25),
-            outcome: Some("done"),
+            outcome: Some(ClosingStatus::Done),
         };
         assert_eq!(event.message(), "answered after 1m 1s, $0.25");
         let object = event.to_object();

@@ -26,6 +26,7 @@ pub(crate) mod prompt;
 pub(crate) mod registration;
 pub(crate) mod report;
 pub(crate) mod run;
+mod stored_lane;
 mod stored_time;
 mod task_metadata;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::output::{Tokens, plus_cost};
-use super::usage_record::{UsageRecord, by_model};
+use super::usage_record::{RecordedOutcome, UsageRecord, by_model};
 use crate::model::{Time, duration};
 
 /// The period that statistics cover.
@@ -80,8 +80,8 @@ pub(crate) struct UsageTotals {
 impl UsageTotals {
     fn add(&mut self, record: &UsageRecord) {
         self.runs += 1;
-        *self.outcomes.entry(record.outcome.clone()).or_default() += 1;
-        if record.outcome == "completed" {
+        *self.outcomes.entry(record.outcome.as_str().to_string()).or_default() += 1;
+        if record.outcome == RecordedOutcome::Completed {
             self.completed += 1;
             self.durations.extend(record.duration.duration());
         }
@@ -159,11 +159,11 @@ pub(crate) fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Peri
     let mut stats = Stats::default();
     let mut seen = HashSet::new();
     for record in records.into_iter().filter(|record| period.includes(record)) {
-        if !record.run.is_empty() && !seen.insert(record.run.clone()) {
+        if record.run.as_ref().is_some_and(|run| !seen.insert(run.clone())) {
             continue;
         }
         stats.all.add(&record);
-        stats.lanes.entry(record.lane.clone()).or_default().add(&record);
+        stats.lanes.entry(record.lane.to_string()).or_default().add(&record);
         stats.vendors.entry(record.vendor.clone()).or_default().add(&record);
         for (model, record) in by_model(&record) {
             stats.models.entry(model).or_default().add(&record);
@@ -178,18 +178,18 @@ pub(crate) fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Peri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::agent::process_tree::RunId;
     use crate::dispatch::output::Usage;
+    use crate::dispatch::testing;
     use crate::model::StoredDuration;
 
     fn record(seconds: f64, outcome: &str) -> UsageRecord {
-        UsageRecord {
-            ended_at: Time::parse("2026-11-21T12:00:00Z").ok(),
-            lane: "review".to_string(),
-            vendor: "claude".to_string(),
-            outcome: outcome.to_string(),
-            duration: StoredDuration::stored(seconds),
-            ..UsageRecord::default()
-        }
+        let ended = Time::parse("2026-11-21T12:00:00Z").expect("a time");
+        let run = RunId::from_random(1);
+        let outcome = RecordedOutcome::from(outcome.to_string());
+        let record = UsageRecord::new(&testing::task(), &run, "claude", outcome, (ended, ended));
+        // Runs without an id are all counted.
+        UsageRecord { run: None, duration: StoredDuration::stored(seconds), ..record }
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(stats.all.outcomes["timeout"], 1);
         assert_eq!(stats.all.median, Some(Duration::from_secs(5)));
         assert_eq!(stats.all.p90, Some(Duration::from_secs(9)));
-        assert_eq!(stats.lanes["review"].runs, 11);
+        assert_eq!(stats.lanes["work"].runs, 11);
     }
 
     #[test]

@@ -38,9 +38,9 @@ impl CooldownCause {
         Self::ALL.iter().find(|(cause, _)| *cause == self).map_or("usage_limit", |(_, word)| word)
     }
 
-    /// Parses the name of a cause; an unknown name means a limit.
-    pub fn parse(word: &str) -> Self {
-        Self::ALL.iter().find(|(_, known)| *known == word).map_or(Self::UsageLimit, |(cause, _)| *cause)
+    /// Parses the name of a cause; `None` for an unknown one.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == word).map(|(cause, _)| *cause)
     }
 }
 

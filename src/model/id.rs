@@ -15,7 +15,8 @@ const MAX_SLUG: usize = 80;
 
 /// The id of a task: matches `[a-zA-Z0-9][a-zA-Z0-9._-]*`, does not contain `..`, and has at most 200 bytes,
 /// so it is always a safe file name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TaskId(String);
 
 impl TaskId {
@@ -58,6 +59,20 @@ impl TaskId {
     /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for TaskId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
+    }
+}
+
+impl From<TaskId> for String {
+    fn from(id: TaskId) -> Self {
+        id.0
     }
 }
 

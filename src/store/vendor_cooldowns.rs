@@ -197,7 +197,7 @@ fn decode_entry(key: &str, entry: &Value) -> Option<Cooldown> {
     };
     Some(Cooldown {
         scope: CooldownScope { account_key: CooldownKey::from_text(text("vendor").unwrap_or(key)), models },
-        cause: CooldownCause::parse(text("kind").unwrap_or_default()),
+        cause: text("kind").and_then(CooldownCause::parse).unwrap_or(CooldownCause::UsageLimit),
         since: time("since")?,
         until: time("until")?,
         certainty: match (is("exact"), is("named")) {

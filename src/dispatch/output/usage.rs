@@ -243,7 +243,8 @@ impl Cost {
 }
 
 /// Where a cost comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CostSource {
     /// The vendor reported it.
     Reported,
@@ -258,6 +259,11 @@ impl CostSource {
             Self::Reported => "reported",
             Self::Computed => "computed",
         }
+    }
+
+    /// Parses a name; `None` for an unknown one.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Reported, Self::Computed].into_iter().find(|source| source.as_str() == name)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{FollowUp, Report, ReportAction};
+use crate::dispatch::agent::process_tree::RunId;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{
@@ -13,8 +14,7 @@ use crate::dispatch::outcome::{
 use crate::dispatch::output::{ClosingStatus, Tokens, Usage};
 use crate::dispatch::run::context::{AgentRun, FinishedRun, RunEnd};
 use crate::dispatch::run::retry::{RetryDecision, after_failure};
-use crate::dispatch::task_metadata::mcp_session;
-use crate::dispatch::usage_record::UsageRecord;
+use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, FailureClass, LaneName, Owner, Status, Task, Time};
@@ -37,7 +37,7 @@ pub(crate) struct ReportInput<'a> {
     /// Name of the vendor.
     pub vendor: &'a str,
     /// Id of the run.
-    pub run: &'a str,
+    pub run: &'a RunId,
     /// Result of the run.
     pub result: &'a FinishedRun,
     /// Whether the task itself is the cause of its vendor's refusals.
@@ -54,12 +54,12 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
     let (action, event, outcome) = match &run.result.end {
         RunEnd::Ran(AgentRun { outcome: RunOutcome::Completed(answer), .. }) => {
             let event = DispatchEvent::Answered {
-                task_id: run.task.id.to_string(),
+                task_id: run.task.id.clone(),
                 duration: run.result.duration,
                 cost_usd: run.result.cost_usd(),
-                outcome: answer.closing.map(ClosingStatus::as_str),
+                outcome: answer.closing,
             };
-            (respond(run, answer), event, "completed")
+            (respond(run, answer), event, RecordedOutcome::Completed)
         }
         RunEnd::Ran(AgentRun { outcome: RunOutcome::Failed(failure), .. })
         | RunEnd::NotStarted(NotStarted::Task(failure)) => failed(run, failure),
@@ -83,7 +83,7 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
         ReportAction::Release { .. } | ReportAction::Nothing => None,
     };
     let report = Report {
-        task_id: run.task.id.to_string(),
+        task_id: run.task.id.clone(),
         fence: run.task.fence,
         token: run.token.clone(),
         owner: run.owner.clone(),
@@ -97,33 +97,27 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
 /// Builds the report of a run whose agent answered the task itself, with `closing` as the status of that answer:
 /// only the usage log and the follow-up task remain.
 pub(crate) fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Report {
-    let completed = matches!(run.task.status, Status::Completed { .. });
+    let outcome = match run.task.status {
+        Status::Completed { .. } => RecordedOutcome::Completed,
+        _ => RecordedOutcome::Failed(FailureClass::Error),
+    };
     Report {
-        task_id: run.task.id.to_string(),
+        task_id: run.task.id.clone(),
         fence: run.task.fence,
         token: run.token.clone(),
         owner: run.owner.clone(),
         action: ReportAction::Nothing,
         follow_up: on_success(run, closing),
-        record: record(run, if completed { "completed" } else { "error" }),
+        record: record(run, outcome),
     }
 }
 
 /// Builds the run's record for the usage log.
-pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
-    let started = run.now - run.result.duration;
+pub(crate) fn record(run: &ReportInput<'_>, outcome: RecordedOutcome) -> UsageRecord {
+    let times = (run.now - run.result.duration, run.now);
     let record = UsageRecord {
-        started_at: Some(started),
-        ended_at: Some(run.now),
-        task_id: run.task.id.to_string(),
-        run: run.run.to_string(),
-        attempt: run.task.attempt,
-        lane: run.task.spec.lane.to_string(),
-        vendor: run.vendor.to_string(),
-        outcome: outcome.to_string(),
         duration: run.result.duration.into(),
-        mcp_session: mcp_session(run.task),
-        ..UsageRecord::default()
+        ..UsageRecord::new(run.task, run.run, run.vendor, outcome, times)
     };
     match run.result.agent_run() {
         Some(agent_run) => UsageRecord {
@@ -155,9 +149,9 @@ fn returned(
     run: &ReportInput<'_>,
     reason: &str,
     delay: Duration,
-) -> (ReportAction, DispatchEvent, &'static str) {
-    let event = DispatchEvent::Returned { task_id: run.task.id.to_string(), message: reason.to_string() };
-    (release(reason, delay, None), event, "withheld")
+) -> (ReportAction, DispatchEvent, RecordedOutcome) {
+    let event = DispatchEvent::Returned { task_id: run.task.id.clone(), message: reason.to_string() };
+    (release(reason, delay, None), event, RecordedOutcome::Withheld)
 }
 
 fn release(reason: &str, delay: Duration, spent: Option<FailureClass>) -> ReportAction {
@@ -180,13 +174,14 @@ fn respond(run: &ReportInput<'_>, answer: &RunAnswer) -> ReportAction {
     ReportAction::Complete { body: answer.body.clone(), verdict: answer.verdict, metadata }
 }
 
-fn failed(run: &ReportInput<'_>, failure: &RunFailure) -> (ReportAction, DispatchEvent, &'static str) {
-    let (task_id, message) = (run.task.id.to_string(), failure.message.clone());
-    let outcome = match (&failure.vendor_refusal, failure.class.as_str()) {
-        (Some(vendor_refusal), _) => vendor_refusal.cause.as_str(),
-        (None, "timeout") => "timeout",
-        (None, "permanent") => "permanent",
-        (None, _) => "error",
+fn failed(run: &ReportInput<'_>, failure: &RunFailure) -> (ReportAction, DispatchEvent, RecordedOutcome) {
+    let (task_id, message) = (run.task.id.clone(), failure.message.clone());
+    let outcome = match (&failure.vendor_refusal, &failure.class) {
+        (Some(vendor_refusal), _) => RecordedOutcome::Refused(vendor_refusal.cause),
+        (None, class @ (FailureClass::Timeout | FailureClass::Permanent)) => {
+            RecordedOutcome::Failed(class.clone())
+        }
+        (None, _) => RecordedOutcome::Failed(FailureClass::Error),
     };
     let (action, event) =
         match after_failure(failure, run.result.past, run.is_task_the_cause, run.task, run.route, run.random)
@@ -284,7 +279,7 @@ mod tests {
             owner: &Owner::stored("me"),
             route,
             vendor: "claude",
-            run: "r",
+            run: &RunId::from_random(1),
             result: &result,
             is_task_the_cause: false,
             now: task.created_at,
@@ -320,7 +315,7 @@ mod tests {
             report.follow_up,
             Some(FollowUp { lane: LaneName::stored("review"), after_success: true })
         );
-        assert_eq!(report.record.outcome, "completed");
+        assert_eq!(report.record.outcome, RecordedOutcome::Completed);
         assert_eq!(event.kind(), "answered");
         let text = serde_json::to_string(&report).expect("JSON");
         let back: Report = serde_json::from_str(&text).expect("readable");
@@ -374,7 +369,7 @@ mod tests {
         };
         let (report, _) = report_of(RunOutcome::Failed(halted), &route).expect("a report");
         assert!(matches!(report.action, ReportAction::Release { spent: None, .. }), "{:?}", report.action);
-        assert_eq!(report.record.outcome, "overloaded");
+        assert_eq!(report.record.outcome, RecordedOutcome::Refused(CooldownCause::Overloaded));
         let not_started = |reason| report_of_end(RunEnd::NotStarted(reason), &route);
         for (reason, delay) in [
             (NotStarted::StoreFailed("locked".to_string()), STORE_ERROR_DELAY),
@@ -387,7 +382,7 @@ mod tests {
             };
             assert_eq!(found, delay);
             assert_eq!(report.follow_up, None);
-            assert!(report.record.not_started && report.record.outcome == "withheld");
+            assert!(report.record.not_started && report.record.outcome == RecordedOutcome::Withheld);
             assert_eq!(event.kind(), "returned");
         }
         let (report, _) = not_started(NotStarted::permanent("no directory")).expect("a report");

@@ -10,7 +10,7 @@ use crate::dispatch::outcome::{NotStarted, RunOutcome};
 use crate::dispatch::output::{ClosingStatus, closing};
 use crate::dispatch::run::context::{AgentRun, ClaimedTask, FinishedRun, RunContext, RunEnd, run_id};
 use crate::dispatch::run::retry;
-use crate::dispatch::usage_record::UsageRecord;
+use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
 use crate::model::cooldown::is_model;
@@ -61,7 +61,7 @@ pub(crate) enum TaskDisposition {
 /// Reports the result of a run: updates the vendor's cooldown, then delivers the report.
 pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &FinishedRun) -> ReportedRun {
     let store = context.store;
-    let task_id = claimed.task.id.to_string();
+    let task_id = claimed.task.id.clone();
     let mut reported = ReportedRun {
         task_id: claimed.task.id.clone(),
         disposition: disposition(claimed, result),
@@ -82,7 +82,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         owner: &context.plan.owner,
         route: &claimed.served.route,
         vendor: &claimed.served.vendor.name,
-        run: run.as_str(),
+        run: &run,
         result,
         is_task_the_cause,
         now,
@@ -98,7 +98,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
     };
     let Some((report, event)) = report_and_event else {
         // The usage counts all the same.
-        let _ = store.append_usage(&record(&input, "withheld").to_line());
+        let _ = store.append_usage(&record(&input, RecordedOutcome::Withheld).to_line());
         let message = "the claim is over: the agent was stopped and nothing is reported".to_string();
         (context.observe)(DispatchEvent::Returned { task_id, message });
         return reported;
@@ -151,16 +151,16 @@ fn check_cause_of_refusals(context: &RunContext<'_>, claimed: &ClaimedTask, resu
         let since = result.past.last_refusal.unwrap_or(claimed.task.created_at);
         let mut others = usage.lines().rev().filter_map(UsageRecord::from_line).filter(|record| {
             let is_same = match claimed.served.vendor.name.as_str() {
-                COMMAND => claimed.task.spec.lane == record.lane.as_str(),
+                COMMAND => claimed.task.spec.lane == record.lane,
                 vendor => record.vendor == vendor,
             };
             let model = vendor_refusal.model.as_ref();
             let has_model =
                 model.is_none_or(|model| record.model.as_ref().is_some_and(|used| is_model(used, model)));
             let is_since = record.started_at.is_some_and(|started| started > since);
-            is_same && has_model && is_since && record.task_id != claimed.task.id.as_str()
+            is_same && has_model && is_since && record.task_id != claimed.task.id
         });
-        others.any(|record| record.outcome == "completed")
+        others.any(|record| record.outcome == RecordedOutcome::Completed)
     };
     retry::is_cause_of_refusals(result.past, retry::depends_on_other_tasks(result.past) && others_done())
 }
@@ -213,12 +213,12 @@ fn update_cooldown(
     }
 }
 
-fn answered_event(task_id: &str, result: &FinishedRun, closing: Option<ClosingStatus>) -> DispatchEvent {
+fn answered_event(task_id: &TaskId, result: &FinishedRun, closing: Option<ClosingStatus>) -> DispatchEvent {
     DispatchEvent::Answered {
-        task_id: task_id.to_string(),
+        task_id: task_id.clone(),
         duration: result.duration,
         cost_usd: result.cost_usd(),
-        outcome: closing.map(ClosingStatus::as_str),
+        outcome: closing,
     }
 }
 

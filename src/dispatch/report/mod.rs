@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use self::stored_action::StoredAction;
+use super::stored_lane;
 use super::usage_record::UsageRecord;
 use crate::error::ErrorKind;
 use crate::model::json::Object;
@@ -35,7 +36,7 @@ const MAX_REPORT_BYTES: u64 = 256 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// Id of the task.
-    pub task_id: String,
+    pub task_id: TaskId,
     /// Number of the claim.
     pub fence: u64,
     /// Token of the claim.
@@ -86,11 +87,6 @@ pub(crate) enum ReportAction {
     Nothing,
 }
 
-/// Reads the name of a lane, which was checked before the report was written.
-fn read_lane<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<LaneName, D::Error> {
-    String::deserialize(value).map(LaneName::stored)
-}
-
 fn read_owner<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Owner, D::Error> {
     String::deserialize(value).map(Owner::stored)
 }
@@ -99,7 +95,7 @@ fn read_owner<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Owner,
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FollowUp {
     /// Lane of the new task.
-    #[serde(deserialize_with = "read_lane")]
+    #[serde(deserialize_with = "stored_lane::deserialize")]
     pub lane: LaneName,
     /// Whether it follows a success; otherwise it follows a failure.
     pub after_success: bool,
@@ -131,10 +127,10 @@ impl Report {
     /// # Errors
     /// When the store cannot be written at present; a report that is in the outbox can be delivered later.
     pub(crate) fn save_and_deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
-        let id = TaskId::parse(&self.task_id)?;
+        let id = &self.task_id;
         let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
-        store.attempt(&id, self.fence)?.write_durably(REPORT_FILE, &text)?;
-        store.add_to_outbox(&id, self.fence)?;
+        store.attempt(id, self.fence)?.write_durably(REPORT_FILE, &text)?;
+        store.add_to_outbox(id, self.fence)?;
         self.deliver(store, warn)
     }
 
@@ -158,26 +154,26 @@ impl Report {
     /// # Errors
     /// As [`Report::save_and_deliver`].
     pub(crate) fn deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
-        let id = TaskId::parse(&self.task_id)?;
-        let delivery = self.apply_action(store, &id)?;
+        let id = &self.task_id;
+        let delivery = self.apply_action(store, id)?;
         let mut undeliverable = None;
         if delivery == ReportDelivery::Accepted
             && let Some(follow_up) = &self.follow_up
             && let FollowUpSubmission::Impossible(error) =
-                submit_follow_up(store, &store.task(&id)?, follow_up, self.fence)?
+                submit_follow_up(store, &store.task(id)?, follow_up, self.fence)?
         {
             undeliverable = Some(format!("no task follows it in lane {}: {error}", follow_up.lane));
         }
         store.append_usage(&self.record.to_line())?;
-        store.remove_from_outbox(&id, self.fence)?;
+        store.remove_from_outbox(id, self.fence)?;
         // The token is of no further use. If it cannot be removed from the file, it is no longer valid either.
-        if let Ok(Some(attempt)) = store.existing_attempt(&id, self.fence) {
+        if let Ok(Some(attempt)) = store.existing_attempt(id, self.fence) {
             let _ = attempt.redact(REPORT_FILE, self.token.as_str().as_bytes());
         }
         if let Some(message) = undeliverable {
             let kind = "follow_up_failed".to_string();
             let note = Command::Note { kind, message: message.clone(), data: Object::new(), token: None };
-            warn(match store.apply(&id, &note) {
+            warn(match store.apply(id, &note) {
                 Ok(_) => message,
                 Err(error) => format!("{message}; its history lacks that: {error}"),
             });

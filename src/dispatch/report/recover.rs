@@ -24,8 +24,7 @@ use crate::dispatch::run::context::{
 use crate::dispatch::run::evidence::RunEvidence;
 use crate::dispatch::run::retry::PastAttempts;
 use crate::dispatch::run::session_baseline::baseline;
-use crate::dispatch::task_metadata::mcp_session;
-use crate::dispatch::usage_record::UsageRecord;
+use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::dispatch::vendor::Notices;
 use crate::error::ErrorKind;
 use crate::model::{Command, FailureClass, StoredDuration, Task, TaskId, Time};
@@ -69,7 +68,7 @@ pub(crate) fn deliver_outbox(store: &Store, observe: &dyn Fn(DispatchEvent)) -> 
         };
         match delivery {
             Ok(ReportDelivery::Accepted) => observe(DispatchEvent::Recovered {
-                task_id: id.to_string(),
+                task_id: id.clone(),
                 message: "a report that was written and not sent was sent".to_string(),
             }),
             Ok(ReportDelivery::ClaimOver) => {}
@@ -145,20 +144,12 @@ fn lost_record(
     }
     let report = read_report(store, prices, attempt, run_file)?;
     let reported_session = report.as_ref().and_then(|report| report.session_id.clone());
+    let outcome = RecordedOutcome::Failed(FailureClass::Lost);
     let usage = UsageRecord {
-        started_at: Some(started),
-        ended_at: Some(ended),
-        task_id: task.id.to_string(),
-        run: run_file.run.as_str().to_string(),
-        attempt: task.attempt,
-        lane: task.spec.lane.to_string(),
-        vendor: run_file.vendor.clone(),
-        outcome: FailureClass::Lost.as_str().to_string(),
         duration: StoredDuration::stored(ended.seconds_since(started)),
-        mcp_session: mcp_session(task),
         cli_version: report.as_ref().and_then(|report| report.cli_version.clone()),
         session_id: reported_session.or_else(|| run_file.conversation.id().map(str::to_string)),
-        ..UsageRecord::default()
+        ..UsageRecord::new(task, &run_file.run, &run_file.vendor, outcome, (started, ended))
     };
     Ok(match &report {
         Some(report) => usage.with_usage(report),
@@ -178,7 +169,7 @@ fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Di
     let Some(claim) = task.status.claim() else { return Ok(()) };
     end_run(Some(&run_id(&claim.token)))?;
     let notify = |message: &str| {
-        observe(DispatchEvent::Recovered { task_id: task.id.to_string(), message: message.to_string() });
+        observe(DispatchEvent::Recovered { task_id: task.id.clone(), message: message.to_string() });
     };
     if let Some(report) = Report::load(store, &task.id, task.fence)? {
         report.deliver(store, &|message| warn_about(&task.id, message, observe))?;
@@ -278,7 +269,7 @@ fn completed_report(
         owner: &claim.owner,
         route: &route,
         vendor: &run_file.vendor,
-        run: run_file.run.as_str(),
+        run: &run_file.run,
         result: &result,
         is_task_the_cause: false,
         now,

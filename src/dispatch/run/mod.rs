@@ -242,7 +242,7 @@ impl RunContext<'_> {
         match event {
             AgentEvent::Started(pid) => {
                 self.registration.update_run(id, |entry| entry.pid = Some(pid));
-                (self.observe)(DispatchEvent::Started { task_id: id.to_string(), pid });
+                (self.observe)(DispatchEvent::Started { task_id: task.id.clone(), pid });
             }
             AgentEvent::Session(session) => {
                 self.registration.update_run(id, |entry| entry.session_id = Some(session.to_string()));
@@ -250,7 +250,7 @@ impl RunContext<'_> {
             AgentEvent::Note(note) => {
                 if progress.take(&note, self.store.now().wall) {
                     self.registration.set_progress(id, &note.text);
-                    (self.observe)(DispatchEvent::Progress { task_id: id.to_string(), text: note.text });
+                    (self.observe)(DispatchEvent::Progress { task_id: task.id.clone(), text: note.text });
                 }
             }
         }

@@ -16,7 +16,7 @@ pub(crate) fn baseline(log: &str, session: &str) -> Baseline {
     let mut seen = HashSet::new();
     for record in log.lines().filter(|line| line.contains(session)).filter_map(UsageRecord::from_line) {
         let is_other = record.session_id.as_deref() != Some(session) || record.not_started;
-        if is_other || (!record.run.is_empty() && !seen.insert(record.run.clone())) {
+        if is_other || record.run.as_ref().is_some_and(|run| !seen.insert(run.clone())) {
             continue;
         }
         so_far.add(&record);
@@ -109,7 +109,7 @@ mod tests {
         format!("{{{run},{json}}}\n")
     }
 
-    const BEGUN: &str = r#""run":"a","begins_session":true,"at_least_cost_usd":0.25,"at_least_tokens":{"input":4},"at_least_model_usage":{"m":{"input":4}}"#;
+    const BEGUN: &str = r#""run":"0000000000000000000000000000000a","begins_session":true,"at_least_cost_usd":0.25,"at_least_tokens":{"input":4},"at_least_model_usage":{"m":{"input":4}}"#;
 
     /// Returns the dollars reported and counted, whether a run was interrupted, and the tokens reported and counted by
     /// model.
@@ -132,9 +132,9 @@ mod tests {
             (Some(0.0), Some(0.25), true, Some(0), 4),
             "one run, written twice"
         );
-        let silent = r#""run":"b""#;
+        let silent = r#""run":"0000000000000000000000000000000b""#;
         assert_eq!(read(&[BEGUN, silent]), (Some(0.0), Some(0.25), true, Some(0), 4));
-        let never = r#""run":"c","not_started":true,"at_least_cost_usd":1"#;
+        let never = r#""run":"0000000000000000000000000000000c","not_started":true,"at_least_cost_usd":1"#;
         assert_eq!(read(&[BEGUN, never]), (Some(0.0), Some(0.25), true, Some(0), 4));
         // Without the run that started the conversation, the totals are unknown.
         assert_eq!(read(&[silent]), (None, Some(0.0), true, None, 0));
@@ -143,11 +143,11 @@ mod tests {
 
     #[test]
     fn a_total_takes_the_place_of_what_was_counted() {
-        let reported = r#""run":"b","cost_usd":0.75,"session_cost_usd":1,"tokens":{"input":6},"session_model_usage":{"m":{"input":10}}"#;
+        let reported = r#""run":"0000000000000000000000000000000b","cost_usd":0.75,"session_cost_usd":1,"tokens":{"input":6},"session_model_usage":{"m":{"input":10}}"#;
         assert_eq!(read(&[BEGUN, reported]), (Some(1.0), None, false, Some(10), 0));
         assert_eq!(read(&[reported]), (Some(1.0), None, false, Some(10), 0), "started by another program");
         // Interrupted after a result: the usage after the result is counted in addition to the total.
-        let more = r#""run":"c","session_cost_usd":2,"session_model_usage":{"m":{"input":20}},"at_least_cost_usd":1.5,"at_least_tokens":{"input":13},"at_least_model_usage":{"m":{"input":13}}"#;
+        let more = r#""run":"0000000000000000000000000000000c","session_cost_usd":2,"session_model_usage":{"m":{"input":20}},"at_least_cost_usd":1.5,"at_least_tokens":{"input":13},"at_least_model_usage":{"m":{"input":13}}"#;
         assert_eq!(read(&[BEGUN, reported, more]), (Some(2.0), Some(0.5), true, Some(20), 3));
         // A smaller total starts with its run.
         let smaller = more.replace(r#"_usd":2"#, r#"_usd":0.5"#).replace(r#"input":20"#, r#"input":9"#);
