@@ -138,9 +138,9 @@ pub struct RunReport {
     pub has_worked: bool,
     /// Background work that did not complete.
     pub unfinished_work: Vec<BackgroundWork>,
-    /// Error messages of the agent.
+    /// Error messages of the agent. They may precede a success: an agent continues after warnings and failed calls.
     pub errors: Vec<String>,
-    /// HTTP status of the vendor's service that ended the run, or of its last retry.
+    /// HTTP status of the last call that the vendor's service refused; an agent may have continued after that too.
     pub api_error_status: Option<u16>,
     /// Codes of the agent program for the last refusal by the service.
     pub error_codes: Vec<String>,
