@@ -15,7 +15,7 @@ pub mod dispatch {
         }
         pub mod process_tree {
             pub use crate::dispatch::agent::process_tree::{
-                Process, RUN_ID_VARIABLE, RunId, marked_processes,
+                Process, RUN_ID_VARIABLE, marked_processes, run_marker,
             };
         }
         pub mod reaper {
@@ -95,7 +95,7 @@ pub mod model {
     pub use crate::model::{
         Answer, AnswerOutcome, Claim, ClaimToken, Command, Effect, Event, FailureClass, Filter,
         IdempotencyKey, LaneName, NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus,
-        Status, Task, TaskId, TaskSpec, TaskText, Time, Verdict,
+        RunId, Status, Task, TaskId, TaskSpec, TaskText, Time, Verdict,
     };
     pub mod cooldown {
         pub use crate::model::cooldown::{

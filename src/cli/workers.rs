@@ -9,7 +9,7 @@ use super::table::{Table, relative, shorten};
 use crate::error::{Result, printable};
 use crate::model::cooldown::indefinite_end;
 use crate::model::task::object;
-use crate::model::{CooldownCause, Cooldowns, Now, Time, duration};
+use crate::model::{CooldownCause, Cooldowns, Now, duration};
 use crate::store::{Store, WorkerInfo};
 
 /// Show the running workers: dispatchers, and `claim --wait` commands that wait.
@@ -67,8 +67,8 @@ pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo]
 /// Prints the lanes that dispatchers do not serve, and what each is missing.
 fn print_unready(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result<()> {
     for worker in workers {
-        for (lane, missing) in worker.data.get("unready").and_then(Value::as_object).into_iter().flatten() {
-            let missing = shorten(missing.as_str().unwrap_or_default(), 200);
+        for (lane, missing) in worker.unready_lanes() {
+            let missing = shorten(&missing, 200);
             let line = format!("lane {lane} is not served by {}: {missing}", worker.owner);
             context.out.line(&printable(&line))?;
         }
@@ -80,20 +80,16 @@ fn print_unready(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result
 fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -> Result<()> {
     let mut table =
         Table::new(&["TASK", "LANE", "VENDOR", "AGENT", "SINCE", "DEADLINE", "SILENCE", "PROGRESS"]);
-    let runs = workers.iter().filter_map(|worker| worker.data.get("running")?.as_array());
-    for run in runs.flatten() {
-        let text = |key: &str| run.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
-        let since = Time::parse(&text("started_at")).map_or(String::new(), |since| relative(since, now));
-        let silence = run.get("silence_timeout_seconds").and_then(Value::as_f64);
+    for (task_id, run) in workers.iter().flat_map(WorkerInfo::runs) {
         table.row(vec![
-            text("task_id"),
-            text("lane"),
-            text("vendor"),
-            run.get("pid").and_then(Value::as_u64).map_or("starts".to_string(), |pid| pid.to_string()),
-            since,
-            Time::parse(&text("deadline")).map_or("never".to_string(), |deadline| relative(deadline, now)),
-            silence.and_then(duration::from_seconds).map_or("any".to_string(), duration::format_coarse),
-            shorten(&text("progress"), 60),
+            task_id.to_string(),
+            run.lane.to_string(),
+            run.vendor,
+            run.pid.map_or("starts".to_string(), |pid| pid.to_string()),
+            relative(run.started_at, now),
+            run.deadline.map_or("never".to_string(), |deadline| relative(deadline, now)),
+            run.silence_timeout.map_or("any".to_string(), duration::format_coarse),
+            shorten(&run.progress.unwrap_or_default(), 60),
         ]);
     }
     if table.is_empty() {

@@ -23,15 +23,15 @@ use super::event::DispatchEvent;
 use super::lease_renewer::LeaseRenewer;
 use super::on_demand::IdleTimer;
 use super::outcome::StopReason;
-use super::registration::{DispatcherRegistration, RunEntry, TokenPrefix, conversation_user};
+use super::registration::{DispatcherRegistration, conversation_user};
 use super::report::deliver::{ReportedRun, TaskDisposition, deliver};
 use super::report::recover::{deliver_outbox, recover};
 use super::run::context::{ClaimedTask, RunContext, run_id};
 use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
-use crate::model::{Cooldown, CooldownKey, LaneName, Task, TaskId, Time};
-use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
+use crate::model::{Cooldown, CooldownKey, LaneName, Task, TaskId, Time, TokenPrefix};
+use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, RegisteredRun, Store};
 
 /// Time between two searches for dead dispatchers.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(5);
@@ -313,7 +313,7 @@ impl<'env> EventLoop<'env> {
         }
         let changes = state.unready_lanes.check(&state.plan);
         if !changes.is_empty() {
-            self.registration.set_unready(state.unready_lanes.to_object());
+            self.registration.set_unready(state.unready_lanes.missing().clone());
             changes.into_iter().for_each(|event| (self.observe)(event));
         }
     }
@@ -463,7 +463,7 @@ impl<'env> EventLoop<'env> {
             return true;
         };
         let is_used_here = state.running.values().any(|run| run.session_id.as_deref() == Some(session_id));
-        !is_used_here && conversation_user(self.store, session_id, task.id.as_str()).is_none()
+        !is_used_here && conversation_user(self.store, session_id, &task.id).is_none()
     }
 
     /// Starts the run of a claimed task on a thread of its own.
@@ -483,8 +483,8 @@ impl<'env> EventLoop<'env> {
         let id = task.id.clone();
         let session_id = metadata_text(&task, "session_id").map(str::to_string);
         self.registration.add_run(
-            id.as_str(),
-            RunEntry {
+            &id,
+            RegisteredRun {
                 lane: task.spec.lane.clone(),
                 vendor: served.vendor.name.clone(),
                 run: run_id(&token),
@@ -592,7 +592,7 @@ fn run_and_report(
     let finished = context.run(claimed_task);
     let reported = deliver(context, claimed_task, &finished);
     lease_renewer.remove(&claimed_task.token);
-    context.registration.remove_run(claimed_task.task.id.as_str());
+    context.registration.remove_run(&claimed_task.task.id);
     reported
 }
 

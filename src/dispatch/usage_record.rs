@@ -4,11 +4,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::agent::process_tree::RunId;
 use super::output::{CostSource, ModelUsage, RunReport, Tokens, Usage};
 use super::task_metadata::mcp_session;
 use super::{stored_lane, stored_time};
-use crate::model::{CooldownCause, FailureClass, LaneName, StoredDuration, Task, TaskId, Time};
+use crate::model::{CooldownCause, FailureClass, LaneName, RunId, StoredDuration, Task, TaskId, Time};
 
 /// How a run ended, in the usage log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

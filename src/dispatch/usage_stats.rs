@@ -178,10 +178,9 @@ pub(crate) fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Peri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::agent::process_tree::RunId;
     use crate::dispatch::output::Usage;
     use crate::dispatch::testing;
-    use crate::model::StoredDuration;
+    use crate::model::{RunId, StoredDuration};
 
     fn record(seconds: f64, outcome: &str) -> UsageRecord {
         let ended = Time::parse("2026-11-21T12:00:00Z").expect("a time");

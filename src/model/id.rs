@@ -1,4 +1,4 @@
-//! Task ids and claim tokens.
+//! Ids of tasks and runs, and claim tokens.
 
 use std::fmt;
 
@@ -101,6 +101,77 @@ impl ClaimToken {
     /// Returns the token as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The prefix that all claim tokens of a dispatcher share, which identifies its claims: 16 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenPrefix(String);
+
+impl TokenPrefix {
+    /// The length in bytes. A shorter prefix would begin the tokens of others.
+    const LENGTH: usize = 16;
+
+    /// Makes a prefix of random bits.
+    pub(crate) fn from_random(random: u128) -> Self {
+        Self(format!("{:016x}", random as u64))
+    }
+
+    /// Wraps a prefix from a file; `None` unless it has the length of one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        (text.len() == Self::LENGTH).then(|| Self(text.to_string()))
+    }
+
+    /// Makes a token with this prefix.
+    pub(crate) fn token(&self, random: u128) -> ClaimToken {
+        ClaimToken(format!("{}{:016x}", self.0, random as u64))
+    }
+
+    /// Returns whether a token has this prefix.
+    pub(crate) fn begins(&self, token: &ClaimToken) -> bool {
+        token.0.starts_with(&self.0)
+    }
+
+    /// Returns the prefix as text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The random id of a run: 32 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(String);
+
+impl RunId {
+    /// Makes an id of random bits.
+    pub fn from_random(random: u128) -> Self {
+        Self(format!("{random:032x}"))
+    }
+
+    /// Parses a recorded id. Accepts only the format of [`RunId::from_random`].
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_id = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_id.then(|| Self(text.to_string()))
+    }
+
+    /// Returns the id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("not the id of a run")
+    }
+}
+
+impl From<RunId> for String {
+    fn from(run: RunId) -> Self {
+        run.0
     }
 }
 

@@ -37,7 +37,8 @@ pub(crate) use cooldown::{
 pub use duration::StoredDuration;
 pub use event::Event;
 pub use filter::Filter;
-pub use id::{ClaimToken, TaskId};
+pub(crate) use id::TokenPrefix;
+pub use id::{ClaimToken, RunId, TaskId};
 pub use idempotency_key::IdempotencyKey;
 pub use lane::LaneName;
 pub(crate) use lane::{AGENT_LANES, MAX_LANE};

@@ -61,6 +61,7 @@ mod correlation_file;
 mod diagnostics;
 mod dir;
 mod dispatch_routes;
+mod dispatcher_info;
 mod feed;
 mod file_tail;
 #[cfg(feature = "cli")]
@@ -102,6 +103,7 @@ pub(crate) use attempt_files::AttemptDir;
 pub(crate) use claim_next::ClaimRequest;
 pub use claim_next::LaneQuery;
 pub use clock::{Clock, Entropy};
+pub(crate) use dispatcher_info::{DispatcherInfo, LaneService, RegisteredRun};
 pub use feed::{FeedCursor, FeedEntry};
 #[cfg(feature = "cli")]
 pub(crate) use foreign_file::ForeignFile;

@@ -16,7 +16,7 @@ use super::layout::WORKERS;
 use super::{Store, atomic, bounded_file, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::task::object;
-use crate::model::{ClaimToken, LaneName, Owner, Time, json};
+use crate::model::{LaneName, Owner, Time, json};
 
 /// The kind of workers whose registrations outlive them, because their tasks must be recovered.
 pub(crate) const DISPATCHER: &str = "dispatcher";
@@ -55,45 +55,6 @@ impl WorkerInfo {
             ("since", self.since.to_string().into()),
             ("data", Value::Object(self.data.clone())),
         ])
-    }
-
-    /// Returns whether a claim with this token is one of the worker's: the tokens of a dispatcher share a prefix,
-    /// which is in its registration.
-    pub fn claimed_with(&self, token: &ClaimToken) -> bool {
-        let beginning = self.data.get("claims").and_then(Value::as_str);
-        // A shorter one would match other claims.
-        beginning.is_some_and(|beginning| beginning.len() == 16 && token.as_str().starts_with(beginning))
-    }
-
-    /// Returns the vendors that a dispatcher uses for a lane, each with the model for a task of `class`, if
-    /// one is named.
-    pub fn vendors_for_lane(&self, lane: &LaneName, class: Option<&str>) -> Vec<(String, Option<String>)> {
-        let serves = self.data.get("serves").and_then(Value::as_array);
-        let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
-        let serving = serves
-            .into_iter()
-            .flatten()
-            .filter(|entry| text(entry, "lane").as_deref() == Some(lane.as_str()));
-        let model = |entry: &Value| {
-            let by_class = class.and_then(|class| text(entry.get("model_classes")?, class));
-            by_class.or_else(|| text(entry, "model"))
-        };
-        serving.filter_map(|entry| Some((text(entry, "vendor")?, model(entry)))).collect()
-    }
-
-    /// Returns whether this is the dispatcher that is started when somebody needs it and leaves when it is idle.
-    pub fn is_on_demand(&self) -> bool {
-        self.kind == DISPATCHER && self.data.get("on_demand").and_then(Value::as_bool) == Some(true)
-    }
-
-    /// Returns whether this is a dispatcher that does not claim any more tasks.
-    pub fn is_draining(&self) -> bool {
-        self.data.get("draining").and_then(Value::as_bool) == Some(true)
-    }
-
-    /// Returns whether this is a dispatcher that claims tasks of the lane.
-    pub fn dispatches(&self, lane: &LaneName) -> bool {
-        self.kind == DISPATCHER && !self.is_draining() && self.lanes.contains(lane)
     }
 
     fn from_object(object: &json::Object) -> Option<Self> {

@@ -126,9 +126,8 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
 fn unready_everywhere(store: &Store, lane: &LaneName) -> Result<Option<(Owner, String)>> {
     let mut first = None;
     for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(lane)) {
-        let missing = worker.data.get("unready").and_then(|unready| unready.get(lane.as_str())?.as_str());
-        let Some(missing) = missing else { return Ok(None) };
-        first.get_or_insert((worker.owner.clone(), shorten(missing, 200)));
+        let Some(missing) = worker.unready_lanes().remove(lane) else { return Ok(None) };
+        first.get_or_insert((worker.owner.clone(), shorten(&missing, 200)));
     }
     Ok(first)
 }

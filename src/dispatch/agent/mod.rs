@@ -27,12 +27,12 @@ use self::guard::GuardCommand;
 use self::log::CappedLog;
 pub use self::pipes::AgentEvent;
 use self::pipes::AgentPipes;
-use self::process_tree::RunId;
 use self::reaper::GuardPool;
 pub use self::supervisor::StopHandle;
 use self::supervisor::{GuardOutcome, LeftoverProcesses, RunLimits, Supervisor};
 use super::outcome::{AgentExit, NotStarted, StopReason};
 use super::output::StreamParser;
+use crate::model::RunId;
 
 /// Specification of an agent process.
 #[derive(Debug)]

@@ -15,7 +15,8 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
-use serde::{Deserialize, Serialize};
+
+use crate::model::RunId;
 
 /// Environment variable that marks the processes of a run: the ids of the run and of all enclosing runs,
 /// outermost first, joined by colons, so that an enclosing run finds the processes of a nested one.
@@ -29,50 +30,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Maximum time for a killed process to disappear; after it, the process is stuck in the kernel.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Random id of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RunId(String);
-
-impl RunId {
-    /// Creates an id from random bits.
-    pub fn from_random(random: u128) -> Self {
-        Self(format!("{random:032x}"))
+/// Returns the value of [`RUN_ID_VARIABLE`] for `run`, started within the runs in `inherited`.
+pub fn run_marker(run: &RunId, inherited: Option<&str>) -> String {
+    let mut value = String::new();
+    for outer in inherited.unwrap_or_default().split(':').filter_map(RunId::parse) {
+        let _ = write!(value, "{}:", outer.as_str());
     }
-
-    /// Parses a recorded id. Accepts only the format of [`RunId::from_random`].
-    pub fn parse(text: &str) -> Option<Self> {
-        let is_id = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        is_id.then(|| Self(text.to_string()))
-    }
-
-    /// Returns the id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns the value of [`RUN_ID_VARIABLE`] for this run, started within the runs in `inherited`.
-    pub fn marker(&self, inherited: Option<&str>) -> String {
-        let mut value = String::new();
-        for outer in inherited.unwrap_or_default().split(':').filter_map(Self::parse) {
-            let _ = write!(value, "{}:", outer.0);
-        }
-        value + &self.0
-    }
-}
-
-impl TryFrom<String> for RunId {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or("not the id of a run")
-    }
-}
-
-impl From<RunId> for String {
-    fn from(run: RunId) -> Self {
-        run.0
-    }
+    value + run.as_str()
 }
 
 /// A process, identified by its id and start time.
@@ -196,7 +160,7 @@ pub(crate) fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
 fn is_guard(pid: i32, run: &RunId) -> bool {
     let args = read_proc(pid, "cmdline").unwrap_or_default();
     let mut args = args.split(|byte| *byte == 0);
-    args.next() == Some(GUARD_NAME.as_bytes()) && args.next() == Some(run.0.as_bytes())
+    args.next() == Some(GUARD_NAME.as_bytes()) && args.next() == Some(run.as_str().as_bytes())
 }
 
 /// Returns all running processes that match `belongs`, with their descendants.
@@ -268,7 +232,7 @@ fn has_marker(pid: i32, run: &RunId) -> bool {
         let value = std::str::from_utf8(variable)
             .ok()
             .and_then(|text| text.strip_prefix(RUN_ID_VARIABLE)?.strip_prefix('='));
-        value.is_some_and(|value| value.split(':').any(|id| id == run.0))
+        value.is_some_and(|value| value.split(':').any(|id| id == run.as_str()))
     })
 }
 
@@ -306,7 +270,7 @@ mod tests {
     fn markers_nest_and_drop_invalid_ids() {
         let outer = RunId::from_random(1);
         let inner = RunId::from_random(2);
-        let value = inner.marker(Some(&outer.marker(Some("nonsense:../x"))));
+        let value = run_marker(&inner, Some(&run_marker(&outer, Some("nonsense:../x"))));
         assert_eq!(value, format!("{}:{}", outer.as_str(), inner.as_str()));
         assert_eq!(RunId::parse("xyz"), None);
         assert_eq!(RunId::parse(outer.as_str()), Some(outer));
@@ -327,7 +291,7 @@ mod tests {
         let run = RunId::from_random(u128::from(std::process::id()) << 64 | 0xabc);
         let mut child = Command::new("sh")
             .args(["-c", "trap '' TERM; read line"])
-            .env(RUN_ID_VARIABLE, RunId::from_random(9).marker(None) + ":" + run.as_str())
+            .env(RUN_ID_VARIABLE, run_marker(&RunId::from_random(9), None) + ":" + run.as_str())
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh starts");

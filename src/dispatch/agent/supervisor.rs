@@ -12,9 +12,10 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::guard::{END_REQUEST, GuardMessage, KILL_TIMEOUT};
 use super::pipes::{AgentEvent, AgentPipes};
-use super::process_tree::{self, Process, RunId};
+use super::process_tree::{self, Process};
 use super::reaper::GuardPool;
 use crate::dispatch::outcome::{AgentExit, StopReason};
+use crate::model::RunId;
 use crate::{Error, Result};
 
 /// Time for a guard to exit, in addition to the time limits of its work, before it is killed.

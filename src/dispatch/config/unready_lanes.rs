@@ -9,7 +9,6 @@ use super::plan::Plan;
 use super::served_lane::ServedLane;
 use crate::dispatch::event::DispatchEvent;
 use crate::model::LaneName;
-use crate::model::json::Object;
 
 /// Time for which a lane is not served after its program could not be started.
 const START_FAILURE_PAUSE: Duration = Duration::from_secs(60);
@@ -52,8 +51,8 @@ impl UnreadyLanes {
     }
 
     /// Returns what is missing, by lane.
-    pub(crate) fn to_object(&self) -> Object {
-        self.missing.iter().map(|(lane, why)| (lane.to_string(), why.clone().into())).collect()
+    pub(crate) fn missing(&self) -> &BTreeMap<LaneName, String> {
+        &self.missing
     }
 
     fn find_missing(&self, served: &Arc<ServedLane>) -> Option<(LaneName, String)> {

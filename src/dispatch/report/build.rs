@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{FollowUp, Report, ReportAction};
-use crate::dispatch::agent::process_tree::RunId;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{
@@ -17,7 +16,7 @@ use crate::dispatch::run::retry::{RetryDecision, after_failure};
 use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ClaimToken, FailureClass, LaneName, Owner, Status, Task, Time};
+use crate::model::{ClaimToken, FailureClass, LaneName, Owner, RunId, Status, Task, Time};
 
 /// Delay of a task whose conversation is in use by another run.
 const BUSY_DELAY: Duration = Duration::from_secs(5);

@@ -10,13 +10,12 @@ use jiff::tz::TimeZone;
 
 use super::build::{ReportInput, build_report};
 use super::{REPORT_FILE, Report, ReportDelivery};
-use crate::dispatch::agent::process_tree::{self, RunId};
+use crate::dispatch::agent::process_tree;
 use crate::dispatch::config::prices::Prices;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{AgentExit, RunOutcome, StopReason};
 use crate::dispatch::output::{Baseline, Format, RunReport};
-use crate::dispatch::registration::registered_runs;
 use crate::dispatch::run::classify::classify;
 use crate::dispatch::run::context::{
     AgentRun, FinishedRun, RunEnd, RunFile, files, hide_token, read_output, read_run_file, run_id,
@@ -27,7 +26,7 @@ use crate::dispatch::run::session_baseline::baseline;
 use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::dispatch::vendor::Notices;
 use crate::error::ErrorKind;
-use crate::model::{Command, FailureClass, StoredDuration, Task, TaskId, Time};
+use crate::model::{Command, FailureClass, RunId, StoredDuration, Task, TaskId, Time};
 use crate::store::{AbandonedWorker, AttemptDir, DISPATCHER, Store};
 use crate::{Error, Result};
 
@@ -91,8 +90,9 @@ fn recover_dispatcher(
     observe: &dyn Fn(DispatchEvent),
 ) -> Result<()> {
     // First the agents, whatever became of the tasks: some agents answer the task themselves.
-    for run in registered_runs(&dead.info) {
-        end_run(RunId::parse(&run.run_id).as_ref())?;
+    let runs = dead.info.runs();
+    for run in runs.values() {
+        end_run(&run.run)?;
     }
     for lane in &dead.info.lanes {
         let ours =
@@ -101,21 +101,19 @@ fn recover_dispatcher(
             recover_task(store, prices, &task, observe)?;
         }
     }
-    for run in registered_runs(&dead.info) {
-        record_lost_run(store, prices, &run.task_id, &run.run_id)?;
+    for (task_id, run) in &runs {
+        record_lost_run(store, prices, task_id, &run.run)?;
     }
     Ok(())
 }
 
 /// Adds a run that was interrupted by the death of its dispatcher to the usage log, whatever became of its
 /// task. A run that was reported is in the log already, and one without a run file never started.
-fn record_lost_run(store: &Store, prices: &Prices, task_id: &str, run: &str) -> Result<()> {
-    let Ok(task) = TaskId::parse(task_id).and_then(|id| store.task(&id)) else {
-        return Ok(());
-    };
+fn record_lost_run(store: &Store, prices: &Prices, task_id: &TaskId, run: &RunId) -> Result<()> {
+    let Ok(task) = store.task(task_id) else { return Ok(()) };
     for fence in store.attempt_numbers(&task.id)?.into_iter().rev() {
         let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
-        let Some(run_file) = read_run_file(&attempt).filter(|run_file| run_file.run.as_str() == run) else {
+        let Some(run_file) = read_run_file(&attempt).filter(|run_file| run_file.run == *run) else {
             continue;
         };
         if attempt.open(REPORT_FILE)?.is_none() {
@@ -157,8 +155,7 @@ fn lost_record(
     })
 }
 
-fn end_run(run: Option<&RunId>) -> Result<()> {
-    let Some(run) = run else { return Ok(()) };
+fn end_run(run: &RunId) -> Result<()> {
     process_tree::terminate(run, TERMINATE_GRACE).map(drop).map_err(|left| {
         Error::new(ErrorKind::Locked, format!("{left} processes of its runs cannot be ended"))
     })
@@ -167,7 +164,7 @@ fn end_run(run: Option<&RunId>) -> Result<()> {
 /// Recovers one task whose claim belongs to a dead dispatcher.
 fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
     let Some(claim) = task.status.claim() else { return Ok(()) };
-    end_run(Some(&run_id(&claim.token)))?;
+    end_run(&run_id(&claim.token))?;
     let notify = |message: &str| {
         observe(DispatchEvent::Recovered { task_id: task.id.clone(), message: message.to_string() });
     };

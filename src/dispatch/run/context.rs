@@ -10,7 +10,6 @@ use super::retry::PastAttempts;
 use super::vendor_version::VersionCache;
 use crate::Result;
 use crate::dispatch::agent::StopHandle;
-use crate::dispatch::agent::process_tree::RunId;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::ServedLane;
@@ -20,7 +19,7 @@ use crate::dispatch::output::{Format, RunReport, StreamParser};
 use crate::dispatch::registration::DispatcherRegistration;
 use crate::dispatch::stored_time;
 use crate::model::json::Object;
-use crate::model::{ClaimToken, Command, LaneName, Task, Time};
+use crate::model::{ClaimToken, Command, LaneName, RunId, Task, Time};
 use crate::store::{AttemptDir, Store};
 
 /// File names in an attempt's directory.

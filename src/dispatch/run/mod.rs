@@ -238,11 +238,11 @@ impl RunContext<'_> {
     }
 
     fn handle_agent_event(&self, task: &Task, event: AgentEvent<'_>, progress: &mut ProgressFile) {
-        let id = task.id.as_str();
+        let id = &task.id;
         match event {
             AgentEvent::Started(pid) => {
                 self.registration.update_run(id, |entry| entry.pid = Some(pid));
-                (self.observe)(DispatchEvent::Started { task_id: task.id.clone(), pid });
+                (self.observe)(DispatchEvent::Started { task_id: id.clone(), pid });
             }
             AgentEvent::Session(session) => {
                 self.registration.update_run(id, |entry| entry.session_id = Some(session.to_string()));
@@ -250,7 +250,7 @@ impl RunContext<'_> {
             AgentEvent::Note(note) => {
                 if progress.take(&note, self.store.now().wall) {
                     self.registration.set_progress(id, &note.text);
-                    (self.observe)(DispatchEvent::Progress { task_id: task.id.clone(), text: note.text });
+                    (self.observe)(DispatchEvent::Progress { task_id: id.clone(), text: note.text });
                 }
             }
         }

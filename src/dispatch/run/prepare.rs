@@ -13,7 +13,7 @@ use super::{git_directories, prompt_input};
 
 use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
-use crate::dispatch::agent::process_tree::{RUN_ID_VARIABLE, RunId};
+use crate::dispatch::agent::process_tree::{RUN_ID_VARIABLE, run_marker};
 use crate::dispatch::config::plan::{DEPTH_VARIABLE, Plan};
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::RunFailure;
@@ -21,7 +21,7 @@ use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
 use crate::dispatch::task_metadata::{self, depth};
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
-use crate::model::{ClaimToken, Event, FailureClass, StoredDuration, Task, Time};
+use crate::model::{ClaimToken, Event, FailureClass, RunId, StoredDuration, Task, Time};
 use crate::store::{AttemptDir, Store};
 use crate::{Error, ErrorKind};
 
@@ -251,7 +251,7 @@ impl RunContext<'_> {
             linger: self.plan.linger,
             expected_session: line.conversation.resumed_id().map(str::to_string),
         };
-        self.registration.update_run(task.id.as_str(), |entry| {
+        self.registration.update_run(&task.id, |entry| {
             entry.session_id = run_file.conversation.id().map(str::to_string);
             entry.silence_timeout = spec.silence_timeout;
             entry.deadline = spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()));
@@ -278,7 +278,7 @@ impl RunContext<'_> {
                 (DEPTH_VARIABLE, Some(depth.to_string())),
                 // Set as a shell does: some programs use it as their working directory.
                 ("PWD", path(cwd)),
-                (RUN_ID_VARIABLE, Some(run.marker(process.variable(RUN_ID_VARIABLE)))),
+                (RUN_ID_VARIABLE, Some(run_marker(run, process.variable(RUN_ID_VARIABLE)))),
             ]
             .map(|(name, value)| (name.to_string(), value)),
         );

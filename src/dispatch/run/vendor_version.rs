@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use crate::dispatch::agent::StopHandle;
 use crate::dispatch::agent::log::CappedLog;
-use crate::dispatch::agent::process_tree::RunId;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::agent::{self, AgentSpec};
 use crate::dispatch::config::options::ProcessContext;
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::output::{Baseline, Format, StreamParser, one_line};
+use crate::model::RunId;
 use crate::store::FileVersion;
 
 /// Maximum time for a program to print its version.

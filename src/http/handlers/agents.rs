@@ -6,9 +6,8 @@ use crate::error::{Error, Result};
 use crate::http::context::{App, Call, HandlerResult};
 use crate::http::log_follower::{LogFollower, STREAMS};
 use crate::http::transport::response::{members, ok};
-use crate::model::json::Object;
-use crate::model::{Status, StoredDuration, Task, TaskId, Time};
-use crate::store::{DISPATCHER, WorkerInfo};
+use crate::model::{Status, StoredDuration, Task, TaskId};
+use crate::store::{DISPATCHER, RegisteredRun, WorkerInfo};
 
 /// The number of bytes of an agent's output that are shown.
 const RECENT_OUTPUT_BYTES: u64 = 16 * 1024;
@@ -18,9 +17,8 @@ pub(crate) fn status(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let workers = app.store.live_workers()?;
     let dispatchers: Vec<&WorkerInfo> = workers.iter().filter(|worker| worker.kind == DISPATCHER).collect();
-    let slots = |worker: &&WorkerInfo| worker.data.get("max_concurrent").and_then(Value::as_u64).unwrap_or(0);
-    let capacity: u64 = dispatchers.iter().map(slots).sum();
-    let active: u64 = dispatchers.iter().map(|worker| running_entries(worker).len() as u64).sum();
+    let capacity: u64 = dispatchers.iter().map(|worker| worker.max_concurrent()).sum();
+    let active: u64 = dispatchers.iter().map(|worker| worker.runs().len() as u64).sum();
     let shown: Vec<Value> = workers.iter().map(visible_worker).collect();
     Ok(ok([
         ("status", "ok".into()),
@@ -77,26 +75,21 @@ fn visible_worker(worker: &WorkerInfo) -> Value {
     Value::Object(object)
 }
 
-/// Returns the agents that a dispatcher runs, from its registration.
-fn running_entries(worker: &WorkerInfo) -> &[Value] {
-    worker.data.get("running").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
 fn running_agents(app: &App) -> Result<Vec<Value>> {
     let workers = app.store.live_workers()?;
     let dispatchers = workers.iter().filter(|worker| worker.kind == DISPATCHER);
     Ok(dispatchers
         .flat_map(|worker| {
-            running_entries(worker).iter().filter_map(|entry| agent_object(app, worker, entry))
+            let runs = worker.runs().into_iter();
+            runs.filter_map(|(id, run)| agent_object(app, worker, &id, &run)).collect::<Vec<_>>()
         })
         .collect())
 }
 
-/// Returns one agent: the entry of its dispatcher, completed from its task.
-fn agent_object(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> {
-    let id = entry.as_str().or_else(|| entry.get("task_id")?.as_str())?;
-    let task = app.store.task(&TaskId::parse(id).ok()?).ok()?;
-    let mut object = entry.as_object().cloned().unwrap_or_default();
+/// Returns one agent: the run as its dispatcher has registered it, completed from its task.
+fn agent_object(app: &App, worker: &WorkerInfo, id: &TaskId, run: &RegisteredRun) -> Option<Value> {
+    let task = app.store.task(id).ok()?;
+    let mut object = run.to_object(id);
     object.remove("run");
     object.extend(members([
         ("task_id", task.id.as_str().into()),
@@ -105,9 +98,8 @@ fn agent_object(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> 
         ("queue", task.spec.lane.clone().into()),
         ("attempt", task.attempt.into()),
         ("dispatcher", worker.owner.clone().into()),
-        ("pid", object.get("pid").cloned().unwrap_or_default()),
         ("runtime_seconds", runtime(app, &task).into()),
-        ("timeout_seconds", timeout(&object, &task)),
+        ("timeout_seconds", timeout(run, &task).into()),
     ]));
     Some(Value::Object(object))
 }
@@ -121,10 +113,9 @@ fn runtime(app: &App, task: &Task) -> Option<f64> {
 }
 
 /// Returns how long the run may take, in seconds.
-fn timeout(entry: &Object, task: &Task) -> Value {
-    let time = |key: &str| Time::parse(entry.get(key)?.as_str()?).ok();
-    match (time("started_at"), time("deadline")) {
-        (Some(start), Some(end)) => end.seconds_since(start).into(),
-        _ => task.spec.timeout.map(StoredDuration::as_secs_f64).into(),
+fn timeout(run: &RegisteredRun, task: &Task) -> Option<f64> {
+    match run.deadline {
+        Some(deadline) => Some(deadline.seconds_since(run.started_at)),
+        None => task.spec.timeout.map(StoredDuration::as_secs_f64),
     }
 }

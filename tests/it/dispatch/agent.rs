@@ -10,12 +10,13 @@ use crate::testkit::pool::stand_in;
 use crate::testkit::wait::{SOON, is_alive};
 use lanes::internals::dispatch::agent::StopHandle;
 use lanes::internals::dispatch::agent::log::CappedLog;
-use lanes::internals::dispatch::agent::process_tree::{RUN_ID_VARIABLE, RunId, marked_processes};
+use lanes::internals::dispatch::agent::process_tree::{RUN_ID_VARIABLE, marked_processes, run_marker};
 use lanes::internals::dispatch::agent::reaper::GuardPool;
 use lanes::internals::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, run};
 use lanes::internals::dispatch::outcome::{AgentExit, NotStarted, StopReason};
 use lanes::internals::dispatch::output::{Baseline, Format, RunReport, StreamParser};
 use lanes::internals::model::FailureClass;
+use lanes::internals::model::RunId;
 
 fn guard_pool() -> GuardPool {
     GuardPool::new(LANES)
@@ -51,7 +52,7 @@ impl Scene {
             cwd: self.dir.path().to_path_buf(),
             env: BTreeMap::from([
                 ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
-                (RUN_ID_VARIABLE.into(), self.run.marker(None).into()),
+                (RUN_ID_VARIABLE.into(), run_marker(&self.run, None).into()),
             ]),
             run: self.run.clone(),
             stdin: self.path("prompt"),

@@ -138,7 +138,7 @@ fn agents_are_those_of_live_dispatchers() {
     let data = json!({
         "max_concurrent": 3, "claims": "0123456789abcdef",
         "running": [{
-            "task_id": id, "vendor": "claude", "run": "4711",
+            "task_id": id, "lane": "l", "vendor": "claude", "run": "0000000000000000000000000000471f",
             "started_at": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:01:00Z",
         }],
     });
@@ -158,7 +158,7 @@ fn agents_are_those_of_live_dispatchers() {
     }
     assert!(!status.text.contains("0123456789abcdef"), "{}", status.text);
     let agents = server.get("/agents");
-    assert!(!agents.text.contains("4711"), "{}", agents.text);
+    assert!(!agents.text.contains("471f"), "{}", agents.text);
     assert_eq!(
         (agents.text_at("/agents/0/task_id"), agents.at("/agents/0/timeout_seconds")),
         (id.clone(), json!(60.0))

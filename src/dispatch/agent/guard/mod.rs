@@ -34,8 +34,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use super::process_tree::{self, GUARD_NAME, Process, RunId};
+use super::process_tree::{self, GUARD_NAME, Process};
 use crate::dispatch::outcome::AgentExit;
+use crate::model::RunId;
 use crate::signals::not_ignored;
 use crate::store::FileLock;
 pub(crate) use protocol::{END_REQUEST, GuardCommand, GuardMessage};

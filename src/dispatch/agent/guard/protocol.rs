@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::dispatch::agent::process_tree::{GUARD_NAME, RunId};
+use crate::dispatch::agent::process_tree::GUARD_NAME;
 use crate::dispatch::outcome::AgentExit;
+use crate::model::RunId;
 
 /// Request of the dispatcher to end the run. The end of the socket without it means that the dispatcher has
 /// died.
