@@ -57,13 +57,13 @@ pub(crate) struct RunContext<'a> {
     pub observe: &'a (dyn Fn(DispatchEvent) + Sync),
 }
 
-/// A claimed task and the service that runs it.
+/// A claimed task, and the served lane for which it was claimed.
 pub(crate) struct ClaimedTask {
     /// The task.
     pub task: Task,
     /// Token of the claim.
     pub token: ClaimToken,
-    /// Route and vendor.
+    /// Lane, with its route and vendor.
     pub served: Arc<ServedLane>,
     /// Stops the run.
     pub stop: StopHandle,
