@@ -6,10 +6,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::dispatch::config::plan::{CHAIN_VARIABLE, DEPTH_VARIABLE};
 use crate::error::{Error, Result, printable};
 #[cfg(feature = "mcp")]
 use crate::mcp::registration::ClientHomes;
-use crate::model::Time;
+use crate::model::{AgentChain, Time};
 use crate::store::{Clock, Entropy, StoreOptions};
 use crate::workspace::{Identity, TrustRecords, state_home};
 
@@ -102,9 +103,20 @@ pub(super) fn is_inside_run() -> bool {
     set(crate::dispatch::agent::process_tree::RUN_ID_VARIABLE).is_some()
 }
 
-/// Returns `LANES_DEPTH`, the number of nested agents around this process.
-pub(super) fn depth() -> Option<u32> {
-    set("LANES_DEPTH")?.to_str()?.parse().ok()
+/// Returns the agents above this process, if a dispatcher started one: `LANES_DEPTH`, how many there are, and
+/// `LANES_CHAIN`, their names.
+///
+/// # Errors
+/// `Invalid` for names that no dispatcher would set.
+pub(super) fn agent_chain() -> Result<Option<AgentChain>> {
+    let depth = set(DEPTH_VARIABLE).and_then(|depth| depth.to_str()?.parse().ok());
+    let names = text(CHAIN_VARIABLE)?;
+    if depth.is_none() && names.is_none() {
+        return Ok(None);
+    }
+    AgentChain::new(depth.unwrap_or(0), &names.unwrap_or_default())
+        .map(Some)
+        .map_err(|error| Error::invalid(format!("{CHAIN_VARIABLE}: {}", error.message())))
 }
 
 /// Returns the options for opening the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to

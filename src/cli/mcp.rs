@@ -14,6 +14,7 @@ use super::inside_run;
 use super::mcp_budget::session_budget;
 use super::mcp_install::McpInstallCommand;
 use super::mcp_server_args::McpServerArgs;
+use crate::dispatch::config::load::recursion_limits;
 use crate::error::{Error, Result};
 use crate::mcp::{self, McpOptions, ToolSet};
 use crate::store::Store;
@@ -81,7 +82,8 @@ impl McpCommand {
             config: Box::new(move || find_again.config().ok()),
             session: env::client_session(),
             random,
-            depth: env::depth(),
+            chain: env::agent_chain()?,
+            limits: recursion_limits,
             budget: self.server.budget.map(session_budget).transpose()?,
             max_wait: max_wait?,
             input: Box::new(own_descriptor(std::io::stdin().as_fd(), "standard input")?),

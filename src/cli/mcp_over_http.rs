@@ -3,6 +3,7 @@
 
 use super::context::CommandContext;
 use super::mcp_server_args::tool_sets;
+use crate::dispatch::config::load::recursion_limits;
 use crate::error::Result;
 use crate::http::{MessageEndpoint, MessageReply, PostedMessage};
 use crate::mcp::{McpPost, McpPostReply, PostServer};
@@ -26,7 +27,7 @@ pub(super) fn endpoint(
         let store = Store::open(&of_queue.store_root, store_options.clone())?;
         Ok((of_queue.clone(), store))
     };
-    let server = PostServer::new(&tools, Box::new(open), config.clone(), random)?;
+    let server = PostServer::new(&tools, Box::new(open), recursion_limits, config.clone(), random)?;
     Ok(Box::new(McpEndpoint(server)))
 }
 

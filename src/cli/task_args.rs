@@ -111,7 +111,7 @@ impl TaskArgs {
     /// Returns the request that the flags describe; `run_timeout` is the time limit of one run, in seconds.
     ///
     /// # Errors
-    /// `Invalid` for a time or metadata that cannot be read, `Io` for standard input.
+    /// `Invalid` for a time, metadata or `LANES_CHAIN` that cannot be read, `Io` for standard input.
     pub(super) fn request(&self, run_timeout: Option<f64>) -> Result<SubmitRequest> {
         let mut request = self.request.clone();
         request.timeout_seconds = run_timeout;
@@ -127,9 +127,9 @@ impl TaskArgs {
                 _ => {}
             }
         }
-        if let Some(depth) = env::depth() {
-            // A task submitted by an agent records its depth, which dispatchers limit.
-            request.metadata.insert("dispatch_depth".to_string(), depth.to_string().into());
+        if let Some(chain) = env::agent_chain()? {
+            // Dispatchers limit it. What the agent itself says of it does not count.
+            chain.record_in(&mut request.metadata);
         }
         let is_dash = request.prompt_file.as_deref() == Some(Path::new("-"));
         if is_dash || (request.prompt_file.is_none() && request.prompt.as_deref() == Some("-")) {

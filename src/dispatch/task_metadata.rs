@@ -32,25 +32,15 @@ pub(super) fn mcp_session(task: &Task) -> Option<String> {
     metadata_text(task, "mcp_session").filter(|session| session.len() <= LONGEST).map(str::to_string)
 }
 
-/// Returns the nesting depth of the agent that submitted the task; 0 if no agent did.
-pub(super) fn depth(task: &Task) -> u32 {
-    let depth = match task.spec.metadata.get("dispatch_depth") {
-        Some(Value::Number(number)) => number.as_f64(),
-        _ => metadata_text(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),
-    };
-    // Saturates: the maximum depth is a `u32` too.
-    depth.unwrap_or(0.0) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dispatch::testing;
 
     #[test]
-    fn a_conversation_is_text_and_a_depth_is_a_number() {
+    fn a_conversation_and_a_session_are_text() {
         let mut task = testing::task();
-        assert_eq!((session_id(&task), depth(&task)), (Ok(None), 0));
+        assert_eq!(session_id(&task), Ok(None));
         for (given, expected) in [("chat".to_string(), Some("chat")), ("x".repeat(801), None)] {
             task.spec.metadata.insert("mcp_session".to_string(), given.into());
             assert_eq!(mcp_session(&task).as_deref(), expected);
@@ -61,16 +51,5 @@ mod tests {
         assert_eq!(session_id(&task), Ok(None));
         task.spec.metadata.insert("session_id".to_string(), 17.into());
         assert!(session_id(&task).expect_err("no text").ends_with("not 17"));
-        for (given, expected) in [
-            (Value::from("2"), 2),
-            (2.into(), 2),
-            (u64::MAX.into(), u32::MAX),
-            ("99999999999".into(), u32::MAX),
-            (Value::from(-1), 0),
-            ("deep".into(), 0),
-        ] {
-            task.spec.metadata.insert("dispatch_depth".to_string(), given);
-            assert_eq!(depth(&task), expected);
-        }
     }
 }

@@ -11,7 +11,7 @@ use super::failure::ToolFailure;
 use super::given_claims::GivenClaims;
 use super::open_queue::{LazyQueue, OpenQueue};
 use super::progress::ProgressReporter;
-use crate::model::{Owner, TaskId};
+use crate::model::{AgentChain, Owner, TaskId};
 
 /// What a tool answers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,8 +72,8 @@ pub(super) struct ToolCall {
     pub worker: Owner,
     /// The session of the client.
     pub session: String,
-    /// How deep the client is inside agents that a dispatcher started.
-    pub depth: Option<u32>,
+    /// The agents above the client, if a dispatcher started one.
+    pub chain: Option<AgentChain>,
     /// Reports progress, if the client asked for it.
     pub progress: Option<ProgressReporter>,
     /// Whether the client accepts a task of the protocol in place of a result.

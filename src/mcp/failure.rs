@@ -1,7 +1,7 @@
 //! Failures of tools and of tasks, by the kinds that models are shown.
 
 use crate::error::{Error, ErrorKind};
-use crate::model::FailureClass;
+use crate::model::{FailureClass, Recursion};
 
 /// Why a tool did not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,12 @@ impl From<Error> for ToolFailure {
             kind => kind.code(),
         };
         Self { kind, what: error.message().to_string(), remedy: error.hint().map(str::to_string) }
+    }
+}
+
+impl From<Recursion> for ToolFailure {
+    fn from(recursion: Recursion) -> Self {
+        Self { kind: "recursion", what: recursion.to_string(), remedy: Some(recursion.remedy().to_string()) }
     }
 }
 

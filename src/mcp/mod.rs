@@ -46,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::bounded_command::output_within;
 pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
-pub(crate) use self::open_queue::QueueSource;
+pub(crate) use self::open_queue::{QueueSource, RecursionLimitsSource};
 pub(crate) use self::post_server::{McpPost, McpPostReply, PostServer};
 pub(crate) use self::session_budget::SessionBudget;
 
@@ -57,6 +57,7 @@ use self::open_queue::LazyQueue;
 use self::server::{McpServer, ServerState};
 use self::transport::PipeTransport;
 use crate::error::{Error, Result};
+use crate::model::AgentChain;
 use crate::signals::not_ignored;
 use crate::store::{Clock, stop_waiting_for_locks};
 use crate::workspace::{Config, agents};
@@ -84,8 +85,10 @@ pub(crate) struct McpOptions {
     pub session: Option<String>,
     /// A random number, which names the session if the environment does not.
     pub random: u128,
-    /// How deep this process is inside agents that a dispatcher started.
-    pub depth: Option<u32>,
+    /// The agents above this process, if a dispatcher started one.
+    pub chain: Option<AgentChain>,
+    /// Reads what is allowed to agents that delegate to agents.
+    pub limits: RecursionLimitsSource,
     /// What each session may spend, if that is limited.
     pub budget: Option<SessionBudget>,
     /// The longest wait of a call, in seconds, in place of what the client is known to allow.
@@ -119,8 +122,8 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
         has_prompts: options.has_prompts,
         instructions: Box::new(move || instructions_for(config().as_ref())),
         config: OnceLock::new(),
-        queue: Arc::new(LazyQueue::new(options.queue, options.budget)),
-        depth: options.depth,
+        queue: Arc::new(LazyQueue::new(options.queue, options.limits, options.budget)),
+        chain: options.chain,
         max_wait: options.max_wait,
         calls: Semaphore::new(MAX_CALLS),
         log: log.unwrap_or_default(),

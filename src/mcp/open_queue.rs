@@ -6,16 +6,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 use super::changes::ChangeCounter;
+use super::failure::ToolFailure;
 use super::session_budget::SessionBudget;
 use super::single_flight::SingleFlight;
 use crate::error::Result;
-use crate::model::Owner;
 use crate::model::task::object;
+use crate::model::{AgentChain, LaneName, Owner, RecursionLimits};
 use crate::store::{CHAT_SERVER, Registration, Store, WorkerInfo};
 use crate::workspace::Config;
 
 /// Finds the configuration of the workspace, and opens its store.
 pub(crate) type QueueSource = Box<dyn Fn() -> Result<(Config, Store)> + Send + Sync>;
+
+/// Reads what the settings of a workspace and its store allow to agents that submit tasks to a lane.
+pub(crate) type RecursionLimitsSource = fn(&Config, &Store, &LaneName) -> Result<RecursionLimits>;
 
 /// An open queue.
 pub(super) struct OpenQueue {
@@ -25,6 +29,7 @@ pub(super) struct OpenQueue {
     pub store: Store,
     /// The requests of this process.
     pub single_flight: SingleFlight,
+    recursion_limits: RecursionLimitsSource,
     /// What each session may spend, if that is limited.
     pub budget: Option<Arc<SessionBudget>>,
     changes: OnceLock<ChangeCounter>,
@@ -54,19 +59,42 @@ impl OpenQueue {
         let named = self.config.store_is_named().then_some(self.config.store_root.as_path());
         self.config.reload(named)
     }
+
+    /// Checks that an agent may work on a task of `lane` that the last agent of `chain` submits. Other lanes are served
+    /// by people too, at any depth; the dispatcher of such a lane, if there is one, checks its tasks.
+    ///
+    /// # Errors
+    /// `recursion`, and whatever the settings report.
+    pub(super) fn check_recursion(
+        &self,
+        config: &Config,
+        chain: &AgentChain,
+        lane: &LaneName,
+    ) -> std::result::Result<(), ToolFailure> {
+        if lane.agent().is_none() {
+            return Ok(());
+        }
+        let limits = (self.recursion_limits)(config, &self.store, lane)?;
+        Ok(chain.check(lane, limits)?)
+    }
 }
 
 /// A queue that is opened when it is needed.
 pub(super) struct LazyQueue {
     source: QueueSource,
+    recursion_limits: RecursionLimitsSource,
     budget: Option<Arc<SessionBudget>>,
     opened: Mutex<Option<Arc<OpenQueue>>>,
 }
 
 impl LazyQueue {
     /// Makes a queue that is not open yet.
-    pub(super) fn new(source: QueueSource, budget: Option<SessionBudget>) -> Self {
-        Self { source, budget: budget.map(Arc::new), opened: Mutex::new(None) }
+    pub(super) fn new(
+        source: QueueSource,
+        recursion_limits: RecursionLimitsSource,
+        budget: Option<SessionBudget>,
+    ) -> Self {
+        Self { source, recursion_limits, budget: budget.map(Arc::new), opened: Mutex::new(None) }
     }
 
     /// Opens the queue, or returns the open one. A failure is tried again by the next call.
@@ -85,6 +113,7 @@ impl LazyQueue {
             config,
             store,
             single_flight: SingleFlight::default(),
+            recursion_limits: self.recursion_limits,
             budget: self.budget.clone(),
             changes: OnceLock::new(),
             _registration: registration,

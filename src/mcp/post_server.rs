@@ -23,7 +23,7 @@ use super::catalog::{Catalog, ToolSet};
 use super::client::Channel;
 use super::instructions_for;
 use super::message::{Incoming, read_line};
-use super::open_queue::{LazyQueue, QueueSource};
+use super::open_queue::{LazyQueue, QueueSource, RecursionLimitsSource};
 use super::post_transport::PostTransport;
 use super::server::{McpServer, ServerState};
 use crate::error::{Error, Result, brief};
@@ -95,15 +95,22 @@ impl PostServer {
     ///
     /// # Errors
     /// `Corrupt` when the text of the tools in this program is not valid.
-    pub(crate) fn new(tools: &[ToolSet], queue: QueueSource, config: Config, random: u128) -> Result<Self> {
+    pub(crate) fn new(
+        tools: &[ToolSet],
+        queue: QueueSource,
+        limits: RecursionLimitsSource,
+        config: Config,
+        random: u128,
+    ) -> Result<Self> {
         let (requests, inbox) = mpsc::unbounded_channel();
         let state = ServerState {
             catalog: Catalog::of(tools)?,
             has_prompts: false,
             instructions: Box::new(move || instructions_for(Some(&config))),
             config: OnceLock::new(),
-            queue: Arc::new(LazyQueue::new(queue, None)),
-            depth: None,
+            queue: Arc::new(LazyQueue::new(queue, limits, None)),
+            // Who sends a message is not known.
+            chain: None,
             max_wait: None,
             calls: Semaphore::new(MAX_CALLS),
             // The HTTP server has a log of its own.

@@ -28,7 +28,7 @@ use super::open_queue::LazyQueue;
 use super::progress::ProgressReporter;
 use super::{protocol_task, tools, worker_prompt};
 use crate::error::brief;
-use crate::model::TaskId;
+use crate::model::{AgentChain, TaskId};
 
 /// How long a client of the newest protocol may keep the list of tools, in milliseconds.
 const LIST_TTL: u64 = 60_000;
@@ -63,8 +63,8 @@ pub(super) struct ServerState {
     pub config: OnceLock<ServerConfig>,
     /// The queue.
     pub queue: Arc<LazyQueue>,
-    /// How deep the client is inside agents that a dispatcher started.
-    pub depth: Option<u32>,
+    /// The agents above the client, if a dispatcher started one.
+    pub chain: Option<AgentChain>,
     /// The longest wait of a call, in seconds, in place of what the client is known to allow.
     pub max_wait: Option<u64>,
     /// How many more calls may run.
@@ -111,7 +111,7 @@ impl McpServer {
             limits: ClientLimits::of(&client, self.channel, self.state.max_wait),
             worker: worker_name(&client)?,
             session: codex_session(context.meta.get(CODEX_METADATA)).unwrap_or_else(|| self.session.clone()),
-            depth: self.state.depth,
+            chain: self.state.chain.clone(),
             progress: token.map(|token| ProgressReporter::new(context.peer.clone(), token)),
             takes_tasks: capabilities.is_some_and(|capabilities| capabilities.supports_tasks()),
             handed_off: None,

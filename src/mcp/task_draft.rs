@@ -12,7 +12,7 @@ use super::session_budget::SESSION_KEY;
 use super::single_flight::{FlightRequest, request_key};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{IdempotencyKey, LaneName, NewTask, TaskId};
+use crate::model::{AgentChain, IdempotencyKey, LaneName, NewTask, TaskId};
 use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_client_metadata, check_submit};
 
 /// A checked task that is not submitted yet.
@@ -34,7 +34,7 @@ impl TaskDraft {
         config: &Config,
         arguments: &Arguments,
         session: &str,
-        depth: Option<u32>,
+        chain: Option<&AgentChain>,
     ) -> Result<Self, ToolFailure> {
         let lane = match (arguments.text("agent"), arguments.text("lane")) {
             (Some(agent), None) => lane_of(config, &queue.store, agent)?,
@@ -48,9 +48,11 @@ impl TaskDraft {
             ("context", text("context").into()),
             ("session_id", text("session_id").into()),
             ("response_format", text("format").filter(|format| *format == "json").into()),
-            // As `lanes submit` does: dispatchers count how deep chains of agents become.
-            ("dispatch_depth", depth.map(|depth| depth.to_string()).into()),
         ]);
+        if let Some(chain) = chain {
+            queue.check_recursion(config, chain, &lane)?;
+            chain.record_in(&mut metadata);
+        }
         check_client_metadata(&metadata)?;
         let prompt = arguments.needed_text("task")?;
         let timeout_seconds = arguments.count("timeout")?.map(|seconds| seconds as f64);

@@ -3,6 +3,7 @@
 //! Nothing here accesses a file, a clock or a terminal. Every rule of the queue is written once, here, and
 //! applies to every interface (command line, HTTP, dispatcher).
 
+mod agent_chain;
 mod agent_name;
 #[cfg(feature = "mcp")]
 pub(crate) mod budget;
@@ -29,6 +30,7 @@ mod text_type;
 pub(crate) mod time;
 pub(crate) mod transition;
 
+pub(crate) use agent_chain::{AgentChain, Recursion, RecursionLimits};
 pub(crate) use agent_name::AgentName;
 pub use claim_state::ClaimState;
 pub(crate) use cooldown::{

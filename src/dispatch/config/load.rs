@@ -17,8 +17,8 @@ use super::settings_files::{SettingsFile, SettingsFiles};
 use super::vendor_match;
 use crate::dispatch::vendor::Vendor;
 use crate::error::printable;
-use crate::model::LaneName;
 use crate::model::json::{self, Object};
+use crate::model::{LaneName, RecursionLimits};
 use crate::store::Store;
 use crate::workspace::{Config, check_nesting};
 use crate::{Error, Result};
@@ -33,6 +33,20 @@ pub(crate) fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -
     // Checks the texts that were read above, not the current content of the files.
     consent.check(&sensitive_files(workspace, &files))?;
     Ok(config)
+}
+
+/// Returns what the current settings allow to agents that submit tasks to `lane`. They need no consent for this: a
+/// dispatcher, which does the work, checks them again.
+///
+/// # Errors
+/// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json.
+pub(crate) fn recursion_limits(
+    workspace: &Config,
+    store: &Store,
+    lane: &LaneName,
+) -> Result<RecursionLimits> {
+    let files = SettingsFiles::read(workspace, Some(store))?;
+    Ok(read_settings(workspace, &files)?.recursion_limits(lane))
 }
 
 /// Returns the settings of the configuration files that choose what runs, and whether they need consent.

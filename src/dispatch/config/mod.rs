@@ -39,7 +39,7 @@ use self::reader::{Section, SourceText};
 use self::route::{ROUTE_KEYS, Route, SettingLevel, read_route};
 use self::route_set::{ConfigSource, RouteSections, RouteSet};
 use super::vendor::Vendors;
-use crate::model::{LaneName, Owner};
+use crate::model::{LaneName, Owner, RecursionLimits};
 use crate::workspace::Config;
 use crate::{Error, Result};
 
@@ -170,6 +170,11 @@ impl DispatchConfig {
     pub fn route(&self, lane: &LaneName) -> Route {
         let own = self.routes().iter().find(|route| route.lane == *lane);
         own.cloned().unwrap_or_else(|| self.defaults.clone().for_lane(lane))
+    }
+
+    /// Returns what is allowed to agents that submit tasks to `lane`.
+    pub(crate) fn recursion_limits(&self, lane: &LaneName) -> RecursionLimits {
+        RecursionLimits { max_depth: self.max_depth, allows_cycles: self.route(lane).allow_cycles }
     }
 }
 

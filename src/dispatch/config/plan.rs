@@ -17,7 +17,7 @@ use super::vendor_match::{self, RunnerChoice};
 use crate::error::printable;
 use crate::model::duration::TimeLimit;
 use crate::model::limits;
-use crate::model::{LaneName, Owner};
+use crate::model::{AgentChain, LaneName, Owner};
 use crate::store::Store;
 use crate::workspace::{Config, absolute};
 use crate::{Error, Result};
@@ -26,8 +26,10 @@ use crate::{Error, Result};
 const DEFAULT_LEASE: Duration = Duration::from_secs(900);
 /// The lane that is served when none is named.
 const DEFAULT_LANE: &str = "default";
-/// The environment variable with the nesting depth of dispatchers.
+/// The environment variable with the number of agents above a process.
 pub(crate) const DEPTH_VARIABLE: &str = "LANES_DEPTH";
+/// The environment variable with the names of those that have one.
+pub(crate) const CHAIN_VARIABLE: &str = "LANES_CHAIN";
 
 /// The merged and checked settings of a dispatcher.
 #[derive(Clone, Debug)]
@@ -48,8 +50,8 @@ pub(crate) struct Plan {
     pub drain: Option<Duration>,
     /// Prices of tokens, for vendors that do not report costs.
     pub prices: Prices,
-    /// The nesting depth of this dispatcher's agents.
-    pub depth: u32,
+    /// The agents above this dispatcher.
+    pub chain: AgentChain,
     /// The maximum nesting depth.
     pub max_depth: u32,
     /// How long it runs.
@@ -84,7 +86,7 @@ impl Plan {
         process: ProcessContext,
     ) -> Result<Self> {
         let config = load::load(workspace, store, &process.consent)?;
-        let depth = depth(&process, config.max_depth)?;
+        let chain = chain(&process, config.max_depth)?;
         let base = workspace.path().and_then(Path::parent).unwrap_or(&process.cwd);
         let named = worktree_roots(&config, &options, base)?;
         let allowed_directories = AllowedDirectories::new(workspace, named, &process);
@@ -172,7 +174,7 @@ impl Plan {
             linger: config.linger,
             drain: options.drain.or(config.drain),
             prices: config.prices,
-            depth,
+            chain,
             max_depth: config.max_depth,
             lifetime: options.lifetime,
             allowed_directories,
@@ -206,17 +208,20 @@ fn worktree_roots(config: &DispatchConfig, options: &DispatchOptions, base: &Pat
     of_file.chain(options.worktree_roots.iter().cloned().map(Ok)).collect()
 }
 
-/// Returns the nesting depth of the agents of a dispatcher in this process.
-fn depth(process: &ProcessContext, max_depth: u32) -> Result<u32> {
-    let own = process.variable(DEPTH_VARIABLE).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-    let depth = own.saturating_add(1);
-    if depth > max_depth {
+/// Returns the agents above this process, which must not be too many.
+fn chain(process: &ProcessContext, max_depth: u32) -> Result<AgentChain> {
+    let depth = process.variable(DEPTH_VARIABLE).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let names = process.variable(CHAIN_VARIABLE).unwrap_or_default();
+    let chain = AgentChain::new(depth, names)
+        .map_err(|error| Error::invalid(format!("{CHAIN_VARIABLE}: {}", error.message())))?;
+    if depth >= max_depth {
+        let depth = depth.saturating_add(1);
         return Err(Error::refused(format!(
             "this dispatcher would run agents {depth} levels deep; the maximum is {max_depth}"
         ))
         .with_hint("an agent started it; if this is intended, raise dispatch.max_depth in handoff.yaml"));
     }
-    Ok(depth)
+    Ok(chain)
 }
 
 /// Returns the names of the lanes to serve: those of the command line, of `dispatch.lanes`, or all lanes in the file.

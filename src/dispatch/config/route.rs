@@ -17,7 +17,7 @@ use crate::model::LaneName;
 pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys of a route, which are also allowed directly under `dispatch:` as defaults.
-pub(crate) const ROUTE_KEYS: [&str; 30] = [
+pub(crate) const ROUTE_KEYS: [&str; 31] = [
     "vendor",
     "command",
     "args",
@@ -47,6 +47,7 @@ pub(crate) const ROUTE_KEYS: [&str; 30] = [
     "mcp_config",
     "add_dirs",
     "git_writable",
+    "allow_cycles",
     "wants_json",
 ];
 
@@ -168,6 +169,8 @@ pub struct Route {
     pub add_dirs: Vec<String>,
     /// Whether an agent in a sandbox may write to the directories that a commit writes to, which include the hooks.
     pub git_writable: bool,
+    /// Whether an agent may be given a task by an agent that works for it.
+    pub allow_cycles: bool,
     /// Whether answers are parsed as JSON even if the task does not request it.
     pub wants_json: bool,
     /// The given keys, with their level.
@@ -229,6 +232,7 @@ impl Route {
             mcp_config: None,
             add_dirs: Vec::new(),
             git_writable: true,
+            allow_cycles: false,
             wants_json: false,
             given: BTreeMap::new(),
             dropped: None,
@@ -380,6 +384,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         mcp_config: section.argument("mcp_config")?.or_inherit(base.mcp_config),
         add_dirs: section.list("add_dirs")?.or_inherit(Some(base.add_dirs)).unwrap_or_default(),
         git_writable: section.boolean("git_writable")?.or(base.git_writable),
+        allow_cycles: section.boolean("allow_cycles")?.or(base.allow_cycles),
         wants_json: section.boolean("wants_json")?.or(base.wants_json),
         given,
         dropped,

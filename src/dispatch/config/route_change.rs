@@ -53,6 +53,7 @@ const CHANGE_RULES: &[(&str, ChangeRule)] = &[
         "max_budget_usd",
         ChangeRule::Limit(|before, after| is_more(before.max_budget_usd, after.max_budget_usd)),
     ),
+    ("allow_cycles", ChangeRule::Limit(|before, after| after.allow_cycles && !before.allow_cycles)),
     ("priority", ChangeRule::Free),
     ("poll_interval", ChangeRule::Free),
     ("dead_letter_lane", ChangeRule::Free),

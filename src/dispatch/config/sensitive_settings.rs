@@ -228,7 +228,7 @@ mod tests {
 
     /// All other settings. Each affects a program or its prompt, environment, working directory, permissions or
     /// budget.
-    const NEED_CONSENT: [&str; 18] = [
+    const NEED_CONSENT: [&str; 19] = [
         "vendor",
         "command",
         "args",
@@ -244,6 +244,7 @@ mod tests {
         "mcp_config",
         "add_dirs",
         "max_depth",
+        "allow_cycles",
         "worktree_roots",
         "setting_sources",
         "git_writable",

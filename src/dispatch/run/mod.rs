@@ -30,13 +30,13 @@ use self::resume::ConversationToResume;
 use self::retry::{MAX_INTERRUPTIONS, PastAttempts};
 use super::agent::process_tree;
 use super::agent::{self, AgentEvent, FinishedAgent};
+use super::config::route::Route;
 use super::event::DispatchEvent;
 use super::outcome::{NotStarted, RunFailure};
 use super::output::{Baseline, MAX_TEXT_BYTES, Note};
-use super::task_metadata::depth;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Event, Task, Time};
+use crate::model::{AgentChain, Event, RecursionLimits, Task, Time};
 use crate::store::AttemptDir;
 use crate::{Error, ErrorKind, Result};
 
@@ -84,7 +84,7 @@ impl RunContext<'_> {
                 ("vendor", claimed.served.vendor.name.clone().into()),
             ]),
         );
-        if let Some(failure) = self.reason_not_to_run(task, past) {
+        if let Some(failure) = self.reason_not_to_run(task, &claimed.served.route, past) {
             return Ok(not_started(NotStarted::Task(failure), started, past));
         }
         // The claim is exclusive: processes that an earlier dispatcher left are ended first.
@@ -199,13 +199,14 @@ impl RunContext<'_> {
     }
 
     /// Returns why a task must not be run, if so.
-    fn reason_not_to_run(&self, task: &Task, past: PastAttempts) -> Option<RunFailure> {
-        let depth = depth(task);
-        if depth >= self.plan.max_depth {
-            return Some(RunFailure::permanent(format!(
-                "agents that hand tasks to agents are {depth} levels deep, at most {} are allowed",
-                self.plan.max_depth
-            )));
+    fn reason_not_to_run(&self, task: &Task, route: &Route, past: PastAttempts) -> Option<RunFailure> {
+        let chain = match self.chain_above(task) {
+            Ok(chain) => chain,
+            Err(error) => return Some(RunFailure::permanent(error.message())),
+        };
+        let limits = RecursionLimits { max_depth: self.plan.max_depth, allows_cycles: route.allow_cycles };
+        if let Err(recursion) = chain.check(&task.spec.lane, limits) {
+            return Some(RunFailure::permanent(format!("{recursion}; {}", recursion.remedy())));
         }
         (past.interruptions > MAX_INTERRUPTIONS).then(|| {
             RunFailure::permanent(format!(
@@ -213,6 +214,14 @@ impl RunContext<'_> {
                 past.interruptions
             ))
         })
+    }
+
+    /// Returns the agents above a task: those of its submitter, and those above this dispatcher.
+    ///
+    /// # Errors
+    /// `Invalid` when the metadata of the task names them in another form than a dispatcher does.
+    fn chain_above(&self, task: &Task) -> Result<AgentChain> {
+        Ok(AgentChain::above_task(&task.spec.metadata)?.inside(&self.plan.chain))
     }
 
     fn terminate_earlier_run(&self, task: &Task) -> Result<()> {

@@ -14,14 +14,14 @@ use super::{git_directories, prompt_input};
 use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::process_tree::{RUN_ID_VARIABLE, run_marker};
-use crate::dispatch::config::plan::{DEPTH_VARIABLE, Plan};
+use crate::dispatch::config::plan::{CHAIN_VARIABLE, DEPTH_VARIABLE, Plan};
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::RunFailure;
 use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
-use crate::dispatch::task_metadata::{self, depth};
+use crate::dispatch::task_metadata;
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
-use crate::model::{ClaimToken, Event, FailureClass, RunId, StoredDuration, Task, Time};
+use crate::model::{AgentChain, ClaimToken, Event, FailureClass, RunId, StoredDuration, Task, Time};
 use crate::store::{AttemptDir, Store};
 use crate::{Error, ErrorKind};
 
@@ -235,7 +235,7 @@ impl RunContext<'_> {
         let spec = AgentSpec {
             program: line.program.into_os_string(),
             args: line.args,
-            env: self.environment(claimed, &run, &line.cwd),
+            env: self.environment(claimed, &self.chain_above(task)?, &run, &line.cwd),
             cwd: line.cwd,
             run,
             stdin: attempt.file_path(files::PROMPT),
@@ -259,11 +259,16 @@ impl RunContext<'_> {
         Ok(PreparedRun { spec, run_file, version })
     }
 
-    fn environment(&self, claimed: &ClaimedTask, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {
+    fn environment(
+        &self,
+        claimed: &ClaimedTask,
+        chain_above: &AgentChain,
+        run: &RunId,
+        cwd: &Path,
+    ) -> BTreeMap<OsString, OsString> {
         let process = &self.plan.process;
         let task = &claimed.task;
-        // One more than the depth of the submitter, so that chains through the queue are limited too.
-        let depth = depth(task).saturating_add(1).max(self.plan.depth);
+        let chain = chain_above.joined_by(&task.spec.lane);
         let path = |path: &Path| Some(path.to_string_lossy().into_owned());
         let own = BTreeMap::from(
             [
@@ -275,7 +280,8 @@ impl RunContext<'_> {
                 ("LANES_ATTEMPT", Some(task.attempt.to_string())),
                 ("LANES_FENCE", Some(task.fence.to_string())),
                 ("LANES_API_URL", process.variable("LANES_API_URL").map(str::to_string)),
-                (DEPTH_VARIABLE, Some(depth.to_string())),
+                (DEPTH_VARIABLE, Some(chain.depth().to_string())),
+                (CHAIN_VARIABLE, chain.names().map(str::to_string)),
                 // Set as a shell does: some programs use it as their working directory.
                 ("PWD", path(cwd)),
                 (RUN_ID_VARIABLE, Some(run_marker(run, process.variable(RUN_ID_VARIABLE)))),

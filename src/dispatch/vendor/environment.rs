@@ -54,6 +54,7 @@ const BOUND_VARIABLES: &[&str] = &[
     "WATCHDOG_USEC",
     // The task of an enclosing run. The dispatcher sets the agent's own.
     "LANES_ATTEMPT",
+    "LANES_CHAIN",
     "LANES_CLAIM_TOKEN",
     "LANES_COMPLETE",
     "LANES_CONFIG",

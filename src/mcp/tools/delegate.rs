@@ -9,6 +9,7 @@ use crate::mcp::failure::ToolFailure;
 use crate::mcp::open_queue::OpenQueue;
 use crate::mcp::task_draft::{Submission, TaskDraft, of_item, submit_all};
 use crate::mcp::waiting::wait_for_ends;
+use crate::model::AgentChain;
 use crate::model::json::Object;
 
 /// The arguments of the call that apply to all `tasks` without a value of their own.
@@ -20,9 +21,9 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
     let max_chars =
         arguments.count("max_chars")?.map_or(DEFAULT_CHARS, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let wanted = wanted_tasks(arguments)?;
-    let (session, depth) = (call.session.clone(), call.depth);
+    let (session, chain) = (call.session.clone(), call.chain.clone());
     // From here on the tasks are in the store, whatever happens to the call.
-    let submission = call.with_queue(move |queue| submit(queue, &wanted, &session, depth)).await?;
+    let submission = call.with_queue(move |queue| submit(queue, &wanted, &session, chain.as_ref())).await?;
     let reports = wait_for_ends(&mut call, &submission.ids, false, seconds).await?;
     Ok(reply_about(&call, &submission.failures, &reports, max_chars))
 }
@@ -57,11 +58,11 @@ fn submit(
     queue: &OpenQueue,
     wanted: &[Arguments],
     session: &str,
-    depth: Option<u32>,
+    chain: Option<&AgentChain>,
 ) -> Result<Submission, ToolFailure> {
     let config = queue.config_now()?;
     let draft = |(number, arguments): (usize, &Arguments)| {
-        let draft = TaskDraft::of(queue, &config, arguments, session, depth);
+        let draft = TaskDraft::of(queue, &config, arguments, session, chain);
         draft.map_err(|failure| if wanted.len() > 1 { of_item(number, failure) } else { failure })
     };
     let drafts = wanted.iter().enumerate().map(draft).collect::<Result<Vec<_>, _>>()?;

@@ -7,4 +7,5 @@ mod http;
 mod input;
 mod install;
 mod lifecycle;
+mod recursion;
 mod worker;
