@@ -68,7 +68,8 @@ impl WaitArgs {
     pub(super) fn timing(&self) -> Result<WaitTiming> {
         let deadline = deadline(self.timeout)?;
         let heartbeat = flag_duration("--heartbeat-seconds", self.heartbeat_seconds)?;
-        Ok(WaitTiming { deadline, heartbeat: (!heartbeat.is_zero()).then_some(heartbeat), next: None })
+        let heartbeat = (!heartbeat.is_zero()).then_some(Heartbeat { interval: heartbeat, next: None });
+        Ok(WaitTiming { deadline, heartbeat })
     }
 }
 
@@ -76,7 +77,13 @@ impl WaitArgs {
 pub(super) struct WaitTiming {
     /// When to give up.
     pub deadline: Instant,
-    heartbeat: Option<Duration>,
+    heartbeat: Option<Heartbeat>,
+}
+
+/// The heartbeat of a wait.
+struct Heartbeat {
+    interval: Duration,
+    /// When it is due, once the wait has begun.
     next: Option<Instant>,
 }
 
@@ -88,11 +95,11 @@ impl WaitTiming {
 
     /// Returns whether a heartbeat is due; the first is due one interval after the first call.
     pub(super) fn heartbeat_due(&mut self) -> bool {
-        let Some(interval) = self.heartbeat else { return false };
+        let Some(Heartbeat { interval, next }) = &mut self.heartbeat else { return false };
         let now = Instant::now();
-        let due = self.next.is_some_and(|next| now >= next);
-        if due || self.next.is_none() {
-            self.next = Some(now + interval);
+        let due = next.is_some_and(|next| now >= next);
+        if due || next.is_none() {
+            *next = Some(now + *interval);
         }
         due
     }
@@ -100,7 +107,7 @@ impl WaitTiming {
     /// Returns the end of the next sleep: the earliest of the deadline, the next heartbeat, and `due` from now.
     pub(super) fn sleep_until(&self, due: Option<Duration>) -> Instant {
         let mut until = self.deadline;
-        if let Some(next) = self.next {
+        if let Some(next) = self.heartbeat.as_ref().and_then(|heartbeat| heartbeat.next) {
             until = until.min(next);
         }
         match due {

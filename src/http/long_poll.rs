@@ -37,16 +37,24 @@ pub(crate) struct WaitingRequest {
     pub until: Option<Instant>,
     /// The data that the log and the metrics record of it.
     pub trace: RequestTrace,
-    /// Whether a thread is trying to claim for it at this moment.
-    is_busy: bool,
-    /// Whether something has changed for it since that thread began.
-    try_again: bool,
+    attempt: ClaimAttempt,
+}
+
+/// Whether a thread is trying to claim for a request at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClaimAttempt {
+    /// No thread is.
+    None,
+    /// A thread is.
+    Running,
+    /// A thread is, and something has changed since it began.
+    Outdated,
 }
 
 impl WaitingRequest {
     /// Makes a request that begins to wait.
     pub(crate) fn new(ticket: Ticket, wait: WaitFor, until: Option<Instant>, trace: RequestTrace) -> Self {
-        Self { ticket, wait, until, trace, is_busy: false, try_again: false }
+        Self { ticket, wait, until, trace, attempt: ClaimAttempt::None }
     }
 }
 
@@ -103,7 +111,7 @@ impl LongPolls {
         let mut table = self.table();
         let Some(number) = table.numbers.get(&ticket).copied() else { return };
         if let Some(request) = table.remove(number)
-            && request.is_busy
+            && request.attempt != ClaimAttempt::None
             && let Some(query) = request.wait.query()
         {
             table.signal(WatcherSignal::PassedOn(group(query)));
@@ -125,7 +133,7 @@ impl LongPolls {
     /// Removes a request that is about to be answered. Returns `None` when another thread has it.
     pub(crate) fn take(&self, number: u64) -> Option<WaitingRequest> {
         let mut table = self.table();
-        if table.requests.get(&number)?.is_busy {
+        if table.requests.get(&number)?.attempt != ClaimAttempt::None {
             return None;
         }
         table.remove(number)
@@ -168,17 +176,17 @@ impl LongPolls {
             while woken.len() < most
                 && let Some(request) = of_group.next()
             {
-                if request.is_busy {
+                if request.attempt != ClaimAttempt::None {
                     first_busy = first_busy.or(Some(request));
                 } else {
-                    request.is_busy = true;
+                    request.attempt = ClaimAttempt::Running;
                     woken.push(request.ticket);
                 }
             }
             if woken.is_empty()
                 && let Some(request) = first_busy
             {
-                request.try_again = true;
+                request.attempt = ClaimAttempt::Outdated;
             }
         }
         for ticket in woken {
@@ -199,7 +207,7 @@ impl LongPolls {
                 let mut table = self.table();
                 let number = *table.numbers.get(&ticket)?;
                 let request = table.requests.get_mut(&number)?;
-                request.try_again = false;
+                request.attempt = ClaimAttempt::Running;
                 (number, request.wait.clone())
             };
             let checked = check(&wait);
@@ -228,8 +236,8 @@ impl LongPolls {
             // tried, so it is answered here.
             let has_stopped = table.signals.is_none();
             let request = table.requests.get_mut(&number)?;
-            if !request.try_again && !has_stopped {
-                request.is_busy = false;
+            if request.attempt != ClaimAttempt::Outdated && !has_stopped {
+                request.attempt = ClaimAttempt::None;
                 return None;
             }
         }

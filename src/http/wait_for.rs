@@ -27,14 +27,14 @@ pub(crate) enum WaitFor {
         /// The length of the lease.
         lease: Duration,
     },
-    /// The responses to tasks.
+    /// The response to a task.
+    Response(TaskId),
+    /// The responses to several tasks.
     Responses {
         /// The tasks.
         ids: Vec<TaskId>,
         /// Whether all of them must have ended; otherwise the first is enough.
         all: bool,
-        /// Whether the client named one task and expects its response alone.
-        is_single: bool,
     },
     /// A stream of all changes after one of them.
     Feed {
@@ -73,7 +73,8 @@ impl WaitFor {
             Self::Claim { query, owner, lease } => {
                 claim_for_client(store, responder, ticket, query, owner, *lease)
             }
-            Self::Responses { ids, all, is_single } => responses_to(store, ids, *all, *is_single),
+            Self::Response(id) => response_to(store, id),
+            Self::Responses { ids, all } => responses_to(store, ids, *all),
             Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_) => Ok(None),
         }
     }
@@ -96,7 +97,11 @@ impl WaitFor {
     pub(crate) fn query(&self) -> Option<&LaneQuery> {
         match self {
             Self::ClaimableTask(query) | Self::Claim { query, .. } => Some(query),
-            Self::Responses { .. } | Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_) => None,
+            Self::Response(_)
+            | Self::Responses { .. }
+            | Self::Feed { .. }
+            | Self::TaskEvents { .. }
+            | Self::RunLog(_) => None,
         }
     }
 }
@@ -134,16 +139,24 @@ fn claim_for_client(
     }
 }
 
+/// Returns the response to a wait for the end of a task, once it has ended.
+fn response_to(store: &Store, id: &TaskId) -> Result<Option<HttpResponse>> {
+    // Also declares a task dead that has run out of attempts meanwhile, so that the wait ends.
+    let task = store.settle(id)?;
+    match store.response(&task)? {
+        Some(response) => Ok(Some(ok([("response", Value::Object(response.to_object()))]))),
+        None if task.status.is_terminal() => Err(Error::corrupt(format!("the response of {id} is missing"))),
+        None => Ok(None),
+    }
+}
+
 /// Returns the response to a wait for the ends of tasks, once enough of them have ended.
-fn responses_to(store: &Store, ids: &[TaskId], all: bool, is_single: bool) -> Result<Option<HttpResponse>> {
+fn responses_to(store: &Store, ids: &[TaskId], all: bool) -> Result<Option<HttpResponse>> {
     let (mut answered, mut pending) = (Vec::new(), Vec::new());
     for id in ids {
         // Also declares a task dead that has run out of attempts meanwhile, so that the wait ends.
         let task = store.settle(id)?;
         match store.response(&task)? {
-            Some(response) if is_single => {
-                return Ok(Some(ok([("response", Value::Object(response.to_object()))])));
-            }
             Some(response) => answered.push(Value::Object(members([
                 ("task_id", id.as_str().into()),
                 ("state", task.status.as_str().into()),
@@ -156,10 +169,6 @@ fn responses_to(store: &Store, ids: &[TaskId], all: bool, is_single: bool) -> Re
             ]))),
             None => pending.push(Value::from(id.as_str())),
         }
-    }
-    if is_single && !answered.is_empty() {
-        let text = format!("the response of {} is missing", ids.first().map_or("the task", TaskId::as_str));
-        return Err(Error::corrupt(text));
     }
     let is_enough = if all { pending.is_empty() } else { !answered.is_empty() };
     Ok(is_enough.then(|| ok([("answered", answered.into()), ("pending", pending.into())])))

@@ -185,6 +185,7 @@ impl<'a> Watcher<'a> {
                 WaitFor::ClaimableTask(query) | WaitFor::Claim { query, .. } => {
                     query.lanes.iter().any(|lane| changes.lanes.contains_key(lane))
                 }
+                WaitFor::Response(id) => tasks.contains(id),
                 WaitFor::Responses { ids, .. } => ids.iter().any(|id| tasks.contains(id)),
                 WaitFor::Feed { .. } | WaitFor::TaskEvents { .. } | WaitFor::RunLog(_) => return,
             };

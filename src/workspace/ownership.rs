@@ -66,7 +66,7 @@ impl FoundConfig {
         // The root directory is not a component of a path, so the walk does not visit it.
         if self.holder == Path::new("/") {
             let metadata = std::fs::metadata("/").map_err(|error| Error::io("access", "/", error))?;
-            self.check_owner(Path::new("/"), &metadata, true, &found)?;
+            self.check_owner(Path::new("/"), &metadata, Protection::OfEntries, &found)?;
         }
         Ok(())
     }
@@ -89,16 +89,22 @@ impl FoundConfig {
     ) -> Result<()> {
         for (path, metadata) in passed {
             if metadata.is_symlink() || is_strict(path) {
-                self.check_owner(path, metadata, false, found)?;
+                self.check_owner(path, metadata, Protection::OfContent, found)?;
             } else if is_holder(path) || holds_link(path, passed) {
-                self.check_owner(path, metadata, true, found)?;
+                self.check_owner(path, metadata, Protection::OfEntries, found)?;
             }
         }
         Ok(())
     }
 
-    /// Refuses what others can change; in a sticky directory they cannot change existing entries.
-    fn check_owner(&self, path: &Path, metadata: &Metadata, sticky_helps: bool, found: &str) -> Result<()> {
+    /// Refuses what others can change although it needs `protection`.
+    fn check_owner(
+        &self,
+        path: &Path,
+        metadata: &Metadata,
+        protection: Protection,
+        found: &str,
+    ) -> Result<()> {
         let named = shell_word(&self.file.to_string_lossy());
         if !self.identity.trusts(metadata.uid()) {
             let owner = metadata.uid();
@@ -110,7 +116,7 @@ impl FoundConfig {
         }
         // The mode of a link has no meaning.
         let mode = WriteAccess::of(metadata);
-        match mode.weakness(sticky_helps).filter(|_| !metadata.is_symlink()) {
+        match mode.weakness(protection).filter(|_| !metadata.is_symlink()) {
             None => Ok(()),
             Some((who, remedy)) => Err(Error::config(format!(
                 "{found}, but {who} may write to {} (mode {:04o})",
@@ -130,6 +136,15 @@ fn holds_link(path: &Path, passed: &PathEntries) -> bool {
     passed.iter().any(|(other, metadata)| metadata.is_symlink() && other.parent() == Some(path))
 }
 
+/// What must be protected from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protection {
+    /// The content of a file, or of a directory with all that may be added to it.
+    OfContent,
+    /// The entries that a directory has; a sticky directory protects them.
+    OfEntries,
+}
+
 /// Determines who may write, from the metadata of a file or directory.
 #[derive(Clone, Copy)]
 struct WriteAccess {
@@ -143,9 +158,10 @@ impl WriteAccess {
         Self { bits: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() }
     }
 
-    /// Returns who may write in addition to the owner, and the mode argument of `chmod` that revokes it.
-    fn weakness(self, sticky_helps: bool) -> Option<(&'static str, &'static str)> {
-        if sticky_helps && self.bits & STICKY != 0 {
+    /// Returns who may write in addition to the owner, and the mode argument of `chmod` that revokes it; `None` if
+    /// what needs `protection` has it.
+    fn weakness(self, protection: Protection) -> Option<(&'static str, &'static str)> {
+        if protection == Protection::OfEntries && self.bits & STICKY != 0 {
             return None;
         }
         if self.bits & WORLD_WRITABLE != 0 {
@@ -205,22 +221,23 @@ mod tests {
 
     #[test]
     fn only_the_owner_may_write() {
+        use Protection::{OfContent, OfEntries};
         let mode = |bits, gid| WriteAccess { bits, uid: 4_000_000, gid };
-        for (bits, gid, sticky_helps, expected) in [
-            (0o644, 5, false, None),
-            (0o755, 5, true, None),
-            (0o666, 5, false, Some("everybody")),
-            (0o777, 5, true, Some("everybody")),
-            (0o1777, 5, true, None),
-            (0o1777, 5, false, Some("everybody")),
-            (0o1770, 4_100_000, true, None),
-            (0o2775, 4_100_000, true, Some("its group")),
-            (0o664, 4_100_000, false, Some("its group")),
-            (0o664, 4_000_000, false, None),
-            (0o664, 0, false, None),
+        for (bits, gid, protection, expected) in [
+            (0o644, 5, OfContent, None),
+            (0o755, 5, OfEntries, None),
+            (0o666, 5, OfContent, Some("everybody")),
+            (0o777, 5, OfEntries, Some("everybody")),
+            (0o1777, 5, OfEntries, None),
+            (0o1777, 5, OfContent, Some("everybody")),
+            (0o1770, 4_100_000, OfEntries, None),
+            (0o2775, 4_100_000, OfEntries, Some("its group")),
+            (0o664, 4_100_000, OfContent, Some("its group")),
+            (0o664, 4_000_000, OfContent, None),
+            (0o664, 0, OfContent, None),
         ] {
-            let weakness = mode(bits, gid).weakness(sticky_helps).map(|(who, _)| who);
-            assert_eq!(weakness, expected, "{bits:o} {gid} {sticky_helps}");
+            let weakness = mode(bits, gid).weakness(protection).map(|(who, _)| who);
+            assert_eq!(weakness, expected, "{bits:o} {gid} {protection:?}");
         }
     }
 

@@ -27,6 +27,17 @@ pub enum AgentEvent<'a> {
     Note(Note),
 }
 
+/// What the agent has reported about its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SessionCheck {
+    /// Nothing yet.
+    Unreported,
+    /// One that it may have.
+    Accepted,
+    /// Another one than the expected one.
+    Wrong,
+}
+
 /// The output pipes of an agent's process, with the logs and the parser that receive their bytes.
 pub(super) struct AgentPipes {
     stdout: Option<File>,
@@ -36,8 +47,7 @@ pub(super) struct AgentPipes {
     err_tail: TailBuffer,
     parser: StreamParser,
     expected_session: Option<String>,
-    session_reported: bool,
-    wrong_session: bool,
+    session: SessionCheck,
     /// When the service refused the account, while the agent still retries.
     refused_since: Option<Instant>,
     /// Time of the last output on standard output.
@@ -62,8 +72,7 @@ impl AgentPipes {
             err_tail: TailBuffer::new(STDERR_TAIL_BYTES),
             parser,
             expected_session,
-            session_reported: false,
-            wrong_session: false,
+            session: SessionCheck::Unreported,
             refused_since: None,
             last_stdout: Instant::now(),
             last_output: Instant::now(),
@@ -77,7 +86,7 @@ impl AgentPipes {
 
     /// Returns whether the agent reported another conversation than the expected one.
     pub(super) fn is_wrong_session(&self) -> bool {
-        self.wrong_session
+        self.session == SessionCheck::Wrong
     }
 
     /// Returns when the service refused the account, while the agent still retries.
@@ -148,9 +157,13 @@ impl AgentPipes {
 
     fn check_session(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         let Some(session) = self.parser.session_id() else { return };
-        self.wrong_session |= self.expected_session.as_deref().is_some_and(|expected| expected != session);
-        if !self.session_reported {
-            self.session_reported = true;
+        let is_first = self.session == SessionCheck::Unreported;
+        if self.expected_session.as_deref().is_some_and(|expected| expected != session) {
+            self.session = SessionCheck::Wrong;
+        } else if is_first {
+            self.session = SessionCheck::Accepted;
+        }
+        if is_first {
             observe(AgentEvent::Session(session));
         }
     }

@@ -16,7 +16,7 @@ use crate::dispatch::run::retry::{RetryDecision, after_failure};
 use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ClaimToken, FailureClass, LaneName, Owner, RunId, Status, Task, Time};
+use crate::model::{ClaimToken, FailureClass, Owner, RunId, Status, Task, Time};
 
 /// Delay of a task whose conversation is in use by another run.
 const BUSY_DELAY: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
     let closing = run.result.answer().and_then(|answer| answer.closing);
     let follow_up = match &action {
         ReportAction::Complete { .. } => on_success(run, closing),
-        ReportAction::Fail { .. } => follow_up(run.route.dead_letter_lane.as_ref(), false),
+        ReportAction::Fail { .. } => run.route.dead_letter_lane.as_ref().map(FollowUp::after_failure),
         ReportAction::Release { .. } | ReportAction::Nothing => None,
     };
     let report = Report {
@@ -136,11 +136,7 @@ fn version(agent_run: &AgentRun) -> Option<String> {
 /// Returns the follow-up task of an answer with the status `closing`.
 fn on_success(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Option<FollowUp> {
     let next = run.route.move_to.as_ref().filter(|_| ClosingStatus::is_success(closing));
-    follow_up(next, true)
-}
-
-fn follow_up(lane: Option<&LaneName>, after_success: bool) -> Option<FollowUp> {
-    Some(FollowUp { lane: lane?.clone(), after_success })
+    next.map(FollowUp::after_success)
 }
 
 /// Returns a task whose attempt does not count.
@@ -255,7 +251,7 @@ mod tests {
     use crate::dispatch::output::{Cost, ReportedUsage, RunReport, RunUsage};
     use crate::dispatch::run::retry::PastAttempts;
     use crate::dispatch::testing;
-    use crate::model::CooldownCause;
+    use crate::model::{CooldownCause, LaneName};
 
     fn report_of(outcome: RunOutcome, route: &Route) -> Option<(Report, DispatchEvent)> {
         let report = RunReport {
@@ -310,10 +306,7 @@ mod tests {
         assert_eq!(metadata["cost_usd"], 0.5);
         assert_eq!(metadata["cli_version"], "1.0");
         assert!(!metadata.contains_key("tokens") && !metadata.contains_key("denied_tools"));
-        assert_eq!(
-            report.follow_up,
-            Some(FollowUp { lane: LaneName::stored("review"), after_success: true })
-        );
+        assert_eq!(report.follow_up, Some(FollowUp::after_success(&LaneName::stored("review"))));
         assert_eq!(report.record.outcome, RecordedOutcome::Completed);
         assert_eq!(event.kind(), "answered");
         let text = serde_json::to_string(&report).expect("JSON");

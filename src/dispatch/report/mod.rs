@@ -101,6 +101,18 @@ pub(crate) struct FollowUp {
     pub after_success: bool,
 }
 
+impl FollowUp {
+    /// Creates the task that follows a success.
+    fn after_success(lane: &LaneName) -> Self {
+        Self { lane: lane.clone(), after_success: true }
+    }
+
+    /// Creates the task that follows a failure.
+    fn after_failure(lane: &LaneName) -> Self {
+        Self { lane: lane.clone(), after_success: false }
+    }
+}
+
 /// Result of delivering a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReportDelivery {

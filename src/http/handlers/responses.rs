@@ -44,7 +44,7 @@ pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
 
 /// `GET /tasks/{id}/response`
 pub(crate) fn wait_one(call: &Call<'_>) -> HandlerResult {
-    let wait = WaitFor::Responses { ids: vec![call.id()?], all: true, is_single: true };
+    let wait = WaitFor::Response(call.id()?);
     call.wait(wait, call.query.duration("wait_seconds").unwrap_or(DEFAULT_WAIT))
 }
 
@@ -54,6 +54,6 @@ pub(crate) fn wait_several(call: &Call<'_>) -> HandlerResult {
     let ids = ids.ok_or_else(|| missing("id"))?;
     let ids = ids.iter().map(|id| TaskId::parse(id)).collect::<Result<Vec<_>>>()?;
     let all = call.query.text("mode").as_deref() != Some("any");
-    let wait = WaitFor::Responses { ids, all, is_single: false };
+    let wait = WaitFor::Responses { ids, all };
     call.wait(wait, call.query.duration("wait_seconds").unwrap_or(DEFAULT_WAIT))
 }

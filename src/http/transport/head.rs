@@ -21,6 +21,8 @@ pub(crate) struct RequestHead {
     pub(crate) framing: BodyFraming,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(crate) expects_continue: bool,
+    /// The largest body that it was admitted with; `None` until it is admitted.
+    pub(crate) admitted: Option<usize>,
 }
 
 /// Reads the lines of a head, without the empty one that ends it.
@@ -82,7 +84,7 @@ pub(crate) fn parse_head(head: &[u8]) -> Result<RequestHead, HttpResponse> {
             ));
         }
     };
-    Ok(RequestHead { request, framing, expects_continue })
+    Ok(RequestHead { request, framing, expects_continue, admitted: None })
 }
 
 /// Sets path and query, and the host when the target has one.

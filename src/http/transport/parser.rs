@@ -35,8 +35,6 @@ pub(crate) enum ParseStep {
 pub(crate) struct RequestParser {
     bytes: Vec<u8>,
     head: Option<RequestHead>,
-    /// The largest body that the head was admitted with.
-    admitted: Option<usize>,
     /// How many of `bytes` were searched for the end of the head, without finding it.
     searched: usize,
     is_own_user: bool,
@@ -81,7 +79,7 @@ impl RequestParser {
     pub(crate) fn admit(&mut self, most: usize, memory: Reservation) -> Result<bool, HttpResponse> {
         let Some(head) = &mut self.head else { return Ok(false) };
         head.request.memory = memory;
-        self.admitted = Some(most);
+        head.admitted = Some(most);
         if let BodyFraming::Length(length) = head.framing {
             if length > most {
                 return Err(body_too_large(most));
@@ -102,7 +100,6 @@ impl RequestParser {
     /// Drops a request without a body.
     pub(crate) fn skip(&mut self) {
         self.head = None;
-        self.admitted = None;
     }
 
     /// Removes the next request from the bytes.
@@ -110,7 +107,7 @@ impl RequestParser {
     /// # Errors
     /// The response to bytes that cannot become a request that is served.
     pub(crate) fn next(&mut self) -> Result<ParseStep, HttpResponse> {
-        let Some(RequestHead { request, framing, .. }) = &mut self.head else {
+        let Some(RequestHead { request, framing, admitted, .. }) = &mut self.head else {
             // RFC 9112 2.2: empty lines before a request are skipped.
             let blank = self.bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2;
             self.bytes.drain(..blank.min(MAX_LINE));
@@ -122,7 +119,7 @@ impl RequestParser {
             self.searched = 0;
             return Ok(ParseStep::Head);
         };
-        let Some(most) = self.admitted else { return Ok(ParseStep::Head) };
+        let Some(most) = *admitted else { return Ok(ParseStep::Head) };
         let is_whole = match framing {
             BodyFraming::Length(length) => {
                 let more = self.bytes.len().min(*length - request.body.len());
@@ -147,7 +144,6 @@ impl RequestParser {
         if !is_whole {
             return Ok(ParseStep::NeedMore);
         }
-        self.admitted = None;
         Ok(self.head.take().map_or(ParseStep::NeedMore, |head| ParseStep::Request(head.request)))
     }
 
