@@ -131,11 +131,11 @@ pub fn work_it_off(world: &World, after: After, driver: Driver, what: &str) {
 fn care(user: &User<'_>, after: After, before: Snapshot) {
     let User { world, what, .. } = *user;
     let store = user.store();
-    let report = store.fsck(false, &mut |_, _| {}).unwrap();
+    let report = store.fsck(&mut |_, _| {}).unwrap();
     let bad: Vec<_> = report.findings.iter().filter(|found| found.severity != Severity::Leftover).collect();
     assert!(bad.is_empty(), "{what}: {bad:#?}");
-    store.fsck(true, &mut |_, _| {}).unwrap();
-    let report = store.fsck(false, &mut |_, _| {}).unwrap();
+    store.repair(&mut |_, _| {}).unwrap();
+    let report = store.fsck(&mut |_, _| {}).unwrap();
     // A line of the feed that a power cut tore stays, since its number is used.
     let left: Vec<_> = report
         .findings

@@ -275,7 +275,7 @@ fn format_1_is_read_and_its_tasks_go_on() {
     assert_eq!(drain(&store, "review").len(), 4, "all leases are over and the delay too");
     let entries = store.feed_since(49, 1000).unwrap();
     assert!(entries.iter().map(|entry| entry.seq).is_sorted_by(|a, b| a < b));
-    let worst = store.fsck(false, &mut |_, _| {}).unwrap();
+    let worst = store.fsck(&mut |_, _| {}).unwrap();
     assert!(worst.findings.iter().all(|finding| finding.code == "mode"), "{:?}", worst.findings);
 }
 

@@ -33,14 +33,21 @@ use crate::error::{ErrorKind, Result, printable};
 use crate::model::TaskId;
 
 impl Store {
-    /// Checks the whole store, and repairs what it can when `repair` is set. `progress` is called with the
-    /// number of checked tasks and of all tasks.
+    /// Checks the whole store and changes nothing. `progress` is called with the number of checked tasks and of all
+    /// tasks.
     ///
     /// # Errors
-    /// `Io` when the store cannot be read at all or a repair cannot be written; `Locked`; `NewerFormat` for a
-    /// repair of a store that a newer version wrote. A fault of a single task is a finding, not an error.
-    pub fn fsck(&self, repair: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
-        self.check(repair, progress, FsckReport::default(), None)
+    /// `Io` when the store cannot be read at all; `Locked`. A fault of a single task is a finding, not an error.
+    pub fn fsck(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
+        self.check(false, progress, FsckReport::default(), None)
+    }
+
+    /// Checks the whole store as [`Store::fsck`] does, and repairs what it can.
+    ///
+    /// # Errors
+    /// As [`Store::fsck`]; `Io` when a repair cannot be written; `NewerFormat` for a store that a newer version wrote.
+    pub fn repair(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
+        self.check(true, progress, FsckReport::default(), None)
     }
 
     /// Continues a check with the findings and the quarantine of the preflight.

@@ -29,7 +29,8 @@ impl Store {
         let path = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         let dir = match Dir::open_root(&path) {
             Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
-                return Self::open_existing(root, options)?.fsck(repair, progress);
+                let store = Self::open_existing(root, options)?;
+                return if repair { store.repair(progress) } else { store.fsck(progress) };
             }
             dir => dir?,
         };

@@ -125,7 +125,7 @@ fn clock(diagnoses: &mut DiagnosisList, store: &Store) {
 }
 
 fn findings(diagnoses: &mut DiagnosisList, store: &Store, progress: &mut dyn FnMut(u64, u64)) {
-    let report = match store.fsck(false, progress) {
+    let report = match store.fsck(progress) {
         Ok(report) => report,
         Err(error) => return diagnoses.error("fsck", &error, "check the store with `lanes fsck`"),
     };

@@ -34,7 +34,7 @@ fn a_batch_is_what_single_submits_would_be() {
     assert!(correlation.contains(&ids[146]), "the newest of its correlation: {correlation}");
     let first = fixture.claim(&store, "even");
     fixture.respond(&store, &first, "done");
-    assert!(store.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty());
+    assert!(store.fsck(&mut |_, _| {}).unwrap().findings.is_empty());
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn a_planted_number_hides_no_later_event() {
             let store = fixture.store();
             let task = fixture.submit(&store, |_| {});
             append(&task_file(&store, &task.id, "events.jsonl"), &(planted(n) + follows));
-            let report = store.fsck(false, &mut |_, _| {}).unwrap();
+            let report = store.fsck(&mut |_, _| {}).unwrap();
             assert_eq!(report.counts.keys().copied().collect::<Vec<_>>(), ["events-undone"], "{n}");
             for text in ["one", "two", "three"] {
                 store.apply(&task.id, &note(text)).unwrap();
@@ -69,8 +69,8 @@ fn a_planted_number_hides_no_later_event() {
             assert!(["one", "two", "three"].iter().all(|text| printed.contains(text)), "{n}: {printed:?}");
             let last = store.last_event(&store.task(&task.id).unwrap()).unwrap().unwrap();
             assert_eq!(last.message, "three", "{n}");
-            store.fsck(true, &mut |_, _| {}).unwrap();
-            assert!(store.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty(), "{n}");
+            store.repair(&mut |_, _| {}).unwrap();
+            assert!(store.fsck(&mut |_, _| {}).unwrap().findings.is_empty(), "{n}");
         }
     }
 }
@@ -117,7 +117,7 @@ fn what_stands_in_the_way_of_a_large_answer_does_not_hide_it() {
         fixture.respond(&store, &task, &body);
         let task = store.task(&task.id).unwrap();
         assert_eq!(store.response(&task).unwrap().unwrap().body, body, "{n}");
-        store.fsck(true, &mut |_, _| {}).unwrap();
+        store.repair(&mut |_, _| {}).unwrap();
         assert_eq!(store.response(&task).unwrap().unwrap().body, body, "{n}: after a repair");
     }
 }
@@ -178,7 +178,7 @@ fn the_feed_takes_back_what_did_not_happen() {
     let entries: Vec<FeedEntry> = store.feed_since(0, 9).unwrap();
     let printed: Vec<&str> = entries.iter().map(|entry| entry.event.message.as_str()).collect();
     assert_eq!(printed, ["submitted to l", "this happened", "and then this"]);
-    let report = store.fsck(false, &mut |_, _| {}).unwrap();
+    let report = store.fsck(&mut |_, _| {}).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 

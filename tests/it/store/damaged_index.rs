@@ -313,9 +313,9 @@ fn fsck_puts_a_damaged_index_right() {
         claim(&store).unwrap();
         fixture.submit(&store, None, 0.0);
         damage(&fixture.state().join("indexes"));
-        store.fsck(false, &mut |_, _| {}).unwrap();
-        store.fsck(true, &mut |_, _| {}).unwrap();
-        let left = store.fsck(false, &mut |_, _| {}).unwrap();
+        store.fsck(&mut |_, _| {}).unwrap();
+        store.repair(&mut |_, _| {}).unwrap();
+        let left = store.fsck(&mut |_, _| {}).unwrap();
         assert!(left.findings.is_empty(), "{what}: {:?}", left.findings);
         assert_eq!(store.queue_depth(&lane_name(LANE)).unwrap(), 1, "{what}");
     }
@@ -329,10 +329,10 @@ fn a_directory_in_the_place_of_a_key_is_found_and_kept() {
         let keyed = fixture.submit(&store, Some("k".into()), 0.0).task.id;
         let key = below(&fixture.state().join("indexes/keys"), "");
         turn_into_directory(&key, "full");
-        let report = store.fsck(false, &mut |_, _| {}).unwrap();
+        let report = store.fsck(&mut |_, _| {}).unwrap();
         assert_eq!((report.counts["not-a-file"], report.worst()), (1, Some(Severity::Damage)));
         if repairs {
-            let report = store.fsck(true, &mut |_, _| {}).unwrap();
+            let report = store.repair(&mut |_, _| {}).unwrap();
             assert!(report.findings.iter().all(|finding| finding.repaired), "{:?}", report.findings);
         }
         assert_eq!(fixture.submit(&store, Some("k".into()), 0.0).task.id, keyed);

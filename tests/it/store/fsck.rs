@@ -13,7 +13,7 @@ use lanes::internals::store::{FsckReport, Severity, Store, StoreOptions};
 use lanes::internals::workspace::{BaseDir, DiagnosisLevel, DoctorOptions, Identity, LocateOptions, doctor};
 
 fn check(store: &Store) -> FsckReport {
-    store.fsck(false, &mut |_, _| {}).unwrap()
+    store.fsck(&mut |_, _| {}).unwrap()
 }
 
 fn codes(report: &FsckReport) -> Vec<&'static str> {
@@ -24,7 +24,7 @@ fn codes(report: &FsckReport) -> Vec<&'static str> {
 fn heals(store: &Store, code: &str) -> FsckReport {
     assert_eq!(codes(&check(store)), [code]);
     assert!(!store.root().join("quarantine").exists(), "a check changes nothing");
-    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    let report = store.repair(&mut |_, _| {}).unwrap();
     assert_eq!(codes(&report), [code]);
     assert!(report.findings.iter().all(|finding| finding.repaired), "{:?}", report.findings);
     let after = check(store);
@@ -49,7 +49,7 @@ fn a_sound_store_has_no_findings() {
     let fixture = Fixture::new();
     let (store, _) = busy_store(&fixture);
     let mut last = (0, 0);
-    let report = store.fsck(false, &mut |done, total| last = (done, total)).unwrap();
+    let report = store.fsck(&mut |done, total| last = (done, total)).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     assert_eq!((report.tasks, report.worst(), last), (4, None, (4, 4)));
     fixture.pass(100.0);
@@ -72,12 +72,12 @@ fn unreadable_tasks_are_moved_aside_whole() {
         let fixture = Fixture::new();
         let (store, [ended, ..]) = busy_store(&fixture);
         fs::write(task_file(&store, &ended.id, "task.json"), content).unwrap();
-        let report = store.fsck(true, &mut |_, _| {}).unwrap();
+        let report = store.repair(&mut |_, _| {}).unwrap();
         assert_eq!(report.counts["task-unreadable"], 1, "{:?}", report.findings);
         let aside = report.quarantine.unwrap().join("tasks").join(ended.id.as_str());
         assert_eq!(fs::read(aside.join("task.json")).unwrap(), content);
         assert!(aside.join("response.json").exists(), "nothing of it is lost");
-        store.fsck(true, &mut |_, _| {}).unwrap();
+        store.repair(&mut |_, _| {}).unwrap();
         assert!(check(&store).findings.is_empty(), "{:?}", check(&store).findings);
     }
 }
@@ -91,12 +91,12 @@ fn a_task_directory_without_a_task_and_things_that_are_no_task() {
     fs::create_dir(tasks.join(".hidden")).unwrap();
     fs::write(tasks.join("note.txt"), "hello").unwrap();
     symlink(tasks.join(queued.id.as_str()), tasks.join("20260101T000000000001Z-y-0123456789ab")).unwrap();
-    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    let report = store.repair(&mut |_, _| {}).unwrap();
     assert_eq!((report.counts["task-missing"], report.counts["not-a-task"]), (1, 3), "{:?}", report.findings);
     assert_eq!(report.tasks, 5, "what is no task does not count as one");
     let aside = report.quarantine.unwrap().join("tasks");
     assert_eq!(fs::read_to_string(aside.join("note.txt")).unwrap(), "hello");
-    store.fsck(true, &mut |_, _| {}).unwrap();
+    store.repair(&mut |_, _| {}).unwrap();
     assert!(check(&store).findings.is_empty(), "{:?}", check(&store).findings);
     assert_eq!(store.task(&queued.id).unwrap().status, Status::Queued);
 }
@@ -124,14 +124,14 @@ fn event_files_are_completed_cut_and_cleaned() {
 
     fs::write(&path, [b"{\"half\": \n", &whole[..]].concat()).unwrap();
     assert_eq!(codes(&check(&store)), ["events-broken"]);
-    store.fsck(true, &mut |_, _| {}).unwrap();
+    store.repair(&mut |_, _| {}).unwrap();
     assert_eq!(fs::read(&path).unwrap(), whole);
     assert_eq!(store.events(&ended.id).unwrap(), events);
 
     let path = task_file(&store, &queued.id, "events.jsonl");
     fs::remove_file(&path).unwrap();
     assert_eq!(codes(&check(&store)), ["events-behind"]);
-    store.fsck(true, &mut |_, _| {}).unwrap();
+    store.repair(&mut |_, _| {}).unwrap();
     assert!(check(&store).findings.is_empty());
 }
 
@@ -145,12 +145,12 @@ fn answers_are_restored_from_the_task() {
     heals(&store, "response-missing");
     assert_eq!(fs::read(&path).unwrap(), whole);
     fs::write(&path, &whole[..20]).unwrap();
-    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    let report = store.repair(&mut |_, _| {}).unwrap();
     assert_eq!(codes(&report), ["response-unreadable"]);
     assert_eq!(fs::read(&path).unwrap(), whole);
     let other = String::from_utf8(whole.clone()).unwrap().replace("done", "undone");
     fs::write(&path, &other).unwrap();
-    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    let report = store.repair(&mut |_, _| {}).unwrap();
     assert_eq!(codes(&report), ["response-differs"]);
     let aside = report.quarantine.unwrap().join("tasks").join(ended.id.as_str()).join("response.json");
     assert_eq!(fs::read_to_string(aside).unwrap(), other);
@@ -180,7 +180,7 @@ fn answers_that_never_counted_and_large_ones() {
     fs::remove_file(&proper).unwrap();
     heals(&store, "response-staged");
     fs::write(&proper, "torn").unwrap();
-    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    let report = store.repair(&mut |_, _| {}).unwrap();
     assert_eq!(codes(&report), ["response-lost", "response-unreadable"]);
     assert_eq!(report.worst(), Some(Severity::Damage), "no copy is left");
     let report = check(&store);
@@ -259,10 +259,10 @@ fn the_index_is_compared_with_the_tasks() {
     let report = check(&store);
     assert_eq!(codes(&report), ["index-outdated", "key-missing"]);
     assert_eq!(report.worst(), Some(Severity::Leftover), "the next submit notices it");
-    store.fsck(true, &mut |_, _| {}).unwrap();
+    store.repair(&mut |_, _| {}).unwrap();
     assert!(key.exists() && check(&store).findings.is_empty());
     fs::write(&key, "20260101T000000000000Z-x-0123456789ab\n").unwrap();
-    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    let report = store.repair(&mut |_, _| {}).unwrap();
     assert_eq!(codes(&report), ["key-missing", "key-stale"]);
     assert!(check(&store).findings.is_empty());
     let correlation = store.root().join("indexes/correlations/w--c.json");
@@ -290,7 +290,7 @@ fn the_request_of_an_open_task_is_restored_from_it() {
     heals(&store, "request-changed");
     assert_eq!(fs::read(&file).unwrap(), b"do it\n");
     fs::remove_file(task_file(&store, &other.id, "request.md")).unwrap();
-    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    let report = store.repair(&mut |_, _| {}).unwrap();
     assert_eq!((codes(&report), report.worst()), (vec!["request-missing"], Some(Severity::Damage)));
 }
 
@@ -464,7 +464,7 @@ fn open_modes_and_links_are_reported() {
     let (store, [ended, ..]) = busy_store(&fixture);
     let dir = task_file(&store, &ended.id, "");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    let report = store.repair(&mut |_, _| {}).unwrap();
     assert_eq!(codes(&report), ["mode"]);
     assert!(!report.findings[0].repaired);
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
@@ -473,9 +473,9 @@ fn open_modes_and_links_are_reported() {
     let events = task_file(&store, &ended.id, "events.jsonl");
     fs::remove_file(&events).unwrap();
     symlink(&outside, &events).unwrap();
-    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    let report = store.repair(&mut |_, _| {}).unwrap();
     assert_eq!(codes(&report), ["link"]);
-    store.fsck(true, &mut |_, _| {}).unwrap();
+    store.repair(&mut |_, _| {}).unwrap();
     assert!(check(&store).findings.is_empty(), "{:?}", check(&store).findings);
     assert_eq!(fs::read_to_string(&outside).unwrap(), "precious");
 }

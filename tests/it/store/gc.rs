@@ -28,7 +28,7 @@ fn left(store: &Store) -> Vec<String> {
 }
 
 fn sound(store: &Store) {
-    let report = store.fsck(false, &mut |_, _| {}).unwrap();
+    let report = store.fsck(&mut |_, _| {}).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 

@@ -186,7 +186,7 @@ fn a_request_that_is_a_prompt_and_nothing_else_is_written_again() {
     let line = with(&line_of(&old, task.id.as_str()), "request", json!(null));
     let new = fixture.store_named("new");
     assert_eq!(import(&new, &line).added, 1);
-    assert!(new.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty());
+    assert!(new.fsck(&mut |_, _| {}).unwrap().findings.is_empty());
     assert_eq!(fixture.claim(&new, "l").id, task.id);
 }
 
@@ -195,7 +195,7 @@ fn a_store_that_took_nothing_is_sound() {
     let fixture = Fixture::new();
     let new = fixture.store();
     assert_eq!(import(&new, "{}\n").refused.len(), 1);
-    assert!(new.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty());
+    assert!(new.fsck(&mut |_, _| {}).unwrap().findings.is_empty());
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn check(fixture: &Fixture, store: &Store, tasks: &[Task]) {
         assert!(submitted.existing, "{} was submitted again", key(n));
         assert_eq!(submitted.task.id, task.id);
     }
-    let report = store.fsck(false, &mut |_, _| ()).unwrap();
+    let report = store.fsck(&mut |_, _| ()).unwrap();
     let keys: Vec<_> = report.findings.iter().filter(|found| found.code.starts_with("key")).collect();
     assert!(keys.is_empty(), "{keys:?}");
 }
@@ -94,7 +94,7 @@ fn a_key_of_many_is_free_again_when_its_task_is_removed() {
         assert_eq!(submitted.existing, !report.removed.contains(&task.id), "{}", key(n));
         assert_eq!(submitted.existing, submitted.task.id == task.id);
     }
-    let report = store.fsck(false, &mut |_, _| ()).unwrap();
+    let report = store.fsck(&mut |_, _| ()).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
@@ -155,7 +155,7 @@ fn a_damaged_file_of_many_keys_is_written_anew() {
         let sealed = fs::File::open(indexes(&fixture).join("keys")).unwrap();
         let seal = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         sealed.set_modified(seal).unwrap();
-        store.fsck(true, &mut |_, _| ()).unwrap();
+        store.repair(&mut |_, _| ()).unwrap();
         check(&fixture, &store, &tasks);
         assert!(packed(&fixture).is_file() || *what == "gone", "{what}");
         lose_index(&fixture);

@@ -46,7 +46,7 @@ fn a_store_moves_whole() {
     let there = new.task(&large.id).unwrap();
     assert_eq!(new.response(&there).unwrap().unwrap().body, "ä\r\n".repeat(30_000));
     assert_eq!(new.feed_since(0, 10).unwrap().len(), 4);
-    assert!(new.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty());
+    assert!(new.fsck(&mut |_, _| {}).unwrap().findings.is_empty());
     fs::remove_dir_all(old.root()).unwrap();
     let claimed = fixture.claim(&new, "l");
     assert_eq!(claimed.id, queued.id, "the request has moved along");
@@ -134,5 +134,5 @@ fn a_store_of_another_implementation_is_taken_over() {
     assert!(fs::read_to_string(task_file(&new, &task.id, "task.json")).unwrap().contains("\"theirs\": NaN"));
     let events = fs::read_to_string(task_file(&new, &task.id, "events.jsonl")).unwrap();
     assert!(json::parse_object(events.trim().as_bytes()).unwrap().contains_key("more"), "{events}");
-    assert!(new.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty());
+    assert!(new.fsck(&mut |_, _| {}).unwrap().findings.is_empty());
 }
