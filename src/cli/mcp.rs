@@ -57,8 +57,10 @@ impl McpCommand {
 
     fn serve(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let tools = self.server.tool_sets()?;
-        if tools.contains(&ToolSet::Admin) {
-            inside_run::refuse(context, "mcp --tools admin")?;
+        for set in [ToolSet::Admin, ToolSet::Compat] {
+            if tools.contains(&set) {
+                inside_run::refuse(context, &format!("mcp --tools {}", set.as_str()))?;
+            }
         }
         let max_wait = self.server.max_wait_seconds();
         let find = self.workspace_finder(context)?;

@@ -11,7 +11,7 @@ use crate::model::json::Object;
 pub(super) struct Arguments(Object);
 
 impl Arguments {
-    /// Checks arguments against an input schema: an object with properties that have a type, maybe an `enum` and
+    /// Checks arguments against an input schema: an object with properties that may have a type, an `enum` and
     /// the type of their `items`. A null counts as missing, because models send nulls for arguments that they
     /// leave out.
     ///
@@ -118,8 +118,9 @@ impl Arguments {
 /// Checks one value against its property.
 fn check_value(name: &str, property: &Value, value: &Value) -> Result<(), ToolFailure> {
     let of = |key: &str| property.get(key);
-    let expected = of("type").and_then(Value::as_str).unwrap_or_default();
-    if !has_type(value, expected) {
+    if let Some(expected) = of("type").and_then(Value::as_str)
+        && !has_type(value, expected)
+    {
         let what = format!("'{name}' is {}, not {}", article(type_of(value)), article(expected));
         return Err(ToolFailure::invalid(what, format!("give {} for '{name}'", article(expected))));
     }

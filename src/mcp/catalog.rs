@@ -1,9 +1,11 @@
 //! The tools that a server offers, by set; their descriptions and schemas are one static text.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use rmcp::model::Tool;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result, brief};
@@ -11,6 +13,8 @@ use crate::model::json::Object;
 
 /// The tools by set. No schema is derived at run time.
 const TOOLS: &str = include_str!("../../templates/mcp/tools.json");
+/// The tools of agent-dispatch.
+const OLD_TOOLS: &str = include_str!("../../templates/mcp/compat.json");
 
 /// The maximum size of the list of the default tools, in bytes, because it takes part of a model's context.
 pub(crate) const MAX_LIST_BYTES: usize = 7_000;
@@ -24,10 +28,12 @@ pub(crate) enum ToolSet {
     Worker,
     /// Look after the queue.
     Admin,
+    /// The tools of agent-dispatch.
+    Compat,
 }
 
 impl ToolSet {
-    /// All sets, in the order in which their tools are listed.
+    /// All sets of this program's own tools, in the order in which their tools are listed.
     pub(crate) const ALL: [Self; 3] = [Self::Caller, Self::Worker, Self::Admin];
     /// The sets that are offered by default.
     pub(crate) const DEFAULT: [Self; 2] = [Self::Caller, Self::Worker];
@@ -38,6 +44,7 @@ impl ToolSet {
             Self::Caller => "caller",
             Self::Worker => "worker",
             Self::Admin => "admin",
+            Self::Compat => "compat",
         }
     }
 }
@@ -46,16 +53,60 @@ impl FromStr for ToolSet {
     type Err = String;
 
     fn from_str(word: &str) -> std::result::Result<Self, String> {
-        Self::ALL.into_iter().find(|set| set.as_str() == word).ok_or_else(|| {
-            let known: Vec<&str> = Self::ALL.iter().map(|set| set.as_str()).collect();
+        let known = || Self::ALL.into_iter().chain([Self::Compat]);
+        known().find(|set| set.as_str() == word).ok_or_else(|| {
+            let known: Vec<&str> = known().map(Self::as_str).collect();
             format!("expected one of {}", known.join(", "))
         })
     }
 }
 
+/// A tool of agent-dispatch.
+#[derive(Clone, Debug, Deserialize)]
+struct OldTool {
+    /// The set of this program's own tools that do the same.
+    set: String,
+    /// Whether it is listed. Those of later versions are not.
+    #[serde(default = "is_listed")]
+    is_listed: bool,
+    tool: Tool,
+    /// The properties that it accepts besides those that are listed: of later versions, and of this program.
+    #[serde(default)]
+    more_arguments: Object,
+}
+
+const fn is_listed() -> bool {
+    true
+}
+
+impl OldTool {
+    /// Reads all of them.
+    fn all() -> Result<Vec<Self>> {
+        serde_json::from_str(OLD_TOOLS).map_err(|error| corrupt(&error))
+    }
+
+    /// Returns the schema of all arguments that it accepts.
+    fn schema(&self) -> Object {
+        let mut schema = self.tool.input_schema.as_ref().clone();
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.extend(self.more_arguments.clone());
+        }
+        schema
+    }
+}
+
+/// Returns the error about a text in this program that is not valid.
+fn corrupt(error: &serde_json::Error) -> Error {
+    Error::corrupt(format!("the list of tools: {error}"))
+}
+
 /// The tools of a server.
 #[derive(Clone, Debug)]
-pub(super) struct Catalog(Vec<Tool>);
+pub(super) struct Catalog {
+    listed: Vec<Tool>,
+    /// The schemas of the tools of agent-dispatch that are accepted, listed or not.
+    old: BTreeMap<String, Arc<Object>>,
+}
 
 impl Catalog {
     /// Returns the tools of these sets.
@@ -63,21 +114,33 @@ impl Catalog {
     /// # Errors
     /// `Corrupt` when the text of the tools in this program is not valid.
     pub(super) fn of(sets: &[ToolSet]) -> Result<Self> {
-        let corrupt = |why: String| Error::corrupt(format!("the list of tools: {why}"));
-        let mut by_set: Object = serde_json::from_str(TOOLS).map_err(|error| corrupt(error.to_string()))?;
-        let mut tools = Vec::new();
+        let mut by_set: Object = serde_json::from_str(TOOLS).map_err(|error| corrupt(&error))?;
+        let (mut tools, mut old) = (Vec::new(), BTreeMap::new());
         for set in ToolSet::ALL.into_iter().filter(|set| sets.contains(set)) {
             let listed = by_set.remove(set.as_str()).unwrap_or_default();
-            let listed: Vec<Tool> =
-                serde_json::from_value(listed).map_err(|error| corrupt(error.to_string()))?;
+            let listed: Vec<Tool> = serde_json::from_value(listed).map_err(|error| corrupt(&error))?;
             tools.extend(listed);
         }
-        Ok(Self(tools))
+        let lists_old = sets.contains(&ToolSet::Compat);
+        for tool in OldTool::all()? {
+            if lists_old || sets.iter().any(|set| set.as_str() == tool.set) {
+                old.insert(tool.tool.name.to_string(), Arc::new(tool.schema()));
+            }
+            if lists_old && tool.is_listed {
+                tools.push(tool.tool);
+            }
+        }
+        Ok(Self { listed: tools, old })
     }
 
     /// Returns the tools.
     pub(super) fn tools(&self) -> &[Tool] {
-        &self.0
+        &self.listed
+    }
+
+    /// Returns whether this is a tool of agent-dispatch that is accepted.
+    pub(super) fn is_old(&self, name: &str) -> bool {
+        self.old.contains_key(name)
     }
 
     /// Returns the input schema of a tool.
@@ -85,10 +148,11 @@ impl Catalog {
     /// # Errors
     /// A message that names the tools there are, when it is not one of them.
     pub(super) fn schema(&self, name: &str) -> std::result::Result<Arc<Object>, String> {
-        match self.0.iter().find(|tool| tool.name == name) {
-            Some(tool) => Ok(Arc::clone(&tool.input_schema)),
+        let own = || self.listed.iter().find(|tool| tool.name == name).map(|tool| &tool.input_schema);
+        match self.old.get(name).or_else(own) {
+            Some(schema) => Ok(Arc::clone(schema)),
             None => {
-                let known: Vec<&str> = self.0.iter().map(|tool| tool.name.as_ref()).collect();
+                let known: Vec<&str> = self.listed.iter().map(|tool| tool.name.as_ref()).collect();
                 Err(format!("unknown tool: {}; there are {}", brief(name), known.join(", ")))
             }
         }
@@ -107,6 +171,15 @@ pub(super) fn task_schema() -> Result<Object> {
         properties.retain(|name, _| !OF_THE_CALL.contains(&name.as_str()));
     }
     Ok(schema)
+}
+
+/// Returns the schema of all arguments that a tool of agent-dispatch accepts.
+///
+/// # Errors
+/// As [`Catalog::of`]; `Corrupt` when it has no such tool.
+pub(super) fn old_schema(name: &str) -> Result<Object> {
+    let tool = OldTool::all()?.into_iter().find(|tool| tool.tool.name == name);
+    tool.map(|tool| tool.schema()).ok_or_else(|| Error::corrupt(format!("the list of tools lacks {name}")))
 }
 
 /// Returns the tools of these sets that Codex refuses where it cannot ask: those that may destroy something, or reach
@@ -131,7 +204,7 @@ mod tests {
 
     fn size(sets: &[ToolSet], only: &[&str]) -> usize {
         let mut catalog = Catalog::of(sets).unwrap();
-        catalog.0.retain(|tool| only.is_empty() || only.contains(&tool.name.as_ref()));
+        catalog.listed.retain(|tool| only.is_empty() || only.contains(&tool.name.as_ref()));
         serde_json::to_string(catalog.tools()).unwrap().len()
     }
 
@@ -159,6 +232,27 @@ mod tests {
         assert_eq!(tools_to_approve(&ToolSet::DEFAULT).unwrap(), ["delegate", "cancel"]);
         assert_eq!(tools_to_approve(&[ToolSet::Worker]).unwrap(), [""; 0]);
         assert_eq!(tools_to_approve(&[ToolSet::Admin]).unwrap(), ["upkeep"]);
+    }
+
+    #[test]
+    fn the_tools_of_agent_dispatch_are_listed_on_demand_and_accepted_with_their_counterparts() {
+        let compat = Catalog::of(&[ToolSet::Compat]).unwrap();
+        for tool in compat.tools() {
+            let size = serde_json::to_string(tool.input_schema.as_ref()).unwrap().len();
+            assert!(size <= 450, "{}: {size} bytes", tool.name);
+            assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);
+        }
+        assert!(serde_json::to_string(compat.tools()).unwrap().len() <= MAX_LIST_BYTES);
+        let caller = Catalog::of(&[ToolSet::Caller]).unwrap();
+        assert!(caller.is_old("dispatch") && !caller.is_old("dispatch_gc") && !caller.is_old("delegate"));
+        assert!(!caller.tools().iter().any(|tool| tool.name == "dispatch"));
+        assert!(caller.schema("dispatch").unwrap()["properties"].get("timeout_seconds").is_some());
+        assert!(Catalog::of(&[ToolSet::Admin]).unwrap().is_old("dispatch_gc"));
+        assert!(!Catalog::of(&[ToolSet::Worker]).unwrap().is_old("dispatch"));
+        let sets: Vec<ToolSet> = ["caller", "admin", "compat"].map(|word| word.parse().unwrap()).to_vec();
+        for tool in OldTool::all().unwrap() {
+            assert!(sets.iter().any(|set| set.as_str() == tool.set), "{}", tool.tool.name);
+        }
     }
 
     #[test]

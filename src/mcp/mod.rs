@@ -12,9 +12,11 @@ mod call_log;
 mod catalog;
 mod changes;
 mod client;
+mod compat;
 mod failure;
 mod given_claims;
 mod instructions;
+mod job_search;
 mod message;
 mod open_queue;
 mod post_server;
@@ -117,10 +119,11 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
         .map_err(|error| Error::io("start", "the runtime", error))?;
     let config = options.config;
     let (log, log_end) = options.log.map(|writer| CallLog::start(writer, options.clock)).transpose()?.unzip();
+    let is_old = speaks_old(&options.tools);
     let state = ServerState {
         catalog: Catalog::of(&options.tools)?,
         has_prompts: options.has_prompts,
-        instructions: Box::new(move || instructions_for(config().as_ref())),
+        instructions: Box::new(move || instructions_for(is_old, config().as_ref())),
         config: OnceLock::new(),
         queue: Arc::new(LazyQueue::new(options.queue, options.limits, options.budget)),
         chain: options.chain,
@@ -169,12 +172,17 @@ fn close_on_signals(closing: CancellationToken) -> Result<()> {
     std::thread::Builder::new().name("signals".to_string()).spawn(run).map(drop).map_err(fail)
 }
 
-fn instructions_for(config: Option<&Config>) -> String {
-    let Some(config) = config else { return instructions::instructions(&[], &[]) };
+/// Returns whether a client sees only the tools of agent-dispatch.
+fn speaks_old(tools: &[ToolSet]) -> bool {
+    tools.contains(&ToolSet::Compat) && !tools.contains(&ToolSet::Caller)
+}
+
+fn instructions_for(is_old: bool, config: Option<&Config>) -> String {
+    let Some(config) = config else { return instructions::instructions(is_old, &[], &[]) };
     // Without the store, which a client that only connects does not need.
     let agents = agents(config, None).unwrap_or_default().into_values();
     let agents = agents.map(|agent| (agent.name.as_str().to_string(), agent.description));
     let lanes = config.lanes.iter().filter(|(lane, _)| lane.agent().is_none());
     let lanes: Vec<(String, String)> = lanes.map(|(name, text)| (name.to_string(), text.clone())).collect();
-    instructions::instructions(&agents.collect::<Vec<_>>(), &lanes)
+    instructions::instructions(is_old, &agents.collect::<Vec<_>>(), &lanes)
 }

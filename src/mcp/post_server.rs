@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 use super::call_log::CallLog;
 use super::catalog::{Catalog, ToolSet};
 use super::client::Channel;
-use super::instructions_for;
 use super::message::{Incoming, read_line};
 use super::open_queue::{LazyQueue, QueueSource, RecursionLimitsSource};
 use super::post_transport::PostTransport;
 use super::server::{McpServer, ServerState};
+use super::{instructions_for, speaks_old};
 use crate::error::{Error, Result, brief};
 use crate::workspace::Config;
 
@@ -103,10 +103,11 @@ impl PostServer {
         random: u128,
     ) -> Result<Self> {
         let (requests, inbox) = mpsc::unbounded_channel();
+        let is_old = speaks_old(tools);
         let state = ServerState {
             catalog: Catalog::of(tools)?,
             has_prompts: false,
-            instructions: Box::new(move || instructions_for(Some(&config))),
+            instructions: Box::new(move || instructions_for(is_old, Some(&config))),
             config: OnceLock::new(),
             queue: Arc::new(LazyQueue::new(queue, limits, None)),
             // Who sends a message is not known.

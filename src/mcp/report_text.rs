@@ -62,6 +62,8 @@ pub(super) struct TaskReport {
     pub seconds: f64,
     /// What its run cost.
     pub cost_usd: Option<f64>,
+    /// How many turns its run took.
+    pub turns: Option<u64>,
     /// The conversation that a later task may continue.
     pub session_id: Option<String>,
     /// What an open task waits for, or what its worker did last.
@@ -196,6 +198,7 @@ mod tests {
             failure: None,
             seconds: 41.7,
             cost_usd: Some(0.08),
+            turns: Some(3),
             session_id: Some("s-1".to_string()),
             note: String::new(),
             body: "Yes.".to_string(),

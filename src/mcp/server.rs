@@ -26,7 +26,7 @@ use super::failure::ToolFailure;
 use super::given_claims::GivenClaims;
 use super::open_queue::LazyQueue;
 use super::progress::ProgressReporter;
-use super::{protocol_task, tools, worker_prompt};
+use super::{compat, protocol_task, tools, worker_prompt};
 use crate::error::brief;
 use crate::model::{AgentChain, TaskId};
 
@@ -97,7 +97,11 @@ impl McpServer {
     ) -> ToolResult {
         let Ok(_permit) = self.state.calls.try_acquire() else { return Err(ToolFailure::too_many_calls()) };
         let arguments = Arguments::check(schema, arguments)?;
-        tools::run(self.tool_call(&context)?, name, arguments).await
+        let call = self.tool_call(&context)?;
+        match self.state.catalog.is_old(name) {
+            true => compat::run(call, name, arguments).await,
+            false => tools::run(call, name, arguments).await,
+        }
     }
 
     /// Returns what the tools need to know of a request.
@@ -305,6 +309,10 @@ impl ServerHandler for McpServer {
         let call_for_handle = self.tool_call(&context);
         let result = self.call(&request.name, &schema, arguments, context).await;
         log(&outcome_of(&result));
+        let result = match result {
+            Err(failure) if self.state.catalog.is_old(&request.name) => Ok(compat::error_reply(&failure)),
+            result => result,
+        };
         if let (Ok(ToolReply { handed_off: Some(id), .. }), Ok(call)) = (&result, call_for_handle)
             && let Ok(handle) = protocol_task::handle_of(&call, id.clone()).await
         {

@@ -64,6 +64,7 @@ pub(super) fn report_of(queue: &OpenQueue, task: &Task) -> Result<TaskReport> {
         failure: failure_of(task, metadata),
         seconds: seconds(store, task),
         cost_usd: metadata.get("cost_usd").and_then(Value::as_f64),
+        turns: metadata.get("num_turns").and_then(Value::as_u64),
         session_id: text("session_id"),
         note: printable(&note),
         json: if wants_json { response.as_ref().and_then(json_of) } else { None },

@@ -54,7 +54,10 @@ fn wanted_tasks(arguments: Arguments) -> Result<Vec<Arguments>, ToolFailure> {
 }
 
 /// Checks all of the tasks, then submits them.
-fn submit(
+///
+/// # Errors
+/// A task that is not valid; otherwise as [`submit_all`].
+pub(in crate::mcp) fn submit(
     queue: &OpenQueue,
     wanted: &[Arguments],
     session: &str,

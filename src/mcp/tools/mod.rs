@@ -2,12 +2,12 @@
 
 mod cancel;
 mod claim_next;
-mod delegate;
+pub(super) mod delegate;
 mod jobs;
 mod report;
 mod respond;
 mod result;
-mod upkeep;
+pub(super) mod upkeep;
 mod wait;
 
 use super::arguments::Arguments;
@@ -37,7 +37,7 @@ pub(super) async fn run(call: ToolCall, name: &str, arguments: Arguments) -> Too
 }
 
 /// The maximum number of tasks that one call delegates or names.
-const MAX_TASKS: usize = 100;
+pub(super) const MAX_TASKS: usize = 100;
 
 /// Resolves ids, or unique beginnings or ends of ids, to tasks.
 fn resolve_all(store: &Store, ids: &[String]) -> Result<Vec<TaskId>, ToolFailure> {

@@ -130,7 +130,9 @@ fn tools_are_offered_in_sets() {
         let mut client = Client::connect(sandbox.live_command(words));
         assert_eq!(tool_names(&client.ask("tools/list", json!({}))), expected);
     }
-    sandbox.run(&["mcp", "--tools", "everything"]).refused(1, "expected one of caller, worker, admin, all");
+    sandbox
+        .run(&["mcp", "--tools", "everything"])
+        .refused(1, "expected one of caller, worker, admin, compat, all");
     let mut inside = sandbox.live_command(&["mcp", "--tools", "all"]);
     inside.env("LANES_RUN_ID", "x");
     assert!(!inside.output().unwrap().status.success(), "an agent may not remove tasks");

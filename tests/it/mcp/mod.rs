@@ -2,6 +2,7 @@
 
 mod caller;
 mod client;
+mod compat;
 mod dispatched;
 mod http;
 mod input;

@@ -1,0 +1,158 @@
+//! The tools that delegate: `dispatch` and its variants.
+
+use serde_json::Value;
+
+use super::{no_groups, records, reply};
+use crate::mcp::arguments::Arguments;
+use crate::mcp::call::{ToolCall, ToolResult};
+use crate::mcp::catalog::{old_schema, task_schema};
+use crate::mcp::failure::ToolFailure;
+use crate::mcp::report_text::TaskReport;
+use crate::mcp::task_draft::Submission;
+use crate::mcp::tools::{MAX_TASKS, delegate};
+use crate::mcp::waiting::wait_for_ends;
+use crate::model::json::Object;
+use crate::model::task::object;
+
+/// The characters of a summary by default.
+const DEFAULT_SUMMARY: u64 = 500;
+/// As long as the client waits.
+const WITHOUT_LIMIT: u64 = u64::MAX;
+
+/// A request to delegate, and what is to be returned of its answer.
+struct OldRequest {
+    /// The arguments of `delegate`.
+    arguments: Arguments,
+    /// How many characters of a summary are returned in place of the answer, if a reference was asked for.
+    summary_chars: Option<usize>,
+}
+
+impl OldRequest {
+    /// Translates a request.
+    fn read(old: &Arguments) -> Result<Self, ToolFailure> {
+        let text = |name: &str| old.text(name).filter(|text| !text.is_empty());
+        if text("group").is_some() {
+            return Err(no_groups());
+        }
+        let format = match text("response_format") {
+            None | Some("json") => text("response_format"),
+            Some(_) => {
+                let what = "'response_format' is neither empty nor json";
+                return Err(ToolFailure::invalid(what, "give json, or nothing for text"));
+            }
+        };
+        let new = object([
+            ("agent", old.needed_text("agent")?.into()),
+            ("task", old.needed_text("task")?.into()),
+            ("context", text("context").into()),
+            ("caller", text("caller").into()),
+            ("goal", text("goal").into()),
+            ("session_id", text("session_id").into()),
+            ("format", format.into()),
+            // 0 is the agent's own.
+            ("timeout", old.count("timeout_seconds")?.filter(|seconds| *seconds > 0).into()),
+        ]);
+        let summary = old.integer("summary_chars").map_or(DEFAULT_SUMMARY, |n| u64::try_from(n).unwrap_or(0));
+        let summary = usize::try_from(summary).unwrap_or(usize::MAX);
+        Ok(Self {
+            arguments: Arguments::check(&task_schema()?, new)?,
+            summary_chars: old.flag("return_ref").then_some(summary),
+        })
+    }
+
+    /// Returns the record about the task of this request, with at most `max_chars` characters of its answer.
+    fn record(&self, report: &TaskReport, max_chars: usize) -> Object {
+        match self.summary_chars {
+            _ if !report.state.is_over() => records::unfinished(report),
+            Some(summary_chars) => records::reference(report, summary_chars, max_chars),
+            None => records::result(report, 0, max_chars),
+        }
+    }
+}
+
+/// Submits requests as `delegate` does.
+async fn submit(call: &ToolCall, requests: &[OldRequest]) -> Result<Submission, ToolFailure> {
+    let wanted: Vec<Arguments> = requests.iter().map(|request| request.arguments.clone()).collect();
+    let (session, chain) = (call.session.clone(), call.chain.clone());
+    call.with_queue(move |queue| delegate::submit(queue, &wanted, &session, chain.as_ref())).await
+}
+
+/// Delegates a task and waits for its answer.
+pub(super) async fn one(mut call: ToolCall, old: &Arguments) -> ToolResult {
+    let request = [OldRequest::read(old)?];
+    let submission = submit(&call, &request).await?;
+    let reports = wait_for_ends(&mut call, &submission.ids, false, WITHOUT_LIMIT).await?;
+    let records = reports.iter().map(|report| request[0].record(report, call.limits.result_chars));
+    Ok(reply(records.map(Value::Object).next().unwrap_or_default()))
+}
+
+/// Delegates a task and returns its id.
+pub(super) async fn begin(mut call: ToolCall, old: &Arguments) -> ToolResult {
+    let request = [OldRequest::read(old)?];
+    let submission = submit(&call, &request).await?;
+    let reports = wait_for_ends(&mut call, &submission.ids, false, 0).await?;
+    let begun = reports.iter().map(|report| {
+        object([
+            ("job_id", report.id.as_str().into()),
+            ("status", records::status_word(report.state).into()),
+            ("agent", old.text("agent").into()),
+        ])
+    });
+    Ok(reply(begun.map(Value::Object).next().unwrap_or_default()))
+}
+
+/// Delegates several tasks and waits for all answers. All are checked before one of them is submitted.
+pub(super) async fn several(mut call: ToolCall, old: &Arguments) -> ToolResult {
+    let items = items(old.value("dispatches"))?;
+    let schema = old_schema("dispatch")?;
+    let of_item = |number: usize, failure: ToolFailure| ToolFailure {
+        what: format!("dispatches[{number}]: {}", failure.what),
+        ..failure
+    };
+    let read = |(number, item): (usize, Value)| {
+        let Value::Object(item) = item else {
+            let failure = ToolFailure::invalid("it is not an object", "give {agent, task}");
+            return Err(of_item(number, failure));
+        };
+        let request = Arguments::check(&schema, item).and_then(|item| OldRequest::read(&item));
+        request.map_err(|failure| of_item(number, failure))
+    };
+    let requests = items.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+    let submission = submit(&call, &requests).await?;
+    let reports = wait_for_ends(&mut call, &submission.ids, false, WITHOUT_LIMIT).await?;
+    let each = call.limits.result_chars / requests.len();
+    let are_all_stored = submission.failures.is_empty();
+    let mut records: Vec<Value> = Vec::with_capacity(requests.len());
+    for (report, request) in reports.iter().zip(&requests) {
+        // Which requests were not stored is not known; then every answer is returned as such.
+        let whole = OldRequest { summary_chars: None, arguments: request.arguments.clone() };
+        records.push(if are_all_stored { request } else { &whole }.record(report, each).into());
+    }
+    for failure in &submission.failures {
+        let record = object([
+            ("success", false.into()),
+            ("result", "".into()),
+            ("error", failure.what.clone().into()),
+            ("error_type", failure.kind.into()),
+        ]);
+        records.push(record.into());
+    }
+    Ok(reply(records))
+}
+
+/// Returns the items of a list, which may be written as a text of JSON.
+fn items(dispatches: Option<&Value>) -> Result<Vec<Value>, ToolFailure> {
+    let wrong = |what: String| ToolFailure::invalid(what, "give a JSON array of {agent, task}");
+    let parsed = match dispatches {
+        Some(Value::String(text)) => serde_json::from_str(text)
+            .map_err(|error| wrong(format!("'dispatches' is not valid JSON: {error}")))?,
+        given => given.cloned().unwrap_or_default(),
+    };
+    match parsed {
+        Value::Array(items) if !items.is_empty() && items.len() <= MAX_TASKS => Ok(items),
+        Value::Array(items) => {
+            Err(wrong(format!("'dispatches' has {} tasks, not 1 to {MAX_TASKS}", items.len())))
+        }
+        _ => Err(wrong("'dispatches' is not an array".to_string())),
+    }
+}

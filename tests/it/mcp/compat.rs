@@ -1,0 +1,338 @@
+//! The tools of agent-dispatch: its names, arguments and results.
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use crate::testkit::pool::Pool;
+
+/// Returns a pool with the agents `infra` and `db`.
+fn pool() -> Pool {
+    Pool::scripted("  max_retries: 0\n  routes:\n    agent/infra: {}\n    agent/db: {}\n")
+}
+
+fn compat(pool: &Pool) -> Client {
+    Client::connect(pool.lanes(&["mcp", "--tools", "compat"]))
+}
+
+/// Returns the prompt that makes the scripted agent run `script`.
+fn task(script: &str) -> String {
+    format!("DO: {script}")
+}
+
+/// Calls a tool; what it answered, which is JSON.
+#[track_caller]
+fn call(client: &mut Client, tool: &str, arguments: Value) -> Value {
+    let reply = client.call(tool, arguments);
+    let value: Value = serde_json::from_str(&reply.text).unwrap_or_else(|error| panic!("{error}: {reply:?}"));
+    assert_eq!(reply.structured, None);
+    assert_eq!(
+        reply.is_error,
+        value.get("error").is_some() && value.get("success").is_none() && value.get("id").is_none(),
+        "{value}"
+    );
+    value
+}
+
+/// Returns a value without what differs from run to run: ids, times and durations, whose types are checked.
+fn golden(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(object) => {
+            for (key, value) in object.iter_mut() {
+                match key.as_str() {
+                    "id" | "job_id" | "ref" | "session_id" => assert!(value.is_string(), "{key}: {value}"),
+                    "duration_ms" => assert!(value.is_u64(), "{key}: {value}"),
+                    "created_at" | "started_at" | "completed_at" => {
+                        assert!(value.as_f64().unwrap() > 1e9, "{key}: {value}");
+                    }
+                    _ => {
+                        *value = golden(value.take());
+                        continue;
+                    }
+                }
+                *value = json!(key);
+            }
+        }
+        Value::Array(items) => {
+            for item in items.iter_mut() {
+                *item = golden(item.take());
+            }
+        }
+        _ => {}
+    }
+    value
+}
+
+/// What the scripted agent's run is reported as.
+fn result(agent: &str, text: &str) -> Value {
+    json!({
+        "agent": agent, "success": true, "result": text, "session_id": "session_id", "cost_usd": 0.25,
+        "duration_ms": "duration_ms", "num_turns": 2,
+    })
+}
+
+#[test]
+fn the_old_tools_are_listed_on_demand_and_accepted_where_their_counterparts_are() {
+    let pool = pool();
+    let mut client = compat(&pool);
+    let list = client.ask("tools/list", json!({}));
+    let names: Vec<&str> = list["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, NAMES);
+    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+    let hello = client.ask("initialize", hello);
+    assert!(hello["result"]["instructions"].as_str().unwrap().contains("dispatch_wait"), "{hello}");
+    assert_eq!(call(&mut client, "dispatch_jobs", json!({})), json!([]));
+    let mut client = Client::connect(pool.lanes(&["mcp"]));
+    assert_eq!(call(&mut client, "dispatch_jobs", json!({})), json!([]));
+    for (tool, words) in [("dispatch_gc", "caller"), ("dispatch", "worker"), ("delegate", "compat")] {
+        let mut client = Client::connect(pool.lanes(&["mcp", "--tools", words]));
+        let answer = client.ask("tools/call", json!({"name": tool, "arguments": {}}));
+        assert!(answer["error"]["message"].as_str().unwrap().starts_with("unknown tool: "), "{answer}");
+    }
+    let mut inside = pool.lanes(&["mcp", "--tools", "compat"]);
+    assert!(!inside.env("LANES_RUN_ID", "x").output().unwrap().status.success());
+}
+
+#[test]
+fn dispatch_returns_the_result_or_a_reference_to_it() {
+    let pool = pool();
+    let _dispatcher = pool.dispatcher(&[]);
+    let mut client = compat(&pool);
+    let ask = json!({"agent": "infra", "task": task("result 'It is 42.'"), "context": "", "caller": "me", "goal": "",
+        "response_format": "", "timeout_seconds": 0});
+    assert_eq!(golden(call(&mut client, "dispatch", ask)), result("infra", "It is 42."));
+    let id = call(&mut client, "dispatch_jobs", json!({}))[0]["id"].as_str().unwrap().to_string();
+    let metadata = pool.task(&id)["metadata"].clone();
+    assert_eq!((&metadata["caller"], metadata.get("goal")), (&json!("me"), None));
+    let ask =
+        json!({"agent": "db", "task": task("result 'Ten words.'"), "return_ref": true, "summary_chars": 3});
+    let reference = call(&mut client, "dispatch", ask);
+    assert_eq!(
+        golden(reference.clone()),
+        json!({
+            "ref": "ref", "agent": "db", "success": true, "size": 10, "summary_chars": 3, "summary": "Ten",
+            "session_id": "session_id", "cost_usd": 0.25, "duration_ms": "duration_ms", "num_turns": 2,
+        })
+    );
+    let of = |more: Value| {
+        let mut arguments = json!({"ref": reference["ref"]});
+        arguments.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        arguments
+    };
+    assert_eq!(golden(call(&mut client, "fetch_result", of(json!({})))), result("db", "Ten words."));
+    let piece = call(&mut client, "fetch_result", of(json!({"max_chars": 4})));
+    let mut expected = result("db", "Ten ");
+    expected.as_object_mut().unwrap().extend(
+        json!({"truncated": true, "full_size": 10, "next_offset": 4, "ref": "ref"})
+            .as_object()
+            .cloned()
+            .unwrap(),
+    );
+    assert_eq!(golden(piece), expected);
+    let rest = call(&mut client, "fetch_result", of(json!({"offset": 4})));
+    assert_eq!(golden(rest), result("db", "words."));
+    let ask = json!({"agent": "db", "task": task(r#"result '{\"n\":1}'"#), "response_format": "json"});
+    assert_eq!(call(&mut client, "dispatch_stream", ask)["parsed_result"], json!({"n": 1}));
+}
+
+#[test]
+fn a_conversation_goes_on_by_its_session() {
+    let pool = pool();
+    let _dispatcher = pool.dispatcher(&[]);
+    let mut client = compat(&pool);
+    let begin = json!({"agent": "infra", "task": task("result one"), "session_id": ""});
+    let session = call(&mut client, "dispatch_session", begin)["session_id"].clone();
+    let go_on = json!({"agent": "infra", "task": task("result \"in $session\""), "session_id": session});
+    let second = call(&mut client, "dispatch_session", go_on);
+    assert_eq!(second["result"], json!(format!("in {}", session.as_str().unwrap())));
+}
+
+#[test]
+fn a_job_is_followed_to_its_end() {
+    let pool = pool();
+    let mut client = compat(&pool);
+    let script = task("while [ ! -e go ]; do sleep 0.02; done; result finished");
+    let ask = json!({"agent": "infra", "task": script, "goal": "peace"});
+    let begun = call(&mut client, "dispatch_async", ask);
+    assert_eq!(golden(begun.clone()), json!({"job_id": "job_id", "status": "pending", "agent": "infra"}));
+    let job = json!({"job_id": begun["job_id"]});
+    let mut record = json!({"id": "id", "agent": "infra", "task": script, "goal": "peace", "status": "pending",
+        "created_at": "created_at"});
+    assert_eq!(golden(call(&mut client, "dispatch_status", job.clone())), record);
+    assert_eq!(golden(call(&mut client, "fetch_result", json!({"ref": begun["job_id"]}))), record);
+    let waiting =
+        call(&mut client, "dispatch_wait", json!({"job_id": begun["job_id"], "timeout_seconds": 1}));
+    record["timed_out_waiting"] = json!(true);
+    assert_eq!(golden(waiting), record);
+    let mut listed = json!({"id": "id", "agent": "infra", "task": &script[..script.len().min(120)],
+        "status": "pending", "created_at": "created_at"});
+    assert_eq!(golden(call(&mut client, "dispatch_jobs", json!({"status": " Pending "}))), json!([listed]));
+    let _dispatcher = pool.dispatcher(&[]);
+    pool.until("the agent runs", || {
+        call(&mut compat(&pool), "dispatch_jobs", json!({"status": "running"})) != json!([])
+    });
+    std::fs::write(pool.path("go"), "").unwrap();
+    let ended = call(&mut client, "dispatch_wait", job);
+    let record = json!({"id": "id", "agent": "infra", "task": script, "goal": "peace", "status": "done",
+        "created_at": "created_at", "started_at": "started_at", "completed_at": "completed_at",
+        "result": result("infra", "finished")});
+    assert_eq!(golden(ended), record);
+    for (key, value) in [
+        ("status", json!("done")),
+        ("started_at", json!("started_at")),
+        ("completed_at", json!("completed_at")),
+        ("success", json!(true)),
+        ("cost_usd", json!(0.25)),
+    ] {
+        listed[key] = value;
+    }
+    assert_eq!(
+        golden(call(&mut client, "dispatch_jobs", json!({"agent": "infra", "limit": 1}))),
+        json!([listed])
+    );
+    assert_eq!(call(&mut client, "dispatch_jobs", json!({"agent": "db"})), json!([]));
+    let gc = call(&mut client, "dispatch_gc", json!({"max_age_days": 0.5}));
+    assert_eq!(gc, json!({"purged": 0, "max_age_days": 0.5}));
+    let gc = call(&mut client, "dispatch_gc", json!({"max_age_days": 0.000_000_01, "dry_run": true}));
+    assert_eq!(gc["purged"], 1);
+    assert_eq!(call(&mut client, "dispatch_gc", json!({"max_age_days": 0.000_000_01}))["purged"], 1);
+}
+
+#[test]
+fn a_run_that_fails_is_a_result_with_an_error() {
+    let pool = pool();
+    let _dispatcher = pool.dispatcher(&[]);
+    let mut client = compat(&pool);
+    let ask = json!({"agent": "infra", "task": task("failure 'no way'"), "return_ref": true});
+    let failed = call(&mut client, "dispatch", ask);
+    assert_eq!((&failed["success"], &failed["error_type"]), (&json!(false), &json!("cli_error")), "{failed}");
+    assert!(failed["error"].as_str().unwrap().contains("no way") && failed["summary"] == "", "{failed}");
+    let job = call(&mut client, "dispatch_status", json!({"job_id": failed["ref"]}));
+    assert_eq!((&job["status"], &job["result"]["success"]), (&json!("failed"), &json!(false)), "{job}");
+    assert_eq!(job["error"], failed["error"]);
+}
+
+#[test]
+fn several_tasks_are_answered_in_their_order() {
+    let pool = pool();
+    let _dispatcher = pool.dispatcher(&[]);
+    let mut client = compat(&pool);
+    let items = json!([
+        {"agent": "infra", "task": task("result one")},
+        {"agent": "db", "task": task("result two"), "return_ref": true, "summary_chars": 2},
+    ]);
+    // agent-dispatch wants a text; models give the list itself.
+    for dispatches in [json!(items.to_string()), items.clone()] {
+        let answers = golden(call(&mut client, "dispatch_parallel", json!({"dispatches": dispatches})));
+        assert_eq!(answers[0], result("infra", "one"));
+        assert_eq!((&answers[1]["summary"], &answers[1]["size"]), (&json!("tw"), &json!(3)));
+    }
+    for (dispatches, expected) in [
+        (json!("[{"), "not valid JSON"),
+        (json!("[]"), "0 tasks"),
+        (json!({}), "not an array"),
+        (json!("{}"), "not an array"),
+        (json!([1]), "dispatches[0]: it is not an object"),
+        (json!([{"agent": "infra"}]), "dispatches[0]: 'task' is missing"),
+        (json!([items[0], {"agent": "nobody", "task": "x"}]), "no agent 'nobody'"),
+        (json!([{"agent": "infra", "task": "x", "group": "g"}]), "no groups"),
+    ] {
+        let refused = call(&mut client, "dispatch_parallel", json!({"dispatches": dispatches}));
+        assert!(refused["error"].as_str().unwrap().contains(expected), "{refused}");
+    }
+    assert_eq!(
+        call(&mut client, "dispatch_jobs", json!({})).as_array().unwrap().len(),
+        4,
+        "nothing else was begun"
+    );
+}
+
+#[test]
+fn a_call_that_takes_too_long_returns_a_job() {
+    let pool = pool();
+    let mut client = Client::connect(pool.lanes(&["mcp", "--tools", "compat", "--max-wait", "0"]));
+    let ask = json!({"agent": "infra", "task": task("result late")});
+    let job = call(&mut client, "dispatch", ask.clone());
+    assert_eq!((&job["status"], &job["timed_out_waiting"]), (&json!("pending"), &json!(true)), "{job}");
+    assert_eq!(
+        call(&mut client, "dispatch", ask)["job_id"],
+        job["job_id"],
+        "a repeated call is the same job"
+    );
+    let id = json!({"job_id": job["job_id"]});
+    assert_eq!(call(&mut client, "dispatch_cancel", id.clone())["outcome"], "cancelled");
+    assert_eq!(call(&mut client, "dispatch_cancel", id.clone())["outcome"], "already_terminal");
+    assert_eq!(call(&mut client, "dispatch_status", id)["status"], "cancelled");
+}
+
+#[test]
+fn refusals_are_json_as_well() {
+    let pool = pool();
+    let mut client = compat(&pool);
+    for (tool, arguments, kind, expected) in [
+        ("dispatch", json!({"agent": "nobody", "task": "x"}), "not_found", "choose one of db, infra"),
+        ("dispatch", json!({"agent": "infra"}), "invalid", "'task' is missing"),
+        (
+            "dispatch",
+            json!({"agent": "infra", "task": "x", "model": "y"}),
+            "invalid",
+            "unknown argument 'model'",
+        ),
+        (
+            "dispatch",
+            json!({"agent": "infra", "task": "x", "response_format": "xml"}),
+            "invalid",
+            "neither empty nor json",
+        ),
+        ("dispatch", json!({"agent": "infra", "task": "x", "group": "g"}), "invalid", "no groups of agents"),
+        (
+            "dispatch_session",
+            json!({"agent": "infra", "task": "x", "session_id": "-rf"}),
+            "invalid",
+            "session_id",
+        ),
+        ("dispatch_status", json!({"job_id": "../../etc/passwd"}), "invalid", "invalid task_id"),
+        ("dispatch_wait", json!({"job_id": "0123456789abcdef0123456789abcdef"}), "not_found", "unknown task"),
+        ("fetch_result", json!({"ref": "20991231"}), "not_found", "unknown task"),
+        ("dispatch_jobs", json!({"status": "lost"}), "invalid", "pending, running"),
+        ("dispatch_gc", json!({"max_age_days": 0}), "invalid", "more than 0 days"),
+        ("dispatch_gc", json!({"max_age_days": 1e300}), "invalid", "too large"),
+        ("list_groups", json!({}), "invalid", "no groups of agents"),
+        ("inspect_group", json!({"name": "g"}), "invalid", "no groups of agents"),
+    ] {
+        let refused = call(&mut client, tool, arguments);
+        assert_eq!(refused["error_type"], kind, "{tool}: {refused}");
+        assert!(refused["error"].as_str().unwrap().contains(expected), "{tool}: {refused}");
+        assert_eq!(refused.as_object().unwrap().len(), 2);
+    }
+    assert_eq!(call(&mut client, "dispatch_jobs", json!({})), json!([]));
+}
+
+#[test]
+fn agents_are_listed() {
+    let pool = pool();
+    let agents = call(&mut compat(&pool), "list_agents", json!({}));
+    assert_eq!(agents, json!([{"name": "db", "description": ""}, {"name": "infra", "description": ""}]));
+    let none = Pool::scripted("");
+    let refused = call(&mut compat(&none), "list_agents", json!({}));
+    assert!(refused["error"].as_str().unwrap().starts_with("there are no agents"), "{refused}");
+}
+
+/// The tools that are listed, in their order.
+const NAMES: [&str; 11] = [
+    "list_agents",
+    "dispatch",
+    "dispatch_session",
+    "dispatch_parallel",
+    "dispatch_stream",
+    "dispatch_async",
+    "dispatch_status",
+    "dispatch_wait",
+    "dispatch_jobs",
+    "fetch_result",
+    "dispatch_gc",
+];
