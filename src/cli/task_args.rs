@@ -14,7 +14,7 @@ use crate::workspace::{
     MAX_PROMPT_ONLY, SUBMIT_FIELDS, SubmitField, SubmitRequest, SubmitValue, parse_pairs,
 };
 
-/// The values of these flags.
+/// The values of the flags that describe a task.
 #[derive(Debug, Default)]
 pub(super) struct TaskArgs {
     /// The fields whose values are known.

@@ -15,7 +15,7 @@ use crate::model::task::object;
 use crate::model::{Cooldown, LaneName, cooldown};
 use crate::store::{LaneQuery, Store};
 
-/// The next run of a lane.
+/// The next run of a lane, as a dry run shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Preview {
     /// Name of the lane.

@@ -34,7 +34,7 @@ enum LogMessage {
     Flush(SyncSender<()>),
 }
 
-/// One response.
+/// One response, as the access log records it.
 pub(crate) struct AccessRecord<'a> {
     /// When it was sent.
     pub time: Time,

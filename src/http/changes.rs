@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::{LaneName, TaskId};
 use crate::store::{FeedCursor, FeedEntry, Store};
 
-/// What has happened since the last round.
+/// What has changed in the store since the last round of the watcher.
 #[derive(Default)]
 pub(super) struct StoreChanges {
     /// The changes, oldest first.

@@ -77,7 +77,7 @@ struct OpenMessage {
     _memory: Reservation,
 }
 
-/// The route.
+/// The route `/mcp`, with the messages that are not answered yet.
 pub(crate) struct MessageRoute {
     endpoint: Box<dyn MessageEndpoint>,
     next_number: AtomicU64,

@@ -60,7 +60,7 @@ impl CallEnd {
     }
 }
 
-/// A call.
+/// A call of a tool.
 pub(super) struct ToolCall {
     /// The id of its request.
     pub id: RequestId,

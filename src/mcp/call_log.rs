@@ -13,11 +13,11 @@ const MAX_WAITING: usize = 1024;
 /// How long a server that ends waits for the last lines.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where lines are queued, if calls are logged.
+/// The queue of lines to the log of calls, if calls are logged.
 #[derive(Debug, Default)]
 pub(super) struct CallLog(Option<(SyncSender<String>, Clock)>);
 
-/// The end of a log.
+/// Waits until a log of calls is written.
 pub(super) struct CallLogEnd(Receiver<()>);
 
 impl CallLog {

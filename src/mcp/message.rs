@@ -18,7 +18,7 @@ const MAX_NESTING: usize = 64;
 /// the two bytes that its text may have.
 const MAX_VALUES: usize = 100_000;
 
-/// What a line is.
+/// What a line from a client is.
 #[derive(Debug)]
 pub(super) enum Incoming {
     /// A message.

@@ -21,7 +21,7 @@ pub(crate) type QueueSource = Box<dyn Fn() -> Result<(Config, Store)> + Send + S
 /// Reads what the settings of a workspace and its store allow to agents that submit tasks to a lane.
 pub(crate) type RecursionLimitsSource = fn(&Config, &Store, &LaneName) -> Result<RecursionLimits>;
 
-/// An open queue.
+/// The open queue of a server.
 pub(super) struct OpenQueue {
     /// The workspace.
     pub config: Config,

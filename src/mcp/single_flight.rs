@@ -38,6 +38,7 @@ fn key_of(text: &str) -> Result<IdempotencyKey> {
 #[derive(Debug, Default)]
 pub(super) struct SingleFlight(Mutex<FlightState>);
 
+/// The keys and tasks of the requests so far.
 #[derive(Debug, Default)]
 struct FlightState {
     /// The current key, by the first key of the request.

@@ -8,10 +8,10 @@ use super::dir::Dir;
 use super::{atomic, bounded_file};
 use crate::error::{Error, Result, printable};
 
-/// The largest such file, in bytes.
+/// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Such a file, as it was when it was read.
+/// A text file of a person or another program, as it was when it was read.
 #[derive(Debug)]
 pub(crate) struct ForeignFile {
     /// The path by which it is known.

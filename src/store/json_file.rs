@@ -14,7 +14,7 @@ use crate::model::json::{self, Object};
 /// The content of a document, or what is wrong with it.
 pub(super) type DecodeResult<T> = std::result::Result<T, String>;
 
-/// A document: where it is and what its JSON means.
+/// A JSON document at the root of a store: its name, its limits, and what its JSON means.
 pub(super) struct JsonFile<T> {
     /// Its file name at the root of the store.
     pub(super) name: &'static str,

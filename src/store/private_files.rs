@@ -11,7 +11,7 @@ use crate::error::{Error, Result, printable};
 /// The largest such file, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// A directory of such files, which need not exist yet.
+/// A directory of small private files, which need not exist yet.
 #[derive(Clone, Debug)]
 pub(crate) struct PrivateFiles {
     directory: PathBuf,

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::model::Command;
 use crate::model::limits;
 
-/// The changes; absent fields stay as they are.
+/// A change of the texts that people see on a task; absent fields stay as they are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TaskEdit {
     /// The title.

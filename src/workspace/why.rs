@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::store::{DISPATCHER, Store};
 
-/// A reason: a stable name for programs, and a sentence for people.
+/// Why a task waits: a stable name for programs, and a sentence for people.
 pub(crate) struct Reason {
     /// The name.
     pub code: &'static str,

@@ -9,6 +9,7 @@ use super::report::{AgentResult, Baseline, Denial, ResultStanding, ResultStatus,
 use super::tally::Tally;
 use super::tool_call;
 
+/// Parses the output of claude.
 #[derive(Debug, Default)]
 pub(super) struct Claude {
     /// Its usage.

@@ -12,6 +12,7 @@ const READ_ONLY: &str = "Read-only file system";
 /// Maximum length of such a message that is reported, in characters.
 const MAX_REFUSAL_CHARS: usize = 300;
 
+/// Parses the output of codex.
 #[derive(Debug, Default)]
 pub(super) struct Codex {
     /// Tokens since the start of the conversation.

@@ -7,6 +7,7 @@ use super::report::{AgentResult, RunReport};
 use super::tool_call;
 use super::usage::{ReportedUsage, RunUsage, Tokens};
 
+/// Parses the output of gemini.
 #[derive(Debug, Default)]
 pub(super) struct Gemini {
     /// The text since the last tool call.

@@ -7,6 +7,7 @@ use super::report::{AgentResult, RunReport};
 use super::tool_call;
 use super::usage::{Cost, ReportedUsage, RunUsage, Tokens, UsageLowerBound, plus_cost};
 
+/// Parses the output of opencode.
 #[derive(Debug, Default)]
 pub(super) struct Opencode {
     step_text: String,

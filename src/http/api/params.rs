@@ -59,7 +59,7 @@ pub(crate) enum FieldKind {
     Map,
 }
 
-/// One field.
+/// One field of a request's body or query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
     /// Its name.

@@ -52,6 +52,7 @@ pub(crate) struct Connection {
     state: Mutex<ConnectionState>,
 }
 
+/// The part of a connection that its lock protects.
 pub(crate) struct ConnectionState {
     pub(crate) phase: ConnectionPhase,
     pub(crate) parser: RequestParser,

@@ -30,7 +30,7 @@ pub(crate) enum ParseStep {
     Request(HttpRequest),
 }
 
-/// Collects the bytes of one connection.
+/// Parses the requests of one connection from its bytes.
 #[derive(Debug, Default)]
 pub(crate) struct RequestParser {
     bytes: Vec<u8>,

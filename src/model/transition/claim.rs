@@ -21,6 +21,11 @@ use crate::model::time::{Now, micros};
 /// contains the newest events, and every access to the task reads it.
 const MAX_EVENT_BYTES: usize = 128 * 1024;
 
+/// Claims a task that is available and whose request is unchanged: gives it an owner, a new token and a lease,
+/// and counts the attempt.
+///
+/// # Errors
+/// `Invalid` for a lease out of range; `Refused` when the task is not available or its request has changed.
 pub(super) fn claim(
     task: &mut Task,
     context: &TransitionContext<'_>,
@@ -81,6 +86,10 @@ fn check_available(task: &Task, now: &Now) -> std::result::Result<(), Refusal> {
     })
 }
 
+/// Starts the lease of a claim again, with the given length or its previous one.
+///
+/// # Errors
+/// `Invalid` for a lease out of range; `Refused` when `token` is not that of the current claim.
 pub(super) fn renew(
     task: &mut Task,
     context: &TransitionContext<'_>,
@@ -104,6 +113,11 @@ pub(super) fn renew(
     Ok(Effect::Changed)
 }
 
+/// Returns a claimed task to its lane, after `delay` if there is one. The attempt counts only if it is `spent`;
+/// the last one then ends the task as dead.
+///
+/// # Errors
+/// `Invalid` for a delay out of range; `Refused` when `token` is not that of the current claim.
 pub(super) fn release(
     task: &mut Task,
     context: &TransitionContext<'_>,
@@ -138,6 +152,11 @@ pub(super) fn release(
     Ok(Effect::Changed)
 }
 
+/// Adds an event of a caller to the history. With a token, the caller must hold the claim.
+///
+/// # Errors
+/// `Invalid` for a type that the queue reserves or that is not one word, and for an event that is too large;
+/// `Refused` when `token` is not that of the current claim.
 pub(super) fn note(
     task: &mut Task,
     context: &TransitionContext<'_>,
@@ -168,6 +187,10 @@ pub(super) fn note(
     Ok(Effect::Changed)
 }
 
+/// Moves a queued or scheduled task to another lane.
+///
+/// # Errors
+/// `Refused` when the task is claimed or has ended.
 pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &LaneName) -> Result<Effect> {
     if task.spec.lane == *lane {
         return Ok(Effect::Unchanged);
@@ -188,12 +211,14 @@ pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &L
     Ok(Effect::Changed)
 }
 
+/// Records that a claim has skipped the task because its request has changed.
 pub(super) fn request_changed(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
     let message = "the request file is missing or has changed since the submit; the task is skipped until it is restored";
     task.record(context.now.wall, "request_changed", message, Object::new());
     Effect::Changed
 }
 
+/// Records the end of a lease by the uptime of the machine, which decides until the machine restarts.
 pub(super) fn set_lease_clock(task: &mut Task, now: &Now, lease: Duration) {
     task.bookkeeping.lease = Some(LeaseClock {
         expires_at: now.wall + lease,

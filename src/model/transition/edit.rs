@@ -12,6 +12,10 @@ use crate::model::task::{Status, Task};
 const DESCRIPTION: &str = "description";
 const ASSIGNEES: &str = "assignees";
 
+/// Changes the texts of a task that people see; `None` leaves a text as it is.
+///
+/// # Errors
+/// `Refused` in a state of a newer version.
 pub(super) fn edit(
     task: &mut Task,
     context: &TransitionContext<'_>,

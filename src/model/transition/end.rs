@@ -7,6 +7,11 @@ use crate::model::refusal::Refusal;
 use crate::model::response::{Response, ResponseStatus};
 use crate::model::task::{Availability, FailureClass, Status, Task, object};
 
+/// Ends a task as cancelled, which makes the token of its claim void. A task that was cancelled before stays as
+/// it is.
+///
+/// # Errors
+/// `Refused` when the task has ended otherwise.
 pub(super) fn cancel(
     task: &mut Task,
     context: &TransitionContext<'_>,
@@ -29,6 +34,10 @@ pub(super) fn cancel(
     Ok(Effect::Changed)
 }
 
+/// Records on a failed task which new task retries it.
+///
+/// # Errors
+/// `Refused` if it has not failed.
 pub(super) fn retried(
     task: &mut Task,
     context: &TransitionContext<'_>,
@@ -73,6 +82,8 @@ pub(crate) fn check_redrive(task: &Task) -> Result<()> {
     }
 }
 
+/// Applies what is due because time has passed: queues a scheduled task, and declares one dead whose attempts
+/// are spent.
 pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
     match (task.availability(context.now), &task.status) {
         (Availability::Spent, _) => {

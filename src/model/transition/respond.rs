@@ -8,6 +8,12 @@ use crate::model::refusal::Refusal;
 use crate::model::response::{MAX_BODY, Response, Verdict};
 use crate::model::task::{Status, Task, object};
 
+/// Answers a claimed task under its token, or a waiting one without a token. The same answer a second time
+/// changes nothing.
+///
+/// # Errors
+/// `Refused` when the token is missing or not that of the current claim, when there is another answer, or when
+/// the request has changed and the answer reports success; `Invalid` for an answer that breaks a limit.
 pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
     let now = context.now;
     if task.status.is_terminal() {
@@ -93,6 +99,10 @@ pub(super) fn respond_again(task: &Task, context: &TransitionContext<'_>, answer
     Err(Refusal::ended(task, "respond to", answer.token.as_ref()).into())
 }
 
+/// Checks an answer against the limits, the request that its worker has read, and its own verdict.
+///
+/// # Errors
+/// `Invalid` when it breaks a limit or contradicts itself; `Refused` when the worker has read another request.
 pub(super) fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
     limits::check_short_text("the reviewer", &answer.reviewer)?;
     limits::check_at_most("the response", &answer.body, MAX_BODY)?;

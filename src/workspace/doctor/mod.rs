@@ -38,7 +38,7 @@ impl DiagnosisLevel {
     }
 }
 
-/// The result of one check.
+/// The result of one check of `doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
     /// The group of the check: `installation`, `configuration`, `store` or `workers`.

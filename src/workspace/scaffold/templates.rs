@@ -7,7 +7,7 @@ const PRIVATE_TEXT_MODE: u32 = 0o600;
 /// The permissions of a program.
 const PROGRAM_MODE: u32 = 0o755;
 
-/// A file to create.
+/// A file that a scaffold creates.
 pub(super) struct Template {
     /// The path relative to the directory of its group.
     pub path: &'static str,

@@ -11,7 +11,7 @@ use super::depth;
 use super::tree::Tree;
 use crate::model::json::{self, Object};
 
-/// The content of a file.
+/// The content of a YAML or JSON file.
 #[derive(Debug, Default)]
 pub(in crate::workspace) struct Document {
     /// Its keys and values.

@@ -10,7 +10,7 @@ use super::containers::{ContainerVisitor, Containers};
 /// The start of the message of the error for a duplicate key.
 const DUPLICATE_PREFIX: &str = "repeated key: ";
 
-/// A duplicate key.
+/// A key that occurs twice in one mapping.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::workspace) struct Repeated {
     /// The line of its second occurrence.
