@@ -38,7 +38,7 @@ impl ScenarioRunner {
             let world = World::new();
             let base = usage::look(&world, After::Kill, "the prepared store");
             let scenarios = world.scenarios();
-            // The long ones come last in the list and are begun first.
+            // The long ones are last in the list and are started first.
             while let Some(number) = scenarios.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1) {
                 let scenario = &scenarios[number];
                 runner.watch(|| {
@@ -50,7 +50,7 @@ impl ScenarioRunner {
             }
         };
         thread::scope(|scope| {
-            // What is tried waits for other processes more than half of the time.
+            // A trial waits for other processes more than half of the time.
             for _ in 0..thread::available_parallelism().map_or(2, usize::from) + 1 {
                 scope.spawn(work);
             }

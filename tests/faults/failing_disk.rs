@@ -14,13 +14,13 @@ use crate::testkit::skip::has;
 use crate::usage;
 use crate::world::asked_for;
 
-/// One of this many points is tried, unless all are.
+/// One in this many points is tried, unless all are.
 const SAMPLE: usize = 7;
 
 /// The scenarios that take any task.
 const LOOKS_FOR_WORK: [&str; 2] = ["claim next", "claim after a crash"];
 
-/// After one of this many points the queue is processed by commands; after the others by the library.
+/// After one in this many points the queue is processed by commands, after the others by the library.
 const COMMANDS: usize = 8;
 
 /// An error of the kernel, and its text in messages.
@@ -38,7 +38,7 @@ fn can_fail_with(point: &Point, error: &str) -> bool {
     match error {
         "EACCES" => !matches!(call, "write" | "pwrite64" | "fsync" | "ftruncate" | "copy_file_range"),
         "EMFILE" => call.starts_with("open"),
-        // What exists takes no more room.
+        // What exists already needs no more space.
         "ENOSPC" | "EDQUOT" => !point.reads,
         _ => true,
     }
@@ -51,7 +51,7 @@ fn may_be_ignored(scenario: &Scenario, point: &Point) -> bool {
     let derived =
         ["/indexes", "feed.jsonl", "events.jsonl", "/bells", "response.json", "response.md", "/workers"];
     (point.call != "fsync" || shown.contains("/indexes")) && derived.iter().any(|part| shown.contains(part))
-        // Old changes that stay in the feed are no loss.
+        // Old changes that stay in the feed do no harm.
         || scenario.name.starts_with("gc") && ["/state/tmp/", "feed.jsonl", "\"lock\""].iter().any(|part| shown.contains(part))
         || matches!(point.call.as_str(), "utimensat" | "unlinkat" | "unlink")
         || shown.starts_with("write(2<")
@@ -123,7 +123,7 @@ fn fail(
         assert!(scenario.steps && output.status.success() && is_after, "{what}: nothing failed: {left:#?}");
         return;
     }
-    // What `next` has to say is true, whether or not it could be written down.
+    // What `next` prints is true, whether or not it could be recorded.
     let only_tells = scenario.name.starts_with("next");
     if output.status.success() {
         // gc leaves tasks that it cannot read, and reports them.
@@ -133,12 +133,12 @@ fn fail(
         assert!(is_fine, "{what}: success without effect: {left:#?}");
         assert!(only_tells || point.reads || may_be_ignored(scenario, point), "{what}: success");
     } else {
-        // A worker passes over a task that cannot be read.
+        // A worker skips a task that cannot be read.
         let passed_over = point.reads && LOOKS_FOR_WORK.iter().any(|name| scenario.name.starts_with(name));
         let nothing_else = passed_over && left == *start && output.status.code() == Some(4);
         assert!(output.status.code() == Some(1) || nothing_else, "{what}: {:?}", output.status);
         let on_output = point.shown.starts_with("write(1");
-        // Another thread of that number may be the one that complains.
+        // Another thread with that number may be the one that reports the failure.
         let is_mute = trace.lines().any(|line| line.contains("write(2, ") && line.ends_with("(INJECTED)"));
         // fsck reports it on standard output.
         let is_told = scenario.name == "repair" && String::from_utf8_lossy(&output.stdout).contains(words);

@@ -131,7 +131,7 @@ fn on_a_full_disk() {
         std::fs::remove_file(&filler).unwrap();
         let worked = all_or_nothing(&world, &scenario, &output, (&start, &effect, &base), &["No space left"]);
         *(if worked { &mut done } else { &mut refused }) += 1;
-        // Reads, waits and the removal of old tasks must work, else there is never room again.
+        // Reads, waits and the removal of old tasks must work; otherwise space could never be freed.
         assert!(worked || !matches!(scenario.name, "gc" | "wait for our own file"), "{}", scenario.name);
         usage::repair(&world, After::Kill, scenario.name);
         usage::work_it_off(&world, After::Kill, Driver::Commands, scenario.name);

@@ -36,7 +36,7 @@ impl Told {
         self.commands.fetch_add(1, Ordering::Relaxed);
         let mut child = world.lanes(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         if dice.roll().is_multiple_of(8) {
-            // A moment that differs: between nothing and more than a command takes.
+            // A different moment each time, from at once to later than a command takes.
             std::thread::sleep(Duration::from_micros(dice.roll() % 15_000));
             let _ = child.kill();
         }
@@ -48,7 +48,7 @@ impl Told {
             (Some(0), _) => Some(printed.trim_end().to_string()),
             (_, Some(9)) => {
                 self.killed.fetch_add(1, Ordering::Relaxed);
-                // Its output before it was killed counts.
+                // What it printed before it was killed counts.
                 (printed.ends_with('\n') && !printed.is_empty()).then(|| printed.trim_end().to_string())
             }
             (Some(1 | 4), _) => {
@@ -169,7 +169,7 @@ fn many_at_once_with_kills() {
     for (id, body) in reported.answered.lock().unwrap().iter() {
         assert_eq!(seen.tasks[id].answer.as_ref(), Some(body), "{id}: another answer than was accepted");
     }
-    // Of several submits at once any may be the last to set the correlation; this one is.
+    // Any of several concurrent submits may be the last to set the correlation; this one is.
     world.ok(&["submit", "--lane", "h", "--prompt", "the last"]);
     usage::work_it_off(&world, After::Kill, Driver::Commands, what);
     let lives = usage::look(&world, After::Kill, what);

@@ -1,6 +1,6 @@
 //! Every command, killed at each system call that changes or syncs a file.
 //!
-//! Without LANES_TEST_EVERY_POINT a sample of the points is tried, another one for each command.
+//! Without LANES_TEST_EVERY_POINT only a sample of the points is tried, a different one for each command.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -14,10 +14,10 @@ use crate::usage;
 use crate::world::{World, asked_for};
 use serde_json::Value;
 
-/// One of this many points is tried, unless all are.
+/// One in this many points is tried, unless all are.
 const SAMPLE: usize = 7;
 
-/// After one of this many points the queue is processed by commands; after the others by the library.
+/// After one in this many points the queue is processed by commands, after the others by the library.
 const COMMANDS: usize = 8;
 
 #[test]

@@ -24,7 +24,7 @@ pub struct Point {
 impl Point {
     /// Returns the strace options that act at this point.
     pub fn inject(&self, what: &str) -> [String; 2] {
-        // Only what is traced is written down, which takes time.
+        // Only the traced calls are recorded, because recording takes time.
         let call = &self.call;
         [format!("--trace={call}"), format!("--inject={call}:{what}:when={}", self.nth)]
     }
@@ -71,7 +71,7 @@ pub fn listed(world: &World, scenario: &Scenario) -> (Output, Vec<Point>) {
         if reads && !is_ours || rest.contains("anon_inode") {
             continue;
         }
-        // The first thread to reach a number is the one that is hit.
+        // The first thread that reaches the number is affected.
         if points.iter().any(|point| point.call == call && point.nth == *count) {
             continue;
         }

@@ -19,10 +19,10 @@ use crate::testkit::skip::skipped;
 use crate::world::{World, asked_for, in_memory};
 use crate::{points, usage};
 
-/// One of this many scenarios is tried, and one of this many of its points.
+/// One in this many scenarios is tried, and one in this many of its points.
 const SAMPLE: (usize, usize) = (6, 24);
 
-/// The same with LANES_TEST_EVERY_POINT; mounting takes longer than the trial itself.
+/// The same with LANES_TEST_EVERY_POINT; mounting takes longer than checking.
 const EVERY: (usize, usize) = (1, 8);
 
 #[test]

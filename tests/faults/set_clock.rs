@@ -187,7 +187,7 @@ fn what_was_made_tomorrow_is_served_and_kept_in_order() {
     }
     assert_eq!(served, [yesterday, today, tomorrow], "the oldest first, by the time of its making");
     world.ok("", &["fsck"]);
-    // What ended now has not ended long ago for who is a day behind.
+    // For a process that is a day behind, what ended now has not ended long ago.
     let kept = world.ok(BACKWARDS, &["gc", "--older-than", "1h", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&kept).unwrap()["count"], 0);
     let gone = world.ok(FORWARDS, &["gc", "--older-than", "1h", "--json"]);

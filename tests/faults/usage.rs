@@ -70,7 +70,7 @@ fn is_spent(task: &Value) -> bool {
 pub fn work_it_off(world: &World, after: After, driver: Driver, what: &str) {
     let user = User { world, driver, what };
     if !world.store().exists() {
-        // Nothing was made yet; what comes next makes it.
+        // Nothing has been created yet; the next command creates it.
         user.submit();
         return;
     }
@@ -88,7 +88,7 @@ pub fn work_it_off(world: &World, after: After, driver: Driver, what: &str) {
     let new = user.submit();
     assert_eq!(user.submit(), new, "{what}: a key submits once");
 
-    // Everything that waits can be had, each once; nothing else can.
+    // Every waiting task can be claimed, each once, and nothing else.
     let held = |id: &str| reader::parse(&world.store().join("tasks").join(id).join("task.json")).unwrap();
     let waits = |(id, view): &(&String, &View)| match view.state.as_str() {
         "queued" => true,
@@ -106,7 +106,7 @@ pub fn work_it_off(world: &World, after: After, driver: Driver, what: &str) {
     for (id, view) in &seen.tasks {
         match view.state.as_str() {
             "claimed" if had.contains(id) => {}
-            // Its attempts are spent, which a search for work has recorded.
+            // Its attempts are spent, and a search for work has recorded that.
             "claimed" if held(id)["state"] == "failed" => {}
             "claimed" => user.respond(id, held(id)["claim_token"].as_str().unwrap()),
             "completed" | "failed" => {

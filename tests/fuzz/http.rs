@@ -88,7 +88,7 @@ fn make(noise: &mut Noise) -> Vec<u8> {
     bytes
 }
 
-/// A request that is mostly in order.
+/// A request that is mostly valid.
 fn request(noise: &mut Noise) -> Vec<u8> {
     let mut text = String::new();
     text.push_str(noise.pick(&["GET", "POST", "PUT", "OPTIONS", "M-SEARCH", "get"]));
@@ -124,7 +124,7 @@ fn check(bytes: &[u8]) {
     let mut noise = Noise::new(bytes.len() as u64);
     let again = read(noise.pieces(bytes));
     assert_eq!(seen.requests, again.requests, "it matters in which pieces bytes arrive");
-    // Of several things that are wrong another one may be met first.
+    // Of several faults, the other reader may report a different one first.
     assert_eq!(seen.refused.is_some(), again.refused.is_some(), "{} and {}", end(&seen), end(&again));
     let mut rest = bytes;
     for request in &seen.requests {
@@ -221,7 +221,7 @@ fn other_reader(bytes: &[u8]) -> Other {
     Other::Request { request, length: blank + head.len() + length, is_plain: is_plain_head && is_plain_body }
 }
 
-/// Path and query of a target: nothing of a fragment or of an authority.
+/// Path and query of a target, without fragment and authority.
 fn target(sent: &str) -> String {
     let origin = match sent.strip_prefix("http://") {
         Some(rest) => match rest.find(['/', '?']) {
@@ -238,8 +238,8 @@ fn target(sent: &str) -> String {
     }
 }
 
-/// The body of chunks, what it takes, and whether it has nothing that one may refuse: extensions, trailers,
-/// long sizes.
+/// The body in chunks, its length on the wire, and whether it is free of what a reader may refuse: extensions,
+/// trailers, long sizes.
 fn dechunked(bytes: &[u8]) -> Option<(Vec<u8>, usize, bool)> {
     let (mut body, mut at, mut is_plain) = (Vec::new(), 0, true);
     loop {

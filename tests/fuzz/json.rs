@@ -68,7 +68,7 @@ fn make(noise: &mut Noise) -> Vec<u8> {
     }
 }
 
-/// Returns text that is JSON, or almost.
+/// Returns text that is valid JSON, or almost.
 pub fn value(noise: &mut Noise, depth: usize, is_object: bool) -> String {
     let space = |noise: &mut Noise| noise.pick(&["", "", " ", "\n", "\t \r\n"]);
     let deepest = if depth == 0 { 6 } else { 9 };
@@ -138,7 +138,7 @@ fn compare(text: &str) {
     match (accepted, strict) {
         (Some(()), Some(Value::Object(strict))) => assert_eq!(found, strict),
         (Some(()), _) => panic!("let pass what is no JSON"),
-        // Keys with escapes, and the key that serde_json takes for a number, go the long way.
+        // Keys with escapes, and the key that serde_json uses for numbers, take the slow path.
         (None, Some(strict)) => {
             assert!(text.contains("$serde_json::") || has_escaped_key(&strict, text), "refused what is JSON");
         }

@@ -22,7 +22,7 @@ impl Noise {
         (self.next() % end as u64) as usize
     }
 
-    /// `true` once in `n` times.
+    /// `true` with a probability of 1 in `n`.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
@@ -107,7 +107,7 @@ impl Noise {
         bytes
     }
 
-    /// A number as text, near the ends of ranges more often than not.
+    /// A number as text, usually near the end of a range.
     pub fn number(&mut self) -> String {
         const ODD: [&str; 24] = [
             "0",

@@ -128,7 +128,7 @@ fn zone(noise: &mut Noise) -> TimeZone {
         0 => TimeZone::UTC,
         1 => offset(14),
         2 => offset(-11),
-        // With summer time; a machine without data about zones has none of it.
+        // With summer time; a machine without time zone data has none.
         _ => TimeZone::get(noise.pick(&["Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"]))
             .unwrap_or(TimeZone::UTC),
     }

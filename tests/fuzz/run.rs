@@ -51,7 +51,7 @@ impl Target {
             None => tried < inputs,
         } {
             let seed = begin.wrapping_add(tried);
-            // Whoever watches has gone only when this test is over.
+            // The watching thread is gone only when this test is over.
             let _ = watch.send(seed);
             let bytes = (self.make)(&mut Noise::new(seed));
             self.judge(&bytes, &format!("LANES_FUZZ_SEED={seed} cargo test --test fuzz {}", self.name));

@@ -119,7 +119,7 @@ fn opencode() {
     target.run(3_000);
 }
 
-/// Lines of a recording: some changed, some away, some twice, some in another order.
+/// Lines of a recording: some changed, some missing, some repeated, some in another order.
 fn lines(noise: &mut Noise, recorded: &[&[u8]]) -> Vec<u8> {
     if noise.one_in(4) {
         return noise.changed(recorded, &WORDS);
@@ -139,7 +139,7 @@ fn lines(noise: &mut Noise, recorded: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// A line that stays JSON, with other values here and there.
+/// A line that stays valid JSON, with some values changed.
 fn other_values(noise: &mut Noise, line: &[u8]) -> Vec<u8> {
     let Ok(mut value) = serde_json::from_slice(line) else { return line.to_vec() };
     for _ in 0..=noise.size(3) {
@@ -162,7 +162,7 @@ fn replace(noise: &mut Noise, value: &mut serde_json::Value) {
             replace(noise, &mut items[at]);
         }
         _ => {
-            // A figure more often stays one.
+            // A number usually stays a number.
             let is_figure = value.is_number() && !noise.one_in(4);
             let text = if is_figure { noise.number() } else { crate::json::value(noise, 2, false) };
             *value = serde_json::from_str(&text).unwrap_or_default();

@@ -72,7 +72,7 @@ fn make(noise: &mut Noise) -> Vec<u8> {
     if noise.one_in(2) {
         return noise.changed(&GOOD, &WORDS);
     }
-    // Values of any type in the place of good ones: the text stays JSON.
+    // Values of any type in place of valid ones: the text stays JSON.
     let mut object = parse_object(noise.pick(&GOOD)).unwrap();
     let keys: Vec<String> = object.keys().cloned().collect();
     for _ in 0..=noise.size(4) {

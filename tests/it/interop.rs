@@ -89,7 +89,7 @@ impl Pool {
             let next = self.json(true, &["next", "--lane", "l", "--timeout", "0"]);
             let Some(id) = next["task"]["id"].as_str() else { return false };
             let output = self.run(true, &["claim", id, "--owner", &owner, "--json"]);
-            // Somebody was faster: that is what selecting and claiming in two steps is like.
+            // Another process was faster, which is possible because selecting and claiming are two steps.
             if !output.status.success() {
                 return true;
             }
@@ -213,17 +213,17 @@ fn each_reads_what_the_other_writes() {
         let list = pool.json(by_python, &["list", "--lane", "l"]);
         assert_eq!(list["count"], 2, "python: {by_python}");
     }
-    // Our fields survive their writing, and their claims are counted.
+    // Our fields survive when the other implementation writes, and its claims are counted.
     let claimed = pool.json(true, &["claim", &ours, "--owner", "python"]);
     let token = claimed["claim_token"].as_str().unwrap();
     pool.ok(true, &["release", &ours, "--claim-token", token]);
     let claimed = pool.json(false, &["claim", &ours, "--owner", "rust"]);
     assert_eq!((&claimed["task"]["fence"], &claimed["task"]["attempt"]), (&2.into(), &1.into()));
-    // A cancelled task ends their wait too.
+    // A cancelled task ends a wait of the other implementation too.
     pool.ok(false, &["cancel", &theirs, "--by", "rust"]);
     let waited = pool.run(true, &["wait", &theirs, "--timeout", "5"]);
     assert_ne!(waited.status.code(), Some(2), "{}", String::from_utf8_lossy(&waited.stderr));
-    // What is scheduled is not offered to them.
+    // A scheduled task is not offered to the other implementation.
     pool.lanes(&["submit", "--lane", "later", "--prompt", "x", "--delay", "1h"]);
     let idle = pool.json(true, &["next", "--lane", "later", "--timeout", "0"]);
     assert_eq!(idle["status"], "idle");

@@ -1,4 +1,4 @@
-//! What must hold after every step, read from the outside.
+//! Checks what must hold after every step, from the outside.
 
 use std::path::Path;
 use std::time::Duration;
@@ -88,8 +88,8 @@ impl World {
         }
     }
 
-    /// A copy of the store without an index gives its tasks out as the model does, from nothing but
-    /// the tasks themselves.
+    /// A copy of the store without an index hands its tasks out in the same order as the model, from the tasks
+    /// alone.
     pub fn drain_copy(&self, lanes: usize, vendor: usize, at_most: usize) {
         let (ours, theirs) = want(lanes, vendor);
         let copy = tempfile::tempdir().unwrap();
@@ -114,7 +114,7 @@ impl World {
         }
     }
 
-    /// Gives out all that is left, and tries every old token once more.
+    /// Claims everything that is left, and tries every old token once more.
     pub fn finish(&mut self) {
         for lane in LANES {
             self.play(&Step::Resume { lane: LANES.iter().position(|name| *name == lane).unwrap() });

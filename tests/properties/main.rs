@@ -93,7 +93,7 @@ enum Step {
     Pass {
         seconds: i64,
     },
-    /// Somebody sets the wall clock.
+    /// The wall clock is set.
     Jump {
         seconds: i64,
     },
@@ -147,7 +147,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn play(cases: u32, steps: usize, waiting: usize) {
     let default =
         ProptestConfig { failure_persistence: None, max_shrink_iters: 1000, ..ProptestConfig::default() };
-    // The environment speaks through the defaults.
+    // The variables of the environment take effect through the defaults.
     let explore = default.cases != 256 || default.rng_seed != RngSeed::Random;
     let fixed = ProptestConfig { cases, rng_seed: RngSeed::Fixed(20_261_121), ..default.clone() };
     let mut runner = TestRunner::new(if explore { default } else { fixed });

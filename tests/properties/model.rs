@@ -95,7 +95,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Whether time allows a claim, attempts aside.
+    /// Whether the time allows a claim, apart from the attempts.
     fn open(&self, task: &Mirror) -> bool {
         match &task.state {
             State::Queued => true,
@@ -136,7 +136,7 @@ impl Model {
         let task = &mut self.tasks[at];
         task.attempt += 1;
         task.events.push("claimed");
-        // The token is filled in by who sees the real one.
+        // The token is filled in by the caller, who sees the real one.
         task.state = State::Held(Hold { token: String::new(), ends, length });
     }
 
@@ -267,8 +267,8 @@ impl Model {
         Outcome::Changed
     }
 
-    /// Retries a failed task as a new one, which takes over its key. The id is filled in by who
-    /// sees the real one.
+    /// Retries a failed task as a new one, which takes over its key. The id is filled in by the caller, who sees the
+    /// real one.
     pub fn retry(&mut self, at: usize) -> (Outcome, usize) {
         let old = self.tasks[at].clone();
         if !matches!(old.state, State::Failed(_)) {

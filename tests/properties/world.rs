@@ -65,7 +65,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let clock = TestClock::new();
         clock.set_uptime(seconds(1_000_000));
-        // One entropy for all stores of this world, or ids would come twice.
+        // One entropy for all stores of this world; otherwise ids would repeat.
         let options = StoreOptions { entropy: Entropy::seeded(7), ..clock.options() };
         let store = open(&dir.path().join("state"), &options);
         let mut world = Self {

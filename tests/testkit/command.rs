@@ -1,4 +1,4 @@
-//! The program under test and others, started with nothing of this process's environment.
+//! Starts the program under test, and others, with nothing of this process's environment.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Tests that need what this machine may not have.
+//! Skips tests that need something that this machine may not have.
 
 use std::io::Write;
 use std::panic::Location;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 /// Reports that the running test is skipped, or the rest of it, because it needs `what`.
 ///
 /// The line goes to the standard error of the process itself: libtest hides what a test that passes prints
-/// by macro, and who runs the tests must see what was not tested.
+/// by macro, and whoever runs the tests must see what was not tested.
 #[track_caller]
 pub fn skipped(what: &str) {
     let thread = std::thread::current();

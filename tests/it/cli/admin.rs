@@ -15,7 +15,7 @@ fn cancel_voids_the_claim_and_records_who_cancelled() {
     let task = sandbox.json(&["status", &id])["task"].clone();
     assert_eq!(text(&task["state"]), "failed");
     assert_eq!(text(&task["failure_class"]), "cancelled");
-    // Asked again it changes nothing; a task that is done cannot be cancelled.
+    // A second cancel changes nothing; a completed task cannot be cancelled.
     assert_eq!(sandbox.json(&["cancel", &id, "--by", "boss"])["changed"], false);
     let done = sandbox.answered("l", "completed", "x");
     sandbox.run(&["cancel", &done]).refused(1, "task is completed");

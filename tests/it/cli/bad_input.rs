@@ -101,7 +101,7 @@ fn configurations_that_cannot_be_used() {
     sandbox.run(&["list"]).refused(1, "UTF-8");
     sandbox.run(&["--config", "nowhere.yaml", "list"]).refused(1, "nowhere.yaml");
     sandbox.run(&["--config", ".", "list"]).refused(1, "project");
-    // A byte order mark and CRLF are what editors elsewhere leave.
+    // A byte order mark and CRLF, as editors on other systems write them.
     sandbox.write("handoff/handoff.yaml", "\u{feff}workspace_id: a\r\nqueue_root: state\r\n");
     assert_eq!(sandbox.json(&["list"])["count"], 0);
 }

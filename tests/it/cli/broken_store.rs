@@ -1,4 +1,4 @@
-//! One broken task among good ones: reported and passed over, the others unaffected.
+//! One broken task among good ones: it is reported and skipped, and the others are not affected.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The commands that agents of a dispatcher are refused.
+//! The commands that agents of a dispatcher may not run.
 
 use crate::testkit::sandbox::{Outcome, Sandbox};
 

@@ -85,7 +85,7 @@ fn closed_descriptors_do_no_harm() {
         .outcome(command.current_dir(sandbox.root()).output().unwrap())
         .refused(1, "standard output is closed");
     assert_eq!(sandbox.json(&["status", &id])["task"]["fence"], 0);
-    // Whatever a descriptor number was reused for, no file of the store holds output of ours.
+    // Whatever a descriptor number was reused for, no file of the store contains output of the command.
     let listed = sandbox.run(&["list", "--json"]);
     assert_eq!((listed.code, listed.stderr.as_str()), (0, ""), "{listed}");
 }

@@ -29,7 +29,7 @@ fn the_section_is_added_once_updated_in_place_and_removed() {
         assert!(section.contains(word), "{word}");
     }
     assert_eq!(setup(&sandbox, &[]), change("unchanged", "AGENTS.md"));
-    // An older text is replaced where it stands; the person's own words stay.
+    // An older text is replaced in place; the rest of the file stays.
     let old = section.replace("## Handing work", "## Giving work");
     sandbox.write("AGENTS.md", format!("# Mine\n\n{old}\nafter\n"));
     assert_eq!(setup(&sandbox, &[]), change("updated", "AGENTS.md"));
@@ -37,7 +37,7 @@ fn the_section_is_added_once_updated_in_place_and_removed() {
     assert_eq!(setup(&sandbox, &["--remove"]), change("removed", "AGENTS.md"));
     assert_eq!(read("AGENTS.md"), "# Mine\n\nafter\n");
     assert_eq!(setup(&sandbox, &["--remove"]), change("unchanged", "AGENTS.md"));
-    // A file that only has the section goes with it.
+    // A file that contains only the section is removed with it.
     sandbox.write("AGENTS.md", &section);
     assert_eq!(setup(&sandbox, &["--remove"]), change("removed", "AGENTS.md"));
     assert!(!sandbox.path("AGENTS.md").exists());

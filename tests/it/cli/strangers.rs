@@ -64,7 +64,7 @@ fn every_part_of_a_place_that_was_found_must_be_ones_own() {
         if part == "handoff/state" {
             sandbox.ok(&["list", "--store", path.to_str().unwrap()]);
         }
-        // What root does for the user who called sudo may use that user's files.
+        // Root acting for the user who called sudo may use that user's files.
         let sudo = sandbox.command(&["list"]).env("SUDO_UID", STRANGER.to_string()).output().unwrap();
         assert_eq!(sandbox.outcome(sudo).code, 0, "{part}");
         let other = sandbox.command(&["list"]).env("SUDO_UID", "65533").output().unwrap();

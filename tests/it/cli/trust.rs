@@ -203,7 +203,7 @@ fn agents_of_a_clone_need_the_same_consent_wherever_they_are_written() {
         .run(&dispatch)
         .refused(1, "has changed what runs since you agreed to it: agents.a.args: [\"second\"]");
     assert!(!clone.sandbox.path("handoff/second").exists());
-    // A file of agents in the clone has an agreement of its own, beside that to its name.
+    // A file of agents in the clone needs an agreement of its own, in addition to the one to its name.
     handoff(json!({"agents_from": "agents.yaml"}));
     let imported = |directory: &str| {
         let agents = json!({"agents": {"a": {"directory": directory}}});
@@ -216,7 +216,7 @@ fn agents_of_a_clone_need_the_same_consent_wherever_they_are_written() {
     imported("/");
     clone.run(&dispatch).refused(1, "handoff/agents.yaml is in a repository and has changed what runs");
     clone.run(&dispatch).refused(1, "agents.a.directory: \"/\"");
-    // So has agents.json in a state directory that came with the clone.
+    // So does agents.json in a state directory that came with the clone.
     handoff(json!({}));
     clone.sandbox.write("handoff/state/agents.json", json!({"agents": agent("stored")}).to_string());
     clone.run(&dispatch).refused(1, "handoff/state/agents.json is in a repository and chooses");
@@ -299,7 +299,7 @@ fn a_record_that_others_can_write_is_not_believed() {
     let record = std::fs::read_dir(clone.record()).unwrap().next().unwrap().unwrap().path();
     std::fs::set_permissions(&record, std::fs::Permissions::from_mode(0o666)).unwrap();
     clone.run(&["dispatch", "--once"]).refused(1, "can be changed by another user; remove it");
-    // What runs nothing does not ask.
+    // A command that runs nothing does not ask.
     let id = clone.sandbox.submit("l", &[]);
     clone.ok(&["claim", &id]);
     clone.ok(&["status"]);

@@ -91,7 +91,7 @@ fn a_store_that_is_not_there_is_made_by_who_brings_work() {
         assert_eq!(outcome.stderr.lines().count(), 1, "{words:?}: {outcome}");
         assert!(!missing.exists(), "{words:?}");
     }
-    // A directory of something else is no store either.
+    // A directory with other content is not a store either.
     let other = sandbox.path("handoff");
     assert_eq!(sandbox.run(&["--store", other.to_str().unwrap(), "list"]).code, 1);
     assert!(!other.join("tasks").exists());
@@ -118,7 +118,7 @@ fn the_workspace_can_be_named() {
     assert_eq!(count(&["--store", store], &[]), 1);
     assert_eq!(count(&[], &[("LANES_CONFIG", config)]), 1);
     assert_eq!(count(&[], &[("LANES_STORE", store)]), 1);
-    // A flag beats the environment.
+    // A flag overrides the environment.
     let other = away.path().join("other");
     std::fs::create_dir_all(other.join("tasks")).unwrap();
     let other = other.to_str().unwrap();

@@ -1,4 +1,4 @@
-//! Agents that misbehave, and every vendor's own way to say so: each has a defined end.
+//! Agents that misbehave, and the way in which each vendor reports it: each run has a defined end.
 
 use crate::testkit::pool::{Pool, stand_in};
 
@@ -43,7 +43,7 @@ fn a_program_without_a_vendor_must_print_something() {
     pool.dispatch_once(&["--command", "--", "/bin/true"]);
     let task = pool.task(&id);
     assert_eq!(task["failure_class"], "error", "{task}");
-    // It need not read its prompt, however long that is.
+    // It need not read its prompt, however long the prompt is.
     let id = pool.submit(&"x".repeat(100_000), &[]);
     pool.dispatch_once(&["--command", "--", &stand_in("closes_stdin.sh")]);
     assert_eq!(pool.response(&id)["body"], "answer\n");
@@ -145,7 +145,7 @@ fn every_vendor_is_understood() {
         let argv = std::fs::read_to_string(pool.path("argv")).unwrap();
         assert!(argv.contains(&session), "{vendor}: {argv}");
         let boom = pool.task(&ask("boom", &[]));
-        // gemini's names HTTP 400, which another attempt would only meet again.
+        // gemini's report names HTTP 400, which another attempt would only get again.
         let class = if vendor == "gemini" { "permanent" } else { "error" };
         assert_eq!(boom["failure_class"], class, "{vendor}: {boom}");
         assert!(boom["failure_reason"].as_str().unwrap().contains("boom"), "{vendor}: {boom}");

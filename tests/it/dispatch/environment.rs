@@ -1,4 +1,4 @@
-//! What agents inherit from where their dispatcher was started.
+//! What agents inherit from the environment in which their dispatcher was started.
 
 use crate::testkit::command::git;
 use crate::testkit::pool::Pool;

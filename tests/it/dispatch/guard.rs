@@ -13,7 +13,7 @@ fn kill(pid: &str, signal: Signal) {
     kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), signal).unwrap();
 }
 
-/// A dispatcher whose agent has left a stray: the numbers of guard, agent and stray.
+/// A dispatcher whose agent has left a process behind: the process ids of the guard, the agent and that process.
 fn with_stray(pool: &Pool) -> (String, Dispatcher, [String; 3]) {
     let id = pool.submit(&leaves_a_stray("sleep 1000"), &[]);
     let dispatcher = pool.dispatcher(&[]);
@@ -56,7 +56,7 @@ fn a_stopped_guard_is_no_way_out() {
     let start = std::time::Instant::now();
     pool.ok(&["cancel", &id]);
     until_all_are_gone(&pool, &pids);
-    // Well before the guard would be given up.
+    // Well before the dispatcher would give up the guard.
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
     drop(dispatcher);
 }

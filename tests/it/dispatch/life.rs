@@ -62,7 +62,8 @@ fn a_short_lease_is_renewed_at_a_third_of_it() {
     let times: Vec<_> = claimed.into_iter().chain(renewed).collect();
     let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1].seconds_since(pair[0])).collect();
     gaps.sort_by(f64::total_cmp);
-    // The machine may be late now and then; sleeping through a half of each lease it would always be.
+    // The machine may be late now and then, but a dispatcher that slept through half of each lease always would
+    // be.
     assert!(gaps[0] > 0.6 && gaps[0] < 0.9, "{gaps:?}");
     std::fs::write(pool.path("go"), "").unwrap();
     pool.until("the answer", || pool.state(&id) == "completed");
@@ -220,7 +221,7 @@ fn two_hundred_tasks_survive_a_dispatcher_that_is_killed_at_random() {
     std::fs::create_dir(pool.path("locks")).unwrap();
     let ids: Vec<String> =
         (0..count).map(|n| pool.submit(script, &["--task-id", &format!("t{n}")])).collect();
-    // A fixed sequence of moments: a failure can be repeated.
+    // A fixed sequence of moments, so that a failure can be repeated.
     let mut moment: u64 = 12345;
     for _ in 0..12 {
         let dispatcher = pool.dispatcher(&[]);

@@ -1,4 +1,4 @@
-//! Vendors that refuse: how long they are left alone, and what becomes of their tasks.
+//! Vendors that refuse: how long they are not used, and what becomes of their tasks.
 
 use crate::testkit::pool::Pool;
 use lanes::internals::model::Time;
@@ -14,7 +14,7 @@ fn pause(pool: &Pool, key: &str) -> f64 {
 #[test]
 fn a_clock_time_that_has_just_passed_is_a_short_pause() {
     let pool = Pool::scripted("");
-    // As both programs print it: cut to the minute, without a date.
+    // As both programs print it: truncated to the minute, without a date.
     let script = "at=$(date -u -d '-1 minute' '+%I:%M%p')\nfailure \"You've hit your session limit · resets $at (UTC)\" 429";
     let id = pool.submit(script, &[]);
     pool.dispatch_once(&[]);
@@ -101,7 +101,7 @@ fn a_refused_account_costs_no_task_and_is_tried_by_one() {
     assert!(pool.ok(&["status"]).contains("claude is unready: log in"));
     assert!(pool.ok(&["workers"]).contains("claude is unready: log in"));
     assert!(pool.ok(&["doctor"]).contains("claude is unready, log in; "));
-    // To a lanes that knows nothing of it, it is no pause.
+    // A version that does not know it does not take it for a pause.
     let file = pool.path("state/vendors.json");
     let text = std::fs::read_to_string(&file).unwrap();
     let mut content: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! How far the work of an agent came, and what follows from it.
+//! How far the work of an agent got, and what follows from that.
 
 use crate::testkit::pool::Pool;
 

@@ -81,7 +81,7 @@ fn claude_loads_the_settings_of_its_user_unless_a_route_allows_more() {
     assert!(!argv(&pool, &plain).contains("--setting-sources"));
     let empty = Pool::scripted("  setting_sources: []\n");
     assert!(empty.refused(&["dispatch"]).contains("dispatch.setting_sources: name at least one source"));
-    // It limits what runs, so it does not get lost with another vendor.
+    // It limits what runs, so another vendor refuses it instead of ignoring it.
     let other = Pool::scripted("  setting_sources: [user]\n");
     let printed = other.refused(&["dispatch", "--command", "--", "cat"]);
     assert!(printed.contains("dispatch.setting_sources: is meant for claude"), "{printed}");

@@ -200,7 +200,7 @@ fn runs_that_meet_a_limit_together_park_their_vendor_once() {
         pool.submit(&format!("{wait}\n{then}"), &[])
     };
     let limited: Vec<String> = (0..5).map(|_| meet("failure 'rate limited' 429")).collect();
-    // One that began before the pause and ends well after it has begun.
+    // One that starts before the pause and ends well after the pause has begun.
     let good = meet("until [ -e go ]; do sleep 0.02; done\nresult fine");
     let dispatchers = [pool.dispatcher(&[]), pool.dispatcher(&[])];
     pool.until("all are back", || {

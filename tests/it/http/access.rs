@@ -212,7 +212,7 @@ fn a_body_needs_no_type_unless_a_browser_sends_it() {
         client.reply(false).status
     };
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
-    // curl -d; clients that say nothing.
+    // As `curl -d` sends it, and clients that send no headers.
     assert_eq!(post(&format!("User-Agent: curl/8.5.0\r\nAccept: */*\r\n{form}")), 201);
     assert_eq!(post(""), 201);
     for sign in ["Sec-Fetch-Mode: no-cors\r\n", "Sec-Fetch-Site: none\r\n", "User-Agent: Mozilla/5.0\r\n"] {

@@ -1,4 +1,4 @@
-//! The routes of boards.
+//! The routes that boards use.
 
 use serde_json::{Value, json};
 

@@ -161,7 +161,7 @@ fn a_reader_that_hangs_up_is_forgotten() {
     });
 }
 
-/// Reads a stream from after event `since` until `is_last`, as a client that comes again does.
+/// Reads a stream from after event `since` until `is_last`, as a client that reconnects does.
 fn go_on(server: &Server, since: u64, is_last: impl FnMut(&Value) -> bool) -> Vec<(u64, Value)> {
     let mut client = server.client();
     client.request("GET", "/events?since=0", &[("Last-Event-ID", &since.to_string())], None);
@@ -220,7 +220,7 @@ fn a_client_learns_that_what_it_asks_for_is_gone() {
         let next = events(&mut client, |event| event["type"] == "created");
         assert_eq!((next[0].0, next[1].0, &next[1].1["task_id"]), (last, last + 1, &json!(new)));
     }
-    // Whoever has everything up to there has missed nothing.
+    // A client that has everything up to there has missed nothing.
     let mut client = server.client();
     client.request("GET", "/events", &[("Last-Event-ID", &(last - 1).to_string())], None);
     assert!(!client.until(&format!("id: {last}\n")).contains("gap"));

@@ -54,7 +54,7 @@ fn clients_beyond_the_descriptors_take_turns() {
     assert!(server.stderr().contains("warning: only 40 clients"), "{}", server.stderr());
     let idle: Vec<Client> = (0..100)
         .map(|_| {
-            // Those that wait for nothing make room.
+            // Idle connections are closed to make room.
             let mut client = server.client();
             assert_eq!(client.ask("GET", "/healthz", &[], None).status, 200);
             client
@@ -91,7 +91,7 @@ fn a_server_asks_for_the_files_it_needs_and_refuses_too_few() {
 
 #[test]
 fn a_log_that_nobody_reads_holds_nobody_up() {
-    // A pipe that is open and full: everybody who wrote to it would wait.
+    // A pipe that is open and full: every writer would block.
     let mut server = Server::under("mkfifo pipe && exec 3<>pipe 2>pipe && set -- --log");
     let mut client = server.client();
     let path = format!("/{}", "x".repeat(4000));
@@ -100,7 +100,7 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
     }
     let metrics = server.get("/metrics").text;
     let dropped = metrics.lines().find_map(|line| line.strip_prefix("lanes_log_dropped_total "));
-    // What fits into the pipe and waits for it is not dropped.
+    // What fits into the pipe, or waits for it, is not dropped.
     assert!(dropped.unwrap().parse::<u64>().unwrap() > 500, "{dropped:?}");
     let start = Instant::now();
     server.signal(rustix::process::Signal::TERM);
@@ -309,7 +309,7 @@ fn a_locked_store_does_not_keep_the_server_from_ending() {
         writers.push(writer);
         eventually("it has come as far as the lock", || staged() >= before + writers.len());
     }
-    // Behind the one that the thread for submits is at.
+    // Queued behind the one that the submit thread is working on.
     let mut last = server.client();
     assert_eq!(last.ask("GET", "/healthz", &[], None).status, 200);
     last.request("POST", "/tasks", &[], Some(&task));

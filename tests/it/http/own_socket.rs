@@ -96,7 +96,7 @@ fn what_a_dead_server_left_is_replaced_and_a_live_one_is_not() {
     assert!(path.exists());
     let second = SocketServer::start(dir.path(), &path);
     assert!(second.ask(STATUS).starts_with("HTTP/1.1 200 "));
-    // One that knows nothing of our lock.
+    // One that does not know about our lock.
     let other = dir.path().join("other");
     let _listener = UnixListener::bind(&other).unwrap();
     let (code, printed) = why(dir.path(), &other);

@@ -36,7 +36,7 @@ fn dead_tasks_are_redriven_one_by_one_or_by_lane() {
     assert_eq!((lane.status, lane.at("/count")), (200, json!(1)), "{}", lane.text);
     assert_eq!(lane.text_at("/results/0/retry_of"), second);
     assert_eq!(server.post("/lanes/l/redrive", &json!({})).at("/count"), json!(0));
-    // Whoever does it: what is left is the command line's.
+    // The command line retries what is left: the task in the other lane.
     let left: Value = serde_json::from_str(&server.lanes(&["redrive", "--lane", "other", "--json"])).unwrap();
     assert_eq!((&left["count"], &left["results"][0]["retry_of"]), (&json!(1), &json!(other)));
 }
@@ -113,7 +113,7 @@ fn a_vendor_is_paused_and_resumed_by_those_who_may() {
     ] {
         assert_eq!(server.post("/vendors/claude/pause", &wrong).status, 400, "{wrong}");
     }
-    // Of all models: null, and not left out.
+    // For all models, the key is null and not omitted.
     let program = server.get("/vendors").json()["parked"]["command:/bin/sh"].clone();
     assert_eq!(program.get("model"), Some(&json!(null)), "{program}");
     let resumed = server.post("/vendors/claude/resume", &json!({}));

@@ -101,7 +101,7 @@ fn programs_are_named_only_where_that_is_allowed() {
         // A program without a vendor does not support some of them, which is reported first.
         assert!([400, 403].contains(&changed.status), "{key}: {}", changed.text);
     }
-    // Another vendor is another program, and a model is what runs as well.
+    // Another vendor is another program, and a model too decides what runs.
     for settings in [json!({"vendor": "claude"}), json!({"model": "opus"})] {
         let made = server.post("/routes", &json!({"lane": "l", "settings": settings}));
         assert_eq!((made.status, made.code().as_str()), (403, "programs_disabled"), "{}", made.text);
@@ -111,10 +111,10 @@ fn programs_are_named_only_where_that_is_allowed() {
     let slower = json!({"settings": {"concurrency": 1}});
     let changed = ask(&server, "PATCH", "/routes/work", Some(slower));
     assert_eq!(changed.at("/route/settings"), json!({"command": "/bin/cat", "concurrency": 1}));
-    // The same once more is no change.
+    // The same request again changes nothing.
     let same = json!({"settings": {"command": "/bin/cat", "priority": 1}});
     assert_eq!(ask(&server, "PATCH", "/routes/work", Some(same)).status, 200);
-    // Only who has a token may choose programs, also where other users of the machine can connect.
+    // Only holders of a token may choose programs, even where other users of the machine can connect.
     for some in [&PROGRAMS[..2], &PROGRAMS[1..]] {
         let refused = failed_start(server.dir.path(), some);
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");

@@ -31,7 +31,7 @@ fn a_poll_ends_with_a_submit_by_anybody() {
     assert_eq!(here.reply(false).text_at("/task/id"), id);
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 
-    // By a process that knows nothing of the server.
+    // By a process that does not know about the server.
     here.request("GET", &format!("/tasks/{id}/response?wait_seconds=20"), &[], None);
     parked(&server, 1);
     let cancel = Command::Cancel { reason: None, by: "me".into() };

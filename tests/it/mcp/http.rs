@@ -92,7 +92,7 @@ fn every_version_is_spoken_and_nothing_is_kept() {
     assert_eq!((unknown.status, unknown.at("/error/code")), (404, json!(-32601)));
     let unknown = post(&server, &request("nobody/knows", json!({})));
     assert_eq!((unknown.status, unknown.at("/error/code")), (200, json!(-32601)));
-    // Neither a handshake nor a version.
+    // With neither a handshake nor a version.
     assert!(text_of(&post(&server, &request("tools/call", json!({"name": "jobs"})))).contains("no tasks"));
 }
 

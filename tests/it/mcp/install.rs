@@ -79,7 +79,7 @@ fn files(client: &str) -> [&'static str; 2] {
     }
 }
 
-/// What a person has in the settings of a client.
+/// What a person already has in the settings of a client.
 fn settings(client: &str) -> &'static str {
     match client {
         "claude" => {
@@ -213,7 +213,7 @@ fn codex_runs_tools_unasked_only_with_approval_and_gets_variables() {
         assert!(written.contains(&table), "{written}");
     }
     assert_eq!(written.matches("approval_mode").count(), 2);
-    // What a person has allowed stays.
+    // What a person has allowed is kept.
     home.ok(&["--client", "codex"]);
     assert_eq!(home.read("other/config.toml"), written);
     home.run(&["--client", "gemini", "--approve"]).refused(1, "--approve is for codex");

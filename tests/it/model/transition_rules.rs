@@ -243,7 +243,7 @@ fn hostile_words_stay_on_one_line() {
     assert!(!refused.chars().any(char::is_control), "{refused:?}");
     let mut task = queued(None);
     on(&mut task, 0, &RequestCheck::Missing, &claim("a")).unwrap_err();
-    // Another implementation takes such a name.
+    // Another implementation accepts such a name.
     let claim_as_evil = |task: &mut Task, moment: i64| {
         run(task, moment, &claim("a")).unwrap();
         let Status::Claimed(held) = &mut task.status else { panic!("{:?}", task.status) };

@@ -94,7 +94,7 @@ fn a_damaged_key_file_lets_nothing_be_submitted_twice() {
         let batch: Vec<_> = store.submit_batch(vec![keyed(), keyed()]).unwrap();
         assert!(batch.into_iter().all(|done| done.unwrap().task.id == first.id), "{garbage:?}");
     }
-    // The key of a removed task blocks no submit.
+    // The key of a removed task does not block a submit.
     fs::write(&file, "garbage").unwrap();
     fs::remove_dir_all(store.root().join("tasks").join(first.id.as_str())).unwrap();
     assert!(!store.submit(keyed()).unwrap().existing);

@@ -448,7 +448,7 @@ fn what_we_change_ourselves_leaves_the_index_complete() {
         fixture.submit(&store, Some(key.into()), 0.0);
     }
     claim(&store).unwrap();
-    // A new index would go on after the next million.
+    // A new index would continue after the next million.
     assert_eq!(seq(&state()), 4);
 }
 

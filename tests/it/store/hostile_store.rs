@@ -76,7 +76,7 @@ fn link(target: &Path, path: &Path) {
 /// A way to break a task; gets its directory, its whole text, and a place outside of the store.
 type Breakage = fn(&Path, &str, &Path);
 
-/// Every way in which a task is not what it should be.
+/// Every way in which a task can be broken.
 const BREAKAGES: &[(&str, Breakage)] = &[
     ("empty", |dir, _, _| std::fs::write(dir.join("task.json"), "").unwrap()),
     ("truncated", |dir, text, _| std::fs::write(dir.join("task.json"), &text[..text.len() / 2]).unwrap()),
