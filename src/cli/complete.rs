@@ -66,11 +66,8 @@ fn with_queue(command: clap::Command) -> clap::Command {
 /// Returns the queue of the current directory or the environment; `None` on any error, since completion must print
 /// none and create no store.
 fn queue() -> Option<(Config, Store)> {
-    let context = CommandContext {
-        global: GlobalArgs::default(),
-        out: Output::new(false, true),
-        base: BaseDir::current(),
-    };
+    let context =
+        CommandContext { global: GlobalArgs::default(), out: Output::quiet(), base: BaseDir::current() };
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
     Some((config, store))

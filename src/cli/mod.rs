@@ -242,11 +242,8 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
 
 /// Answers the completion script of a shell, without error messages.
 fn answer_completion(shell: &OsStr, args: &[OsString]) -> ExitCode {
-    let mut context = CommandContext {
-        global: GlobalArgs::default(),
-        out: Output::new(false, true),
-        base: BaseDir::current(),
-    };
+    let mut context =
+        CommandContext { global: GlobalArgs::default(), out: Output::quiet(), base: BaseDir::current() };
     let answered = complete::print_candidates(&mut context, Cli::command(), shell, args);
     let ended = answered.and_then(|exit| context.out.flush().map(|()| exit.code()));
     ExitCode::from(ended.unwrap_or(EXIT_REFUSED))

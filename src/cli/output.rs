@@ -29,6 +29,11 @@ impl Output {
         Self { stdout: BufWriter::new(stdout), terminal, json, quiet, reader_is_gone: false }
     }
 
+    /// Makes the output of a command that prints no notes.
+    pub(super) fn quiet() -> Self {
+        Self::new(false, true)
+    }
+
     /// Returns whether standard output is a terminal, and colour is not disabled.
     pub(super) fn colour(&self) -> bool {
         self.terminal && !super::env::no_colour()

@@ -25,7 +25,7 @@ use super::transport::reactor::Reactor;
 use super::transport::request::HttpRequest;
 use super::transport::response::HttpResponse;
 use super::transport::service::{Reply, SendResult, Ticket};
-use super::wait_for::WaitFor;
+use super::wait_for::{WaitEnd, WaitFor};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::{LaneName, TaskId};
@@ -252,8 +252,11 @@ impl Call<'_> {
         if let Some(response) = wait.check(&self.app.store, self.app, self.ticket)? {
             return Ok(response.into());
         }
-        if longest.is_zero() || self.is_head() || self.app.is_stopping() {
-            return Ok(wait.response_without_result(self.app.is_stopping()).into());
+        if self.app.is_stopping() {
+            return Ok(wait.response_without_result(WaitEnd::Stopping).into());
+        }
+        if longest.is_zero() || self.is_head() {
+            return Ok(wait.response_without_result(WaitEnd::TimedOut).into());
         }
         let until = Instant::now().checked_add(longest);
         self.add_long_poll(wait, until)

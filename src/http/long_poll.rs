@@ -8,7 +8,7 @@ use super::sync::mpsc::{Receiver, Sender, channel};
 use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::transport::response::HttpResponse;
 use super::transport::service::Ticket;
-use super::wait_for::{WaitFor, group};
+use super::wait_for::{WaitEnd, WaitFor, group};
 use crate::error::Result;
 
 /// The maximum number of requests that may wait at the same time.
@@ -143,7 +143,9 @@ impl LongPolls {
     /// that thread.
     pub(crate) fn answer_all(&self, responder: &dyn Responder) {
         let mut all = Vec::new();
-        self.visit(|number, request| all.push((number, request.wait.response_without_result(true))));
+        self.visit(|number, request| {
+            all.push((number, request.wait.response_without_result(WaitEnd::Stopping)))
+        });
         for (number, response) in all {
             if let Some(request) = self.take(number) {
                 // A stream was given its response when it began.
@@ -214,7 +216,7 @@ impl LongPolls {
             let is_found = matches!(checked, Ok(Some(_)));
             let response = match checked {
                 Ok(Some(response)) => Some(response),
-                Ok(None) => responder.is_stopping().then(|| wait.response_without_result(true)),
+                Ok(None) => responder.is_stopping().then(|| wait.response_without_result(WaitEnd::Stopping)),
                 Err(error) => Some(error.into()),
             };
             if let Some(response) = response {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::api::params::{Params, decode};
+use super::api::params::{Params, decode_path};
 use super::auth::MESSAGE_PATH;
 use super::context::{App, Call, HandlerResult};
 use super::message_route::{METHODS, MessageRoute};
@@ -111,7 +111,7 @@ fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut Reque
         RouteMatch::NoPath => return Err(unknown_route()),
     };
     trace.pattern = operation.path;
-    let parameter = decode(parameter.unwrap_or_default(), false)?;
+    let parameter = decode_path(parameter.unwrap_or_default())?;
     let query = Params::from_query(operation.query, &request.query)?;
     // The parameters are copies: the bytes of the body are freed before the handler runs.
     let bytes = std::mem::take(&mut request.body);

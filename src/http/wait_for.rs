@@ -54,6 +54,15 @@ pub(crate) enum WaitFor {
     RunLog(LogFollower),
 }
 
+/// Why a wait ends without a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitEnd {
+    /// Its time is over.
+    TimedOut,
+    /// The server stops.
+    Stopping,
+}
+
 impl WaitFor {
     /// Returns the response to the client of `ticket`, if it can be given now.
     ///
@@ -79,12 +88,14 @@ impl WaitFor {
         }
     }
 
-    /// Returns the response for a wait that ends without a result, in time or because the server stops.
-    pub(crate) fn response_without_result(&self, is_stopping: bool) -> HttpResponse {
-        match self {
-            Self::ClaimableTask(_) | Self::Claim { .. } => ok([("task", Value::Null)]),
-            _ if is_stopping => HttpResponse::stopping(),
-            _ => HttpResponse::error(408, "timed_out", "the wait ended without a response"),
+    /// Returns the response for a wait that ends without a result.
+    pub(crate) fn response_without_result(&self, end: WaitEnd) -> HttpResponse {
+        match (self, end) {
+            (Self::ClaimableTask(_) | Self::Claim { .. }, _) => ok([("task", Value::Null)]),
+            (_, WaitEnd::Stopping) => HttpResponse::stopping(),
+            (_, WaitEnd::TimedOut) => {
+                HttpResponse::error(408, "timed_out", "the wait ended without a response")
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use super::responder::Responder;
 use super::streams::{StreamContext, StreamTimers};
 use super::transport::catch_panic::catch_panic;
 use super::transport::response::HttpResponse;
-use super::wait_for::{WaitFor, group};
+use super::wait_for::{WaitEnd, WaitFor, group};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::{LaneName, Owner, Time};
@@ -227,7 +227,7 @@ impl<'a> Watcher<'a> {
         let mut expired = Vec::new();
         self.polls.visit(|number, request| {
             if request.until.is_some_and(|until| until <= now) {
-                expired.push((number, request.wait.response_without_result(false)));
+                expired.push((number, request.wait.response_without_result(WaitEnd::TimedOut)));
             }
         });
         for (number, response) in expired {

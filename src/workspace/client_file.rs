@@ -24,5 +24,5 @@ pub(crate) fn read_text_for_client(
         return Err(Error::config("workspace_root leads out of the repository")
             .with_hint("look at the configuration, then name it with --config"));
     }
-    PathRules::new(config, base, true)?.text(path, name, max_bytes, "check the path")
+    PathRules::new(config, base)?.for_client().text(path, name, max_bytes, "check the path")
 }

@@ -37,7 +37,7 @@ pub(crate) fn deliver(
     }
     let base = BaseDir::at("/");
     let target = config().and_then(|config| {
-        let target = PathRules::new(&config, &base, false)?.delivery(&response_path, "response_path")?;
+        let target = PathRules::new(&config, &base)?.delivery(&response_path, "response_path")?;
         if config.may_reach(&target) {
             return Ok(target);
         }

@@ -99,7 +99,8 @@ fn check(
     stem: Option<&str>,
 ) -> Result<CheckedSubmit> {
     let SubmitContext { config, base: cwd, now, for_client, hashes } = context;
-    let rules = PathRules::new(config, cwd, *for_client)?.with(hashes.clone());
+    let rules = PathRules::new(config, cwd)?.with(hashes.clone());
+    let rules = if *for_client { rules.for_client() } else { rules };
     if let Some(path) = request.prompt_file.as_mut().filter(|path| !path.as_os_str().is_empty()) {
         *path = cwd.absolute(path)?;
         if request.prompt.is_some() {

@@ -32,19 +32,24 @@ pub(super) struct PathRules<'a> {
 const NAME_ANOTHER_HINT: &str = "name another file, or leave it out to keep the answer in the store";
 
 impl<'a> PathRules<'a> {
-    /// Makes the rules of a workspace; `for_client` also refuses files that the client might not be able to read.
+    /// Makes the rules of a workspace.
     ///
     /// # Errors
     /// `Io` when the workspace root cannot be accessed.
-    pub(super) fn new(config: &'a Config, cwd: &'a BaseDir, for_client: bool) -> Result<Self> {
+    pub(super) fn new(config: &'a Config, cwd: &'a BaseDir) -> Result<Self> {
         Ok(Self {
             cwd,
             root: resolve(&config.workspace_root)?,
             store: &config.store_root,
             config: config.path(),
-            for_client,
+            for_client: false,
             hashes: FileHashes::default(),
         })
+    }
+
+    /// Also refuses files that a network client might not be able to read.
+    pub(super) fn for_client(self) -> Self {
+        Self { for_client: true, ..self }
     }
 
     /// Sets the cache of hashes.

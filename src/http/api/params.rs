@@ -212,7 +212,7 @@ impl Params {
         let mut object = Object::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, text) = (decode(name, true)?, decode(text, true)?);
+            let (name, text) = (decode_query(name)?, decode_query(text)?);
             let Some(field) = fields.iter().find(|field| field.name == name) else {
                 return Err(unknown_parameter(fields, &name));
             };
@@ -367,8 +367,17 @@ pub(crate) fn missing(name: &str) -> Error {
     Error::invalid(format!("missing field: {name}"))
 }
 
-/// Decodes percent-encoded text.
-pub(crate) fn decode(text: &str, plus_is_space: bool) -> Result<String> {
+/// Decodes a percent-encoded part of a path.
+pub(crate) fn decode_path(text: &str) -> Result<String> {
+    decode(text, b'+')
+}
+
+/// Decodes a percent-encoded part of a query, in which a plus sign stands for a space.
+fn decode_query(text: &str) -> Result<String> {
+    decode(text, b' ')
+}
+
+fn decode(text: &str, plus: u8) -> Result<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -380,7 +389,7 @@ pub(crate) fn decode(text: &str, plus_is_space: bool) -> Result<String> {
                     _ => return Err(Error::invalid(format!("'%' without two digits: {}", printable(text)))),
                 }
             }
-            b'+' if plus_is_space => b' ',
+            b'+' => plus,
             byte => byte,
         });
     }

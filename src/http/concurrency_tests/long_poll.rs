@@ -14,7 +14,7 @@ use super::responder::{RequestTrace, Responder};
 
 use super::transport::response::HttpResponse;
 use super::transport::service::{SendResult, Ticket};
-use super::wait_for::{WaitFor, group};
+use super::wait_for::{WaitEnd, WaitFor, group};
 use super::{check, responder, sync, ticket, trace, transport, wait_for};
 use crate::model::{Filter, LaneName, Owner};
 use crate::store::LaneQuery;
@@ -113,7 +113,7 @@ impl Server {
         self.occupy(ticket, || {
             let response = match self.check(ticket) {
                 Some(response) => response,
-                None if self.is_stopping() => claim().response_without_result(true),
+                None if self.is_stopping() => claim().response_without_result(WaitEnd::Stopping),
                 None if self.polls.add(WaitingRequest::new(ticket, claim(), None, trace())) => return,
                 None => HttpResponse::stopping(),
             };
