@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::dispatch::config::plan::{CHAIN_VARIABLE, DEPTH_VARIABLE};
+#[cfg(feature = "mcp")]
+use crate::dispatch::agent::enclosing_run::EnclosingRun;
 use crate::error::{Error, Result, printable};
 #[cfg(feature = "mcp")]
 use crate::mcp::registration::ClientHomes;
@@ -109,14 +110,16 @@ pub(super) fn is_inside_run() -> bool {
 /// # Errors
 /// `Invalid` for names that no dispatcher would set.
 pub(super) fn agent_chain() -> Result<Option<AgentChain>> {
-    let depth = set(DEPTH_VARIABLE).and_then(|depth| depth.to_str()?.parse().ok());
-    let names = text(CHAIN_VARIABLE)?;
-    if depth.is_none() && names.is_none() {
-        return Ok(None);
-    }
-    AgentChain::new(depth.unwrap_or(0), &names.unwrap_or_default())
-        .map(Some)
-        .map_err(|error| Error::invalid(format!("{CHAIN_VARIABLE}: {}", error.message())))
+    AgentChain::above_process(set_text)
+}
+
+/// Returns the run that this process belongs to, also where it was started without its environment.
+///
+/// # Errors
+/// As [`agent_chain`].
+#[cfg(feature = "mcp")]
+pub(super) fn enclosing_run() -> Result<Option<EnclosingRun>> {
+    EnclosingRun::find(set_text)
 }
 
 /// Returns the options for opening the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to
@@ -154,6 +157,11 @@ fn checked_timeout(name: &str, text: &str, seconds: f64) -> Result<Duration> {
 
 fn set(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Returns the value of a variable that is text.
+fn set_text(name: &str) -> Option<String> {
+    set(name)?.into_string().ok()
 }
 
 fn text(name: &str) -> Result<Option<String>> {

@@ -10,16 +10,24 @@ use super::env;
 use crate::dispatch::agent::process_tree::RUN_ID_VARIABLE;
 use crate::error::{Error, Result};
 
-/// Refuses `command` to a process of a run, unless `--inside-run` is given.
+/// Refuses `command` to a process whose environment has the mark of a run, unless `--inside-run` is given.
 ///
 /// # Errors
 /// `Refused`, naming the flag.
 pub(super) fn refuse(context: &CommandContext, command: &str) -> Result<()> {
-    if context.global.inside_run || !env::is_inside_run() {
+    if env::is_inside_run() { refuse_shown_by(context, command, RUN_ID_VARIABLE) } else { Ok(()) }
+}
+
+/// Refuses `command` to a process of a run, which `evidence` shows it to be, unless `--inside-run` is given.
+///
+/// # Errors
+/// `Refused`, naming the flag.
+pub(super) fn refuse_shown_by(context: &CommandContext, command: &str, evidence: &str) -> Result<()> {
+    if context.global.inside_run {
         return Ok(());
     }
     Err(Error::refused(format!(
-        "{command} is not for agents, and {RUN_ID_VARIABLE} shows that a dispatcher's agent runs it"
+        "{command} is not for agents, and {evidence} shows that a dispatcher's agent runs it"
     ))
     .with_hint("give --inside-run as well if a person wants it so"))
 }

@@ -14,6 +14,7 @@ use super::inside_run;
 use super::mcp_budget::session_budget;
 use super::mcp_install::McpInstallCommand;
 use super::mcp_server_args::McpServerArgs;
+use crate::dispatch::agent::enclosing_run::McpAccess;
 use crate::dispatch::config::load::recursion_limits;
 use crate::error::{Error, Result};
 use crate::mcp::{self, McpOptions, ToolSet};
@@ -56,11 +57,17 @@ impl McpCommand {
     }
 
     fn serve(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        let tools = self.server.tool_sets()?;
+        let mut tools = self.server.tool_sets()?;
+        let run = env::enclosing_run()?;
         for set in [ToolSet::Admin, ToolSet::Compat] {
-            if tools.contains(&set) {
-                inside_run::refuse(context, &format!("mcp --tools {}", set.as_str()))?;
+            if tools.contains(&set) && run.is_some() {
+                // The mark of the run may be missing here.
+                inside_run::refuse_shown_by(context, &format!("mcp --tools {}", set.as_str()), "its run")?;
             }
+        }
+        let is_withheld = run.as_ref().is_some_and(|run| run.mcp == McpAccess::Off);
+        if is_withheld {
+            tools.clear();
         }
         let max_wait = self.server.max_wait_seconds();
         let find = self.workspace_finder(context)?;
@@ -75,7 +82,7 @@ impl McpCommand {
         let find_again = find.clone();
         mcp::serve(McpOptions {
             tools,
-            has_prompts: self.server.prompts,
+            has_prompts: self.server.prompts && !is_withheld,
             queue: Box::new(move || {
                 let config = find.config()?;
                 let store = Store::open(&config.store_root, store_options.clone())?;
@@ -84,7 +91,10 @@ impl McpCommand {
             config: Box::new(move || find_again.config().ok()),
             session: env::client_session(),
             random,
-            chain: env::agent_chain()?,
+            chain: match run {
+                Some(run) => Some(run.chain),
+                None => env::agent_chain()?,
+            },
             limits: recursion_limits,
             budget: self.server.budget.map(session_budget).transpose()?,
             max_wait: max_wait?,

@@ -151,6 +151,10 @@ impl Catalog {
         let own = || self.listed.iter().find(|tool| tool.name == name).map(|tool| &tool.input_schema);
         match self.old.get(name).or_else(own) {
             Some(schema) => Ok(Arc::clone(schema)),
+            None if self.listed.is_empty() => {
+                let name = brief(name);
+                Err(format!("unknown tool: {name}; agents have tools only if their route says mcp: inherit"))
+            }
             None => {
                 let known: Vec<&str> = self.listed.iter().map(|tool| tool.name.as_ref()).collect();
                 Err(format!("unknown tool: {}; there are {}", brief(name), known.join(", ")))

@@ -73,9 +73,13 @@ const STOP_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a server that ends waits for threads that are using the store.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// What an agent is told that is offered no tools.
+const WITHHELD: &str = "No tools are offered here: you work on a task of the queue yourself, and only agents whose route \
+     says `mcp: inherit` delegate to others.";
+
 /// How the queue is offered.
 pub(crate) struct McpOptions {
-    /// The sets of tools.
+    /// The sets of tools. None are offered to an agent that is not meant to have any.
     pub tools: Vec<ToolSet>,
     /// Whether prompts are offered. Clients ask for them when they are, which takes time.
     pub has_prompts: bool,
@@ -123,7 +127,10 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
     let state = ServerState {
         catalog: Catalog::of(&options.tools)?,
         has_prompts: options.has_prompts,
-        instructions: Box::new(move || instructions_for(is_old, config().as_ref())),
+        instructions: match options.tools.is_empty() {
+            true => Box::new(|| WITHHELD.to_string()),
+            false => Box::new(move || instructions_for(is_old, config().as_ref())),
+        },
         config: OnceLock::new(),
         queue: Arc::new(LazyQueue::new(options.queue, options.limits, options.budget)),
         chain: options.chain,

@@ -9,6 +9,11 @@ use super::json::Object;
 use super::names::first_hidden;
 use crate::error::{Error, Result, brief};
 
+/// The environment variable with the number of agents above a process.
+pub(crate) const DEPTH_VARIABLE: &str = "LANES_DEPTH";
+/// The environment variable with the names of those that have one.
+pub(crate) const CHAIN_VARIABLE: &str = "LANES_CHAIN";
+
 /// The key of a task's metadata with the depth of the agent that submitted it.
 const DEPTH_KEY: &str = "dispatch_depth";
 /// The key with the names in its chain.
@@ -69,6 +74,21 @@ impl AgentChain {
         };
         // Saturates: a maximum depth is a `u32` too.
         Self::new(depth.unwrap_or(0.0) as u32, names)
+    }
+
+    /// Reads the chain above a process from its variables; `None` if no dispatcher set any.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn above_process(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
+        let depth = variable(DEPTH_VARIABLE).and_then(|depth| depth.parse().ok());
+        let names = variable(CHAIN_VARIABLE);
+        if depth.is_none() && names.is_none() {
+            return Ok(None);
+        }
+        Self::new(depth.unwrap_or(0), &names.unwrap_or_default())
+            .map(Some)
+            .map_err(|error| Error::invalid(format!("{CHAIN_VARIABLE}: {}", error.message())))
     }
 
     /// Records this chain in the metadata of a task that its last agent submits, in place of whatever is there.

@@ -30,7 +30,7 @@ mod text_type;
 pub(crate) mod time;
 pub(crate) mod transition;
 
-pub(crate) use agent_chain::{AgentChain, Recursion, RecursionLimits};
+pub(crate) use agent_chain::{AgentChain, CHAIN_VARIABLE, DEPTH_VARIABLE, Recursion, RecursionLimits};
 pub(crate) use agent_name::AgentName;
 pub use claim_state::ClaimState;
 pub(crate) use cooldown::{

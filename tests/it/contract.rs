@@ -303,7 +303,15 @@ fn every_link_between_documents_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut checked = 0;
     let mut broken = Vec::new();
-    let folders = ["", "docs/", "benches/", "examples/pool/", "examples/review/", "examples/two-terminal/"];
+    let folders = [
+        "",
+        "docs/",
+        "benches/",
+        "examples/agents/",
+        "examples/pool/",
+        "examples/review/",
+        "examples/two-terminal/",
+    ];
     for name in folders.into_iter().flat_map(pages) {
         let text = read(&name);
         let links =

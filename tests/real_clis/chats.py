@@ -1,6 +1,7 @@
 """Real programs as clients of `lanes mcp`: a chat that delegates, and one that works on the queue."""
 
 import json
+import os
 import re
 import subprocess
 
@@ -42,7 +43,7 @@ def register(lab, vendor, *more):
     return []
 
 
-def chat(lab, vendor, prompt, options, env=None):
+def chat(lab, vendor, prompt, options, env=None, bound=BOUND):
     """What a client prints after one prompt."""
     program = {
         "claude": ["claude", "-p", *options],
@@ -57,7 +58,7 @@ def chat(lab, vendor, prompt, options, env=None):
         cwd=lab.project,
         capture_output=True,
         text=True,
-        timeout=BOUND,
+        timeout=bound,
         check=False,
     )
     expect(done.returncode == 0, program, "exits with", done.returncode, done.stdout[-2000:], done.stderr[-2000:])
@@ -122,6 +123,45 @@ def repeats(lab, vendor):
         printed = chat(lab, vendor, " ".join([marker] * 3), options, env)
     expect("done " in printed and "finished" in printed, printed)
     expect((lab.project / "runs").read_text() == "run\n", "it ran more than once")
+
+
+def outlasts(lab):
+    """A run takes longer than codex lets a call take, which is 300 seconds: the first call returns before that.
+
+    LANES_SLOW_RUN_SECONDS=360 waits that long. By default the server is told that calls are short.
+    """
+    seconds = int(os.environ.get("LANES_SLOW_RUN_SECONDS", "8"))
+    script = f"echo run >> runs; sleep {seconds}; echo finished"
+    lab.configure(f"routes: {{agent/slow: {{command: /bin/sh, args: [-c, '{script}'], cwd: {lab.project}}}}}\n")
+    register(lab, "codex", *([] if seconds > 240 else ["--max-wait", "5"]))
+    delegate = call("codex", "delegate", agent="slow", task="go", wait=600)
+    with lab.dispatching_for_others("--lane", "agent/slow"):
+        printed = chat(lab, "codex", delegate, [], bound=BOUND + seconds)
+        expect("running " in printed and "agent=slow" in printed, printed)
+        task = re.search(r"running (\S+)", printed)[1]
+        printed = chat(lab, "codex", call("codex", "wait", ids=[task], seconds=600), [], bound=BOUND + seconds)
+    expect("done " in printed and "finished" in printed, printed)
+    expect((lab.project / "runs").read_text() == "run\n", "it ran more than once")
+
+
+def recurs(lab, vendor):
+    """An agent that delegates to itself, by a server that codex starts without the environment of the run."""
+    options = register(lab, vendor)
+    route = f"vendor: {vendor}, mcp: inherit"
+    if vendor == "claude":
+        route += f", mcp_config: {options[2]}, allowed_tools: [mcp__lanes]"
+    lab.configure(f"routes: {{agent/self: {{{route}}}}}\n")
+    prompt = call(vendor, "delegate", agent="self", task="again", wait=0)
+    task = lab.lanes("submit", "--lane", "agent/self", "--prompt", prompt)
+    lab.dispatch("--lane", "agent/self")
+    body = lab.response(task)["body"]
+    expect("error (recursion): the agent self is already above this task: self" in body, body)
+    expect(len(lab.json("list", "--lane", "agent/self")["tasks"]) == 1, "it was submitted")
+    lab.configure(f"routes: {{agent/self: {{{route.replace('inherit', 'off')}}}}}\n")
+    task = lab.lanes("submit", "--lane", "agent/self", "--prompt", prompt + " without tools")
+    lab.dispatch("--lane", "agent/self")
+    body = lab.response(task)["body"]
+    expect("recursion" not in body and "queued " not in body, body)
 
 
 def works(lab, vendor):

@@ -522,6 +522,9 @@ check("codex", "a chat that nobody watches runs the tools that it may")(chats.un
 for client in ("claude", "codex"):
     check(client, "a chat delegates over HTTP")(lambda lab, client=client: chats.delegates_over_http(lab, client))
 for client in ("claude", "codex"):
+    check(client, "an agent that delegates to itself is refused")(lambda lab, client=client: chats.recurs(lab, client))
+check("codex", "a run outlasts the calls of a chat")(chats.outlasts)
+for client in ("claude", "codex"):
     check(client, "a chat whose call is cut off finds its run again")(
         lambda lab, client=client: chats.repeats(lab, client)
     )

@@ -8,6 +8,7 @@
 //! The end of a run never depends on the end of a pipe, which an unrelated process may keep open forever. When the
 //! guard has finished, the remaining output is read and the pipes are closed.
 
+pub(crate) mod enclosing_run;
 pub(crate) mod guard;
 pub(crate) mod log;
 mod pipes;

@@ -8,7 +8,7 @@
 //! Process ids are reused, so a process is identified by its id and its start time, and is signalled
 //! through a process descriptor, which never refers to another process.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
@@ -158,9 +158,31 @@ pub(crate) fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
 
 /// Returns whether a process is the guard of a run.
 fn is_guard(pid: i32, run: &RunId) -> bool {
-    let args = read_proc(pid, "cmdline").unwrap_or_default();
+    guarded_run(pid).is_some_and(|guarded| guarded == *run)
+}
+
+/// Returns the run whose guard a process is.
+fn guarded_run(pid: i32) -> Option<RunId> {
+    let args = read_proc(pid, "cmdline")?;
     let mut args = args.split(|byte| *byte == 0);
-    args.next() == Some(GUARD_NAME.as_bytes()) && args.next() == Some(run.as_str().as_bytes())
+    let is_guard = args.next() == Some(GUARD_NAME.as_bytes());
+    args.next().filter(|_| is_guard).and_then(|run| RunId::parse(std::str::from_utf8(run).ok()?))
+}
+
+/// Returns the environment of the nearest guard above the calling process, if there is one: it is that of the agent,
+/// whatever the programs in between removed.
+pub(crate) fn variables_of_guard_above() -> Option<HashMap<String, String>> {
+    // More processes than this are not above one another; processes that end meanwhile could otherwise form a circle.
+    const MAX_ANCESTORS: usize = 1000;
+    let parent = |pid: &i32| read_stat(*pid).map(|stat| stat.parent).filter(|parent| *parent > 0);
+    let own = std::process::id().cast_signed();
+    let guard = std::iter::successors(parent(&own), parent)
+        .take(MAX_ANCESTORS)
+        .find(|pid| guarded_run(*pid).is_some())?;
+    let environment = read_proc(guard, "environ")?;
+    let environment = String::from_utf8_lossy(&environment);
+    let variables = environment.split('\0').filter_map(|variable| variable.split_once('='));
+    Some(variables.map(|(name, value)| (name.to_string(), value.to_string())).collect())
 }
 
 /// Returns all running processes that match `belongs`, with their descendants.

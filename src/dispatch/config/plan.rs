@@ -26,10 +26,6 @@ use crate::{Error, Result};
 const DEFAULT_LEASE: Duration = Duration::from_secs(900);
 /// The lane that is served when none is named.
 const DEFAULT_LANE: &str = "default";
-/// The environment variable with the number of agents above a process.
-pub(crate) const DEPTH_VARIABLE: &str = "LANES_DEPTH";
-/// The environment variable with the names of those that have one.
-pub(crate) const CHAIN_VARIABLE: &str = "LANES_CHAIN";
 
 /// The merged and checked settings of a dispatcher.
 #[derive(Clone, Debug)]
@@ -210,12 +206,10 @@ fn worktree_roots(config: &DispatchConfig, options: &DispatchOptions, base: &Pat
 
 /// Returns the agents above this process, which must not be too many.
 fn chain(process: &ProcessContext, max_depth: u32) -> Result<AgentChain> {
-    let depth = process.variable(DEPTH_VARIABLE).and_then(|text| text.parse().ok()).unwrap_or(0);
-    let names = process.variable(CHAIN_VARIABLE).unwrap_or_default();
-    let chain = AgentChain::new(depth, names)
-        .map_err(|error| Error::invalid(format!("{CHAIN_VARIABLE}: {}", error.message())))?;
-    if depth >= max_depth {
-        let depth = depth.saturating_add(1);
+    let chain =
+        AgentChain::above_process(|name| process.variable(name).map(str::to_string))?.unwrap_or_default();
+    if chain.depth() >= max_depth {
+        let depth = chain.depth().saturating_add(1);
         return Err(Error::refused(format!(
             "this dispatcher would run agents {depth} levels deep; the maximum is {max_depth}"
         ))

@@ -7,6 +7,7 @@ use serde_yaml::Value;
 
 use super::reader::{Override, Section};
 use crate::Result;
+use crate::dispatch::agent::enclosing_run::McpAccess;
 use crate::dispatch::outcome::Interruption;
 use crate::dispatch::output::Format;
 use crate::dispatch::prompt;
@@ -17,7 +18,7 @@ use crate::model::LaneName;
 pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys of a route, which are also allowed directly under `dispatch:` as defaults.
-pub(crate) const ROUTE_KEYS: [&str; 31] = [
+pub(crate) const ROUTE_KEYS: [&str; 32] = [
     "vendor",
     "command",
     "args",
@@ -48,6 +49,7 @@ pub(crate) const ROUTE_KEYS: [&str; 31] = [
     "add_dirs",
     "git_writable",
     "allow_cycles",
+    "mcp",
     "wants_json",
 ];
 
@@ -171,6 +173,8 @@ pub struct Route {
     pub git_writable: bool,
     /// Whether an agent may be given a task by an agent that works for it.
     pub allow_cycles: bool,
+    /// Whether the agent is offered the queue as tools.
+    pub(crate) mcp: McpAccess,
     /// Whether answers are parsed as JSON even if the task does not request it.
     pub wants_json: bool,
     /// The given keys, with their level.
@@ -233,6 +237,7 @@ impl Route {
             add_dirs: Vec::new(),
             git_writable: true,
             allow_cycles: false,
+            mcp: McpAccess::Off,
             wants_json: false,
             given: BTreeMap::new(),
             dropped: None,
@@ -385,11 +390,20 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         add_dirs: section.list("add_dirs")?.or_inherit(Some(base.add_dirs)).unwrap_or_default(),
         git_writable: section.boolean("git_writable")?.or(base.git_writable),
         allow_cycles: section.boolean("allow_cycles")?.or(base.allow_cycles),
+        mcp: section.read("mcp", mcp_access)?.or(base.mcp),
         wants_json: section.boolean("wants_json")?.or(base.wants_json),
         given,
         dropped,
         lane: base.lane,
     })
+}
+
+/// Parses `mcp`.
+///
+/// # Errors
+/// The words that are expected.
+fn mcp_access(value: &Value) -> std::result::Result<McpAccess, String> {
+    value.as_str().and_then(McpAccess::parse).ok_or_else(|| "expected off or inherit".to_string())
 }
 
 fn read_runner(base: Option<Runner>, section: &Section<'_>, vendors: &Vendors) -> Result<Option<Runner>> {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::route::{DEFAULT_SILENCE, Route};
+use crate::dispatch::agent::enclosing_run::McpAccess;
 
 /// Whether a change of a key needs the permission to choose what runs.
 #[derive(Clone, Copy)]
@@ -54,6 +55,7 @@ const CHANGE_RULES: &[(&str, ChangeRule)] = &[
         ChangeRule::Limit(|before, after| is_more(before.max_budget_usd, after.max_budget_usd)),
     ),
     ("allow_cycles", ChangeRule::Limit(|before, after| after.allow_cycles && !before.allow_cycles)),
+    ("mcp", ChangeRule::Limit(|before, after| before.mcp == McpAccess::Off && after.mcp != McpAccess::Off)),
     ("priority", ChangeRule::Free),
     ("poll_interval", ChangeRule::Free),
     ("dead_letter_lane", ChangeRule::Free),

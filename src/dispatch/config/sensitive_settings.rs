@@ -228,7 +228,7 @@ mod tests {
 
     /// All other settings. Each affects a program or its prompt, environment, working directory, permissions or
     /// budget.
-    const NEED_CONSENT: [&str; 19] = [
+    const NEED_CONSENT: [&str; 20] = [
         "vendor",
         "command",
         "args",
@@ -245,6 +245,7 @@ mod tests {
         "add_dirs",
         "max_depth",
         "allow_cycles",
+        "mcp",
         "worktree_roots",
         "setting_sources",
         "git_writable",

@@ -12,16 +12,20 @@ use super::resume::ConversationToResume;
 use super::{git_directories, prompt_input};
 
 use crate::dispatch::agent::AgentSpec;
+use crate::dispatch::agent::enclosing_run::MCP_VARIABLE;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::process_tree::{RUN_ID_VARIABLE, run_marker};
-use crate::dispatch::config::plan::{CHAIN_VARIABLE, DEPTH_VARIABLE, Plan};
+use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::RunFailure;
 use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
 use crate::dispatch::task_metadata;
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
-use crate::model::{AgentChain, ClaimToken, Event, FailureClass, RunId, StoredDuration, Task, Time};
+use crate::model::{
+    AgentChain, CHAIN_VARIABLE, ClaimToken, DEPTH_VARIABLE, Event, FailureClass, RunId, StoredDuration, Task,
+    Time,
+};
 use crate::store::{AttemptDir, Store};
 use crate::{Error, ErrorKind};
 
@@ -282,6 +286,7 @@ impl RunContext<'_> {
                 ("LANES_API_URL", process.variable("LANES_API_URL").map(str::to_string)),
                 (DEPTH_VARIABLE, Some(chain.depth().to_string())),
                 (CHAIN_VARIABLE, chain.names().map(str::to_string)),
+                (MCP_VARIABLE, Some(claimed.served.route.mcp.as_str().to_string())),
                 // Set as a shell does: some programs use it as their working directory.
                 ("PWD", path(cwd)),
                 (RUN_ID_VARIABLE, Some(run_marker(run, process.variable(RUN_ID_VARIABLE)))),

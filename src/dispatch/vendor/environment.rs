@@ -61,6 +61,7 @@ const BOUND_VARIABLES: &[&str] = &[
     "LANES_DEPTH",
     "LANES_FENCE",
     "LANES_LANE",
+    "LANES_MCP",
     "LANES_RUN_ID",
     "LANES_STORE",
     "LANES_TASK_ID",

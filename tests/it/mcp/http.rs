@@ -241,6 +241,50 @@ fn a_call_that_takes_long_is_answered_as_events_with_its_progress() {
     assert!(text_of(&plain.reply(false)).starts_with("queued "));
 }
 
+#[test]
+fn a_client_that_takes_tasks_asks_about_a_long_call_by_further_posts() {
+    let server = server();
+    let with_tasks = |method: &str, mut params: Value| {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "claude-code", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+        });
+        post(&server, &request(method, params))
+    };
+    let delegate = |task: &str| {
+        let arguments = json!({"lane": "review", "task": task, "wait": 50});
+        let handle = with_tasks("tools/call", json!({"name": "delegate", "arguments": arguments}));
+        assert_eq!(
+            (handle.at("/result/resultType"), handle.at("/result/status")),
+            (json!("task"), json!("working"))
+        );
+        handle.text_at("/result/taskId")
+    };
+    let (answered, ended) = (delegate("x"), delegate("y"));
+    let status = |id: &str| with_tasks("tasks/get", json!({"taskId": id})).at("/result/status");
+    assert_eq!(status(&answered), "working");
+    server.respond(&answered, "Yes, Zürich.");
+    let done = with_tasks("tasks/get", json!({"taskId": answered}));
+    assert_eq!((done.status, done.at("/result/status")), (200, json!("completed")), "{done:?}");
+    assert!(done.text_at("/result/result/content/0/text").ends_with("Yes, Zürich."), "{done:?}");
+    let cancelled = with_tasks("tasks/cancel", json!({"taskId": ended}));
+    assert!(cancelled.json()["error"].is_null(), "{cancelled:?}");
+    assert_eq!((status(&ended), status_of(&server, &ended)), (json!("cancelled"), "failed".to_string()));
+    let unknown = with_tasks("tasks/get", json!({"taskId": "../x"}));
+    assert_eq!(unknown.at("/error/code"), -32602, "{unknown:?}");
+    let without = post(&server, &request("tasks/get", json!({"taskId": answered})));
+    assert!(without.at("/error").is_object(), "{without:?}");
+    // Whoever asks needs the token, as for every other message.
+    let stranger = Client::to(server.address).ask(
+        "POST",
+        "/mcp",
+        &[],
+        Some(&request("tasks/get", json!({"taskId": answered}))),
+    );
+    assert_eq!(stranger.status, 401);
+}
+
 /// The message of the next event.
 fn event(client: &mut Client) -> Value {
     loop {

@@ -1,0 +1,88 @@
+//! The run that a process belongs to.
+//!
+//! A dispatcher describes it to the processes of the run by variables. Some clients, such as codex, pass none on to the
+//! servers that they start. Among the processes above such a server is the guard of the run, which was started with
+//! the same variables.
+
+use super::process_tree::{RUN_ID_VARIABLE, variables_of_guard_above};
+use crate::Result;
+use crate::model::AgentChain;
+
+/// The environment variable that says whether the agent is offered the queue as tools.
+pub(crate) const MCP_VARIABLE: &str = "LANES_MCP";
+
+/// Whether `lanes mcp` offers an agent its tools, where the agent's program has it among its servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum McpAccess {
+    /// It offers none.
+    #[default]
+    Off,
+    /// It offers those for which it is registered.
+    Inherit,
+}
+
+impl McpAccess {
+    /// Returns the word for settings and for [`MCP_VARIABLE`].
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Inherit => "inherit",
+        }
+    }
+
+    /// Reads the word.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        [Self::Off, Self::Inherit].into_iter().find(|access| access.as_str() == word)
+    }
+}
+
+/// A run, as its dispatcher describes it to the processes of the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EnclosingRun {
+    /// The agents above the process.
+    pub chain: AgentChain,
+    /// Whether the agent is offered the queue as tools.
+    pub mcp: McpAccess,
+}
+
+impl EnclosingRun {
+    /// Returns the run that the calling process belongs to; `own` returns the variables of the process itself.
+    ///
+    /// # Errors
+    /// `Invalid` when a variable has a value that no dispatcher gives it.
+    pub(crate) fn find(own: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
+        if own(RUN_ID_VARIABLE).is_some() {
+            return Self::read(own).map(Some);
+        }
+        let of_guard = variables_of_guard_above();
+        of_guard.map(|variables| Self::read(|name| variables.get(name).cloned())).transpose()
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        Ok(Self {
+            chain: AgentChain::above_process(&variable)?.unwrap_or_default(),
+            mcp: variable(MCP_VARIABLE).and_then(|word| McpAccess::parse(&word)).unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_of_its_run_by_its_variables() {
+        let find = |variables: &[(&str, &str)]| {
+            let value = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+            EnclosingRun::find(|name| value(name).map(ToString::to_string))
+        };
+        let run = ("LANES_RUN_ID", "0123456789abcdef0123456789abcdef");
+        let told = find(&[run, ("LANES_DEPTH", "2"), ("LANES_CHAIN", "a>b"), ("LANES_MCP", "inherit")]);
+        let expected =
+            EnclosingRun { chain: AgentChain::new(2, "a>b").expect("a chain"), mcp: McpAccess::Inherit };
+        assert_eq!(told.expect("valid"), Some(expected));
+        let odd = find(&[run, ("LANES_DEPTH", "deep"), ("LANES_MCP", "on")]).expect("lenient");
+        assert_eq!(odd, Some(EnclosingRun { chain: AgentChain::default(), mcp: McpAccess::Off }));
+        assert!(find(&[run, ("LANES_CHAIN", "a\nb")]).is_err());
+    }
+}
