@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::agents_diagnoses;
 use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
@@ -47,6 +48,7 @@ impl DoctorCommand {
             let place = diagnoses.iter().rposition(|other| other.area == diagnosis.area);
             diagnoses.insert(place.map_or(0, |last| last + 1), diagnosis);
         }
+        diagnoses.extend(agents_diagnoses::diagnoses(context));
         #[cfg(feature = "mcp")]
         diagnoses.extend(mcp_diagnoses::diagnoses(context));
         let worst = diagnoses.iter().map(|diagnosis| diagnosis.level).max().unwrap_or(DiagnosisLevel::Ok);

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
+use super::agent_registry::ChatAgents;
 use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
@@ -89,6 +91,7 @@ impl McpCommand {
                 Ok((config, store))
             }),
             config: Box::new(move || find_again.config().ok()),
+            agents: Arc::new(ChatAgents { rights: self.server.agent_rights() }),
             session: env::client_session(),
             random,
             chain: match run {

@@ -47,7 +47,7 @@ pub(super) struct McpInstallCommand {
     #[arg(long)]
     print: bool,
     /// Remove the registration
-    #[arg(long, conflicts_with_all = ["tools", "user", "prompts", "max_wait", "budget", "verbose", "approve"])]
+    #[arg(long, conflicts_with_all = ["tools", "user", "prompts", "max_wait", "budget", "allow_rights", "verbose", "approve"])]
     remove: bool,
 }
 
@@ -138,6 +138,9 @@ impl McpInstallCommand {
         if let Some(dollars) = self.server.budget {
             session_budget(dollars)?;
             arguments.extend(["--budget".to_string(), dollars.to_string()]);
+        }
+        if self.server.allow_rights {
+            arguments.push("--allow-rights".to_string());
         }
         if self.server.verbose {
             arguments.push("--verbose".to_string());

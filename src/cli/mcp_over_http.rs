@@ -1,6 +1,9 @@
 //! Serves the tools for chats over the HTTP server: connects `mcp`, which knows messages, with `http`, which
 //! knows requests.
 
+use std::sync::Arc;
+
+use super::agent_registry::ChatAgents;
 use super::context::CommandContext;
 use super::mcp_server_args::tool_sets;
 use crate::dispatch::config::load::recursion_limits;
@@ -8,7 +11,7 @@ use crate::error::Result;
 use crate::http::{MessageEndpoint, MessageReply, PostedMessage};
 use crate::mcp::{McpPost, McpPostReply, PostServer};
 use crate::store::Store;
-use crate::workspace::Config;
+use crate::workspace::{AgentRights, Config};
 
 /// Returns an endpoint that answers messages, with the tools of these sets.
 ///
@@ -27,7 +30,8 @@ pub(super) fn endpoint(
         let store = Store::open(&of_queue.store_root, store_options.clone())?;
         Ok((of_queue.clone(), store))
     };
-    let server = PostServer::new(&tools, Box::new(open), recursion_limits, config.clone(), random)?;
+    let agents = Arc::new(ChatAgents { rights: AgentRights::WithoutMoreRights });
+    let server = PostServer::new(&tools, Box::new(open), recursion_limits, agents, config.clone(), random)?;
     Ok(Box::new(McpEndpoint(server)))
 }
 

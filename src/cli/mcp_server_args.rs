@@ -5,6 +5,7 @@ use clap::Args;
 use super::args::seconds;
 use crate::error::{Error, Result};
 use crate::mcp::ToolSet;
+use crate::workspace::AgentRights;
 
 /// The flags that decide what a server offers.
 #[derive(Args, Clone, Debug)]
@@ -24,6 +25,9 @@ pub(super) struct McpServerArgs {
     /// What the runs that a session delegates may cost together, in US dollars: then it may delegate no more
     #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub budget: Option<f64>,
+    /// With the admin tools, also give agents more rights than they have, except those that bypass all permissions
+    #[arg(long)]
+    pub allow_rights: bool,
     /// Print a line for each call on standard error
     #[arg(long)]
     pub verbose: bool,
@@ -36,6 +40,11 @@ impl McpServerArgs {
     /// As [`tool_sets`].
     pub(super) fn tool_sets(&self) -> Result<Vec<ToolSet>> {
         tool_sets(&self.tools, "--tools")
+    }
+
+    /// Returns how far a client may change agents.
+    pub(super) fn agent_rights(&self) -> AgentRights {
+        if self.allow_rights { AgentRights::WithinRoots } else { AgentRights::WithoutMoreRights }
     }
 
     /// Returns the longest time that a call waits, in seconds.

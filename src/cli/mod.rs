@@ -3,6 +3,11 @@
 //! One file per command: its flags (whose comments are the help text), the call of the library, and the
 //! text of the reply.
 
+#[cfg(feature = "mcp")]
+mod agent_registry;
+mod agents;
+mod agents_change;
+mod agents_diagnoses;
 mod args;
 mod body;
 mod call;
@@ -151,6 +156,7 @@ commands! {
     "list" List(list::ListCommand);
     "show" Show(show::ShowCommand);
     "why" Why(why::WhyCommand);
+    "agents" Agents(agents::AgentsCommand);
     "dispatch" Dispatch(dispatch::DispatchCommand);
     "trust" Trust(trust::TrustCommand);
     "stats" Stats(stats::StatsCommand);

@@ -3,7 +3,28 @@
 use crate::error::{Error, Result, brief_list, printable};
 use crate::model::{AgentName, LaneName};
 use crate::store::Store;
-use crate::workspace::{Config, agents};
+use crate::workspace::{AgentChange, AgentReport, Config, agents};
+
+/// Reports and changes agents: what the tools need of the code that knows routes.
+pub(crate) trait AgentRegistry: Send + Sync {
+    /// Reports all agents, by name.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    fn inspect_all(&self, config: &Config, store: &Store) -> Result<Vec<AgentReport>>;
+
+    /// Reports one agent with its usual runs; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// As [`AgentRegistry::inspect_all`].
+    fn inspect(&self, config: &Config, store: &Store, name: &AgentName) -> Result<Option<AgentReport>>;
+
+    /// Changes an agent of the store, as far as a client may.
+    ///
+    /// # Errors
+    /// The change is refused, or cannot be written.
+    fn change(&self, config: &Config, store: &Store, name: &AgentName, change: &AgentChange) -> Result<()>;
+}
 
 /// Returns the lane of an agent.
 ///
@@ -16,10 +37,17 @@ pub(super) fn lane_of(config: &Config, store: &Store, name: &str) -> Result<Lane
     if known.contains_key(&name) {
         return Ok(name.lane().clone());
     }
+    Err(unknown_agent(&name, known.keys()))
+}
+
+/// Creates the error about a name that no agent has; `known` are those that there are.
+pub(super) fn unknown_agent<'a>(
+    name: &AgentName,
+    known: impl ExactSizeIterator<Item = &'a AgentName>,
+) -> Error {
     let error = Error::not_found(format!("no agent '{}' in this workspace", printable(name.as_str())));
-    Err(if known.is_empty() {
-        error.with_hint("give `lane` instead, or add an agent under `agents:` in handoff.yaml")
-    } else {
-        error.with_hint(format!("choose one of {}", brief_list(known.keys().map(AgentName::as_str))))
-    })
+    match known.len() {
+        0 => error.with_hint("give `lane` instead, or add an agent under `agents:` in handoff.yaml"),
+        _ => error.with_hint(format!("choose one of {}", brief_list(known.map(AgentName::as_str)))),
+    }
 }

@@ -6,6 +6,7 @@ use rmcp::model::RequestId;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::agents::AgentRegistry;
 use super::client::ClientLimits;
 use super::failure::ToolFailure;
 use super::given_claims::GivenClaims;
@@ -72,6 +73,8 @@ pub(super) struct ToolCall {
     pub worker: Owner,
     /// The session of the client.
     pub session: String,
+    /// The agents.
+    pub agents: Arc<dyn AgentRegistry>,
     /// The agents above the client, if a dispatcher started one.
     pub chain: Option<AgentChain>,
     /// Reports progress, if the client asked for it.

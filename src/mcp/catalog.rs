@@ -235,7 +235,7 @@ mod tests {
     fn the_tools_that_codex_would_refuse_are_known() {
         assert_eq!(tools_to_approve(&ToolSet::DEFAULT).unwrap(), ["delegate", "cancel"]);
         assert_eq!(tools_to_approve(&[ToolSet::Worker]).unwrap(), [""; 0]);
-        assert_eq!(tools_to_approve(&[ToolSet::Admin]).unwrap(), ["upkeep"]);
+        assert_eq!(tools_to_approve(&[ToolSet::Admin]).unwrap(), ["edit_agent", "upkeep"]);
     }
 
     #[test]

@@ -46,6 +46,7 @@ use signal_hook::iterator::Signals;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::agents::AgentRegistry;
 pub(crate) use self::bounded_command::output_within;
 pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
 pub(crate) use self::open_queue::{QueueSource, RecursionLimitsSource};
@@ -61,8 +62,8 @@ use self::transport::PipeTransport;
 use crate::error::{Error, Result};
 use crate::model::AgentChain;
 use crate::signals::not_ignored;
-use crate::store::{Clock, stop_waiting_for_locks};
-use crate::workspace::{Config, agents};
+use crate::store::{Clock, Store, StoreOptions, stop_waiting_for_locks};
+use crate::workspace::{Config, agents, describe_directory};
 
 /// The maximum number of concurrent calls.
 const MAX_CALLS: usize = 64;
@@ -87,6 +88,8 @@ pub(crate) struct McpOptions {
     pub queue: QueueSource,
     /// Reads the configuration, if there is a workspace: its agents and lanes are named in the instructions.
     pub config: Box<dyn Fn() -> Option<Config> + Send + Sync>,
+    /// The agents.
+    pub agents: Arc<dyn AgentRegistry>,
     /// The session of the client, if the environment names one.
     pub session: Option<String>,
     /// A random number, which names the session if the environment does not.
@@ -133,6 +136,7 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
         },
         config: OnceLock::new(),
         queue: Arc::new(LazyQueue::new(options.queue, options.limits, options.budget)),
+        agents: options.agents,
         chain: options.chain,
         max_wait: options.max_wait,
         calls: Semaphore::new(MAX_CALLS),
@@ -186,9 +190,14 @@ fn speaks_old(tools: &[ToolSet]) -> bool {
 
 fn instructions_for(is_old: bool, config: Option<&Config>) -> String {
     let Some(config) = config else { return instructions::instructions(is_old, &[], &[]) };
-    // Without the store, which a client that only connects does not need.
-    let agents = agents(config, None).unwrap_or_default().into_values();
-    let agents = agents.map(|agent| (agent.name.as_str().to_string(), agent.description));
+    let store = Some(&config.store_root).filter(|root| root.is_dir());
+    let store = store.and_then(|root| Store::open_to_read(root, StoreOptions::default()).ok());
+    let agents = agents(config, store.as_ref()).unwrap_or_default().into_values();
+    let agents = agents.map(|agent| {
+        let made = || agent.directory(config).map(|directory| describe_directory(&directory));
+        let own = Some(&agent.description).filter(|text| !text.trim().is_empty()).cloned();
+        (agent.name.as_str().to_string(), own.or_else(made).unwrap_or_default())
+    });
     let lanes = config.lanes.iter().filter(|(lane, _)| lane.agent().is_none());
     let lanes: Vec<(String, String)> = lanes.map(|(name, text)| (name.to_string(), text.clone())).collect();
     instructions::instructions(is_old, &agents.collect::<Vec<_>>(), &lanes)

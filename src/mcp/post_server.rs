@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::agents::AgentRegistry;
 use super::call_log::CallLog;
 use super::catalog::{Catalog, ToolSet};
 use super::client::Channel;
@@ -99,6 +100,7 @@ impl PostServer {
         tools: &[ToolSet],
         queue: QueueSource,
         limits: RecursionLimitsSource,
+        agents: Arc<dyn AgentRegistry>,
         config: Config,
         random: u128,
     ) -> Result<Self> {
@@ -110,6 +112,7 @@ impl PostServer {
             instructions: Box::new(move || instructions_for(is_old, Some(&config))),
             config: OnceLock::new(),
             queue: Arc::new(LazyQueue::new(queue, limits, None)),
+            agents,
             // Who sends a message is not known.
             chain: None,
             max_wait: None,

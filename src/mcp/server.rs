@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::agents::AgentRegistry;
 use super::arguments::Arguments;
 use super::call::{CallEnd, ToolCall, ToolReply, ToolResult};
 use super::call_log::CallLog;
@@ -63,6 +64,8 @@ pub(super) struct ServerState {
     pub config: OnceLock<ServerConfig>,
     /// The queue.
     pub queue: Arc<LazyQueue>,
+    /// The agents.
+    pub agents: Arc<dyn AgentRegistry>,
     /// The agents above the client, if a dispatcher started one.
     pub chain: Option<AgentChain>,
     /// The longest wait of a call, in seconds, in place of what the client is known to allow.
@@ -115,6 +118,7 @@ impl McpServer {
             limits: ClientLimits::of(&client, self.channel, self.state.max_wait),
             worker: worker_name(&client)?,
             session: codex_session(context.meta.get(CODEX_METADATA)).unwrap_or_else(|| self.session.clone()),
+            agents: Arc::clone(&self.state.agents),
             chain: self.state.chain.clone(),
             progress: token.map(|token| ProgressReporter::new(context.peer.clone(), token)),
             takes_tasks: capabilities.is_some_and(|capabilities| capabilities.supports_tasks()),

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::Store;
-use super::json_file::{JsonFile, cannot_be_read};
+use super::json_file::{DocumentChange, JsonFile, cannot_be_read};
 use super::layout;
 use super::settings_file::{FileVersion, admit_trusted, text_of};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::task::object;
+use crate::model::{AGENT_LANES, LaneName};
 
 /// The settings of the agents, by name.
 const AGENTS: JsonFile<Object> = JsonFile {
@@ -56,6 +57,20 @@ impl Store {
     /// `Corrupt` when the file cannot be read; `Io`.
     pub(crate) fn agents(&self) -> Result<Object> {
         AGENTS.read(self)
+    }
+
+    /// Changes the agents of agents.json and wakes the dispatchers, which load it again.
+    ///
+    /// # Errors
+    /// The error of `change`, `Corrupt`, `NewerFormat`, `Locked`, `Io`; each with nothing written.
+    pub(crate) fn change_agents(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
+        let lanes: Vec<LaneName> = AGENTS.change(self, |agents| {
+            change(agents)?;
+            let lanes = agents.keys().map(|name| LaneName::stored(format!("{AGENT_LANES}{name}")));
+            Ok(DocumentChange::Write(lanes.collect()))
+        })?;
+        self.wake_waiters(&lanes);
+        Ok(())
     }
 
     /// Returns the present version of agents.json; `None` when there is none.

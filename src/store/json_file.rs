@@ -81,7 +81,7 @@ impl<T: Default> JsonFile<T> {
     ///
     /// # Errors
     /// The error of `change`, `Corrupt` for a document that cannot be read, `NewerFormat` for a store of a newer
-    /// version, `Locked`, `Io`; each with nothing written.
+    /// version, `Refused` for one that would be too large, `Locked`, `Io`; each with nothing written.
     pub(super) fn change<R>(
         &self,
         store: &Store,
@@ -95,6 +95,11 @@ impl<T: Default> JsonFile<T> {
             DocumentChange::Keep(result) => Ok(result),
             DocumentChange::Write(result) => {
                 let text = json::to_text(&(self.encode)(content));
+                if text.len() as u64 > self.max_bytes {
+                    // It could be written, and never read again.
+                    let most = self.max_bytes;
+                    return Err(Error::refused(format!("{} would be larger than {most} bytes", self.name)));
+                }
                 atomic::replace_durably(&tmp, &store.layout.root, self.name, text.as_bytes())?;
                 Ok(result)
             }

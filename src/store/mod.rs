@@ -35,7 +35,7 @@
 //! | `conversation_locks.rs` | `conversation_lock_path`, `remove_stale_conversation_locks` |
 //! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions` |
 //! | `dispatch_routes.rs` | `routes_text`, `routes_path`, `routes`, `change_routes`, `routes_version` |
-//! | `agents.rs` | `agents_text`, `agents_path`, `agents`, `agents_version` |
+//! | `agents.rs` | `agents_text`, `agents_path`, `agents`, `change_agents`, `agents_version` |
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
 //! | `usage_log.rs` | `append_usage`, `usage_log_text` |
 //! | `server_token.rs` | `server_token_file` |

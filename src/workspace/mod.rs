@@ -3,6 +3,9 @@
 //! Contains configuration, task files, path rules and scaffolds. Nothing here prints, and only `deliver`,
 //! `doctor` and `why` access the state directory.
 
+mod agent_change;
+mod agent_description;
+mod agent_report;
 mod agents;
 mod agents_file;
 mod base_dir;
@@ -31,7 +34,10 @@ mod why;
 mod yaml;
 
 pub(crate) use crate::model::limits::MAX_PROMPT_ONLY;
-pub(crate) use agents::agents;
+pub(crate) use agent_change::{AgentChange, AgentRights};
+pub(crate) use agent_description::{MAX_DESCRIPTION, describe_directory, preview};
+pub(crate) use agent_report::{AgentReport, TypicalRun};
+pub(crate) use agents::{Agent, AgentSource, agents};
 pub(crate) use agents_file::read_agents_file;
 pub use base_dir::BaseDir;
 #[cfg(feature = "mcp")]
@@ -48,7 +54,7 @@ pub(crate) use key_value::parse_pairs;
 #[cfg(feature = "cli")]
 pub(crate) use marked_section::{find_section, with_section, without_section};
 pub use ownership::{FoundConfig, Identity};
-pub(crate) use paths::{absolute, real_path};
+pub(crate) use paths::{absolute, home, real_path};
 pub(crate) use scaffold::{InitOptions, init, init_pool};
 pub(crate) use sensitive_paths::is_in_secret_directory;
 pub(crate) use submit::check_line;

@@ -25,7 +25,7 @@ pub(crate) fn absolute(base: &Path, path: &Path) -> Result<PathBuf> {
 /// Returns `HOME`. `std::env::home_dir` also consults the list of users, which requires loading libraries; a
 /// statically linked binary may find those of another libc.
 #[expect(clippy::disallowed_methods, reason = "a ~ means the same wherever it is read")]
-pub(super) fn home() -> Option<PathBuf> {
+pub(crate) fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 

@@ -11,6 +11,9 @@
 //!       timeout: null         # switches the default off
 //! ```
 
+pub(crate) mod agent_edit;
+pub(crate) mod agent_inspection;
+mod agent_rights;
 pub(crate) mod agent_sections;
 pub(crate) mod allowed_directories;
 pub(crate) mod consent;

@@ -101,6 +101,14 @@ pub(crate) fn restricted_change(before: &RouteVersion<'_>, after: &RouteVersion<
     })
 }
 
+/// Returns the first limit of a route that a change raises.
+pub(crate) fn raised_limit(before: &Route, after: &Route) -> Option<&'static str> {
+    CHANGE_RULES.iter().find_map(|(key, rule)| match rule {
+        ChangeRule::Limit(is_wider) if is_wider(before, after) => Some(*key),
+        ChangeRule::Restricted | ChangeRule::Limit(_) | ChangeRule::Free => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

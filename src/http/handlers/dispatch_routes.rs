@@ -11,9 +11,9 @@ use crate::error::{Error, Result, printable};
 use crate::http::api::params::missing;
 use crate::http::context::{App, Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members, ok};
-use crate::model::LaneName;
 use crate::model::json::Object;
-use crate::workspace::Config;
+use crate::model::{AgentName, LaneName};
+use crate::workspace::{Agent, AgentSource, Config, agents};
 
 /// The route of one lane that is in effect.
 struct EffectiveRoute {
@@ -43,6 +43,7 @@ pub(crate) fn create(call: &Call<'_>) -> HandlerResult {
             .with_hint("PATCH changes it")
             .into());
     }
+    refuse_lane_of_agent(call.app, &lane)?;
     let settings = call.body.map("settings");
     check_change(call.app, &lane, &Value::Null, &settings)?;
     put_route(call.app, &lane, settings, None)?;
@@ -79,6 +80,17 @@ pub(crate) fn delete(call: &Call<'_>) -> HandlerResult {
         Ok(())
     })?;
     Ok(HttpResponse::no_content().into())
+}
+
+/// Refuses a route for a lane that an agent serves: dispatchers do not start with both.
+fn refuse_lane_of_agent(app: &App, lane: &LaneName) -> Result<()> {
+    let Some(name) = AgentName::of_lane(lane) else { return Ok(()) };
+    let is_agent = |agent: &Agent| !matches!(agent.source, AgentSource::Route | AgentSource::Lane);
+    match agents(&reload_config(app), Some(&app.store))?.get(&name).is_some_and(is_agent) {
+        true => Err(Error::refused(format!("lane {} is that of an agent", printable(lane.as_str())))
+            .with_hint("change the agent instead: `lanes agents` lists it")),
+        false => Ok(()),
+    }
 }
 
 /// Returns the lane and the route that the path names.

@@ -143,7 +143,7 @@ mod tests {
             (json!({"args": ["mcp"]}), vec!["delegate", "cancel"]),
             (json!({"args": ["mcp"], "tools": approved}), vec!["cancel"]),
             (json!({"args": ["mcp", "--tools", "worker"]}), vec![]),
-            (json!({"args": ["mcp", "--tools", "worker,admin"]}), vec!["upkeep"]),
+            (json!({"args": ["mcp", "--tools", "worker,admin"]}), vec!["edit_agent", "upkeep"]),
         ] {
             assert_eq!(tools_that_codex_refuses(ClientApp::Codex, &entry), expected, "{entry}");
             assert!(tools_that_codex_refuses(ClientApp::Cursor, &entry).is_empty());

@@ -1,8 +1,10 @@
 //! What each tool does, one file for each.
 
+mod agents;
 mod cancel;
 mod claim_next;
 pub(super) mod delegate;
+mod edit_agent;
 mod jobs;
 mod report;
 mod respond;
@@ -31,6 +33,8 @@ pub(super) async fn run(call: ToolCall, name: &str, arguments: Arguments) -> Too
         "claim_next" => claim_next::run(call, arguments).await,
         "report" => report::run(call, arguments).await,
         "respond" => respond::run(call, arguments).await,
+        "agents" => agents::run(call, arguments).await,
+        "edit_agent" => edit_agent::run(call, arguments).await,
         "upkeep" => upkeep::run(call, arguments).await,
         _ => Err(ToolFailure::invalid("the tool is not implemented", "call another one")),
     }

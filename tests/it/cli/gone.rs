@@ -16,7 +16,7 @@ fn gone(sandbox: &Sandbox, variables: &[(&str, String)], args: &[&str]) -> Outco
 
 /// Every command with absolute paths alone, and the code with which it ends; `ID`, `TOKEN`, `FILE` and
 /// `OUT` stand for a claimed task, its token, a file and a new directory.
-const COMMANDS: [(&str, &str, i32); 42] = [
+const COMMANDS: [(&str, &str, i32); 44] = [
     ("init", "init OUT/one", 0),
     ("init-pool", "init-pool OUT/two", 0),
     ("submit", "submit --lane l --prompt x --key k --response-to FILE.out", 0),
@@ -42,6 +42,8 @@ const COMMANDS: [(&str, &str, i32); 42] = [
     ("export", "export", 0),
     ("pause", "pause l", 0),
     ("resume", "resume l", 0),
+    ("agents", "agents", 0),
+    ("agents", "agents add x --directory OUT --vendor claude", 0),
     ("trust", "trust --list", 0),
     ("setup", "setup --print", 0),
     ("setup", "setup --file OUT/AGENTS.md", 0),

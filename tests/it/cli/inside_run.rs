@@ -14,7 +14,7 @@ fn in_a_run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
 fn what_decides_what_runs_is_for_people() {
     let sandbox = Sandbox::new();
     let id = sandbox.answered("l", "completed", "x");
-    let refused: [&[&str]; 10] = [
+    let refused: [&[&str]; 12] = [
         &["trust", "handoff"],
         &["dispatch", "--once", "--command", "--", "/bin/true"],
         &["serve", "--port", "0"],
@@ -24,6 +24,8 @@ fn what_decides_what_runs_is_for_people() {
         &["fsck", "--repair"],
         &["gc", "--all-ended"],
         &["setup"],
+        &["agents", "add", "x", "--directory", "."],
+        &["agents", "remove", "x"],
         &["--quiet", "dispatch", "--vendor", "claude"],
     ];
     for words in refused {
@@ -33,12 +35,13 @@ fn what_decides_what_runs_is_for_people() {
     }
     assert!(!sandbox.path("other").exists() && !sandbox.path("pool").exists());
     // What an agent works with, and what changes nothing.
-    let harmless: [&[&str]; 7] = [
+    let harmless: [&[&str]; 8] = [
         &["show", &id],
         &["why", &id],
         &["submit", "--lane", "l", "--prompt", "more"],
         &["fsck"],
         &["setup", "--print"],
+        &["agents"],
         &["gc", "--all-ended", "--dry-run"],
         &["dispatch", "--dry-run", "--lane", "l", "--command", "--", "/bin/true"],
     ];

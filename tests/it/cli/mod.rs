@@ -2,6 +2,7 @@
 //! checks standard output, standard error and the exit code.
 
 mod admin;
+mod agents;
 mod bad_input;
 mod broken_store;
 mod care;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::testkit::sandbox::{Outcome, Sandbox, words};
 
 /// Commands that read, and the code with which they end for an empty queue.
-const READERS: [(&str, i32); 31] = [
+const READERS: [(&str, i32); 34] = [
     ("status", 0),
     ("status --all", 0),
     ("status --json", 0),
@@ -34,6 +34,9 @@ const READERS: [(&str, i32); 31] = [
     ("wait 20261121 --timeout 0", 1),
     ("claim --lane l", 4),
     ("dispatch --dry-run --lane l --command -- true", 0),
+    ("agents", 0),
+    ("agents --json", 0),
+    ("agents show x", 1),
     ("trust --list", 0),
     ("completions bash", 0),
     ("man", 0),

@@ -190,3 +190,14 @@ fn a_dispatcher_that_starts_later_uses_it_as_well() {
     server.lanes(&["dispatch", "--once", "--quiet"]);
     assert_eq!(server.get(&format!("/tasks/{id}/response")).text_at("/response/body").trim(), "routed");
 }
+
+#[test]
+fn the_lane_of_an_agent_gets_no_route() {
+    let server = Server::configured("agents: {a: {directory: .}}\n", &PROGRAMS);
+    let create =
+        |lane: &str| server.post("/routes", &json!({"lane": lane, "settings": {"vendor": "claude"}}));
+    let refused = create("agent/a");
+    assert_eq!((refused.status, refused.code().as_str()), (409, "refused"));
+    assert!(refused.text.contains("lane agent/a is that of an agent"), "{}", refused.text);
+    assert_eq!(create("agent/b").status, 201);
+}

@@ -118,14 +118,15 @@ fn a_user_may_have_a_queue_of_their_own() {
 #[test]
 fn tools_are_offered_in_sets() {
     let sandbox = Sandbox::new();
-    let caller = ["delegate", "wait", "result", "jobs", "cancel"];
+    let caller = ["delegate", "wait", "result", "jobs", "cancel", "agents"];
+    let admin = ["edit_agent", "upkeep"];
     let worker = ["claim_next", "report", "respond"];
     for (words, expected) in [
         (&["mcp"][..], [&caller[..], &worker].concat()),
         (&["mcp", "--tools", "caller"], caller.to_vec()),
         (&["mcp", "--tools", "worker,caller"], [&caller[..], &worker].concat()),
-        (&["mcp", "--tools", "admin"], vec!["upkeep"]),
-        (&["mcp", "--tools", "all"], [&caller[..], &worker, &["upkeep"]].concat()),
+        (&["mcp", "--tools", "admin"], admin.to_vec()),
+        (&["mcp", "--tools", "all"], [&caller[..], &worker, &admin].concat()),
     ] {
         let mut client = Client::connect(sandbox.live_command(words));
         assert_eq!(tool_names(&client.ask("tools/list", json!({}))), expected);

@@ -1,5 +1,6 @@
 //! `lanes mcp` as its clients see it: JSON-RPC over the pipes of the built program.
 
+mod agents;
 mod caller;
 mod client;
 mod compat;
