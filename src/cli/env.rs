@@ -61,8 +61,26 @@ pub(super) fn client_homes() -> ClientHomes {
 /// Returns the names of the variables that a server needs and that are set. Some clients pass none on.
 #[cfg(feature = "mcp")]
 pub(super) fn variables_of_server() -> Vec<String> {
-    let needed = ["XDG_STATE_HOME", "LANES_ALLOW_NETWORK_FS", "LANES_LOCK_TIMEOUT"];
-    needed.into_iter().filter(|name| set(name).is_some()).map(str::to_string).collect()
+    const NEEDED: [&str; 15] = [
+        // For the queue.
+        "XDG_STATE_HOME",
+        "LANES_ALLOW_NETWORK_FS",
+        "LANES_LOCK_TIMEOUT",
+        // For the agents that a dispatcher runs which the server has started.
+        "XDG_CONFIG_HOME",
+        "CLAUDE_CONFIG_DIR",
+        "CODEX_HOME",
+        "GEMINI_CLI_HOME",
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "GEMINI_API_KEY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+    ];
+    NEEDED.into_iter().filter(|name| set(name).is_some()).map(str::to_string).collect()
 }
 
 /// Returns `CLAUDE_CODE_SESSION_ID`, the session in which claude started this process.

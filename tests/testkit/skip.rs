@@ -51,3 +51,15 @@ pub fn agent_lanes() -> Option<PathBuf> {
     }
     found
 }
+
+/// A Python that has the official client of the Model Context Protocol, which `LANES_TEST_MCP_PYTHON` names (`.ci/run
+/// tools` installs it); reports that the test is skipped if there is none.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "the environment of the tests names it")]
+pub fn mcp_python() -> Option<PathBuf> {
+    let named = std::env::var_os("LANES_TEST_MCP_PYTHON").map(PathBuf::from).filter(|file| file.is_file());
+    if named.is_none() {
+        skipped("LANES_TEST_MCP_PYTHON");
+    }
+    named
+}

@@ -323,7 +323,7 @@ fn agents_are_listed() {
 }
 
 /// The tools that are listed, in their order.
-const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 11] = [
     "list_agents",
     "dispatch",
     "dispatch_session",

@@ -207,7 +207,7 @@ fn codex_runs_tools_unasked_only_with_approval_and_gets_variables() {
     home.ok(&["--client", "codex", "--approve"]);
     let written = home.read("other/config.toml");
     assert_eq!(written.trim_end(), entry);
-    assert!(written.contains("env_vars = [\"XDG_STATE_HOME\"]\n"), "{written}");
+    assert!(written.contains("env_vars = [\"XDG_STATE_HOME\", \"CODEX_HOME\"]\n"), "{written}");
     for tool in ["delegate", "cancel"] {
         let table = format!("\n[mcp_servers.lanes.tools.{tool}]\napproval_mode = \"approve\"\n");
         assert!(written.contains(&table), "{written}");

@@ -9,5 +9,6 @@ mod http;
 mod input;
 mod install;
 mod lifecycle;
+mod python_client;
 mod recursion;
 mod worker;
