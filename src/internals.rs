@@ -127,7 +127,7 @@ pub mod model {
 pub mod store {
     pub use crate::store::{
         Clock, Entropy, FeedEntry, FsckReport, GcAge, GcPlan, ImportReport, LaneQuery, Severity, Store,
-        StoreOptions, SubmittedTask, WorkerInfo, last_lock_hold,
+        StoreOptions, SubmittedTask, WorkerInfo, WorkerKind, last_lock_hold,
     };
 }
 pub mod workspace {

@@ -99,5 +99,5 @@ pub use model::{
 pub use store::{
     Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcAge, GcPlan, GcReport, ImportReport,
     LaneQuery, Pause, ProgressListener, Registration, Severity, Store, StoreOptions, SubmittedTask, Watch,
-    WorkerInfo,
+    WorkerInfo, WorkerKind,
 };

@@ -13,7 +13,7 @@ use super::waiting::wait_for_task;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{Command, Owner, Task, json, limits};
-use crate::store::{Store, WorkerInfo};
+use crate::store::{Store, WorkerInfo, WorkerKind};
 
 /// Claim a task under a lease: the one named, or the next one of a lane.
 ///
@@ -96,7 +96,7 @@ impl ClaimCommand {
             return Ok(Some(task));
         }
         let _registration = store.register(&WorkerInfo {
-            kind: "claim-wait".to_string(),
+            kind: WorkerKind::ClaimWait,
             owner: owner.clone(),
             pid: std::process::id(),
             lanes: want.lanes.clone(),

@@ -52,7 +52,7 @@ pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo]
     for worker in workers {
         table.row(vec![
             worker.owner.to_string(),
-            worker.kind.clone(),
+            worker.kind.as_str().to_string(),
             worker.pid.to_string(),
             worker.lanes.join(","),
             relative(worker.since, now),

@@ -31,7 +31,7 @@ use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
 use crate::model::{Cooldown, CooldownKey, LaneName, Task, TaskId, Time, TokenPrefix};
-use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, RegisteredRun, Store};
+use crate::store::{ClaimRequest, LaneQuery, RegisteredRun, Store, WorkerKind};
 
 /// Time between two searches for dead dispatchers.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(5);
@@ -531,8 +531,8 @@ impl<'env> EventLoop<'env> {
     /// program has replaced the forked process.
     fn final_recovery(&self, state: &mut LoopState) -> Option<Duration> {
         let store = self.store;
-        let is_any_dead = store.abandoned_workers(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
-        let is_needed = is_any_dead || store.has_exiting_worker(DISPATCHER);
+        let is_any_dead = store.abandoned_workers(&WorkerKind::Dispatcher).is_ok_and(|dead| !dead.is_empty());
+        let is_needed = is_any_dead || store.has_exiting_worker(&WorkerKind::Dispatcher);
         if state.final_recoveries >= MAX_FINAL_RECOVERIES || !is_needed {
             return None;
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::config::plan::Plan;
 use crate::Result;
 use crate::model::{CooldownKey, LaneName, TaskId, Time, TokenPrefix};
-use crate::store::{DISPATCHER, DispatcherInfo, LaneService, RegisteredRun, Registration, Store, WorkerInfo};
+use crate::store::{DispatcherInfo, LaneService, RegisteredRun, Registration, Store, WorkerInfo, WorkerKind};
 
 /// Minimum time between two updates of the registration that only change progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ impl DispatcherRegistration {
             running: BTreeMap::new(),
         };
         let worker = WorkerInfo {
-            kind: DISPATCHER.to_string(),
+            kind: WorkerKind::Dispatcher,
             owner: plan.owner.clone(),
             pid: plan.process.pid,
             lanes: plan.lanes(),

@@ -18,7 +18,7 @@ use super::wait_for::{WaitEnd, WaitFor, group};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::{LaneName, Owner, Time};
-use crate::store::{Registration, Store, WorkerInfo};
+use crate::store::{Registration, Store, WorkerInfo, WorkerKind};
 
 /// The interval at which some requests are checked although no change concerns them.
 const SLOW_CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -281,7 +281,7 @@ impl<'a> Watcher<'a> {
             return;
         }
         let info = WorkerInfo {
-            kind: "serve".to_string(),
+            kind: WorkerKind::Server,
             owner: Owner::stored("serve"),
             pid: std::process::id(),
             lanes: lanes.iter().cloned().collect(),

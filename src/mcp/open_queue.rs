@@ -12,7 +12,7 @@ use super::single_flight::SingleFlight;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{AgentChain, LaneName, Owner, RecursionLimits};
-use crate::store::{CHAT_SERVER, Registration, Store, WorkerInfo};
+use crate::store::{Registration, Store, WorkerInfo, WorkerKind};
 use crate::workspace::Config;
 
 /// Finds the configuration of the workspace, and opens its store.
@@ -126,8 +126,8 @@ impl LazyQueue {
 /// Registers this server until the queue is closed. A store that cannot be written to is served too.
 fn register(store: &Store) -> Option<Registration> {
     let server = WorkerInfo {
-        kind: CHAT_SERVER.to_string(),
-        owner: Owner::new(CHAT_SERVER).ok()?,
+        kind: WorkerKind::ChatServer,
+        owner: Owner::new(WorkerKind::ChatServer.as_str()).ok()?,
         pid: std::process::id(),
         lanes: Vec::new(),
         filter: String::new(),

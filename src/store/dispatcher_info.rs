@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::worker_registry::{DISPATCHER, WorkerInfo};
+use super::worker_registry::{WorkerInfo, WorkerKind};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, CooldownKey, LaneName, RunId, TaskId, Time, TokenPrefix, duration};
@@ -200,7 +200,8 @@ impl WorkerInfo {
 
     /// Returns whether this is the dispatcher that is started when somebody needs it and leaves when it is idle.
     pub fn is_on_demand(&self) -> bool {
-        self.kind == DISPATCHER && self.data.get("on_demand").and_then(Value::as_bool) == Some(true)
+        self.kind == WorkerKind::Dispatcher
+            && self.data.get("on_demand").and_then(Value::as_bool) == Some(true)
     }
 
     /// Returns whether this is a dispatcher that does not claim any more tasks.
@@ -210,7 +211,7 @@ impl WorkerInfo {
 
     /// Returns whether this is a dispatcher that claims tasks of the lane.
     pub fn dispatches(&self, lane: &LaneName) -> bool {
-        self.kind == DISPATCHER && !self.is_draining() && self.lanes.contains(lane)
+        self.kind == WorkerKind::Dispatcher && !self.is_draining() && self.lanes.contains(lane)
     }
 }
 
@@ -221,7 +222,7 @@ mod tests {
 
     fn dispatcher(data: Object) -> WorkerInfo {
         WorkerInfo {
-            kind: DISPATCHER.to_string(),
+            kind: WorkerKind::Dispatcher,
             owner: Owner::stored("d"),
             pid: 1,
             lanes: vec![LaneName::stored("work")],

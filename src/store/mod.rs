@@ -123,10 +123,8 @@ pub use submit::SubmittedTask;
 pub use transfer::ImportReport;
 pub(crate) use vendor_cooldowns::CooldownChange;
 pub use watch::Watch;
-#[cfg(feature = "mcp")]
-pub(crate) use worker_registry::CHAT_SERVER;
-pub(crate) use worker_registry::{AbandonedWorker, DISPATCHER};
-pub use worker_registry::{Registration, WorkerInfo};
+pub(crate) use worker_registry::AbandonedWorker;
+pub use worker_registry::{Registration, WorkerInfo, WorkerKind};
 
 use rustix::io::Errno;
 

@@ -18,17 +18,47 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::task::object;
 use crate::model::{LaneName, Owner, Time, json};
 
-/// The kind of workers whose registrations outlive them, because their tasks must be recovered.
-pub(crate) const DISPATCHER: &str = "dispatcher";
+/// What a worker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerKind {
+    /// A command or a chat that waits for a task to claim.
+    ClaimWait,
+    /// A dispatcher. Its registration outlives it, because its tasks must be recovered.
+    Dispatcher,
+    /// A server whose clients wait for tasks.
+    Server,
+    /// A server for chats, which is registered like a worker without being one.
+    ChatServer,
+    /// A kind of another version or implementation.
+    Other(String),
+}
 
-/// The kind of servers for chats, which are registered like workers without being any.
-pub(crate) const CHAT_SERVER: &str = "chat-server";
+impl WorkerKind {
+    /// Returns the name in registrations.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::ClaimWait => "claim-wait",
+            Self::Dispatcher => "dispatcher",
+            Self::Server => "serve",
+            Self::ChatServer => "chat-server",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// Parses the name of a kind.
+    pub fn parse(name: &str) -> Self {
+        [Self::ClaimWait, Self::Dispatcher, Self::Server, Self::ChatServer]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .unwrap_or_else(|| Self::Other(name.to_string()))
+    }
+}
 
 /// What a worker registers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerInfo {
-    /// The kind of worker: `claim-wait`, `dispatcher`, …
-    pub kind: String,
+    /// What it is.
+    pub kind: WorkerKind,
     /// The name under which it claims.
     pub owner: Owner,
     /// Its process id.
@@ -47,7 +77,7 @@ impl WorkerInfo {
     /// Returns the registration as JSON.
     pub fn to_object(&self) -> json::Object {
         object([
-            ("kind", self.kind.clone().into()),
+            ("kind", self.kind.as_str().into()),
             ("owner", self.owner.clone().into()),
             ("pid", self.pid.into()),
             ("lanes", self.lanes.clone().into()),
@@ -61,7 +91,7 @@ impl WorkerInfo {
         let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_string);
         let lanes = object.get("lanes")?.as_array()?;
         Some(Self {
-            kind: text("kind")?,
+            kind: WorkerKind::parse(&text("kind")?),
             owner: Owner::stored(text("owner")?),
             pid: u32::try_from(object.get("pid")?.as_u64()?).ok()?,
             lanes: lanes.iter().filter_map(|lane| lane.as_str().map(LaneName::stored)).collect(),
@@ -156,7 +186,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
-    pub(crate) fn abandoned_workers(&self, kind: &str) -> Result<Vec<AbandonedWorker>> {
+    pub(crate) fn abandoned_workers(&self, kind: &WorkerKind) -> Result<Vec<AbandonedWorker>> {
         let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
             return Ok(Vec::new());
         };
@@ -165,7 +195,7 @@ impl Store {
             if name.starts_with('.') || lock::is_held(&workers, &name)? {
                 continue;
             }
-            let Some(info) = registration_in(&workers, &name).filter(|info| info.kind == kind) else {
+            let Some(info) = registration_in(&workers, &name).filter(|info| info.kind == *kind) else {
                 continue;
             };
             // A file that cannot be opened is not our registration; it must not stop the recovery of others.
@@ -193,14 +223,14 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
-    pub fn dead_workers(&self, kind: &str) -> Result<Vec<WorkerInfo>> {
+    pub fn dead_workers(&self, kind: &WorkerKind) -> Result<Vec<WorkerInfo>> {
         let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
         };
         let mut dead = Vec::new();
         for name in workers.names()? {
             if !name.starts_with('.') && !lock::is_held(&workers, &name)? {
-                dead.extend(registration_in(&workers, &name).filter(|info| info.kind == kind));
+                dead.extend(registration_in(&workers, &name).filter(|info| info.kind == *kind));
             }
         }
         Ok(dead)
@@ -208,9 +238,9 @@ impl Store {
 
     /// Returns whether a registration of `kind` is locked although its process is gone: a child process that has
     /// not started its own program yet holds the lock a moment longer.
-    pub(crate) fn has_exiting_worker(&self, kind: &str) -> bool {
+    pub(crate) fn has_exiting_worker(&self, kind: &WorkerKind) -> bool {
         let gone = |worker: &WorkerInfo| {
-            worker.kind == kind && !std::path::Path::new(&format!("/proc/{}", worker.pid)).exists()
+            worker.kind == *kind && !std::path::Path::new(&format!("/proc/{}", worker.pid)).exists()
         };
         self.live_workers().is_ok_and(|live| live.iter().any(gone))
     }
@@ -222,7 +252,7 @@ impl Store {
     /// `Io`.
     pub fn live_workers(&self) -> Result<Vec<WorkerInfo>> {
         let mut live = self.live_registrations()?;
-        live.retain(|worker| worker.kind != CHAT_SERVER);
+        live.retain(|worker| worker.kind != WorkerKind::ChatServer);
         Ok(live)
     }
 
@@ -249,7 +279,7 @@ impl Store {
     #[cfg(feature = "mcp")]
     pub(crate) fn live_chat_servers(&self) -> Result<Vec<WorkerInfo>> {
         let mut live = self.live_registrations()?;
-        live.retain(|server| server.kind == CHAT_SERVER);
+        live.retain(|server| server.kind == WorkerKind::ChatServer);
         Ok(live)
     }
 
@@ -286,7 +316,7 @@ fn live_worker_in(workers: &Dir, name: &str) -> Result<Option<WorkerInfo>> {
 
 /// Returns whether a registration is a dispatcher's. It outlives the process, for the one that recovers its tasks.
 pub(super) fn is_dispatcher_registration(workers: &Dir, name: &str) -> bool {
-    registration_in(workers, name).is_some_and(|info| info.kind == DISPATCHER)
+    registration_in(workers, name).is_some_and(|info| info.kind == WorkerKind::Dispatcher)
 }
 
 fn registration_in(workers: &Dir, name: &str) -> Option<WorkerInfo> {

@@ -8,7 +8,7 @@ use crate::model::{
     Claim, Cooldown, CooldownCause, CooldownKey, FailureClass, LaneName, Owner, RequestCheck, Status, Task,
     Time, cooldown,
 };
-use crate::store::{DISPATCHER, Store};
+use crate::store::{Store, WorkerKind};
 
 /// Why a task waits: a stable name for programs, and a sentence for people.
 pub(crate) struct Reason {
@@ -53,11 +53,11 @@ pub(crate) fn why(store: &Store, task: &Task) -> Result<Reason> {
 
 /// Explains a task under a lease that has not ended.
 fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
-    if !store.dead_workers(DISPATCHER)?.iter().any(|worker| worker.claimed_with(&claim.token)) {
+    if !store.dead_workers(&WorkerKind::Dispatcher)?.iter().any(|worker| worker.claimed_with(&claim.token)) {
         let sentence = format!("{} is working on it, under a lease until {until}", claim.owner);
         return Ok(Reason { code: "claimed", sentence });
     }
-    let next = if store.live_workers()?.iter().any(|worker| worker.kind == DISPATCHER) {
+    let next = if store.live_workers()?.iter().any(|worker| worker.kind == WorkerKind::Dispatcher) {
         "another one recovers it in a moment".to_string()
     } else {
         format!(
@@ -180,7 +180,7 @@ fn all_vendors_cooling_down(store: &Store, task: &Task, is_served: bool) -> Resu
 fn vendors_at_work(store: &Store, task: &Task) -> Result<Vec<(String, Option<String>)>> {
     let mut vendors = Vec::new();
     for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(&task.spec.lane)) {
-        if worker.kind != DISPATCHER {
+        if worker.kind != WorkerKind::Dispatcher {
             return Ok(Vec::new());
         }
         vendors.extend(worker.vendors_for_lane(&task.spec.lane, model_class(task)));

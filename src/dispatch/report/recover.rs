@@ -27,7 +27,7 @@ use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::dispatch::vendor::Notices;
 use crate::error::ErrorKind;
 use crate::model::{Command, FailureClass, RunId, StoredDuration, Task, TaskId, Time};
-use crate::store::{AbandonedWorker, AttemptDir, DISPATCHER, Store};
+use crate::store::{AbandonedWorker, AttemptDir, Store, WorkerKind};
 use crate::{Error, Result};
 
 /// Time between SIGTERM and SIGKILL for processes that are left.
@@ -39,7 +39,7 @@ const TERMINATE_GRACE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the registrations cannot be read.
 pub(crate) fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
-    for dead in store.abandoned_workers(DISPATCHER)? {
+    for dead in store.abandoned_workers(&WorkerKind::Dispatcher)? {
         match recover_dispatcher(store, prices, &dead, observe) {
             Ok(()) => dead.clear()?,
             Err(error) => observe(DispatchEvent::Warning {

@@ -7,7 +7,7 @@ use crate::http::context::{App, Call, HandlerResult};
 use crate::http::log_follower::{LogFollower, STREAMS};
 use crate::http::transport::response::{members, ok};
 use crate::model::{Status, StoredDuration, Task, TaskId};
-use crate::store::{DISPATCHER, RegisteredRun, WorkerInfo};
+use crate::store::{RegisteredRun, WorkerInfo, WorkerKind};
 
 /// The number of bytes of an agent's output that are shown.
 const RECENT_OUTPUT_BYTES: u64 = 16 * 1024;
@@ -16,7 +16,8 @@ const RECENT_OUTPUT_BYTES: u64 = 16 * 1024;
 pub(crate) fn status(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let workers = app.store.live_workers()?;
-    let dispatchers: Vec<&WorkerInfo> = workers.iter().filter(|worker| worker.kind == DISPATCHER).collect();
+    let dispatchers: Vec<&WorkerInfo> =
+        workers.iter().filter(|worker| worker.kind == WorkerKind::Dispatcher).collect();
     let capacity: u64 = dispatchers.iter().map(|worker| worker.max_concurrent()).sum();
     let active: u64 = dispatchers.iter().map(|worker| worker.runs().len() as u64).sum();
     let shown: Vec<Value> = workers.iter().map(visible_worker).collect();
@@ -77,7 +78,7 @@ fn visible_worker(worker: &WorkerInfo) -> Value {
 
 fn running_agents(app: &App) -> Result<Vec<Value>> {
     let workers = app.store.live_workers()?;
-    let dispatchers = workers.iter().filter(|worker| worker.kind == DISPATCHER);
+    let dispatchers = workers.iter().filter(|worker| worker.kind == WorkerKind::Dispatcher);
     Ok(dispatchers
         .flat_map(|worker| {
             let runs = worker.runs().into_iter();

@@ -17,7 +17,7 @@ use crate::mcp::request_text::request_text;
 use crate::model::json::Object;
 use crate::model::limits::lease_from_seconds;
 use crate::model::{Filter, LaneName, Owner, Task};
-use crate::store::{LaneQuery, Registration, WorkerInfo};
+use crate::store::{LaneQuery, Registration, WorkerInfo, WorkerKind};
 
 /// The default length of a lease, in seconds: a model may think for a long time between two calls.
 const DEFAULT_LEASE: u64 = 1800;
@@ -155,7 +155,7 @@ impl WantedTask {
 
     fn register(&self, queue: &OpenQueue) -> Result<Registration> {
         queue.store.register(&WorkerInfo {
-            kind: "claim-wait".to_string(),
+            kind: WorkerKind::ClaimWait,
             owner: self.worker.clone(),
             pid: std::process::id(),
             lanes: self.query.lanes.clone(),

@@ -143,7 +143,7 @@ fn agents_are_those_of_live_dispatchers() {
         }],
     });
     let worker = lanes::internals::store::WorkerInfo {
-        kind: "dispatcher".into(),
+        kind: lanes::internals::store::WorkerKind::Dispatcher,
         owner: owner("d"),
         pid: 1,
         lanes: vec![lane_name("l")],

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{ChildStdin, Stdio};
 
 use lanes::internals::model::Owner;
-use lanes::internals::store::{Store, StoreOptions, WorkerInfo};
+use lanes::internals::store::{Store, StoreOptions, WorkerInfo, WorkerKind};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -291,7 +291,7 @@ fn running_servers_that_are_out_of_date_are_found_by_doctor_and_are_no_workers()
     assert!(checks().is_empty(), "{:?}", checks());
     let store = Store::open(&sandbox.path("handoff/state"), StoreOptions::default()).unwrap();
     let old = WorkerInfo {
-        kind: "chat-server".to_string(),
+        kind: WorkerKind::ChatServer,
         owner: Owner::new("chat-server").unwrap(),
         pid: std::process::id(),
         lanes: Vec::new(),

@@ -10,7 +10,7 @@ use crate::testkit::clock::TestClock;
 use crate::testkit::store::{answer, in_lane, lane_name, new_task, note, owner};
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{Command, RequestCheck, Task, TaskId, Time, json};
-use lanes::internals::store::{Store, StoreOptions, WorkerInfo};
+use lanes::internals::store::{Store, StoreOptions, WorkerInfo, WorkerKind};
 use lanes::{ErrorKind, Result};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -327,7 +327,7 @@ fn planted_places_of_the_store_are_refused() {
         drop(store.watch_lanes(&[lane_name("l")]));
         drop(store.watch_feed());
         let worker = WorkerInfo {
-            kind: "test".into(),
+            kind: WorkerKind::Other("test".into()),
             owner: owner("me"),
             pid: std::process::id(),
             lanes: vec![lane_name("l")],
