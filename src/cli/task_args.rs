@@ -128,7 +128,7 @@ impl TaskArgs {
             }
         }
         if let Some(chain) = env::agent_chain()? {
-            // Dispatchers limit it. What the agent itself says of it does not count.
+            // Dispatchers limit it, so a value that the agent itself gives does not count.
             chain.record_in(&mut request.metadata);
         }
         let is_dash = request.prompt_file.as_deref() == Some(Path::new("-"));

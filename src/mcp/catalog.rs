@@ -70,7 +70,8 @@ struct OldTool {
     #[serde(default = "is_listed")]
     is_listed: bool,
     tool: Tool,
-    /// The properties that it accepts besides those that are listed: of later versions, and of this program.
+    /// The properties that it accepts in addition to the listed ones: those of later versions, and of this
+    /// program.
     #[serde(default)]
     more_arguments: Object,
 }
@@ -80,7 +81,7 @@ const fn is_listed() -> bool {
 }
 
 impl OldTool {
-    /// Reads all of them.
+    /// Reads all tools of agent-dispatch.
     fn all() -> Result<Vec<Self>> {
         serde_json::from_str(OLD_TOOLS).map_err(|error| corrupt(&error))
     }

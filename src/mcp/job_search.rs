@@ -23,7 +23,7 @@ pub(super) struct JobFilter {
     pub state: Option<ReportedState>,
     /// Their lane.
     pub lane: Option<String>,
-    /// Whose they are.
+    /// Whose tasks they are.
     pub scope: JobScope,
 }
 

@@ -113,7 +113,7 @@ impl PostServer {
             config: OnceLock::new(),
             queue: Arc::new(LazyQueue::new(queue, limits, None)),
             agents,
-            // Who sends a message is not known.
+            // The sender of a message is not known.
             chain: None,
             max_wait: None,
             calls: Semaphore::new(MAX_CALLS),

@@ -18,7 +18,7 @@ pub(crate) const CHAIN_VARIABLE: &str = "LANES_CHAIN";
 const DEPTH_KEY: &str = "dispatch_depth";
 /// The key with the names in its chain.
 const NAMES_KEY: &str = "dispatch_chain";
-/// What stands between the names.
+/// The separator between the names.
 const SEPARATOR: &str = ">";
 /// The longest text of names, in bytes: it becomes a variable in the environment of a run.
 const MAX_NAMES: usize = 16 * 1024;
@@ -26,7 +26,7 @@ const MAX_NAMES: usize = 16 * 1024;
 /// The agents above a task or a process, each of which works on a task that the one above it submitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AgentChain {
-    /// How many there are.
+    /// Their number.
     depth: u32,
     /// The names of those that have one, outermost first.
     names: String,
@@ -161,7 +161,7 @@ impl AgentChain {
 /// What the settings allow to agents that submit tasks to agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecursionLimits {
-    /// How many agents may be nested.
+    /// The maximum number of nested agents.
     pub max_depth: u32,
     /// Whether an agent may be given a task by an agent that works for it.
     pub allows_cycles: bool,
@@ -172,9 +172,9 @@ pub(crate) struct RecursionLimits {
 pub(crate) enum Recursion {
     /// Too many agents are nested.
     TooDeep {
-        /// How many there are.
+        /// Their number.
         depth: u32,
-        /// How many there may be.
+        /// The maximum number.
         max_depth: u32,
     },
     /// The agent is above the task, where it may be waiting for it.

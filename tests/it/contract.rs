@@ -379,6 +379,23 @@ fn every_file_that_the_documents_for_developers_name_exists() {
     assert!(missing.is_empty(), "files that do not exist: {missing:#?}");
 }
 
+#[test]
+fn every_item_that_the_map_finds_in_a_file_is_there() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let text = read("ARCHITECTURE.md");
+    let mut checked = 0;
+    for (at, between) in text.match_indices("` in `") {
+        let item = text[..at].rsplit(['`', ':']).next().unwrap();
+        let file = text[at + between.len()..].split('`').next().unwrap();
+        let Ok(code) = fs::read_to_string(source.join(file)) else { continue };
+        let forms = ["fn {}(", "fn {}<", "const {}:", "struct {}", "enum {}", "::{}("];
+        let is_there = forms.iter().any(|form| code.contains(&form.replace("{}", item)));
+        assert!(is_there, "ARCHITECTURE.md: there is no {item} in {file}");
+        checked += 1;
+    }
+    assert!(checked > 10, "only {checked} items were found: this test looks in the wrong place");
+}
+
 /// Returns the name of the type that a line of Rust declares for others, if it declares one.
 fn declared_type(line: &str) -> Option<&str> {
     let line = line.trim_start().strip_prefix("pub")?;

@@ -14,16 +14,17 @@ use crate::mcp::waiting::wait_for_ends;
 use crate::model::json::Object;
 use crate::model::task::object;
 
-/// The characters of a summary by default.
+/// The default length of a summary, in characters.
 const DEFAULT_SUMMARY: u64 = 500;
-/// As long as the client waits.
+/// Waits as long as the client does.
 const WITHOUT_LIMIT: u64 = u64::MAX;
 
-/// A request to delegate, and what is to be returned of its answer.
+/// A request to delegate, and the part of its answer to return.
 struct OldRequest {
     /// The arguments of `delegate`.
     arguments: Arguments,
-    /// How many characters of a summary are returned in place of the answer, if a reference was asked for.
+    /// The length of the summary that is returned in place of the answer, in characters, if a reference was
+    /// requested.
     summary_chars: Option<usize>,
 }
 
@@ -49,7 +50,7 @@ impl OldRequest {
             ("goal", text("goal").into()),
             ("session_id", text("session_id").into()),
             ("format", format.into()),
-            // 0 is the agent's own.
+            // 0 means the agent's own timeout.
             ("timeout", old.count("timeout_seconds")?.filter(|seconds| *seconds > 0).into()),
         ]);
         let summary = old.integer("summary_chars").map_or(DEFAULT_SUMMARY, |n| u64::try_from(n).unwrap_or(0));
@@ -124,7 +125,7 @@ pub(super) async fn several(mut call: ToolCall, old: &Arguments) -> ToolResult {
     let are_all_stored = submission.failures.is_empty();
     let mut records: Vec<Value> = Vec::with_capacity(requests.len());
     for (report, request) in reports.iter().zip(&requests) {
-        // Which requests were not stored is not known; then every answer is returned as such.
+        // It is unknown which requests were not stored, so every answer is returned in full.
         let whole = OldRequest { summary_chars: None, arguments: request.arguments.clone() };
         records.push(if are_all_stored { request } else { &whole }.record(report, each).into());
     }
@@ -140,7 +141,7 @@ pub(super) async fn several(mut call: ToolCall, old: &Arguments) -> ToolResult {
     Ok(reply(records))
 }
 
-/// Returns the items of a list, which may be written as a text of JSON.
+/// Returns the items of a list, which may be given as JSON text.
 fn items(dispatches: Option<&Value>) -> Result<Vec<Value>, ToolFailure> {
     let wrong = |what: String| ToolFailure::invalid(what, "give a JSON array of {agent, task}");
     let parsed = match dispatches {

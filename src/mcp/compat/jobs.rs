@@ -15,13 +15,13 @@ use crate::model::task::object;
 use crate::model::{AGENT_LANES, Command};
 use crate::workspace::agents;
 
-/// The seconds that `dispatch_wait` waits by default.
+/// How long `dispatch_wait` waits by default, in seconds.
 const DEFAULT_WAIT: i64 = 60;
-/// The most seconds that it waits, if its client does.
+/// How long it waits at most, in seconds, if its client does.
 const MAX_WAIT: i64 = 3600;
-/// The jobs that are listed by default.
+/// The number of jobs that are listed by default.
 const DEFAULT_LIMIT: i64 = 50;
-/// The age of the jobs that are removed by default, in days.
+/// The minimum age of the jobs that are removed by default, in days.
 const DEFAULT_AGE: f64 = 7.0;
 
 /// Returns the record of a job.
@@ -81,7 +81,7 @@ pub(super) async fn list(call: ToolCall, old: &Arguments) -> ToolResult {
     .await
 }
 
-/// Returns the result of a job, or its record as long as there is none.
+/// Returns the result of a job, or its record while there is none.
 pub(super) async fn fetch(call: ToolCall, old: &Arguments) -> ToolResult {
     let name = old.needed_text("ref")?.to_string();
     let count = |name: &str| old.integer(name).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);

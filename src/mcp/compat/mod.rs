@@ -1,5 +1,5 @@
-//! The tools of agent-dispatch, for clients that were made for them: its names, arguments and results. What they do is
-//! done by the tools of this server.
+//! The tools of agent-dispatch, for clients that were made for them: its names, arguments and results,
+//! translated to the tools of this server.
 
 mod dispatch;
 mod jobs;

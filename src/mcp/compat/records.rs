@@ -10,9 +10,9 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{AGENT_LANES, Status, Task, Time};
 
-/// The most characters of the request in a job.
+/// The longest request in a job, in characters.
 const MAX_REQUEST: usize = 4_000;
-/// The characters of the task in a line about a job.
+/// The length of the task in a line about a job, in characters.
 const LISTED_TASK: usize = 120;
 
 /// Returns the old word for a state.
@@ -64,7 +64,7 @@ pub(super) fn reference(report: &TaskReport, summary_chars: usize, max_chars: us
     reference
 }
 
-/// Returns what results and references have in common.
+/// Returns the members that results and references share.
 fn figures(report: &TaskReport, max_chars: usize) -> Object {
     // JSON cannot be cut; `fetch_result` returns the text in pieces.
     let parsed = report.json.as_ref().filter(|value| value.to_string().chars().count() <= max_chars);
@@ -79,7 +79,7 @@ fn figures(report: &TaskReport, max_chars: usize) -> Object {
     ])
 }
 
-/// Returns what stands for the result of a task that is still open.
+/// Returns the reply about a task that is still open, in place of its result.
 pub(super) fn unfinished(report: &TaskReport) -> Object {
     object([
         ("job_id", report.id.as_str().into()),
