@@ -16,10 +16,11 @@ use super::inside_run;
 use super::mcp_budget::session_budget;
 use super::mcp_install::McpInstallCommand;
 use super::mcp_server_args::McpServerArgs;
+use super::mcp_settings::settings_reader;
 use crate::dispatch::agent::enclosing_run::McpAccess;
 use crate::dispatch::config::load::recursion_limits;
 use crate::error::{Error, Result};
-use crate::mcp::{self, McpOptions, ToolSet};
+use crate::mcp::{self, McpOptions, QueueSource, ToolSet};
 use crate::store::Store;
 use crate::workspace::{BaseDir, Config, LocateOptions, locate};
 
@@ -85,11 +86,14 @@ impl McpCommand {
         mcp::serve(McpOptions {
             tools,
             has_prompts: self.server.prompts && !is_withheld,
-            queue: Box::new(move || {
-                let config = find.config()?;
-                let store = Store::open(&config.store_root, store_options.clone())?;
-                Ok((config, store))
-            }),
+            queue: QueueSource {
+                open: Box::new(move || {
+                    let config = find.config()?;
+                    let store = Store::open(&config.store_root, store_options.clone())?;
+                    Ok((config, store))
+                }),
+                agent_settings: settings_reader(context),
+            },
             config: Box::new(move || find_again.config().ok()),
             agents: Arc::new(ChatAgents { rights: self.server.agent_rights() }),
             session: env::client_session(),

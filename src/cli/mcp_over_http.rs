@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::agent_registry::ChatAgents;
 use super::context::CommandContext;
 use super::mcp_server_args::tool_sets;
+use super::mcp_settings::settings_reader;
 use crate::dispatch::config::load::recursion_limits;
 use crate::error::Result;
 use crate::http::{MessageEndpoint, MessageReply, PostedMessage};
-use crate::mcp::{McpPost, McpPostReply, PostServer};
+use crate::mcp::{McpPost, McpPostReply, PostServer, QueueSource};
 use crate::store::Store;
 use crate::workspace::{AgentRights, Config};
 
@@ -31,7 +32,8 @@ pub(super) fn endpoint(
         Ok((of_queue.clone(), store))
     };
     let agents = Arc::new(ChatAgents { rights: AgentRights::WithoutMoreRights });
-    let server = PostServer::new(&tools, Box::new(open), recursion_limits, agents, config.clone(), random)?;
+    let queue = QueueSource { open: Box::new(open), agent_settings: settings_reader(context) };
+    let server = PostServer::new(&tools, queue, recursion_limits, agents, config.clone(), random)?;
     Ok(Box::new(McpEndpoint(server)))
 }
 

@@ -50,6 +50,8 @@ mod mcp_over_http;
 mod mcp_self_test;
 #[cfg(feature = "mcp")]
 mod mcp_server_args;
+#[cfg(feature = "mcp")]
+mod mcp_settings;
 mod move_task;
 mod next;
 mod output;

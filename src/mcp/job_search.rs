@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::open_queue::OpenQueue;
 use super::report_text::ReportedState;
-use super::session_budget::SESSION_KEY;
 use super::summary::reported_state;
 use crate::error::Result;
+use crate::model::answer_cache::SESSION_KEY;
 use crate::model::{AGENT_LANES, Task, TaskText};
 
 /// How many of the newest tasks are searched, in addition to the open ones.

@@ -5,8 +5,10 @@
 //! other call, and a waiting call holds no thread.
 
 mod agents;
+mod answer_cache;
 mod arguments;
 mod bounded_command;
+mod cache_state;
 mod call;
 mod call_log;
 mod catalog;
@@ -49,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::agents::AgentRegistry;
 pub(crate) use self::bounded_command::output_within;
 pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
-pub(crate) use self::open_queue::{QueueSource, RecursionLimitsSource};
+pub(crate) use self::open_queue::{QueueSource, RecursionLimitsSource, SettingsReader};
 pub(crate) use self::post_server::{McpPost, McpPostReply, PostServer};
 pub(crate) use self::session_budget::SessionBudget;
 
@@ -84,7 +86,7 @@ pub(crate) struct McpOptions {
     pub tools: Vec<ToolSet>,
     /// Whether prompts are offered. Clients ask for them when they are, which takes time.
     pub has_prompts: bool,
-    /// Opens the queue.
+    /// Where the queue comes from.
     pub queue: QueueSource,
     /// Reads the configuration, if there is a workspace: its agents and lanes are named in the instructions.
     pub config: Box<dyn Fn() -> Option<Config> + Send + Sync>,

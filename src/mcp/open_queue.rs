@@ -5,18 +5,32 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
+use super::cache_state::CacheState;
 use super::changes::ChangeCounter;
 use super::failure::ToolFailure;
 use super::session_budget::SessionBudget;
 use super::single_flight::SingleFlight;
 use crate::error::Result;
+use crate::model::answer_cache::AgentSettings;
 use crate::model::task::object;
 use crate::model::{AgentChain, LaneName, Owner, RecursionLimits};
 use crate::store::{Registration, Store, WorkerInfo, WorkerKind};
 use crate::workspace::Config;
 
 /// Finds the configuration of the workspace, and opens its store.
-pub(crate) type QueueSource = Box<dyn Fn() -> Result<(Config, Store)> + Send + Sync>;
+pub(crate) type QueueOpener = Box<dyn Fn() -> Result<(Config, Store)> + Send + Sync>;
+
+/// Reads the settings of the agent that serves a lane; `None` if the configuration names none.
+pub(crate) type SettingsReader =
+    Arc<dyn Fn(&Config, &Store, &LaneName) -> Result<Option<AgentSettings>> + Send + Sync>;
+
+/// Where a server has its queue from, and what it needs to know of those who serve it.
+pub(crate) struct QueueSource {
+    /// Finds and opens the queue.
+    pub open: QueueOpener,
+    /// Reads the settings of agents.
+    pub agent_settings: SettingsReader,
+}
 
 /// Reads what the settings of a workspace and its store allow to agents that submit tasks to a lane.
 pub(crate) type RecursionLimitsSource = fn(&Config, &Store, &LaneName) -> Result<RecursionLimits>;
@@ -32,6 +46,9 @@ pub(super) struct OpenQueue {
     recursion_limits: RecursionLimitsSource,
     /// What each session may spend, if that is limited.
     pub budget: Option<Arc<SessionBudget>>,
+    /// What this process knows of the cache of answers.
+    pub cache: CacheState,
+    agent_settings: SettingsReader,
     changes: OnceLock<ChangeCounter>,
     /// The registration by which `lanes doctor` finds servers of older versions.
     _registration: Option<Registration>,
@@ -77,6 +94,14 @@ impl OpenQueue {
         let limits = (self.recursion_limits)(config, &self.store, lane)?;
         Ok(chain.check(lane, limits)?)
     }
+
+    /// Returns the settings of the agent that serves a lane; `None` if the configuration names none.
+    ///
+    /// # Errors
+    /// `Config` when the settings cannot be used; `Corrupt` or `Io` for routes in the store.
+    pub(super) fn agent_settings(&self, config: &Config, lane: &LaneName) -> Result<Option<AgentSettings>> {
+        (self.agent_settings)(config, &self.store, lane)
+    }
 }
 
 /// A queue that is opened when it is needed.
@@ -107,7 +132,7 @@ impl LazyQueue {
         if let Some(queue) = opened.as_ref().filter(|queue| queue.store.is_in_place()) {
             return Ok(Arc::clone(queue));
         }
-        let (config, store) = (self.source)()?;
+        let (config, store) = (self.source.open)()?;
         let registration = register(&store);
         let queue = Arc::new(OpenQueue {
             config,
@@ -115,6 +140,8 @@ impl LazyQueue {
             single_flight: SingleFlight::default(),
             recursion_limits: self.recursion_limits,
             budget: self.budget.clone(),
+            cache: CacheState::default(),
+            agent_settings: Arc::clone(&self.source.agent_settings),
             changes: OnceLock::new(),
             _registration: registration,
         });

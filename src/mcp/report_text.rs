@@ -58,6 +58,8 @@ pub(super) struct TaskReport {
     pub outcome: Option<String>,
     /// The kind of its failure.
     pub failure: Option<&'static str>,
+    /// Whether the answer to an earlier request is given again.
+    pub is_cached: bool,
     /// How long it took or has been taking, in seconds.
     pub seconds: f64,
     /// What its run cost.
@@ -102,6 +104,7 @@ impl TaskReport {
         });
         parts.extend(self.failure.map(|kind| format!("error={kind}")));
         parts.extend(self.outcome.as_deref().map(|outcome| format!("outcome={}", brief(outcome))));
+        parts.extend(self.is_cached.then(|| "cached".to_string()));
         parts.push(format!("{:.0} s", self.seconds));
         parts.extend(self.cost_usd.map(dollars));
         parts.extend(self.session_id.as_deref().map(|session| format!("session={}", brief(session))));
@@ -119,6 +122,7 @@ impl TaskReport {
             ("lane", self.lane.clone().into()),
             ("outcome", self.outcome.clone().into()),
             ("error", self.failure.into()),
+            ("cached", self.is_cached.then_some(true).into()),
             ("seconds", self.seconds.round().into()),
             ("cost_usd", self.cost_usd.into()),
             ("session_id", self.session_id.clone().into()),
@@ -196,6 +200,7 @@ mod tests {
             state: ReportedState::Done,
             outcome: Some("done".to_string()),
             failure: None,
+            is_cached: false,
             seconds: 41.7,
             cost_usd: Some(0.08),
             turns: Some(3),
@@ -213,6 +218,11 @@ mod tests {
         assert_eq!(
             done.text(100),
             "done 20261121T070000000000Z-infra-d2-d64cf2 agent=infra outcome=done 42 s $0.08 session=s-1\n\nYes."
+        );
+        let cached = TaskReport { is_cached: true, session_id: None, ..report() };
+        assert_eq!(
+            cached.head(),
+            "done 20261121T070000000000Z-infra-d2-d64cf2 agent=infra outcome=done cached 42 s $0.08"
         );
         let failed = TaskReport {
             state: ReportedState::Failed,

@@ -7,13 +7,11 @@ use serde_json::Value;
 
 use super::failure::ToolFailure;
 use crate::error::Result;
+use crate::model::answer_cache::SESSION_KEY;
 use crate::model::budget::{CostBudget, SessionCosts};
 use crate::model::{IdempotencyKey, LaneName, NewTask, TaskId, TaskText};
 use crate::store::Store;
 use crate::workspace::Config;
-
-/// The metadata key with the session that has delegated a task.
-pub(super) const SESSION_KEY: &str = "mcp_session";
 
 /// Reads what the runs of the tasks of a session have cost, in US dollars.
 type SpentReader = Box<dyn Fn(&Store, &str) -> Result<f64> + Send + Sync>;

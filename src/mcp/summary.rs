@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt;
 
 use serde_json::Value;
 
+use super::answer_cache;
 use super::failure::failure_kind;
 use super::open_queue::OpenQueue;
 use super::report_text::{ReportedState, TaskReport};
@@ -44,6 +45,9 @@ pub(super) fn report_of(queue: &OpenQueue, task: &Task) -> Result<TaskReport> {
         }
         false => None,
     };
+    if let Some(response) = &response {
+        answer_cache::keep(queue, task, response);
+    }
     let empty = Object::new();
     let metadata = response.as_ref().map_or(&empty, |response| &response.metadata);
     let text = |key: &str| metadata.get(key).and_then(Value::as_str).map(str::to_string);
@@ -62,6 +66,7 @@ pub(super) fn report_of(queue: &OpenQueue, task: &Task) -> Result<TaskReport> {
         state: reported_state(&task.status),
         outcome: text("outcome"),
         failure: failure_of(task, metadata),
+        is_cached: false,
         seconds: seconds(store, task),
         cost_usd: metadata.get("cost_usd").and_then(Value::as_f64),
         turns: metadata.get("num_turns").and_then(Value::as_u64),

@@ -1,15 +1,16 @@
 //! Tasks that a client delegates: checked one by one, and then submitted together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::agents::lane_of;
+use super::answer_cache;
 use super::arguments::Arguments;
 use super::failure::ToolFailure;
 use super::open_queue::OpenQueue;
-use super::session_budget::SESSION_KEY;
 use super::single_flight::{FlightRequest, request_key};
+use crate::model::answer_cache::{AgentSettings, SESSION_KEY};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{AgentChain, IdempotencyKey, LaneName, NewTask, TaskId};
@@ -22,6 +23,8 @@ pub(super) struct TaskDraft {
     content: Object,
     /// Whether a new task is submitted even if an open one is equal.
     is_fresh: bool,
+    /// Whether it is for an agent, rather than for whoever serves a lane.
+    asks_agent: bool,
 }
 
 impl TaskDraft {
@@ -83,7 +86,7 @@ impl TaskDraft {
         let base = BaseDir::at(&config.workspace_root);
         let context = SubmitContext::new(config, &base, queue.store.now().wall);
         let task = check_submit(&context, request)?.task;
-        Ok(Self { task, content, is_fresh: arguments.flag("fresh") })
+        Ok(Self { task, content, is_fresh: arguments.flag("fresh"), asks_agent: arguments.has("agent") })
     }
 }
 
@@ -92,41 +95,69 @@ impl TaskDraft {
 pub(super) struct Submission {
     /// The tasks that are in the store.
     pub ids: Vec<TaskId>,
+    /// Those of them that are older, and whose answers are given again.
+    pub cached: HashSet<TaskId>,
     /// Why the others are not.
     pub failures: Vec<ToolFailure>,
 }
 
-/// Submits checked tasks as one batch. Each of them is stored or refused on its own.
+/// Submits checked tasks as one batch, except those whose answers are in the cache. Each of them is stored or refused on
+/// its own.
 ///
 /// # Errors Two of the tasks have the same key and are not the same, the budget of the session is spent, or none
 /// could be stored.
 pub(super) fn submit_all(
     queue: &OpenQueue,
+    config: &Config,
     drafts: &[TaskDraft],
     session: &str,
 ) -> Result<Submission, ToolFailure> {
     refuse_shared_keys(drafts)?;
-    let request = |(number, draft): (usize, &TaskDraft)| {
+    let settings = settings_of_agents(queue, config, drafts);
+    let mut submission = Submission::default();
+    // The tasks in the order of the drafts; those that are submitted follow.
+    let mut found: Vec<Option<TaskId>> = Vec::with_capacity(drafts.len());
+    let mut requests = Vec::new();
+    for (number, draft) in drafts.iter().enumerate() {
         let new = draft.task.clone();
-        let first_key = match new.spec.key.is_some() || draft.is_fresh {
-            true => None,
-            false => Some(request_key(&draft.content, session, repetitions(drafts, number))?),
-        };
-        Ok::<_, ToolFailure>(FlightRequest { new, first_key })
-    };
-    let requests = drafts.iter().enumerate().map(request).collect::<Result<Vec<_>, _>>()?;
+        let repetition = repetitions(drafts, number);
+        let settings = settings.get(&new.spec.lane).and_then(Option::as_ref);
+        let is_asked_anew = draft.is_fresh || new.spec.key.is_some() || repetition > 0;
+        let cached = settings.filter(|_| !is_asked_anew);
+        let cached = cached.and_then(|settings| answer_cache::find(queue, &new, settings));
+        if cached.is_none() {
+            let first_key = match new.spec.key.is_some() || draft.is_fresh {
+                true => None,
+                false => Some(request_key(&draft.content, session, repetition)?),
+            };
+            requests.push(FlightRequest { new, first_key });
+        }
+        submission.cached.extend(cached.clone());
+        found.push(cached);
+    }
     let requests = queue.single_flight.with_current_keys(requests);
     if let Some(budget) = &queue.budget {
-        let (config, unanswered) = (queue.config_now()?, queue.single_flight.unanswered());
+        let unanswered = queue.single_flight.unanswered();
         let tasks = requests.iter().map(|request| &request.new);
-        budget.check(&queue.store, &config, session, unanswered, tasks)?;
+        budget.check(&queue.store, config, session, unanswered, tasks)?;
     }
-    let mut submission = Submission::default();
-    for (number, result) in queue.single_flight.submit_all(&queue.store, requests).into_iter().enumerate() {
-        match result {
-            Ok(submitted) => submission.ids.push(submitted.task.id),
-            Err(error) if drafts.len() == 1 => return Err(error.into()),
-            Err(error) => submission.failures.push(of_item(number, error.into())),
+    let mut submitted = queue.single_flight.submit_all(&queue.store, requests).into_iter();
+    for (number, cached) in found.into_iter().enumerate() {
+        let submitted = match cached {
+            Some(_) => None,
+            None => submitted.next(),
+        };
+        if let Some(Ok(submitted)) = &submitted
+            && let Some(settings) = settings.get(&submitted.task.spec.lane).and_then(Option::as_ref)
+            && !submitted.existing
+        {
+            queue.cache.note_settings(&submitted.task.id, settings);
+        }
+        match cached.map(Ok).or_else(|| submitted.map(|result| result.map(|submitted| submitted.task.id))) {
+            Some(Ok(id)) => submission.ids.push(id),
+            Some(Err(error)) if drafts.len() == 1 => return Err(error.into()),
+            Some(Err(error)) => submission.failures.push(of_item(number, error.into())),
+            None => {}
         }
     }
     match submission.failures.pop() {
@@ -136,6 +167,19 @@ pub(super) fn submit_all(
             Ok(submission)
         }
     }
+}
+
+/// Returns the settings of the agents that are asked. Without them nothing is cached; why they cannot be read is told by
+/// the dispatcher that needs them.
+fn settings_of_agents(
+    queue: &OpenQueue,
+    config: &Config,
+    drafts: &[TaskDraft],
+) -> BTreeMap<LaneName, Option<AgentSettings>> {
+    let lanes = drafts.iter().filter(|draft| draft.asks_agent).map(|draft| &draft.task.spec.lane);
+    let lanes: BTreeSet<&LaneName> = lanes.collect();
+    let settings = |lane: &LaneName| queue.agent_settings(config, lane).ok().flatten();
+    lanes.into_iter().map(|lane| (lane.clone(), settings(lane))).collect()
 }
 
 /// Refuses different tasks with the same key, of which the store would accept the first.

@@ -5,6 +5,7 @@
 
 mod agent_chain;
 mod agent_name;
+pub(crate) mod answer_cache;
 #[cfg(feature = "mcp")]
 pub(crate) mod budget;
 mod claim_state;

@@ -160,6 +160,9 @@ impl Store {
         {
             report.notes.push(format!("the feed was not shortened: {}", error.message()));
         }
+        if let Err(error) = self.remove_stale_answers() {
+            report.notes.push(format!("the answer cache was not cleaned: {}", error.message()));
+        }
         Ok(report)
     }
 

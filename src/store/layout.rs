@@ -32,6 +32,8 @@ pub(super) const SERVER_TOKEN: &str = "serve.token";
 pub(super) const LANES: &str = "lanes.json";
 pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";
+/// Which task answered a request that may come again.
+pub(super) const CACHE: &str = "cache";
 pub(super) const CONVERSATIONS: &str = "conversations";
 pub(super) const USAGE: &str = "usage.jsonl";
 pub(super) const OLD_USAGE: &str = "usage.old.jsonl";

@@ -31,6 +31,7 @@
 //! | `request_file.rs` | `with_current_paths`, `request_check`, `open_stored_request` |
 //! | `response_delivery.rs` | `is_response_kept_in_store`, `sync_response`, `copy_response`, `deliver` |
 //! | `attempt_files.rs` | `attempt`, `existing_attempt`, `attempt_numbers` |
+//! | `answer_cache.rs` | `cached_answer`, `cache_answer`, `forget_cached_answer`, `count_cached_answers`, `clear_answer_cache` |
 //! | `outbox.rs` | `add_to_outbox`, `remove_from_outbox`, `outbox` |
 //! | `conversation_locks.rs` | `conversation_lock_path`, `remove_stale_conversation_locks` |
 //! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions` |
@@ -50,6 +51,7 @@
 //! | `transfer/import.rs` | `import` |
 
 mod agents;
+mod answer_cache;
 mod atomic;
 mod attempt_files;
 mod bounded_file;

@@ -24,7 +24,10 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
     let (session, chain) = (call.session.clone(), call.chain.clone());
     // From here on the tasks are in the store, whatever happens to the call.
     let submission = call.with_queue(move |queue| submit(queue, &wanted, &session, chain.as_ref())).await?;
-    let reports = wait_for_ends(&mut call, &submission.ids, false, seconds).await?;
+    let mut reports = wait_for_ends(&mut call, &submission.ids, false, seconds).await?;
+    for (report, id) in reports.iter_mut().zip(&submission.ids) {
+        report.is_cached = submission.cached.contains(id);
+    }
     Ok(reply_about(&call, &submission.failures, &reports, max_chars))
 }
 
@@ -69,5 +72,5 @@ pub(in crate::mcp) fn submit(
         draft.map_err(|failure| if wanted.len() > 1 { of_item(number, failure) } else { failure })
     };
     let drafts = wanted.iter().enumerate().map(draft).collect::<Result<Vec<_>, _>>()?;
-    submit_all(queue, &drafts, session)
+    submit_all(queue, &config, &drafts, session)
 }

@@ -17,12 +17,12 @@ use crate::model::json::raw::{Raw, members};
 use crate::store::dir::Dir;
 use crate::store::history::open_read;
 use crate::store::layout::{
-    AGENTS, BELLS, BOARD, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES,
-    SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
+    AGENTS, BELLS, BOARD, CACHE, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE,
+    ROUTES, SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::scan::map_in_order;
 use crate::store::worker_registry::is_dispatcher_registration;
-use crate::store::{Store, atomic, feed, lock};
+use crate::store::{Store, answer_cache, atomic, feed, lock};
 
 /// How long an entry of `tmp/` that names no process is left alone.
 const UNKNOWN_OWNER_GRACE: Duration = Duration::from_secs(3600);
@@ -33,6 +33,7 @@ const REGISTRATION_GRACE: Duration = Duration::from_secs(10);
 /// The directories at the root of a store, except that of the tasks.
 const DIRECTORIES: &[(&str, FileType)] = &[
     (BELLS, FileType::Directory),
+    (CACHE, FileType::Directory),
     (CONVERSATIONS, FileType::Directory),
     (INDEXES, FileType::Directory),
     (OUTBOX, FileType::Directory),
@@ -92,6 +93,7 @@ impl Checker<'_> {
         self.check_registrations()?;
         self.check_pauses()?;
         self.check_cooldowns()?;
+        self.check_answer_cache()?;
         self.check_feed_end()
     }
 
@@ -193,6 +195,20 @@ impl Checker<'_> {
         let message = "it cannot be read, so nothing is claimed for any vendor";
         let remedy = "repair moves it to the quarantine, which ends the pauses of all vendors";
         self.check_readable(VENDORS, read, "vendors-unreadable", message, remedy)
+    }
+
+    /// Removes what is not an entry of the cache. Entries that have expired are removed by those who use it.
+    fn check_answer_cache(&mut self) -> Result<()> {
+        let Ok(Some(cache)) = self.store.layout.root.open_existing(CACHE) else { return Ok(()) };
+        for (name, _) in cache.entries()? {
+            if name.to_str().is_some_and(|name| answer_cache::read_entry(&cache, name).is_some()) {
+                continue;
+            }
+            let repaired = self.try_repair(|_| atomic::remove_tree(&cache, &name))?;
+            let (path, message) = (cache.path().join(&name), "it is not an entry of the answer cache");
+            self.found("cache-entry", Severity::Leftover, path, message, "repair removes it", repaired);
+        }
+        Ok(())
     }
 
     /// Reports and moves a file that stops the queue because `read` cannot use it.

@@ -1,6 +1,7 @@
 //! `lanes mcp` as its clients see it: JSON-RPC over the pipes of the built program.
 
 mod agents;
+mod cache;
 mod caller;
 mod client;
 mod compat;
