@@ -1,8 +1,8 @@
 //! The run that a process belongs to.
 //!
 //! A dispatcher describes it to the processes of the run by variables. Some clients, such as codex, pass none on to the
-//! servers that they start. Among the processes above such a server is the guard of the run, which was started with
-//! the same variables.
+//! servers that they start, and an agent can change them. Among the processes above is the guard of the run, which was
+//! started with the same variables; only from another process namespace it cannot be seen.
 
 use super::process_tree::{RUN_ID_VARIABLE, variables_of_guard_above};
 use crate::Result;
@@ -51,11 +51,10 @@ impl EnclosingRun {
     /// # Errors
     /// `Invalid` when a variable has a value that no dispatcher gives it.
     pub(crate) fn find(own: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
-        if own(RUN_ID_VARIABLE).is_some() {
-            return Self::read(own).map(Some);
+        if let Some(variables) = variables_of_guard_above() {
+            return Self::read(|name| variables.get(name).cloned()).map(Some);
         }
-        let of_guard = variables_of_guard_above();
-        of_guard.map(|variables| Self::read(|name| variables.get(name).cloned())).transpose()
+        own(RUN_ID_VARIABLE).map(|_| Self::read(own)).transpose()
     }
 
     fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {

@@ -10,12 +10,13 @@ use crate::testkit::pool::{Dispatcher, Pool, stand_in};
 use crate::testkit::sandbox::Sandbox;
 
 /// Calls `delegate` from inside a run: `sh delegate.sh AGENT FILE` gives that agent the script in FILE, and leaves the
-/// reply in `FILE.reply`. With `cleared=1` the server gets as little of the environment as codex passes on.
+/// reply in `FILE.reply`. With `cleared=1` the server gets as little of the environment as codex passes on, with `forged=1`
+/// one in which it is another run.
 const DELEGATE: &str = r#"
 {
     printf '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delegate","arguments":{"agent":"%s","task":"DO: . ./%s","wait":50}}}\n' "$1" "$2"
     while [ ! -s "$2.reply" ]; do sleep 0.02; done
-} | ${cleared:+env -i "PATH=$PATH"} lanes --config "$LANES_CONFIG" mcp > "$2.reply"
+} | ${cleared:+env -i "PATH=$PATH"} ${forged:+env LANES_DEPTH=0 LANES_CHAIN=x LANES_MCP=inherit} lanes --config "$LANES_CONFIG" mcp > "$2.reply"
 "#;
 
 const INHERIT: &str = "{mcp: inherit}";
@@ -43,36 +44,36 @@ fn run_first(pool: &Pool) -> String {
 
 #[test]
 fn an_agent_is_not_given_a_task_by_an_agent_that_works_for_it() {
-    for cleared in ["", "cleared=1 "] {
-        let first = format!("{cleared}sh delegate.sh b second.sh; result done");
-        let second = format!("{cleared}sh delegate.sh a third.sh; cat third.sh.reply > saw; result done");
+    for variables in ["", "cleared=1 ", "forged=1 "] {
+        let first = format!("{variables}sh delegate.sh b second.sh; result done");
+        let second = format!("{variables}sh delegate.sh a third.sh; cat third.sh.reply > saw; result done");
         let scripts =
             [("first.sh", first.as_str()), ("second.sh", &second), ("third.sh", "touch ran; result done")];
         let pool = pool([INHERIT; 4], &scripts);
         let saw = run_first(&pool);
         let expected =
             "error (recursion): the agent a is already above this task: a>b. Do: choose another agent";
-        assert!(saw.contains(expected) && saw.contains("\"isError\":true"), "{cleared}{saw}");
+        assert!(saw.contains(expected) && saw.contains("\"isError\":true"), "{variables}{saw}");
         assert!(!pool.path("ran").exists());
         let first = pool.json(&["list", "--lane", "agent/b"])["tasks"][0].clone();
         let recorded = [&first["metadata"]["dispatch_depth"], &first["metadata"]["dispatch_chain"]];
-        assert_eq!(recorded, [&json!("1"), &json!("a")], "{cleared}{first}");
+        assert_eq!(recorded, [&json!("1"), &json!("a")], "{variables}{first}");
     }
 }
 
 #[test]
 fn an_agent_is_offered_tools_only_if_its_route_says_so() {
-    for cleared in ["", "cleared=1 "] {
+    for variables in ["", "cleared=1 ", "forged=1 "] {
         let admin =
             "env -i \"PATH=$PATH\" lanes --config \"$LANES_CONFIG\" mcp --tools all < /dev/null 2>> saw";
         let script = format!(
-            "{cleared}sh delegate.sh b second.sh; cat second.sh.reply > saw; {admin} || result refused"
+            "{variables}sh delegate.sh b second.sh; cat second.sh.reply > saw; {admin} || result refused"
         );
         let pool = pool(["{}"; 4], &[("first.sh", &script)]);
         let saw = run_first(&pool);
         let expected = "unknown tool: delegate; agents have tools only if their route says mcp: inherit";
-        assert!(saw.contains(expected), "{cleared}{saw}");
-        assert!(saw.contains("mcp --tools admin is not for agents"), "{cleared}{saw}");
+        assert!(saw.contains(expected), "{variables}{saw}");
+        assert!(saw.contains("mcp --tools admin is not for agents"), "{variables}{saw}");
     }
     let sandbox = Sandbox::empty();
     let mut command = sandbox.live_command(&["mcp", "--prompts"]);
