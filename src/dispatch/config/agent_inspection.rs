@@ -107,7 +107,7 @@ fn report(agent: Agent, config: &DispatchConfig, base: &Path, process: &ProcessC
     };
     let keys =
         ["effort", "timeout", "max_budget_usd", "permission_mode", "allowed_tools", "disallowed_tools"];
-    let keys = keys.into_iter().chain(["max_concurrent", "instructions"]);
+    let keys = keys.into_iter().chain(["max_concurrent", "instructions", "args", "mcp", "allow_cycles"]);
     let settings = keys.filter_map(|key| {
         let route_key =
             AGENT_KEY_NAMES.iter().find(|(_, written)| *written == key).map_or(key, |(name, _)| *name);

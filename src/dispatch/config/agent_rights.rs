@@ -3,7 +3,7 @@
 
 use super::reader::Override;
 use super::route::Route;
-use super::route_change::raised_limit;
+use super::route_change::{raised_limit, restricted_keys};
 use crate::dispatch::vendor::Vendor;
 use crate::model::json::Object;
 
@@ -19,9 +19,10 @@ const MODES: [&[&str]; 3] = [
     &["plan", "default", "auto_edit", "yolo"],
 ];
 
-/// Keys that choose a program, its identity or what it reads before it works.
-const FIXED_KEYS: [&str; 8] =
-    ["command", "format", "args", "env", "mcp_config", "add_dirs", "setting_sources", "git_writable"];
+/// Keys of a route that choose what runs, of which the values are compared. A directory is checked where it is set, and a
+/// model is no right.
+const COMPARED_KEYS: [&str; 6] =
+    ["vendor", "cwd", "model", "permission_mode", "allowed_tools", "disallowed_tools"];
 
 /// An agent before or after a change: its route, and the vendor that serves it.
 pub(crate) struct AgentVersion<'a> {
@@ -74,8 +75,8 @@ pub(crate) fn bypass(route: &Route, vendor: &Vendor) -> Option<String> {
 
 /// Returns why a change of an agent gives it more rights, or `None` if it does not.
 pub(crate) fn widened_right(before: &AgentVersion<'_>, after: &AgentVersion<'_>) -> Option<String> {
-    let changed = FIXED_KEYS.iter().find(|key| before.settings.get(**key) != after.settings.get(**key));
-    if let Some(key) = changed {
+    let mut fixed = restricted_keys().filter(|key| !COMPARED_KEYS.contains(key));
+    if let Some(key) = fixed.find(|key| before.settings.get(*key) != after.settings.get(*key)) {
         return Some(format!("'{key}' decides what runs on this machine"));
     }
     if before.vendor.name != after.vendor.name {
@@ -171,6 +172,8 @@ mod tests {
             (json!({"vendor": "claude", "args": ["--x"]}), "args"),
             (json!({"env": {"A": "1"}}), "env"),
             (json!({"add_dirs": ["/"]}), "add_dirs"),
+            (json!({"mcp": "inherit"}), "mcp"),
+            (json!({"allow_cycles": true}), "allow_cycles"),
         ] {
             let why = widened(with(json!({})), with(wider.clone()));
             assert!(why.as_ref().is_some_and(|why| why.contains(&format!("'{key}'"))), "{wider}: {why:?}");

@@ -101,6 +101,12 @@ pub(crate) fn restricted_change(before: &RouteVersion<'_>, after: &RouteVersion<
     })
 }
 
+/// Returns the keys of a route that control a program, its identity or its permissions.
+pub(crate) fn restricted_keys() -> impl Iterator<Item = &'static str> {
+    let restricted = |(_, rule): &&(&str, ChangeRule)| matches!(rule, ChangeRule::Restricted);
+    CHANGE_RULES.iter().filter(restricted).map(|(key, _)| *key)
+}
+
 /// Returns the first limit of a route that a change raises.
 pub(crate) fn raised_limit(before: &Route, after: &Route) -> Option<&'static str> {
     CHANGE_RULES.iter().find_map(|(key, rule)| match rule {

@@ -230,6 +230,31 @@ fn agents_of_a_clone_need_the_same_consent_wherever_they_are_written() {
 }
 
 #[test]
+fn an_agent_that_a_person_adds_is_agreed_to_and_nothing_else() {
+    let touch = "  vendor: t\n  vendors: {t: {command: /bin/true, like: claude}}\n";
+    let add = |clone: &Clone, name: &str| {
+        clone.ok(&["agents", "add", name, "--directory", ".", "--model", "x"]);
+    };
+    let clone = Clone::new(touch);
+    clone.ok(&["trust", "--yes"]);
+    add(&clone, "mine");
+    clone.ok(&["dispatch", "--once"]);
+    add(&clone, "second");
+    clone.ok(&["dispatch", "--once"]);
+    // What is changed by another hand is asked about.
+    let file = "handoff/state/agents.json";
+    let changed = clone.sandbox.read(file).replace("\"model\": \"x\"", "\"model\": \"y\"");
+    clone.sandbox.write(file, changed);
+    clone.run(&["dispatch", "--once"]).refused(1, "agents.json is in a repository and has changed what runs");
+    // Adding an agent is no agreement to those that came with a clone.
+    let clone = Clone::new(touch);
+    clone.ok(&["trust", "--yes"]);
+    clone.sandbox.write(file, json!({"agents": {"theirs": {"directory": "/"}}}).to_string());
+    add(&clone, "mine");
+    clone.run(&["dispatch", "--once"]).refused(1, "agents.json is in a repository and chooses what runs");
+}
+
+#[test]
 fn a_clone_reaches_no_file_outside_its_project() {
     let clone = Clone::new("  {}\n");
     let outside = clone.sandbox.path("../thesis.md");

@@ -166,3 +166,19 @@ fn a_session_delegates_no_more_than_its_budget_allows() {
     assert_eq!(third.call("jobs", json!({"lane": "agent/careful", "status": "queued"})).fine(), "no tasks");
     assert!(pool.refused(&["mcp", "--budget", "0"]).contains("more than 0 US dollars"));
 }
+
+#[test]
+fn an_agent_that_a_chat_adds_works_at_once() {
+    let pool = Pool::scripted("");
+    std::fs::create_dir(pool.path("app")).unwrap();
+    let _dispatcher = pool.dispatcher(&[]);
+    pool.until("it runs", || pool.log().contains("serves"));
+    let mut client = Client::connect(pool.lanes(&["mcp", "--tools", "caller,admin"]));
+    let new = json!({"name": "api", "directory": pool.path("app"), "instructions": "Be brief."});
+    assert_eq!(client.call("edit_agent", new).fine(), "agent api added");
+    let ask = json!({"agent": "api", "task": task("result \"$PWD\""), "wait": 50});
+    let reply = client.call("delegate", ask);
+    assert!(reply.text.starts_with("done ") && reply.text.contains(" agent=api "), "{reply:?}");
+    let app = pool.path("app").canonicalize().unwrap();
+    assert!(reply.text.ends_with(&format!("\n\n{}", app.display())), "{reply:?}");
+}
