@@ -7,6 +7,7 @@
 //! why an entry is only a hint to look at the task. A chunk that somebody else removes is noticed by the
 //! modification time of the directory, which `lanes` sets after every change of names in it.
 
+use std::mem::replace;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -290,23 +291,24 @@ impl SortedSet {
 
     /// Rewrites a chunk with its live entries, split into several chunks where they are too many.
     fn rewrite(&self, name: &str, entries: impl Iterator<Item = IndexEntry>) -> Result<()> {
-        let mut parts: Vec<(String, String)> = vec![(name.to_string(), String::new())];
+        let (mut part_name, mut text) = (name.to_string(), String::new());
+        let mut parts = Vec::new();
         let mut last_key = None;
         for entry in entries {
             let line = entry.line();
-            let (part_name, text) = parts.last_mut().expect("there is a first part");
             let next_name = chunk_name(entry.key);
             // Entries of one key stay together, since the key alone leads to their chunk.
             if text.len() + line.len() > SPLIT_ABOVE_BYTES
                 && last_key != Some(entry.key)
-                && next_name > *part_name
+                && next_name > part_name
             {
-                parts.push((next_name, line));
+                parts.push((replace(&mut part_name, next_name), replace(&mut text, line)));
             } else {
                 text.push_str(&line);
             }
             last_key = Some(entry.key);
         }
+        parts.push((part_name, text));
         // The later chunks first: a reader may see an entry twice, but never miss one that stays.
         let write =
             |(name, text): &(String, String)| atomic::replace_derived(&self.dir, name, text.as_bytes());
