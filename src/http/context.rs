@@ -199,8 +199,8 @@ impl Responder for App {
         self.reactor.send(ticket, piece)
     }
 
-    fn finish(&self, ticket: Ticket) {
-        self.reactor.finish(ticket);
+    fn finish(&self, ticket: Ticket, last: &[u8]) {
+        self.reactor.finish(ticket, last);
     }
 }
 

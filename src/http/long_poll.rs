@@ -150,7 +150,7 @@ impl LongPolls {
             if let Some(request) = self.take(number) {
                 // A stream was given its response when it began.
                 if request.wait.is_stream() {
-                    responder.finish(request.ticket);
+                    responder.finish(request.ticket, &[]);
                 } else {
                     responder.respond(request.ticket, &request.trace, response);
                 }

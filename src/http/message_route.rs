@@ -47,8 +47,8 @@ pub(crate) enum MessageReply {
     BeginEvents,
     /// A piece of the stream.
     Events(Vec<u8>),
-    /// The end of the stream.
-    EndEvents,
+    /// The last piece of the stream.
+    EndEvents(Vec<u8>),
 }
 
 /// Answers messages.
@@ -58,11 +58,12 @@ pub(crate) trait MessageEndpoint: Send + Sync {
     fn take(&self, message: PostedMessage) -> Option<MessageReply>;
     /// Records that the client of a message has hung up. Must not wait for anything.
     fn gone(&self, number: u64);
-    /// Answers messages until [`close`](Self::close) is called, and passes each reply to `deliver`.
+    /// Answers messages until [`close`](Self::close) is called, and passes each reply to `deliver`, which returns whether
+    /// the client is still there.
     ///
     /// # Errors
     /// `Io` when it cannot be started.
-    fn run(&self, deliver: &dyn Fn(u64, MessageReply)) -> Result<()>;
+    fn run(&self, deliver: &dyn Fn(u64, MessageReply) -> bool) -> Result<()>;
     /// Ends all waiting, so that every message is answered soon.
     fn stop(&self);
     /// Lets [`run`](Self::run) return.
@@ -155,35 +156,33 @@ impl MessageRoute {
         self.endpoint.close();
     }
 
-    fn deliver(&self, responder: &dyn Responder, number: u64, reply: MessageReply) {
+    /// Delivers a reply, or a part of one. Returns whether its client is still connected.
+    fn deliver(&self, responder: &dyn Responder, number: u64, reply: MessageReply) -> bool {
         // The lock is not held meanwhile: a thread that has the lock of a connection may call `gone`.
-        match reply {
-            MessageReply::Whole(status, body) => {
-                let message = self.open().remove(&number);
-                if let Some(message) = message {
-                    responder.respond(message.ticket, &message.trace, response(status, body));
-                }
+        let is_last = matches!(reply, MessageReply::Whole(..) | MessageReply::EndEvents(_));
+        let message = {
+            let mut open = self.open();
+            let message = open.get(&number).map(|open| (open.ticket, open.trace.clone()));
+            if is_last {
+                open.remove(&number);
             }
+            message
+        };
+        let Some((ticket, trace)) = message.filter(|(ticket, _)| responder.is_connected(*ticket)) else {
+            return false;
+        };
+        match reply {
+            MessageReply::Whole(status, body) => responder.respond(ticket, &trace, response(status, body)),
             MessageReply::BeginEvents => {
-                let message = self.open().get(&number).map(|open| (open.ticket, open.trace.clone()));
-                if let Some((ticket, trace)) = message {
-                    responder.respond(ticket, &trace, HttpResponse::stream("text/event-stream"));
-                }
+                responder.respond(ticket, &trace, HttpResponse::stream("text/event-stream"));
             }
             MessageReply::Events(events) => {
-                let ticket = self.open().get(&number).map(|open| open.ticket);
-                if let Some(ticket) = ticket {
-                    // A client that is far behind misses progress. If it misses the answer, its stream is ended.
-                    responder.send(ticket, &events);
-                }
+                // A client that is far behind misses progress, and nothing else.
+                responder.send(ticket, &events);
             }
-            MessageReply::EndEvents => {
-                let message = self.open().remove(&number);
-                if let Some(message) = message {
-                    responder.finish(message.ticket);
-                }
-            }
+            MessageReply::EndEvents(last) => responder.finish(ticket, &last),
         }
+        true
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, OpenMessage>> {

@@ -24,8 +24,8 @@ pub(crate) trait Responder: Sync {
     fn resume(&self, ticket: Ticket);
     /// Sends a piece of a stream.
     fn send(&self, ticket: Ticket, piece: &[u8]) -> SendResult;
-    /// Ends a stream once its client has received all of it.
-    fn finish(&self, ticket: Ticket);
+    /// Ends a stream once its client has received all of it, and this last piece.
+    fn finish(&self, ticket: Ticket, last: &[u8]);
 }
 
 /// The data that the metrics and the access log record of a request.

@@ -98,7 +98,7 @@ impl StreamTimers {
                     self.retry_at = Some(now + RETRY_DELAY);
                 }
                 StreamStep::Finished => {
-                    responder.finish(ticket);
+                    responder.finish(ticket, &[]);
                     polls.take(number);
                     continue;
                 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::agents::AgentRegistry;
 use super::client::ClientLimits;
 use super::failure::ToolFailure;
-use super::given_claims::GivenClaims;
+use super::given_results::{CLIENT_GONE, GivenResult, GivenResults};
 use super::open_queue::{LazyQueue, OpenQueue};
 use super::progress::ProgressReporter;
 use crate::model::{AgentChain, Owner, TaskId};
@@ -65,8 +65,8 @@ impl CallEnd {
 pub(super) struct ToolCall {
     /// The id of its request.
     pub id: RequestId,
-    /// The claims that calls of the same connection were answered with.
-    pub given_claims: Arc<GivenClaims>,
+    /// What calls of the same connection were answered with.
+    pub given_results: Arc<GivenResults>,
     /// The limits of the client.
     pub limits: ClientLimits,
     /// The name under which the client claims, answers and cancels.
@@ -105,5 +105,22 @@ impl ToolCall {
             let what = "the server is ending".to_string();
             Err(ToolFailure { kind: "busy", what, remedy: None })
         })
+    }
+
+    /// Takes note of what the call is answered with. Returns whether the client still waits for it; otherwise it is
+    /// taken back.
+    ///
+    /// # Errors
+    /// The queue cannot be opened.
+    pub(super) async fn give(&self, result: GivenResult) -> Result<bool, ToolFailure> {
+        if !self.end.is_over() {
+            self.given_results.keep(self.id.clone(), result);
+            return Ok(true);
+        }
+        self.with_queue(move |queue| {
+            result.take_back(queue, CLIENT_GONE);
+            Ok(false)
+        })
+        .await
     }
 }

@@ -16,7 +16,7 @@ mod changes;
 mod client;
 mod compat;
 mod failure;
-mod given_claims;
+mod given_results;
 mod instructions;
 mod job_search;
 mod message;
@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::agents::AgentRegistry;
 pub(crate) use self::bounded_command::output_within;
 pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
-pub(crate) use self::open_queue::{QueueSource, RecursionLimitsSource, SettingsReader};
+pub(crate) use self::open_queue::{QueueOpener, QueueSource, RecursionLimitsSource, SettingsReader};
 pub(crate) use self::post_server::{McpPost, McpPostReply, PostServer};
 pub(crate) use self::session_budget::SessionBudget;
 
@@ -148,7 +148,7 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
         state: Arc::new(state),
         session: options.session.unwrap_or_else(|| format!("{:032x}", options.random)),
         channel: Channel::Pipes,
-        given_claims: Arc::default(),
+        given_results: Arc::default(),
         closing: closing.clone(),
     };
     let transport = PipeTransport::start(options.input, options.output, closing.clone())?;

@@ -22,6 +22,7 @@ use super::agents::AgentRegistry;
 use super::call_log::CallLog;
 use super::catalog::{Catalog, ToolSet};
 use super::client::Channel;
+use super::given_results::{CLIENT_GONE, GivenResults};
 use super::message::{Incoming, read_line};
 use super::open_queue::{LazyQueue, QueueSource, RecursionLimitsSource};
 use super::post_transport::PostTransport;
@@ -62,9 +63,12 @@ pub(crate) enum McpPostReply {
     BeginEvents,
     /// A piece of the stream.
     Events(Vec<u8>),
-    /// The end of the stream.
-    EndEvents,
+    /// The last piece of the stream.
+    EndEvents(Vec<u8>),
 }
+
+/// The number of a request, a reply to it, and what its calls were answered with.
+type NumberedReply = (u64, McpPostReply, Arc<GivenResults>);
 
 /// A request that is being answered.
 struct PostedRequest {
@@ -190,11 +194,12 @@ impl PostServer {
         self.closed.cancel();
     }
 
-    /// Answers messages until [`Self::close`], and passes each reply to `deliver`, which must not block.
+    /// Answers messages until [`Self::close`], and passes each reply to `deliver`, which must not block, and returns
+    /// whether the client is still there. What a client is not told that is gone is taken back.
     ///
     /// # Errors
     /// `Io` when the runtime cannot be started.
-    pub(crate) fn run(&self, deliver: &dyn Fn(u64, McpPostReply)) -> Result<()> {
+    pub(crate) fn run(&self, deliver: &dyn Fn(u64, McpPostReply) -> bool) -> Result<()> {
         let Some(mut inbox) = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
@@ -204,15 +209,18 @@ impl PostServer {
             .build()
             .map_err(|error| Error::io("start", "the runtime", error))?;
         runtime.block_on(async {
-            let (outgoing, mut replies) = mpsc::unbounded_channel();
+            let (outgoing, mut replies) = mpsc::unbounded_channel::<NumberedReply>();
             loop {
                 tokio::select! {
                     biased;
-                    Some((number, reply)) = replies.recv() => {
-                        if matches!(reply, McpPostReply::Whole(..) | McpPostReply::EndEvents) {
+                    Some((number, reply, given)) = replies.recv() => {
+                        let is_last = matches!(reply, McpPostReply::Whole(..) | McpPostReply::EndEvents(_));
+                        if is_last {
                             self.open().remove(&number);
                         }
-                        deliver(number, reply);
+                        if !deliver(number, reply) && is_last {
+                            self.take_back(&given);
+                        }
                     }
                     Some(request) = inbox.recv() => {
                         tokio::spawn(answer(self.server_for(&request), request, outgoing.clone()));
@@ -229,6 +237,20 @@ impl PostServer {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes back what a request was answered with.
+    fn take_back(&self, given: &GivenResults) {
+        let results = given.take_all();
+        if results.is_empty() {
+            return;
+        }
+        let queue = Arc::clone(&self.state.queue);
+        tokio::task::spawn_blocking(move || {
+            if let Ok(queue) = queue.get() {
+                results.iter().for_each(|result| result.take_back(&queue, CLIENT_GONE));
+            }
+        });
+    }
+
     fn server_for(&self, request: &PostedRequest) -> McpServer {
         McpServer {
             state: Arc::clone(&self.state),
@@ -236,7 +258,7 @@ impl PostServer {
             // same request.
             session: format!("{:032x}-{}", self.random, request.number),
             channel: Channel::Http,
-            given_claims: Arc::default(),
+            given_results: Arc::default(),
             closing: request.closing.clone(),
         }
     }
@@ -268,18 +290,15 @@ fn peer_of(
 }
 
 /// Answers one request: by one message, or by a stream of events once it takes long enough.
-async fn answer(
-    server: McpServer,
-    request: PostedRequest,
-    outgoing: mpsc::UnboundedSender<(u64, McpPostReply)>,
-) {
+async fn answer(server: McpServer, request: PostedRequest, outgoing: mpsc::UnboundedSender<NumberedReply>) {
     let (sender, mut messages) = mpsc::unbounded_channel();
     let closing = request.closing.clone();
     let transport = PostTransport::new(request.request, sender, closing.clone());
     let number = request.number;
+    let given = Arc::clone(&server.given_results);
     let send = |reply| {
         // Fails only when the server has ended.
-        let _ = outgoing.send((number, reply));
+        let _ = outgoing.send((number, reply, Arc::clone(&given)));
     };
     let running = serve_directly(server, transport, request.peer);
     let (mut held, mut is_stream) = (Vec::new(), false);
@@ -289,12 +308,11 @@ async fn answer(
             biased;
             message = messages.recv() => match message {
                 Some(message @ (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_))) => {
-                    if is_stream {
-                        send(McpPostReply::Events(event_of(&message)));
-                        send(McpPostReply::EndEvents);
+                    send(if is_stream {
+                        McpPostReply::EndEvents(event_of(&message))
                     } else {
-                        send(whole_reply(&message, request.has_error_status));
-                    }
+                        whole_reply(&message, request.has_error_status)
+                    });
                     break;
                 }
                 Some(message) if is_stream => {
@@ -303,7 +321,7 @@ async fn answer(
                 }
                 Some(message) => held.extend(event_of(&message)),
                 None => {
-                    send(if is_stream { McpPostReply::EndEvents } else { stopping() });
+                    send(if is_stream { McpPostReply::EndEvents(Vec::new()) } else { stopping() });
                     break;
                 }
             },

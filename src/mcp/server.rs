@@ -24,7 +24,7 @@ use super::call_log::CallLog;
 use super::catalog::Catalog;
 use super::client::{CODEX, Channel, ClientLimits, worker_name};
 use super::failure::ToolFailure;
-use super::given_claims::GivenClaims;
+use super::given_results::GivenResults;
 use super::open_queue::LazyQueue;
 use super::progress::ProgressReporter;
 use super::{compat, protocol_task, tools, worker_prompt};
@@ -84,8 +84,8 @@ pub(super) struct McpServer {
     pub session: String,
     /// How messages travel.
     pub channel: Channel,
-    /// The claims that calls have returned.
-    pub given_claims: Arc<GivenClaims>,
+    /// What calls have returned.
+    pub given_results: Arc<GivenResults>,
     /// Cancelled when the client is gone or the server ends.
     pub closing: CancellationToken,
 }
@@ -114,7 +114,7 @@ impl McpServer {
         let capabilities = context.meta.client_capabilities();
         Ok(ToolCall {
             id: context.id.clone(),
-            given_claims: Arc::clone(&self.given_claims),
+            given_results: Arc::clone(&self.given_results),
             limits: ClientLimits::of(&client, self.channel, self.state.max_wait),
             worker: worker_name(&client)?,
             session: codex_session(context.meta.get(CODEX_METADATA)).unwrap_or_else(|| self.session.clone()),
@@ -257,17 +257,17 @@ impl ServerHandler for McpServer {
         Ok(())
     }
 
-    /// Gives back a task whose claim was the answer to a cancelled call: the client does not read the answer.
+    /// Takes back what a call was answered with: the client does not read the answer.
     async fn on_cancelled(&self, taken_back: CancelledNotificationParam, _: NotificationContext<RoleServer>) {
-        let claim = taken_back.request_id.and_then(|call| self.given_claims.take(&call));
-        if let Some(claim) = claim {
+        let result = taken_back.request_id.and_then(|call| self.given_results.take(&call));
+        if let Some(result) = result {
             let queue = Arc::clone(&self.state.queue);
-            let release = move || {
+            let take_back = move || {
                 if let Ok(queue) = queue.get() {
-                    claim.release(&queue, "the call was taken back");
+                    result.take_back(&queue, "the call was taken back");
                 }
             };
-            let _ = tokio::task::spawn_blocking(release).await;
+            let _ = tokio::task::spawn_blocking(take_back).await;
         }
     }
 

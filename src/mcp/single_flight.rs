@@ -143,6 +143,11 @@ impl SingleFlight {
     pub(super) fn answered(&self, id: &TaskId) {
         self.state().unanswered.remove(id);
     }
+
+    /// Notes that the answer of a task was not returned after all.
+    pub(super) fn not_answered(&self, id: &TaskId) {
+        self.state().unanswered.insert(id.clone());
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +199,9 @@ mod tests {
         assert_ne!(second, first);
         assert_eq!(submit(&flights), second);
         answer(&second);
+        flights.answered(&second);
+        flights.not_answered(&second);
+        assert_eq!(submit(&flights), second, "the answer did not reach the client");
         let third = submit(&SingleFlight::default());
         assert!(third != second && third != first, "another process cannot know what was seen");
         assert_eq!(submit(&SingleFlight::default()), third);

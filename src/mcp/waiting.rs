@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::call::ToolCall;
 use super::failure::ToolFailure;
+use super::given_results::GivenResult;
 use super::report_text::TaskReport;
 use super::summary::{activity, report_of, reported_state};
 use super::watched_tasks::WatchedTasks;
@@ -82,20 +83,26 @@ async fn report_progress(call: &mut ToolCall, watched: WatchedTasks) -> Result<W
     Ok(watched)
 }
 
-/// Returns the reports of tasks. Those that have ended count as answered, unless the client is gone.
+/// Returns the reports of tasks. Those that have ended count as answered, unless the client
+/// does not wait for the reports any more.
 async fn reports_of(call: &ToolCall, watched: WatchedTasks) -> Result<Vec<TaskReport>, ToolFailure> {
-    let end = call.end.clone();
-    call.with_queue(move |queue| {
-        let mut reports = Vec::with_capacity(watched.tasks().len());
-        for task in watched.tasks() {
-            reports.push(report_of(queue, task)?);
-            if task.status.is_terminal() && !end.is_over() {
-                queue.single_flight.answered(&task.id);
+    let (reports, answered) = call
+        .with_queue(move |queue| {
+            let (mut reports, mut answered) = (Vec::with_capacity(watched.tasks().len()), Vec::new());
+            for task in watched.tasks() {
+                reports.push(report_of(queue, task)?);
+                if task.status.is_terminal() {
+                    queue.single_flight.answered(&task.id);
+                    answered.push(task.id.clone());
+                }
             }
-        }
-        Ok(reports)
-    })
-    .await
+            Ok((reports, answered))
+        })
+        .await?;
+    if !answered.is_empty() {
+        call.give(GivenResult::Answers(answered)).await?;
+    }
+    Ok(reports)
 }
 
 /// Returns the text of a progress notification; it names the ids, in case the client gives up on the call.

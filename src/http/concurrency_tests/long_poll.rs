@@ -77,7 +77,7 @@ impl Responder for Server {
         SendResult::Sent
     }
 
-    fn finish(&self, _: Ticket) {}
+    fn finish(&self, _: Ticket, _: &[u8]) {}
 }
 
 fn claim() -> WaitFor {

@@ -47,7 +47,7 @@ impl Responder for Responses {
         SendResult::Sent
     }
 
-    fn finish(&self, _: Ticket) {}
+    fn finish(&self, _: Ticket, _: &[u8]) {}
 }
 
 /// Returns the prompt of a client's task, which is also the text of the response to it.

@@ -228,6 +228,11 @@ impl ConnectionState {
         self.deadline = Some(Instant::now() + BODY_TIMEOUT);
     }
 
+    /// Returns the beginning of a stream that came before the service returned.
+    pub(crate) fn early_stream(&mut self) -> Option<&mut HttpResponse> {
+        self.early_response.as_mut().filter(|response| response.is_stream)
+    }
+
     /// Returns whether everything so far has been sent.
     pub(crate) fn is_sent(&self) -> bool {
         self.out.is_empty()

@@ -246,7 +246,14 @@ impl Reactor {
     /// Sends a piece of a stream that a response began.
     pub(crate) fn send(&self, ticket: Ticket, piece: &[u8]) -> SendResult {
         self.with_connection(ticket, |connection, state| match state.phase {
-            ConnectionPhase::Busy | ConnectionPhase::Waiting => SendResult::Behind,
+            ConnectionPhase::Busy => match state.early_stream() {
+                Some(begin) => {
+                    begin.body.extend_from_slice(piece);
+                    SendResult::Sent
+                }
+                None => SendResult::Behind,
+            },
+            ConnectionPhase::Waiting => SendResult::Behind,
             ConnectionPhase::Streaming if state.is_behind() => SendResult::Behind,
             ConnectionPhase::Streaming => {
                 state.push(piece);
@@ -259,13 +266,26 @@ impl Reactor {
         .unwrap_or(SendResult::Gone)
     }
 
-    /// Ends a stream once its client has received all of it.
-    pub(crate) fn finish(&self, ticket: Ticket) {
-        self.with_connection(ticket, |connection, state| {
-            if state.phase == ConnectionPhase::Streaming {
+    /// Ends a stream once its client has received all of it, and this last piece, which is accepted however far the
+    /// client is behind.
+    pub(crate) fn finish(&self, ticket: Ticket, last: &[u8]) {
+        self.with_connection(ticket, |connection, state| match state.phase {
+            ConnectionPhase::Busy => {
+                if let Some(begin) = state.early_stream() {
+                    // What came before the service returned is the whole.
+                    begin.body.extend_from_slice(last);
+                    begin.is_stream = false;
+                }
+            }
+            ConnectionPhase::Streaming => {
+                state.push(last);
                 state.phase = ConnectionPhase::Reading;
                 self.flush_and_arm(connection, state);
             }
+            ConnectionPhase::Waiting
+            | ConnectionPhase::Reading
+            | ConnectionPhase::Draining
+            | ConnectionPhase::Closed => {}
         });
     }
 

@@ -10,7 +10,7 @@ use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{CallEnd, ToolCall, ToolReply, ToolResult};
 use crate::mcp::client::DEFAULT_WAIT;
 use crate::mcp::failure::ToolFailure;
-use crate::mcp::given_claims::GivenClaim;
+use crate::mcp::given_results::{CLIENT_GONE, GivenResult};
 use crate::mcp::open_queue::OpenQueue;
 use crate::mcp::report_text::TextPiece;
 use crate::mcp::request_text::request_text;
@@ -23,8 +23,6 @@ use crate::store::{LaneQuery, Registration, WorkerInfo, WorkerKind};
 const DEFAULT_LEASE: u64 = 1800;
 /// The room for the lines before the request, in characters.
 const HEAD: usize = 1000;
-/// The reason for giving back a task whose claim never reached the client.
-const CLIENT_GONE: &str = "the client was gone";
 
 /// The task that a call waits for.
 #[derive(Clone)]
@@ -54,16 +52,8 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
         changes.borrow_and_update();
         let attempt = wanted.clone();
         if let Some((claim, text)) = call.with_queue(move |queue| attempt.claim(queue)).await? {
-            if call.end.is_over() {
-                let release = move |queue: &OpenQueue| {
-                    claim.release(queue, CLIENT_GONE);
-                    Ok(())
-                };
-                call.with_queue(release).await?;
-                return Ok(ToolReply::default());
-            }
-            call.given_claims.keep(call.id, claim);
-            return Ok(ToolReply::text(text));
+            let is_awaited = call.give(claim).await?;
+            return Ok(if is_awaited { ToolReply::text(text) } else { ToolReply::default() });
         }
         if Instant::now() >= deadline || call.end.is_over() {
             return nothing_came(&call, lane, wait).await;
@@ -112,25 +102,25 @@ async fn nothing_came(call: &ToolCall, lane: LaneName, wait: u64) -> ToolResult 
 }
 
 impl WantedTask {
-    /// Claims a task and returns the claim with the text about it. If the client is gone, the task is given
-    /// back.
-    fn claim(&self, queue: &OpenQueue) -> std::result::Result<Option<(GivenClaim, String)>, ToolFailure> {
+    /// Claims a task and returns the claim with the text about it. If the client is gone, the task is given back.
+    fn claim(&self, queue: &OpenQueue) -> std::result::Result<Option<(GivenResult, String)>, ToolFailure> {
         if self.end.is_over() {
             return Ok(None);
         }
         let claimed = queue.store.claim_next(&self.query, &self.worker, self.lease)?;
-        let Some((task, claim)) = claimed.and_then(|task| GivenClaim::of(&task).map(|claim| (task, claim)))
+        let Some((task, claim)) =
+            claimed.and_then(|task| GivenResult::claim_of(&task).map(|claim| (task, claim)))
         else {
             return Ok(None);
         };
         match self.text(queue, &task) {
             Ok(text) if !self.end.is_over() => Ok(Some((claim, text))),
             Ok(_) => {
-                claim.release(queue, CLIENT_GONE);
+                claim.take_back(queue, CLIENT_GONE);
                 Ok(None)
             }
             Err(error) => {
-                claim.release(queue, "its request could not be read");
+                claim.take_back(queue, "its request could not be read");
                 Err(error.into())
             }
         }

@@ -181,7 +181,7 @@ fn it_is_off_unless_it_is_asked_for() {
     let dir = without.dir.path();
     let refused = failed_start(dir, &["--mcp", "--mcp-tools", "everything"]);
     let text = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(text, "lanes: --mcp-tools: expected one of caller, worker, admin, all\n");
+    assert_eq!(text, "lanes: --mcp-tools: expected one of caller, worker, admin, compat, all\n");
     let outside = ["--mcp", "--mcp-no-token", "--host", "0.0.0.0", "--token-file", "token"];
     let refused = failed_start(dir, &outside);
     let text = String::from_utf8(refused.stderr).unwrap();
@@ -391,6 +391,24 @@ fn a_server_that_stops_answers_the_calls_that_wait() {
     let status = program(server.dir.path(), &["status", "--json"]).output().unwrap();
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["lanes"]["review"]["queued"], 2, "{status}");
+}
+
+#[test]
+fn a_store_that_was_moved_is_not_replaced_by_another() {
+    for has_called in [false, true] {
+        let server = server();
+        let jobs = || post(&server, &call("jobs", json!({})));
+        if has_called {
+            text_of(&jobs());
+        }
+        let (state, away) = (server.root().join("state"), server.root().join("away"));
+        rustix::fs::rename(&state, &away).unwrap();
+        let refused = jobs().text_at("/result/content/0/text");
+        assert!(refused.starts_with("error (config): the state directory was removed or moved"), "{refused}");
+        assert!(!state.exists());
+        rustix::fs::rename(&away, &state).unwrap();
+        assert_eq!(text_of(&jobs()), "no tasks");
+    }
 }
 
 #[test]
