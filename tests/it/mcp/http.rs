@@ -72,7 +72,7 @@ fn every_version_is_spoken_and_nothing_is_kept() {
         assert_eq!((reply.header("mcp-session-id"), reply.header("set-cookie")), (None, None), "{reply:?}");
         let headers = [("MCP-Protocol-Version", version)];
         let list = server.client().ask("POST", "/mcp", &headers, Some(&request("tools/list", json!({}))));
-        assert_eq!(list.at("/result/tools").as_array().unwrap().len(), 8, "{list:?}");
+        assert_eq!(list.at("/result/tools").as_array().unwrap().len(), 9, "{list:?}");
         assert!(list.json()["result"].get("resultType").is_none(), "{list:?}");
     }
     let meta = json!({"_meta": {
@@ -204,7 +204,7 @@ fn the_tools_are_those_of_the_chosen_sets() {
     let list = post(&server, &request("tools/list", json!({})));
     let names: Vec<String> =
         list.at("/result/tools").as_array().unwrap().iter().map(|tool| tool["name"].to_string()).collect();
-    assert_eq!(names.join(" "), r#""claim_next" "report" "respond" "upkeep""#);
+    assert_eq!(names.join(" "), r#""claim_next" "report" "respond" "edit_agent" "upkeep""#);
     let refused = post(&server, &call("delegate", json!({"lane": "review", "task": "x"})));
     assert!(refused.text_at("/error/message").starts_with("unknown tool: delegate"), "{refused:?}");
 }
