@@ -44,16 +44,11 @@ pub(crate) fn describe_directory(directory: &Path) -> String {
     let prose = PROSE.iter().find_map(|name| first_paragraph(&read(name)?));
     let prose = prose.or_else(|| manifest_description(&read)).unwrap_or_default();
     let mut tail = String::new();
-    let mut stack: Vec<&str> = Vec::new();
-    for (name, language) in MARKERS {
-        if !stack.contains(&language) && is_regular_file(&directory.join(name)) {
-            stack.push(language);
-        }
-    }
+    let stack = stacks(directory);
     if !stack.is_empty() {
         tail += &format!("Stack: {}", stack.join(", "));
     }
-    let servers = read(".mcp.json").map(|text| server_names(&text)).unwrap_or_default();
+    let servers = mcp_servers(directory);
     if !servers.is_empty() {
         let gap = if tail.is_empty() { "" } else { " | " };
         tail += &format!("{gap}MCP: {}", servers.join(", "));
@@ -62,6 +57,22 @@ pub(crate) fn describe_directory(directory: &Path) -> String {
     let gap = if prose.is_empty() || tail.is_empty() { "" } else { " | " };
     let room = MAX_DESCRIPTION - tail.chars().count() - gap.len();
     format!("{}{gap}{tail}", cut(&prose, room))
+}
+
+/// Returns the languages and tools with which a directory is built, by the files in it.
+pub(crate) fn stacks(directory: &Path) -> Vec<String> {
+    let mut stacks: Vec<String> = Vec::new();
+    for (name, stack) in MARKERS {
+        if !stacks.iter().any(|known| known == stack) && is_regular_file(&directory.join(name)) {
+            stacks.push(stack.to_string());
+        }
+    }
+    stacks
+}
+
+/// Returns the names of the MCP servers of a project.
+pub(crate) fn mcp_servers(directory: &Path) -> Vec<String> {
+    read_text(&directory.join(".mcp.json")).map(|text| server_names(&text)).unwrap_or_default()
 }
 
 /// Returns the beginning of a text with at most `lines` lines, without control characters; `None` if there is no such

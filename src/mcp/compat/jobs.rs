@@ -13,7 +13,6 @@ use crate::mcp::tools::upkeep;
 use crate::mcp::waiting::wait_for_ends;
 use crate::model::task::object;
 use crate::model::{AGENT_LANES, Command};
-use crate::workspace::agents;
 
 /// How long `dispatch_wait` waits by default, in seconds.
 const DEFAULT_WAIT: i64 = 60;
@@ -131,23 +130,6 @@ pub(super) async fn gc(call: ToolCall, old: &Arguments) -> ToolResult {
             ("max_age_days", days.into()),
             ("dry_run", plan.dry_run.then_some(true).into()),
         ])))
-    })
-    .await
-}
-
-/// Lists the agents.
-pub(super) async fn list_agents(call: ToolCall) -> ToolResult {
-    call.with_queue(|queue| {
-        let agents = agents(&queue.config_now()?, Some(&queue.store))?;
-        if agents.is_empty() {
-            let what = "there are no agents";
-            let remedy = "a person adds one under `agents:` in handoff.yaml";
-            return Err(ToolFailure { kind: "not_found", ..ToolFailure::invalid(what, remedy) });
-        }
-        let entries = agents.into_values().map(|agent| -> Value {
-            object([("name", agent.name.as_str().into()), ("description", agent.description.into())]).into()
-        });
-        Ok(reply(entries.collect::<Vec<_>>()))
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! The tools of agent-dispatch, for clients that were made for them: its names, arguments and results,
 //! translated to the tools of this server.
 
+mod agents;
 mod dispatch;
 mod jobs;
 mod records;
@@ -29,7 +30,11 @@ pub(super) async fn run(mut call: ToolCall, name: &str, arguments: Arguments) ->
         "fetch_result" => jobs::fetch(call, &arguments).await,
         "dispatch_cancel" => jobs::cancel(call, &arguments).await,
         "dispatch_gc" => jobs::gc(call, &arguments).await,
-        "list_agents" => jobs::list_agents(call).await,
+        "list_agents" => agents::list(call).await,
+        "inspect_agent" => agents::inspect(call, &arguments).await,
+        "add_agent" => agents::add(call, &arguments).await,
+        "update_agent" => agents::update(call, &arguments).await,
+        "remove_agent" => agents::remove(call, &arguments).await,
         _ => Err(no_groups()),
     }
 }

@@ -313,22 +313,94 @@ fn refusals_are_json_as_well() {
 }
 
 #[test]
-fn agents_are_listed() {
-    let pool = pool();
-    let agents = call(&mut compat(&pool), "list_agents", json!({}));
-    assert_eq!(agents, json!([{"name": "db", "description": ""}, {"name": "infra", "description": ""}]));
-    let none = Pool::scripted("");
-    let refused = call(&mut compat(&none), "list_agents", json!({}));
+fn agents_are_listed_added_changed_and_removed() {
+    let pool = Pool::scripted("");
+    let mut client = compat(&pool);
+    let refused = call(&mut client, "list_agents", json!({}));
     assert!(refused["error"].as_str().unwrap().starts_with("there are no agents"), "{refused}");
+    std::fs::create_dir_all(pool.path("api")).unwrap();
+    std::fs::write(pool.path("api/CLAUDE.md"), "# Api\n\nServes the public.\n").unwrap();
+    std::fs::write(pool.path("api/README.md"), "one\ntwo\nthree\n").unwrap();
+    std::fs::write(pool.path("api/Cargo.toml"), "[package]\n").unwrap();
+    std::fs::write(pool.path("api/.mcp.json"), r#"{"mcpServers": {"db": {"command": "x"}}}"#).unwrap();
+    let directory = pool.path("api").canonicalize().unwrap().to_string_lossy().into_owned();
+    let add = json!({"name": "api", "directory": directory, "timeout": 600, "allowed_tools": "Read, Grep", "permission_mode": ""});
+    let widened = call(&mut client, "add_agent", add.clone());
+    assert!(widened["error"].as_str().unwrap().contains("more rights"), "{widened}");
+    let mut client = Client::connect(pool.lanes(&["mcp", "--tools", "compat", "--allow-rights"]));
+    let added = call(&mut client, "add_agent", add.clone());
+    assert_eq!((&added["added"], &added["directory"]), (&json!("api"), &json!(directory)), "{added}");
+    assert_eq!(added["allowed_tools"], json!(["Read", "Grep"]), "{added}");
+    assert!(added["description"].as_str().unwrap().contains("Serves the public."), "{added}");
+    assert!(call(&mut client, "add_agent", add)["error"].as_str().unwrap().contains("api"));
+    let listed = call(&mut client, "list_agents", json!({}))[0].clone();
+    for (key, value) in [
+        ("name", json!("api")),
+        ("directory", json!(directory)),
+        ("healthy", json!(true)),
+        ("has_claude_md", json!(true)),
+        ("has_mcp_config", json!(true)),
+        ("mcp_servers", json!(["db"])),
+        ("stacks", json!(["Rust"])),
+        ("allowed_tools", json!(["Read", "Grep"])),
+    ] {
+        assert_eq!(listed[key], value, "{key}: {listed}");
+    }
+    let shown = call(&mut client, "inspect_agent", json!({"name": "api", "preview_lines": 2}));
+    assert_eq!(
+        (&shown["has_readme"], &shown["readme_preview"]),
+        (&json!(true), &json!("one\ntwo\n…")),
+        "{shown}"
+    );
+    assert!(shown["claude_md_preview"].as_str().unwrap().starts_with("# Api"), "{shown}");
+    assert!(
+        call(&mut client, "inspect_agent", json!({"name": "api", "preview_lines": 0}))
+            .get("readme_preview")
+            .is_none()
+    );
+    let update =
+        json!({"name": "api", "description": "Ours", "max_budget_usd": 2.5, "allowed_tools": "Read"});
+    let updated = call(&mut client, "update_agent", update);
+    assert_eq!(updated["updated"], "api", "{updated}");
+    assert_eq!(updated["fields"], json!(["allowed_tools", "description", "max_budget_usd"]), "{updated}");
+    let shown = call(&mut client, "inspect_agent", json!({"name": "api"}));
+    assert_eq!((&shown["description"], &shown["max_budget_usd"]), (&json!("Ours"), &json!(2.5)), "{shown}");
+    assert_eq!(
+        call(&mut client, "update_agent", json!({"name": "api", "description": "none"}))["fields"],
+        json!(["description"])
+    );
+    for (tool, arguments, expected) in [
+        ("update_agent", json!({"name": "api", "model": ""}), "nothing to change"),
+        ("update_agent", json!({"name": "nobody", "model": "x"}), "nobody"),
+        ("update_agent", json!({"name": "api", "permission_mode": "bypassPermissions"}), "bypassPermissions"),
+        ("add_agent", json!({"name": "../x", "directory": "api"}), "x"),
+        ("add_agent", json!({"name": "home", "directory": "/"}), "/"),
+        ("inspect_agent", json!({"name": "nobody"}), "nobody"),
+        ("remove_agent", json!({"name": "nobody"}), "nobody"),
+    ] {
+        let refused = call(&mut client, tool, arguments);
+        assert!(refused["error"].as_str().unwrap().contains(expected), "{tool}: {refused}");
+    }
+    assert_eq!(call(&mut client, "remove_agent", json!({"name": "api"})), json!({"removed": "api"}));
+    assert!(call(&mut client, "list_agents", json!({}))["error"].is_string());
+    // Without the tools that edit, there are none by another name.
+    let mut caller = Client::connect(pool.lanes(&["mcp"]));
+    let answer =
+        caller.ask("tools/call", json!({"name": "add_agent", "arguments": {"name": "x", "directory": "."}}));
+    assert!(answer["error"]["message"].as_str().unwrap().starts_with("unknown tool: add_agent"), "{answer}");
 }
 
 /// The tools that are listed, in their order.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 15] = [
     "list_agents",
+    "inspect_agent",
     "dispatch",
     "dispatch_session",
     "dispatch_parallel",
     "dispatch_stream",
+    "add_agent",
+    "remove_agent",
+    "update_agent",
     "dispatch_async",
     "dispatch_status",
     "dispatch_wait",

@@ -34,6 +34,7 @@ fn run(pool: &Pool, python: &std::path::Path, calls: &Value) -> (Vec<String>, Ve
 fn the_python_client_uses_every_tool_of_agent_dispatch() {
     let Some(python) = mcp_python() else { return };
     let pool = Pool::scripted("  max_retries: 0\n  routes:\n    agent/infra: {}\n    agent/db: {}\n");
+    std::fs::create_dir(pool.path("project")).unwrap();
     let _dispatcher = pool.dispatcher(&[]);
     let ask = |answer: &str| json!({"agent": "infra", "task": format!("DO: result '{answer}'")});
     let mut reference = ask("by reference");
@@ -52,6 +53,10 @@ fn the_python_client_uses_every_tool_of_agent_dispatch() {
         ["dispatch_status", {"job_id": "$7.job_id"}],
         ["dispatch_jobs", {"limit": 2}],
         ["dispatch_gc", {"max_age_days": 1}],
+        ["add_agent", {"name": "here", "directory": "project"}],
+        ["update_agent", {"name": "here", "description": "This one"}],
+        ["inspect_agent", {"name": "here"}],
+        ["remove_agent", {"name": "here"}],
     ]);
     let (names, returned) = run(&pool, &python, &calls);
     assert_eq!(names, NAMES);
@@ -68,4 +73,6 @@ fn the_python_client_uses_every_tool_of_agent_dispatch() {
     assert_eq!(returned[9], returned[8]);
     assert_eq!(returned[10][0]["id"], returned[7]["job_id"]);
     assert_eq!(returned[11]["purged"], 0);
+    assert_eq!(returned[13]["fields"], json!(["description"]));
+    assert_eq!(returned[14]["description"], "This one");
 }
