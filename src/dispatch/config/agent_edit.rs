@@ -221,19 +221,24 @@ impl AgentEditor<'_> {
         };
         let own = |agents: &Object| agents.get(name.as_str()).and_then(Value::as_object).cloned();
         let after = own(after).unwrap_or_default();
-        let before = own(before).unwrap_or_else(|| least(&after));
-        let old = self.with_agent(name, &before)?;
-        let old_route = old.route(name.lane());
-        let old_vendor = vendor_of(&old, &old_route)?.unwrap_or_else(|| vendor.clone());
-        let before = AgentVersion { settings: &before, route: &old_route, vendor: &old_vendor };
-        let after = AgentVersion { settings: &after, route: &route, vendor: &vendor };
-        match widened_right(&before, &after) {
-            None => Ok(()),
-            Some(why) => Err(Error::refused(format!("agent '{shown}' would get more rights: {why}"))
-                .with_hint(
-                    "a person may do it with `lanes agents`, or start the server with --allow-rights",
-                )),
+        let before = own(before);
+        // The rights of an agent hold in its directory; in another one, it has at most those of a new agent.
+        let is_at_home = before.as_ref().is_some_and(|before| before.get(DIRECTORY) == after.get(DIRECTORY));
+        let of_new_agent = (!is_at_home).then(|| least(&after));
+        for before in before.into_iter().chain(of_new_agent) {
+            let old = self.with_agent(name, &before)?;
+            let old_route = old.route(name.lane());
+            let old_vendor = vendor_of(&old, &old_route)?.unwrap_or_else(|| vendor.clone());
+            let before = AgentVersion { settings: &before, route: &old_route, vendor: &old_vendor };
+            let after = AgentVersion { settings: &after, route: &route, vendor: &vendor };
+            if let Some(why) = widened_right(&before, &after) {
+                return Err(Error::refused(format!("agent '{shown}' would get more rights: {why}"))
+                    .with_hint(
+                        "a person may do it with `lanes agents`, or start the server with --allow-rights",
+                    ));
+            }
         }
+        Ok(())
     }
 
     /// Returns the settings of the dispatcher with one agent alone in agents.json.

@@ -90,6 +90,30 @@ fn an_agent_is_added_changed_and_removed() {
 }
 
 #[test]
+fn an_agent_takes_no_rights_along_to_another_directory() {
+    let sandbox = workspace("");
+    sandbox.ok(&["agents", "add", "wide", "--directory", "app", "--allowed-tool", "Bash"]);
+    sandbox.ok(&["agents", "add", "narrow", "--directory", "app", "--disallowed-tool", "WebFetch"]);
+    let mut client = admin(&sandbox, &[]);
+    let moved = |name: &str, more: Value| {
+        let mut arguments = json!({"name": name, "directory": "other"});
+        arguments.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        arguments
+    };
+    client
+        .call("edit_agent", moved("wide", json!({})))
+        .refused("refused", "'allowed_tools' would allow more");
+    let widened = moved("narrow", json!({"clear": ["disallowed_tools"]}));
+    client.call("edit_agent", widened).refused("refused", "'disallowed_tools' would refuse less");
+    assert_eq!(client.call("edit_agent", moved("narrow", json!({}))).fine(), "agent narrow changed");
+    let by_a_person = moved("wide", json!({}));
+    assert_eq!(
+        admin(&sandbox, &["--allow-rights"]).call("edit_agent", by_a_person).fine(),
+        "agent wide changed"
+    );
+}
+
+#[test]
 fn a_chat_gives_no_rights_and_leaves_the_roots_alone() {
     let sandbox = workspace("agents:\n  infra: {directory: ../app}\nagent_roots: [../app, ../inner]\n");
     std::fs::create_dir_all(sandbox.path("inner/deep")).unwrap();
