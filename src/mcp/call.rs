@@ -90,6 +90,18 @@ pub(super) struct ToolCall {
 }
 
 impl ToolCall {
+    /// Opens the queue, for work that goes on after the call.
+    ///
+    /// # Errors
+    /// The queue cannot be opened.
+    pub(super) async fn open_queue(&self) -> Result<Arc<OpenQueue>, ToolFailure> {
+        let queue = Arc::clone(&self.queue);
+        match tokio::task::spawn_blocking(move || queue.get()).await {
+            Ok(opened) => Ok(opened?),
+            Err(_) => Err(ToolFailure::server_is_ending()),
+        }
+    }
+
     /// Does `work` with the queue on a thread that may block.
     ///
     /// # Errors
@@ -101,10 +113,7 @@ impl ToolCall {
         let queue = Arc::clone(&self.queue);
         let done = tokio::task::spawn_blocking(move || work(&*queue.get()?)).await;
         // A panic ends the process before this is seen.
-        done.unwrap_or_else(|_| {
-            let what = "the server is ending".to_string();
-            Err(ToolFailure { kind: "busy", what, remedy: None })
-        })
+        done.unwrap_or_else(|_| Err(ToolFailure::server_is_ending()))
     }
 
     /// Takes note of what the call is answered with. Returns whether the client still waits for it; otherwise it is

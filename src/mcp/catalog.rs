@@ -169,7 +169,7 @@ impl Catalog {
 /// # Errors
 /// As [`Catalog::of`].
 pub(super) fn task_schema() -> Result<Object> {
-    const OF_THE_CALL: [&str; 3] = ["tasks", "wait", "max_chars"];
+    const OF_THE_CALL: [&str; 4] = ["tasks", "aggregate", "wait", "max_chars"];
     let schema = Catalog::of(&[ToolSet::Caller])?.schema("delegate").map_err(Error::corrupt)?;
     let mut schema = schema.as_ref().clone();
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_tools_that_codex_would_refuse_are_known() {
-        assert_eq!(tools_to_approve(&ToolSet::DEFAULT).unwrap(), ["delegate", "cancel"]);
+        assert_eq!(tools_to_approve(&ToolSet::DEFAULT).unwrap(), ["delegate", "dialogue", "cancel"]);
         assert_eq!(tools_to_approve(&[ToolSet::Worker]).unwrap(), [""; 0]);
         assert_eq!(tools_to_approve(&[ToolSet::Admin]).unwrap(), ["edit_agent", "upkeep"]);
     }

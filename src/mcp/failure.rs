@@ -26,6 +26,11 @@ impl ToolFailure {
         Self { kind: "busy", what, remedy: Some("wait for one of them, then repeat this one".to_string()) }
     }
 
+    /// Makes the failure of a call that the end of the server cuts short.
+    pub(super) fn server_is_ending() -> Self {
+        Self { kind: "busy", what: "the server is ending".to_string(), remedy: None }
+    }
+
     /// Returns the text for the model.
     pub(super) fn text(&self) -> String {
         match &self.remedy {

@@ -5,6 +5,7 @@
 //! other call, and a waiting call holds no thread.
 
 mod agents;
+mod aggregation;
 mod answer_cache;
 mod arguments;
 mod bounded_command;
@@ -15,6 +16,10 @@ mod catalog;
 mod changes;
 mod client;
 mod compat;
+mod coordination;
+mod coordinator;
+mod dialogue;
+mod driven_tasks;
 mod failure;
 mod given_results;
 mod instructions;

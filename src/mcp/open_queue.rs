@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::cache_state::CacheState;
 use super::changes::ChangeCounter;
+use super::driven_tasks::DrivenTasks;
 use super::failure::ToolFailure;
 use super::session_budget::SessionBudget;
 use super::single_flight::SingleFlight;
@@ -48,6 +49,8 @@ pub(super) struct OpenQueue {
     pub budget: Option<Arc<SessionBudget>>,
     /// What this process knows of the cache of answers.
     pub cache: CacheState,
+    /// The coordinated work that this process goes on with.
+    pub driven: DrivenTasks,
     agent_settings: SettingsReader,
     changes: OnceLock<ChangeCounter>,
     /// The registration by which `lanes doctor` finds servers of older versions.
@@ -141,6 +144,7 @@ impl LazyQueue {
             recursion_limits: self.recursion_limits,
             budget: self.budget.clone(),
             cache: CacheState::default(),
+            driven: DrivenTasks::default(),
             agent_settings: Arc::clone(&self.source.agent_settings),
             changes: OnceLock::new(),
             _registration: registration,

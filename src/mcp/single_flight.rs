@@ -30,6 +30,14 @@ fn next_key(first_key: &IdempotencyKey, ended: &TaskId) -> Result<IdempotencyKey
     key_of(&format!("{first_key}\n{ended}"))
 }
 
+/// Returns the key of a step of coordinated work.
+///
+/// # Errors
+/// As [`request_key`].
+pub(super) fn step_key(work: &TaskId, step: u64) -> Result<IdempotencyKey> {
+    key_of(&format!("{work}\nstep {step}"))
+}
+
 fn key_of(text: &str) -> Result<IdempotencyKey> {
     IdempotencyKey::new(format!("mcp-{}", &sha256_bytes(text.as_bytes()).as_str()[..KEY_DIGITS]))
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use serde_json::Value;
 
 use super::answer_cache;
+use super::coordinator::is_coordinated;
 use super::failure::failure_kind;
 use super::open_queue::OpenQueue;
 use super::report_text::{ReportedState, TaskReport};
@@ -58,6 +59,7 @@ pub(super) fn report_of(queue: &OpenQueue, task: &Task) -> Result<TaskReport> {
             Some(last) => format!("last: \"{last}\""),
             None => why(store, task)?.sentence,
         },
+        Status::Queued if is_coordinated(task) => activity(store, task).unwrap_or_default(),
         Status::Queued | Status::Scheduled { .. } | Status::Unknown(_) => why(store, task)?.sentence,
     };
     Ok(TaskReport {

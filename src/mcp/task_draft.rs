@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::agents::lane_of;
 use super::answer_cache;
 use super::arguments::Arguments;
+use super::catalog::task_schema;
 use super::failure::ToolFailure;
 use super::open_queue::OpenQueue;
 use super::single_flight::{FlightRequest, request_key};
@@ -15,6 +16,11 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{AgentChain, IdempotencyKey, LaneName, NewTask, TaskId};
 use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_client_metadata, check_submit};
+
+/// The lane of coordinated work, which servers for chats do themselves.
+pub(super) const COORDINATION_LANE: &str = "lanes/coordination";
+/// The key of the metadata with the plan of such work.
+pub(super) const PLAN_KEY: &str = "coordination";
 
 /// A checked task that is not submitted yet.
 pub(super) struct TaskDraft {
@@ -28,6 +34,53 @@ pub(super) struct TaskDraft {
 }
 
 impl TaskDraft {
+    /// Checks a task for an agent.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(super) fn for_agent(
+        queue: &OpenQueue,
+        config: &Config,
+        agent: &str,
+        task: &str,
+        session: &str,
+        chain: Option<&AgentChain>,
+    ) -> Result<Self, ToolFailure> {
+        let arguments = object([("agent", agent.into()), ("task", task.into())]);
+        Self::of(queue, config, &Arguments::check(&task_schema()?, arguments)?, session, chain)
+    }
+
+    /// Makes a task of coordinated work, which no worker does.
+    ///
+    /// # Errors
+    /// A task that a submit would refuse.
+    pub(super) fn of_plan(
+        queue: &OpenQueue,
+        config: &Config,
+        text: &str,
+        plan: Value,
+        session: &str,
+        chain: Option<&AgentChain>,
+    ) -> Result<Self, ToolFailure> {
+        let mut metadata = object([(PLAN_KEY, plan)]);
+        if let Some(chain) = chain {
+            chain.record_in(&mut metadata);
+        }
+        check_client_metadata(&metadata)?;
+        let content = object([("task", text.into()), ("metadata", Value::Object(metadata.clone()))]);
+        metadata.insert(SESSION_KEY.to_string(), session.into());
+        let request = SubmitRequest {
+            lane: Some(COORDINATION_LANE.to_string()),
+            prompt: Some(text.to_string()),
+            metadata,
+            source_agent: Some("mcp".to_string()),
+            ..SubmitRequest::default()
+        };
+        let base = BaseDir::at(&config.workspace_root);
+        let context = SubmitContext::new(config, &base, queue.store.now().wall);
+        Ok(Self { task: check_submit(&context, request)?.task, content, is_fresh: false, asks_agent: false })
+    }
+
     /// Checks the arguments of one task, which its schema accepts.
     ///
     /// # Errors

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::call::ToolCall;
+use super::coordination::go_on;
+use super::coordinator::is_coordinated;
 use super::failure::ToolFailure;
 use super::given_results::GivenResult;
 use super::report_text::TaskReport;
@@ -35,6 +37,9 @@ pub(super) async fn wait_for_ends(
     changes.borrow_and_update();
     let wanted = ids.to_vec();
     let mut watched = call.with_queue(move |queue| Ok(WatchedTasks::read(&queue.store, &wanted)?)).await?;
+    if watched.tasks().iter().any(is_coordinated) {
+        go_on(&call.open_queue().await?, watched.tasks());
+    }
     loop {
         let tasks = watched.tasks();
         let ended = tasks.iter().filter(|task| task.status.is_terminal()).count();

@@ -10,6 +10,8 @@ pub(crate) mod answer_cache;
 pub(crate) mod budget;
 mod claim_state;
 pub(crate) mod cooldown;
+#[cfg(feature = "mcp")]
+pub(crate) mod dialogue;
 pub(crate) mod duration;
 pub(crate) mod event;
 pub(crate) mod filter;

@@ -75,7 +75,7 @@ impl OldRequest {
 async fn submit(call: &ToolCall, requests: &[OldRequest]) -> Result<Submission, ToolFailure> {
     let wanted: Vec<Arguments> = requests.iter().map(|request| request.arguments.clone()).collect();
     let (session, chain) = (call.session.clone(), call.chain.clone());
-    call.with_queue(move |queue| delegate::submit(queue, &wanted, &session, chain.as_ref())).await
+    call.with_queue(move |queue| delegate::submit(queue, &wanted, None, &session, chain.as_ref())).await
 }
 
 /// Delegates a task and waits for its answer.

@@ -140,8 +140,8 @@ mod tests {
         let approved =
             json!({"delegate": {"approval_mode": "approve"}, "cancel": {"approval_mode": "prompt"}});
         for (entry, expected) in [
-            (json!({"args": ["mcp"]}), vec!["delegate", "cancel"]),
-            (json!({"args": ["mcp"], "tools": approved}), vec!["cancel"]),
+            (json!({"args": ["mcp"]}), vec!["delegate", "dialogue", "cancel"]),
+            (json!({"args": ["mcp"], "tools": approved}), vec!["dialogue", "cancel"]),
             (json!({"args": ["mcp", "--tools", "worker"]}), vec![]),
             (json!({"args": ["mcp", "--tools", "worker,admin"]}), vec!["edit_agent", "upkeep"]),
         ] {

@@ -3,6 +3,7 @@
 use super::resolve_all;
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
+use crate::mcp::coordinator::{cancel_steps, is_coordinated};
 use crate::mcp::failure::ToolFailure;
 use crate::model::{Command, Effect};
 
@@ -17,7 +18,12 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
         // All ids are resolved first, so that a wrong one cancels nothing.
         for id in resolve_all(&queue.store, &names)? {
             lines.push(match queue.store.apply(&id, &cancel) {
-                Ok((_, Effect::Changed)) => format!("cancelled {id}"),
+                Ok((task, Effect::Changed)) => {
+                    if is_coordinated(&task) {
+                        cancel_steps(&queue.store, &id)?;
+                    }
+                    format!("cancelled {id}")
+                }
                 Ok((_, Effect::Unchanged)) => format!("cancelled {id} before"),
                 Err(error) => {
                     refused += 1;

@@ -1,6 +1,7 @@
 //! `delegate`: submits tasks and waits for their answers.
 
 use super::{MAX_TASKS, reply_about};
+use crate::mcp::aggregation::Aggregation;
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolResult};
 use crate::mcp::catalog::task_schema;
@@ -20,15 +21,45 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
     let seconds = arguments.count("wait")?.unwrap_or(DEFAULT_WAIT);
     let max_chars =
         arguments.count("max_chars")?.map_or(DEFAULT_CHARS, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let merge = merge_request(&arguments)?;
     let wanted = wanted_tasks(arguments)?;
     let (session, chain) = (call.session.clone(), call.chain.clone());
     // From here on the tasks are in the store, whatever happens to the call.
-    let submission = call.with_queue(move |queue| submit(queue, &wanted, &session, chain.as_ref())).await?;
+    let submission = call
+        .with_queue(move |queue| submit(queue, &wanted, merge.as_ref(), &session, chain.as_ref()))
+        .await?;
     let mut reports = wait_for_ends(&mut call, &submission.ids, false, seconds).await?;
     for (report, id) in reports.iter_mut().zip(&submission.ids) {
         report.is_cached = submission.cached.contains(id);
     }
     Ok(reply_about(&call, &submission.failures, &reports, max_chars))
+}
+
+/// Who merges the answers of the tasks, and what it is told about them.
+pub(in crate::mcp) struct MergeRequest {
+    /// The agent.
+    agent: String,
+    /// The instruction.
+    instruction: String,
+}
+
+/// Returns the request to merge the answers, if there is one.
+fn merge_request(arguments: &Arguments) -> Result<Option<MergeRequest>, ToolFailure> {
+    let Some(agent) = arguments.text("aggregate") else { return Ok(None) };
+    if !arguments.has("tasks") {
+        return Err(ToolFailure::invalid(
+            "'aggregate' needs 'tasks'",
+            "give the tasks whose answers are merged",
+        ));
+    }
+    let mut instruction =
+        "Merge the answers below into one: keep what is right and useful in each, settle what they \
+                           contradict each other in, and say what remains open."
+            .to_string();
+    if let Some(goal) = arguments.text("goal").filter(|goal| !goal.trim().is_empty()) {
+        instruction.push_str(&format!(" The goal: {goal}"));
+    }
+    Ok(Some(MergeRequest { agent: agent.to_string(), instruction }))
 }
 
 /// Returns the arguments of each task.
@@ -63,6 +94,7 @@ fn wanted_tasks(arguments: Arguments) -> Result<Vec<Arguments>, ToolFailure> {
 pub(in crate::mcp) fn submit(
     queue: &OpenQueue,
     wanted: &[Arguments],
+    merge: Option<&MergeRequest>,
     session: &str,
     chain: Option<&AgentChain>,
 ) -> Result<Submission, ToolFailure> {
@@ -72,5 +104,19 @@ pub(in crate::mcp) fn submit(
         draft.map_err(|failure| if wanted.len() > 1 { of_item(number, failure) } else { failure })
     };
     let drafts = wanted.iter().enumerate().map(draft).collect::<Result<Vec<_>, _>>()?;
-    submit_all(queue, &config, &drafts, session)
+    let Some(merge) = merge else { return submit_all(queue, &config, &drafts, session) };
+    TaskDraft::for_agent(queue, &config, &merge.agent, &merge.instruction, session, chain)?;
+    let mut submission = submit_all(queue, &config, &drafts, session)?;
+    let plan = Aggregation { agent: merge.agent.clone(), parts: submission.ids.clone() }.to_plan();
+    let merging = TaskDraft::of_plan(queue, &config, &merge.instruction, plan, session, chain)
+        .and_then(|draft| submit_all(queue, &config, &[draft], session));
+    match merging {
+        // What it says is what the caller wants to know first.
+        Ok(merging) => submission.ids.splice(0..0, merging.ids).for_each(drop),
+        Err(failure) => {
+            let what = format!("aggregate: {}", failure.what);
+            submission.failures.push(ToolFailure { what, ..failure });
+        }
+    }
+    Ok(submission)
 }

@@ -4,6 +4,7 @@ mod agents;
 mod cancel;
 mod claim_next;
 pub(super) mod delegate;
+mod dialogue;
 mod edit_agent;
 mod jobs;
 mod report;
@@ -26,6 +27,7 @@ use crate::store::Store;
 pub(super) async fn run(call: ToolCall, name: &str, arguments: Arguments) -> ToolResult {
     match name {
         "delegate" => delegate::run(call, arguments).await,
+        "dialogue" => dialogue::run(call, arguments).await,
         "wait" => wait::run(call, arguments).await,
         "result" => result::run(call, arguments).await,
         "jobs" => jobs::run(call, arguments).await,

@@ -208,11 +208,11 @@ fn codex_runs_tools_unasked_only_with_approval_and_gets_variables() {
     let written = home.read("other/config.toml");
     assert_eq!(written.trim_end(), entry);
     assert!(written.contains("env_vars = [\"XDG_STATE_HOME\", \"CODEX_HOME\"]\n"), "{written}");
-    for tool in ["delegate", "cancel"] {
+    for tool in ["delegate", "dialogue", "cancel"] {
         let table = format!("\n[mcp_servers.lanes.tools.{tool}]\napproval_mode = \"approve\"\n");
         assert!(written.contains(&table), "{written}");
     }
-    assert_eq!(written.matches("approval_mode").count(), 2);
+    assert_eq!(written.matches("approval_mode").count(), 3);
     // What a person has allowed is kept.
     home.ok(&["--client", "codex"]);
     assert_eq!(home.read("other/config.toml"), written);
@@ -418,12 +418,13 @@ fn doctor_reports_registrations_and_what_is_wrong_with_them() {
     let found = checks();
     assert_eq!(found[0]["message"], "registered with codex (user) in $DIR/home/.codex/config.toml");
     assert_eq!(found[1]["code"], "registration-approval");
-    let asks = "codex asks before these tools, and refuses them where it cannot ask: delegate, cancel; ";
+    let asks =
+        "codex asks before these tools, and refuses them where it cannot ask: delegate, dialogue, cancel; ";
     assert!(found[1]["message"].as_str().unwrap().starts_with(asks), "{found:?}");
     assert_eq!(found[2]["message"], "registered with cursor (project) in $DIR/project/.cursor/mcp.json");
     assert_eq!(found[3]["code"], "self-test");
     let answers = found[3]["message"].as_str().unwrap();
-    assert!(answers.starts_with("the server answers, with 8 tools of "), "{answers}");
+    assert!(answers.starts_with("the server answers, with 10 tools of "), "{answers}");
     assert_eq!(found.len(), 4);
     assert!(found.iter().all(|check| check["level"] == "ok"), "{found:?}");
     home.write(

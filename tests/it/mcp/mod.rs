@@ -5,6 +5,7 @@ mod cache;
 mod caller;
 mod client;
 mod compat;
+mod coordination;
 mod dispatched;
 mod http;
 mod input;
