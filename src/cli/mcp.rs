@@ -17,7 +17,7 @@ use super::mcp_budget::session_budget;
 use super::mcp_install::McpInstallCommand;
 use super::mcp_server_args::McpServerArgs;
 use super::mcp_settings::settings_reader;
-use crate::dispatch::agent::enclosing_run::McpAccess;
+use crate::dispatch::agent::mcp_access::McpAccess;
 use crate::dispatch::config::load::recursion_limits;
 use crate::error::{Error, Result};
 use crate::mcp::{self, McpOptions, QueueSource, ToolSet};

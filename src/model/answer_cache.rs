@@ -20,6 +20,7 @@ use super::{
 /// How long an answer is given again, from the end of its task.
 pub(crate) const CACHE_LIFETIME: Duration = Duration::from_secs(300);
 /// The most answers that are kept.
+#[cfg(feature = "mcp")]
 pub(crate) const MAX_CACHED_ANSWERS: usize = 1_000;
 
 /// The key of a task's metadata with the session that delegated it.

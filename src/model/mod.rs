@@ -33,7 +33,9 @@ mod text_type;
 pub(crate) mod time;
 pub(crate) mod transition;
 
-pub(crate) use agent_chain::{AgentChain, CHAIN_VARIABLE, DEPTH_VARIABLE, Recursion, RecursionLimits};
+#[cfg(feature = "mcp")]
+pub(crate) use agent_chain::Recursion;
+pub(crate) use agent_chain::{AgentChain, CHAIN_VARIABLE, DEPTH_VARIABLE, RecursionLimits};
 pub(crate) use agent_name::AgentName;
 pub use claim_state::ClaimState;
 pub(crate) use cooldown::{

@@ -77,6 +77,7 @@ pub(crate) fn mcp_servers(directory: &Path) -> Vec<String> {
 
 /// Returns the beginning of a text with at most `lines` lines, without control characters; `None` if there is no such
 /// file.
+#[cfg(feature = "mcp")]
 pub(crate) fn preview(path: &Path, lines: usize) -> Option<String> {
     let text = read_text(path)?;
     let mut shown: Vec<String> = text.lines().take(lines).map(without_controls).collect();

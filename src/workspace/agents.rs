@@ -1,11 +1,14 @@
 //! The agents of a workspace as they are written in its files: their names, files and settings.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(feature = "mcp")]
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::agents_file::read_agents_file;
+#[cfg(feature = "mcp")]
 use super::paths::absolute;
 use super::{Config, yaml};
 use crate::error::{Error, Result, printable};
@@ -56,6 +59,7 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// Returns the directory in which it works; `None` if its settings name none, or the path cannot be resolved.
+    #[cfg(feature = "mcp")]
     pub(crate) fn directory(&self, config: &Config) -> Option<PathBuf> {
         let key = if self.source == AgentSource::Route { "cwd" } else { "directory" };
         let written = self.settings.get(key).and_then(Value::as_str)?;

@@ -35,7 +35,9 @@ mod yaml;
 
 pub(crate) use crate::model::limits::MAX_PROMPT_ONLY;
 pub(crate) use agent_change::{AgentChange, AgentRights};
-pub(crate) use agent_description::{MAX_DESCRIPTION, describe_directory, mcp_servers, preview, stacks};
+pub(crate) use agent_description::{MAX_DESCRIPTION, describe_directory};
+#[cfg(feature = "mcp")]
+pub(crate) use agent_description::{mcp_servers, preview, stacks};
 pub(crate) use agent_report::{AgentReport, TypicalRun};
 pub(crate) use agents::{Agent, AgentSource, agents};
 pub(crate) use agents_file::read_agents_file;

@@ -8,9 +8,11 @@
 //! The end of a run never depends on the end of a pipe, which an unrelated process may keep open forever. When the
 //! guard has finished, the remaining output is read and the pipes are closed.
 
+#[cfg(feature = "mcp")]
 pub(crate) mod enclosing_run;
 pub(crate) mod guard;
 pub(crate) mod log;
+pub(crate) mod mcp_access;
 mod pipes;
 pub(crate) mod process_tree;
 pub(crate) mod reaper;

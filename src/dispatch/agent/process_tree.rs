@@ -8,7 +8,9 @@
 //! Process ids are reused, so a process is identified by its id and its start time, and is signalled
 //! through a process descriptor, which never refers to another process.
 
-use std::collections::{HashMap, HashSet};
+#[cfg(feature = "mcp")]
+use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
@@ -171,6 +173,7 @@ fn guarded_run(pid: i32) -> Option<RunId> {
 
 /// Returns the environment of the nearest guard above the calling process, if there is one: it is that of the agent,
 /// whatever the programs in between removed.
+#[cfg(feature = "mcp")]
 pub(crate) fn variables_of_guard_above() -> Option<HashMap<String, String>> {
     // More processes than this are not above one another; processes that end meanwhile could otherwise form a circle.
     const MAX_ANCESTORS: usize = 1000;

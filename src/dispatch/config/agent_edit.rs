@@ -40,6 +40,7 @@ impl AgentEditor<'_> {
     /// `Refused` for an agent that is defined elsewhere, one that exists already, and what `rights` do not allow;
     /// `NotFound`; `Invalid` or `Config` for settings that cannot be used; as [`Store::change_agents`]. Nothing is
     /// written then.
+    #[cfg(feature = "mcp")]
     pub(crate) fn change(&self, name: &AgentName, change: &AgentChange) -> Result<()> {
         self.change_all(&[(name.clone(), change.clone())])
     }

@@ -17,8 +17,10 @@ use super::settings_files::{SettingsFile, SettingsFiles};
 use super::vendor_match;
 use crate::dispatch::vendor::Vendor;
 use crate::error::printable;
+use crate::model::LaneName;
+#[cfg(feature = "mcp")]
+use crate::model::RecursionLimits;
 use crate::model::json::{self, Object};
-use crate::model::{LaneName, RecursionLimits};
 use crate::store::Store;
 use crate::workspace::{Config, check_nesting};
 use crate::{Error, Result};
@@ -40,6 +42,7 @@ pub(crate) fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -
 ///
 /// # Errors
 /// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json.
+#[cfg(feature = "mcp")]
 pub(crate) fn recursion_limits(
     workspace: &Config,
     store: &Store,

@@ -42,7 +42,9 @@ use self::reader::{Section, SourceText};
 use self::route::{ROUTE_KEYS, Route, SettingLevel, read_route};
 use self::route_set::{ConfigSource, RouteSections, RouteSet};
 use super::vendor::Vendors;
-use crate::model::{LaneName, Owner, RecursionLimits};
+#[cfg(feature = "mcp")]
+use crate::model::RecursionLimits;
+use crate::model::{LaneName, Owner};
 use crate::workspace::Config;
 use crate::{Error, Result};
 
@@ -176,6 +178,7 @@ impl DispatchConfig {
     }
 
     /// Returns what is allowed to agents that submit tasks to `lane`.
+    #[cfg(feature = "mcp")]
     pub(crate) fn recursion_limits(&self, lane: &LaneName) -> RecursionLimits {
         RecursionLimits { max_depth: self.max_depth, allows_cycles: self.route(lane).allow_cycles }
     }

@@ -7,7 +7,7 @@ use serde_yaml::Value;
 
 use super::reader::{Override, Section};
 use crate::Result;
-use crate::dispatch::agent::enclosing_run::McpAccess;
+use crate::dispatch::agent::mcp_access::McpAccess;
 use crate::dispatch::outcome::Interruption;
 use crate::dispatch::output::Format;
 use crate::dispatch::prompt;

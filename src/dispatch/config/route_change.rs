@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::route::{DEFAULT_SILENCE, Route};
-use crate::dispatch::agent::enclosing_run::McpAccess;
+use crate::dispatch::agent::mcp_access::McpAccess;
 
 /// Whether a change of a key needs the permission to choose what runs.
 #[derive(Clone, Copy)]

@@ -12,8 +12,8 @@ use super::resume::ConversationToResume;
 use super::{git_directories, prompt_input};
 
 use crate::dispatch::agent::AgentSpec;
-use crate::dispatch::agent::enclosing_run::MCP_VARIABLE;
 use crate::dispatch::agent::log::CappedLog;
+use crate::dispatch::agent::mcp_access::MCP_VARIABLE;
 use crate::dispatch::agent::process_tree::{RUN_ID_VARIABLE, run_marker};
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::ServedLane;
