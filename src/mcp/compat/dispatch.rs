@@ -7,10 +7,11 @@ use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolResult};
 use crate::mcp::catalog::{old_schema, task_schema};
 use crate::mcp::failure::ToolFailure;
-use crate::mcp::report_text::TaskReport;
+use crate::mcp::report_text::{ReportedState, TaskReport};
 use crate::mcp::task_draft::Submission;
 use crate::mcp::tools::{MAX_TASKS, delegate};
 use crate::mcp::waiting::wait_for_ends;
+use crate::model::TaskId;
 use crate::model::json::Object;
 use crate::model::task::object;
 
@@ -29,8 +30,8 @@ struct OldRequest {
 }
 
 impl OldRequest {
-    /// Translates a request.
-    fn read(old: &Arguments) -> Result<Self, ToolFailure> {
+    /// Translates a request. With `is_fresh`, it is neither answered from the cache nor by a task that is open.
+    fn read(old: &Arguments, is_fresh: bool) -> Result<Self, ToolFailure> {
         let text = |name: &str| old.text(name).filter(|text| !text.is_empty());
         if text("group").is_some() {
             return Err(no_groups());
@@ -50,6 +51,7 @@ impl OldRequest {
             ("goal", text("goal").into()),
             ("session_id", text("session_id").into()),
             ("format", format.into()),
+            ("fresh", is_fresh.then_some(true).into()),
             // 0 means the agent's own timeout.
             ("timeout", old.count("timeout_seconds")?.filter(|seconds| *seconds > 0).into()),
         ]);
@@ -78,28 +80,44 @@ async fn submit(call: &ToolCall, requests: &[OldRequest]) -> Result<Submission, 
     call.with_queue(move |queue| delegate::submit(queue, &wanted, None, &session, chain.as_ref())).await
 }
 
+/// Waits for the answers to what was submitted, as long as the client does.
+async fn answers(call: &mut ToolCall, submission: &Submission) -> Result<Vec<TaskReport>, ToolFailure> {
+    let mut reports = wait_for_ends(call, &submission.ids, false, WITHOUT_LIMIT).await?;
+    for (report, id) in reports.iter_mut().zip(&submission.ids) {
+        report.is_cached = submission.cached.contains(id);
+    }
+    Ok(reports)
+}
+
+/// Delegates a turn of a conversation and waits for its answer.
+pub(super) async fn turn(call: ToolCall, old: &Arguments) -> ToolResult {
+    // A turn that continues a conversation is not cached anyway, and a call that is repeated must not take it twice.
+    let begins = old.text("session_id").unwrap_or_default().is_empty();
+    answer(call, OldRequest::read(old, begins)?).await
+}
+
 /// Delegates a task and waits for its answer.
-pub(super) async fn one(mut call: ToolCall, old: &Arguments) -> ToolResult {
-    let request = [OldRequest::read(old)?];
+pub(super) async fn one(call: ToolCall, old: &Arguments) -> ToolResult {
+    answer(call, OldRequest::read(old, false)?).await
+}
+
+async fn answer(mut call: ToolCall, request: OldRequest) -> ToolResult {
+    let request = [request];
     let submission = submit(&call, &request).await?;
-    let reports = wait_for_ends(&mut call, &submission.ids, false, WITHOUT_LIMIT).await?;
+    let reports = answers(&mut call, &submission).await?;
     let records = reports.iter().map(|report| request[0].record(report, call.limits.result_chars));
     Ok(reply(records.map(Value::Object).next().unwrap_or_default()))
 }
 
-/// Delegates a task and returns its id.
-pub(super) async fn begin(mut call: ToolCall, old: &Arguments) -> ToolResult {
-    let request = [OldRequest::read(old)?];
+/// Delegates a task and returns its id, with the state that it has when it is submitted.
+pub(super) async fn begin(call: ToolCall, old: &Arguments) -> ToolResult {
+    let request = [OldRequest::read(old, true)?];
     let submission = submit(&call, &request).await?;
-    let reports = wait_for_ends(&mut call, &submission.ids, false, 0).await?;
-    let begun = reports.iter().map(|report| {
-        object([
-            ("job_id", report.id.as_str().into()),
-            ("status", records::status_word(report.state).into()),
-            ("agent", old.text("agent").into()),
-        ])
-    });
-    Ok(reply(begun.map(Value::Object).next().unwrap_or_default()))
+    Ok(reply(object([
+        ("job_id", submission.ids.first().map(TaskId::as_str).into()),
+        ("status", records::status_word(ReportedState::Queued).into()),
+        ("agent", old.text("agent").into()),
+    ])))
 }
 
 /// Delegates several tasks and waits for all answers. All are checked before one of them is submitted.
@@ -115,12 +133,12 @@ pub(super) async fn several(mut call: ToolCall, old: &Arguments) -> ToolResult {
             let failure = ToolFailure::invalid("it is not an object", "give {agent, task}");
             return Err(of_item(number, failure));
         };
-        let request = Arguments::check(&schema, item).and_then(|item| OldRequest::read(&item));
+        let request = Arguments::check(&schema, item).and_then(|item| OldRequest::read(&item, false));
         request.map_err(|failure| of_item(number, failure))
     };
     let requests = items.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
     let submission = submit(&call, &requests).await?;
-    let reports = wait_for_ends(&mut call, &submission.ids, false, WITHOUT_LIMIT).await?;
+    let reports = answers(&mut call, &submission).await?;
     let each = call.limits.result_chars / requests.len();
     let are_all_stored = submission.failures.is_empty();
     let mut records: Vec<Value> = Vec::with_capacity(requests.len());

@@ -2,6 +2,7 @@
 //! translated to the tools of this server.
 
 mod agents;
+mod cache;
 mod dispatch;
 mod jobs;
 mod records;
@@ -21,7 +22,8 @@ pub(super) async fn run(mut call: ToolCall, name: &str, arguments: Arguments) ->
     // Its clients wait for results.
     call.takes_tasks = false;
     match name {
-        "dispatch" | "dispatch_session" | "dispatch_stream" => dispatch::one(call, &arguments).await,
+        "dispatch" | "dispatch_stream" => dispatch::one(call, &arguments).await,
+        "dispatch_session" => dispatch::turn(call, &arguments).await,
         "dispatch_async" => dispatch::begin(call, &arguments).await,
         "dispatch_parallel" => dispatch::several(call, &arguments).await,
         "dispatch_status" => jobs::status(call, &arguments).await,
@@ -30,6 +32,8 @@ pub(super) async fn run(mut call: ToolCall, name: &str, arguments: Arguments) ->
         "fetch_result" => jobs::fetch(call, &arguments).await,
         "dispatch_cancel" => jobs::cancel(call, &arguments).await,
         "dispatch_gc" => jobs::gc(call, &arguments).await,
+        "cache_stats" => cache::figures(call).await,
+        "cache_clear" => cache::clear(call).await,
         "list_agents" => agents::list(call).await,
         "inspect_agent" => agents::inspect(call, &arguments).await,
         "add_agent" => agents::add(call, &arguments).await,

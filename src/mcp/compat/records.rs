@@ -75,6 +75,7 @@ fn figures(report: &TaskReport, max_chars: usize) -> Object {
         ("num_turns", report.turns.into()),
         ("error_type", report.failure.into()),
         ("outcome", report.outcome.clone().into()),
+        ("cached", report.is_cached.then_some(true).into()),
         ("parsed_result", parsed.cloned().into()),
     ])
 }

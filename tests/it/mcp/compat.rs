@@ -390,8 +390,39 @@ fn agents_are_listed_added_changed_and_removed() {
     assert!(answer["error"]["message"].as_str().unwrap().starts_with("unknown tool: add_agent"), "{answer}");
 }
 
+#[test]
+fn answers_are_cached_and_counted() {
+    let pool = pool();
+    let _dispatcher = pool.dispatcher(&[]);
+    let mut client = compat(&pool);
+    let stats = |client: &mut Client| call(client, "cache_stats", json!({}));
+    let empty = json!({"size": 0, "max_size": 1000, "hits": 0, "misses": 0, "hit_rate": 0.0, "ttl": 300});
+    assert_eq!(stats(&mut client), empty);
+    // The scripted agent's tools are denied, and such an answer may be incomplete.
+    let denied = json!({"agent": "infra", "task": task("result x")});
+    for _ in 0..2 {
+        assert_eq!(call(&mut client, "dispatch", denied.clone()).get("cached"), None);
+    }
+    let script = r#"printf '{"type":"result","subtype":"success","is_error":false,"result":"y","session_id":"%s"}\n' "$session""#;
+    let ask = json!({"agent": "infra", "task": task(script)});
+    let first = call(&mut client, "dispatch", ask.clone());
+    assert_eq!((&first["result"], first.get("cached")), (&json!("y"), None), "{first}");
+    let again = call(&mut client, "dispatch", ask.clone());
+    assert_eq!((&again["result"], &again["cached"]), (&json!("y"), &json!(true)), "{again}");
+    let several = call(&mut client, "dispatch_parallel", json!({"dispatches": [ask]}));
+    assert_eq!(several[0]["cached"], true, "{several}");
+    // A conversation that begins, and a job, are new.
+    let turn = call(&mut client, "dispatch_session", ask.clone());
+    assert_eq!((&turn["result"], turn.get("cached")), (&json!("y"), None), "{turn}");
+    assert_eq!(call(&mut client, "dispatch_async", ask.clone())["status"], "pending");
+    let figures = stats(&mut client);
+    assert_eq!((&figures["size"], &figures["hits"]), (&json!(1), &json!(2)), "{figures}");
+    assert_eq!(call(&mut client, "cache_clear", json!({})), json!({"cleared": 1}));
+    assert_eq!(call(&mut client, "dispatch", ask).get("cached"), None);
+}
+
 /// The tools that are listed, in their order.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 17] = [
     "list_agents",
     "inspect_agent",
     "dispatch",
@@ -407,4 +438,6 @@ pub const NAMES: [&str; 15] = [
     "dispatch_jobs",
     "fetch_result",
     "dispatch_gc",
+    "cache_stats",
+    "cache_clear",
 ];

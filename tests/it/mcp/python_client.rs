@@ -57,6 +57,8 @@ fn the_python_client_uses_every_tool_of_agent_dispatch() {
         ["update_agent", {"name": "here", "description": "This one"}],
         ["inspect_agent", {"name": "here"}],
         ["remove_agent", {"name": "here"}],
+        ["cache_stats", {}],
+        ["cache_clear", {}],
     ]);
     let (names, returned) = run(&pool, &python, &calls);
     assert_eq!(names, NAMES);
@@ -75,4 +77,5 @@ fn the_python_client_uses_every_tool_of_agent_dispatch() {
     assert_eq!(returned[11]["purged"], 0);
     assert_eq!(returned[13]["fields"], json!(["description"]));
     assert_eq!(returned[14]["description"], "This one");
+    assert_eq!((&returned[16]["ttl"], &returned[17]["cleared"]), (&json!(300), &json!(0)));
 }
