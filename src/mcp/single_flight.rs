@@ -49,7 +49,7 @@ pub(super) struct SingleFlight(Mutex<FlightState>);
 /// The keys and tasks of the requests so far.
 #[derive(Debug, Default)]
 struct FlightState {
-    /// The current key, by the first key of the request.
+    /// The current key, by the first key of the request, where it is another one.
     keys: HashMap<IdempotencyKey, IdempotencyKey>,
     /// The tasks that this process submitted or attached to, and whose answers have not been returned yet.
     unanswered: HashSet<TaskId>,
@@ -143,7 +143,9 @@ impl SingleFlight {
             return next_key(first_key, id).map(Some);
         }
         state.unanswered.insert(id.clone());
-        state.keys.insert(first_key.clone(), key.clone());
+        if key != first_key {
+            state.keys.insert(first_key.clone(), key.clone());
+        }
         Ok(None)
     }
 
@@ -199,6 +201,10 @@ mod tests {
         };
         let first = submit(&flights);
         assert_eq!(submit(&flights), first, "it is open");
+        assert!(
+            flights.state().keys.is_empty(),
+            "over HTTP, every request has a session and a key of its own"
+        );
         assert_eq!(submit(&SingleFlight::default()), first, "also for another process");
         answer(&first);
         assert_eq!(submit(&flights), first, "nobody has seen the answer");
