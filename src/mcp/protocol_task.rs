@@ -7,6 +7,8 @@ use rmcp::model::{
 };
 
 use super::call::ToolCall;
+use super::coordination::go_on;
+use super::coordinator::is_coordinated;
 use super::failure::ToolFailure;
 use super::report_text::ReportedState;
 use super::summary::{report_of, reported_state};
@@ -28,8 +30,12 @@ pub(super) async fn handle_of(call: &ToolCall, id: TaskId) -> Result<CreateTaskR
 /// # Errors
 /// Whatever the store reports.
 pub(super) async fn state_of(call: &ToolCall, id: TaskId) -> Result<ProtocolTask, ToolFailure> {
+    let asked = id.clone();
+    let task = call.with_queue(move |queue| Ok(queue.store.read_settled(&asked)?)).await?;
+    if is_coordinated(&task) {
+        go_on(&call.open_queue().await?, std::slice::from_ref(&task));
+    }
     call.with_queue(move |queue| {
-        let task = queue.store.read_settled(&id)?;
         let status = match reported_state(&task.status) {
             ReportedState::Cancelled => TaskStatus::Cancelled,
             ReportedState::Done | ReportedState::Failed => TaskStatus::Completed,

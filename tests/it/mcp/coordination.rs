@@ -1,5 +1,6 @@
 //! Work of several steps: dialogues and aggregations, by agents that say what a test has written down for them.
 
+use std::cell::RefCell;
 use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
@@ -146,6 +147,29 @@ fn a_dialogue_outlives_its_server_and_no_turn_is_taken_twice() {
     }
     assert_eq!((turns(&pool, "infra"), turns(&pool, "web")), (2, 1));
     assert_eq!(pool.json(&["list"])["count"], 4);
+}
+
+#[test]
+fn a_dialogue_goes_on_for_a_client_that_only_asks_for_its_state() {
+    let pool = pool();
+    let _dispatcher = pool.dispatcher(&[]);
+    let mut first = Client::connect(pool.lanes(&["mcp"]));
+    let id = first.call("dialogue", dialogue(json!({"wait": 0}))).id();
+    pool.until("the first turn", || turns(&pool, "infra") == 1);
+    first.signal(Signal::KILL);
+    assert!(!first.end().success());
+    say(&pool, "infra", 1, "Port 80. [RESOLVED]");
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "claude-code", "version": "2"},
+        "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+    });
+    let other = RefCell::new(Client::start(pool.lanes(&["mcp"])));
+    let state =
+        || other.borrow_mut().ask("tasks/get", json!({"taskId": id, "_meta": meta}))["result"].clone();
+    pool.until("the dialogue is over", || state()["status"] == "completed");
+    let text = state()["result"]["content"][0]["text"].as_str().unwrap().to_string();
+    assert!(text.contains("\n\nresolved after 1 round (1 turn), $0.25\n\nPort 80.\n"), "{text}");
 }
 
 #[test]

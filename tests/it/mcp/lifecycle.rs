@@ -118,7 +118,7 @@ fn a_user_may_have_a_queue_of_their_own() {
 #[test]
 fn tools_are_offered_in_sets() {
     let sandbox = Sandbox::new();
-    let caller = ["delegate", "wait", "result", "jobs", "cancel", "agents"];
+    let caller = ["delegate", "dialogue", "wait", "result", "jobs", "cancel", "agents"];
     let admin = ["edit_agent", "upkeep"];
     let worker = ["claim_next", "report", "respond"];
     for (words, expected) in [
