@@ -130,6 +130,11 @@ pub(super) fn seconds(text: &str) -> std::result::Result<f64, String> {
         .ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d, of at most ten years".to_string())
 }
 
+/// Parses a span of time, such as `15m`.
+pub(super) fn span(text: &str) -> std::result::Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "expected seconds, or a length such as 90s, 15m or 2h".to_string())
+}
+
 /// Parses a whole number, which may be negative. The rules of the queue check its range.
 pub(super) fn integer(text: &str) -> std::result::Result<i64, String> {
     text.trim().parse().map_err(|_| "expected a whole number".to_string())

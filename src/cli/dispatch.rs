@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,7 +11,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::{number, owner, seconds};
+use super::args::{number, owner, seconds, span};
 use super::context::CommandContext;
 use super::dispatch_log::DispatchLog;
 use super::env;
@@ -21,7 +22,9 @@ use super::table::Table;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::current_sensitive_files;
-use crate::dispatch::config::options::{CommandLineRunner, DispatchOptions, Lifetime, ProcessContext};
+use crate::dispatch::config::options::{
+    CommandLineRunner, DEFAULT_IDLE_EXIT, DispatchOptions, Lifetime, ProcessContext,
+};
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::reload::PlanReloader;
 use crate::dispatch::config::sensitive_settings::SensitiveFile;
@@ -37,9 +40,6 @@ use crate::model::{LaneName, Time, limits};
 use crate::signals::not_ignored;
 use crate::store::Store;
 use crate::workspace::Config;
-
-/// How long a dispatcher that was started on demand stays without work.
-const DEFAULT_IDLE_EXIT: Duration = Duration::from_secs(60);
 
 /// Claim tasks and run an agent for each, until stopped.
 ///
@@ -85,10 +85,10 @@ pub(super) struct DispatchCommand {
     #[arg(long, value_name = "DIR")]
     worktree_root: Vec<PathBuf>,
     /// Time between SIGTERM and SIGKILL when an agent is stopped [default: 5]
-    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
+    #[arg(long, value_name = "SPAN", value_parser = span)]
     grace: Option<Duration>,
     /// How long running agents may continue after the first signal [default: until they are done]
-    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
+    #[arg(long, value_name = "SPAN", value_parser = span)]
     drain: Option<Duration>,
     /// Exit when the lanes are empty
     #[arg(long)]
@@ -98,11 +98,14 @@ pub(super) struct DispatchCommand {
     #[arg(long, conflicts_with_all = ["vendor", "command", "lane", "once", "dry_run"])]
     on_demand: bool,
     /// How long --on-demand stays without work [default: 60]
-    #[arg(long, requires = "on_demand", value_name = "SPAN", value_parser = parse_duration)]
+    #[arg(long, requires = "on_demand", value_name = "SPAN", value_parser = span)]
     idle_exit: Option<Duration>,
     /// Leave the session of the terminal or program that starts it, so that it outlives them
     #[arg(long, requires = "on_demand")]
     detach: bool,
+    /// End when standard input is closed, as at a first signal, so that it ends with the program that starts it
+    #[arg(long, requires = "on_demand", conflicts_with = "detach")]
+    attach: bool,
     /// Agree to what the configuration may run, as `lanes trust` does
     #[arg(long, conflicts_with = "dry_run")]
     trust: bool,
@@ -123,11 +126,6 @@ enum LogFormat {
     Json,
 }
 
-/// Parses a span of time, such as `15m`.
-fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    duration::parse(text).ok_or_else(|| "expected seconds, or a length such as 90s, 15m or 2h".to_string())
-}
-
 /// Parses a limit of time: a span, or `none`.
 fn parse_limit(text: &str) -> std::result::Result<TimeLimit, String> {
     TimeLimit::parse(text)
@@ -145,6 +143,7 @@ impl DispatchCommand {
         }
         let (config, store) =
             if self.dry_run { context.workspace_to_read()? } else { context.workspace()? };
+        let on_closed_input = self.attach.then(watch_input).transpose()?;
         // Before anything is read, so that changes made while this process waits take effect.
         let place = if self.on_demand { on_demand::take_place(&store)? } else { None };
         if self.on_demand && place.is_none() {
@@ -188,7 +187,7 @@ impl DispatchCommand {
         }
         let json = context.out.json || self.log == LogFormat::Json;
         let format = if json { LogFormat::Json } else { LogFormat::Text };
-        run_dispatcher(context, &store, plan, reloader, format)
+        run_dispatcher(context, &store, (plan, reloader), format, on_closed_input.as_deref())
     }
 
     fn lifetime(&self) -> Lifetime {
@@ -240,9 +239,9 @@ impl DispatchCommand {
 fn run_dispatcher(
     context: &mut CommandContext,
     store: &Store,
-    plan: Plan,
-    reloader: PlanReloader,
+    (plan, reloader): (Plan, PlanReloader),
     format: LogFormat,
+    on_closed_input: Option<&OnceLock<ShutdownHandle>>,
 ) -> Result<CommandExit> {
     let quiet = context.out.quiet;
     context.out.flush()?;
@@ -266,6 +265,9 @@ fn run_dispatcher(
     let guard_pool = GuardPool::of_this_process();
     let dispatcher = Dispatcher::new(store, plan, reloader, &guard_pool, &observe);
     handle_signals(dispatcher.shutdown_handle())?;
+    if let Some(handle) = on_closed_input {
+        let _ = handle.set(dispatcher.shutdown_handle());
+    }
     let ended = dispatcher.run();
     if !log.finish(store.now().wall) && ended.is_ok() {
         // The thread of the log still locks standard output, and returning from `main` would wait for it.
@@ -295,6 +297,23 @@ fn print_event(out: &mut Output, at: Time, event: &DispatchEvent, format: LogFor
 fn line_of(time: &str, event: &DispatchEvent) -> String {
     let task = event.task_id().map(|id| format!(" {id}:")).unwrap_or_default();
     printable(&format!("{time}{task} {}", event.message()))
+}
+
+/// Waits for the end of standard input on a thread of its own. It then ends the dispatcher whose handle is in the
+/// returned cell, or the process if it has not come to that.
+fn watch_input() -> Result<Arc<OnceLock<ShutdownHandle>>> {
+    let handle = Arc::new(OnceLock::<ShutdownHandle>::new());
+    let set_later = Arc::clone(&handle);
+    let watch = move || {
+        // An error counts as the end: whoever held the other side is not there.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        match set_later.get() {
+            Some(handle) => handle.end(),
+            None => std::process::exit(CommandExit::Done.code().into()),
+        }
+    };
+    let thread = std::thread::Builder::new().name("input".to_string()).spawn(watch);
+    thread.map(|_| handle).map_err(|error| Error::io("watch", "standard input", error))
 }
 
 /// Handles signals: the first lets agents finish, the second stops them, the third ends this process at once.

@@ -94,6 +94,7 @@ impl McpCommand {
                 }),
                 agent_settings: settings_reader(context),
             },
+            dispatch: self.server.agent_dispatch(inside_run::is_inside_run()),
             config: Box::new(move || find_again.config().ok()),
             agents: Arc::new(ChatAgents { rights: self.server.agent_rights() }),
             session: env::client_session(),

@@ -47,7 +47,7 @@ pub(super) struct McpInstallCommand {
     #[arg(long)]
     print: bool,
     /// Remove the registration
-    #[arg(long, conflicts_with_all = ["tools", "user", "prompts", "max_wait", "budget", "allow_rights", "verbose", "approve"])]
+    #[arg(long, conflicts_with_all = ["tools", "user", "prompts", "max_wait", "budget", "allow_rights", "verbose", "no_dispatch", "attached", "idle_exit", "approve"])]
     remove: bool,
 }
 
@@ -144,6 +144,15 @@ impl McpInstallCommand {
         }
         if self.server.verbose {
             arguments.push("--verbose".to_string());
+        }
+        if self.server.no_dispatch {
+            arguments.push("--no-dispatch".to_string());
+        }
+        if self.server.attached {
+            arguments.push("--attached".to_string());
+        }
+        if let Some(span) = self.server.idle_exit {
+            arguments.extend(["--idle-exit".to_string(), span.as_secs_f64().to_string()]);
         }
         let approved_tools = if self.approve { tools_to_approve(&tools)? } else { Vec::new() };
         Ok(ServerEntry { program, arguments, variables: env::variables_of_server(), approved_tools })

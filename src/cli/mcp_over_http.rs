@@ -10,11 +10,13 @@ use super::mcp_settings::settings_reader;
 use crate::dispatch::config::load::recursion_limits;
 use crate::error::{Error, Result};
 use crate::http::{MessageEndpoint, MessageReply, PostedMessage};
-use crate::mcp::{McpPost, McpPostReply, PostServer, QueueOpener, QueueSource, SettingsReader, ToolSet};
+use crate::mcp::{
+    AgentDispatch, McpPost, McpPostReply, PostServer, QueueOpener, QueueSource, SettingsReader, ToolSet,
+};
 use crate::store::Store;
 use crate::workspace::{AgentRights, Config};
 
-/// Returns an endpoint that answers messages, with the tools of these sets.
+/// Returns an endpoint that answers messages, with the tools of these sets; `dispatch` runs the agents.
 ///
 /// # Errors
 /// `Invalid` for an unknown set; otherwise whatever the store reports.
@@ -22,12 +24,13 @@ pub(super) fn endpoint(
     context: &CommandContext,
     config: &Config,
     sets: &[String],
+    dispatch: AgentDispatch,
 ) -> Result<Box<dyn MessageEndpoint>> {
     let tools = tool_sets(sets, "--mcp-tools")?;
     let store_options = context.store_options()?;
     let random = store_options.entropy.next(store_options.clock.now().wall);
     let store = Store::open(&config.store_root, store_options)?;
-    Ok(Box::new(endpoint_of(&tools, config, store, settings_reader(context), random)?))
+    Ok(Box::new(endpoint_of(&tools, config, store, dispatch, settings_reader(context), random)?))
 }
 
 /// Returns what answers messages about this store.
@@ -35,12 +38,13 @@ fn endpoint_of(
     tools: &[ToolSet],
     config: &Config,
     store: Store,
+    dispatch: AgentDispatch,
     agent_settings: SettingsReader,
     random: u128,
 ) -> Result<McpEndpoint> {
     let queue = QueueSource { open: only_opener(config.clone(), store), agent_settings };
     let agents = Arc::new(ChatAgents { rights: AgentRights::WithoutMoreRights });
-    let server = PostServer::new(tools, queue, recursion_limits, agents, config.clone(), random)?;
+    let server = PostServer::new(tools, queue, dispatch, recursion_limits, agents, config.clone(), random)?;
     Ok(McpEndpoint(server))
 }
 
@@ -112,7 +116,9 @@ mod tests {
         let task = store.submit(NewTask::prompt(LaneName::new("a").unwrap(), "x")).unwrap().task;
         let config = Config::store_only(&root, dir.path()).unwrap();
         let no_settings: SettingsReader = Arc::new(|_, _, _| Ok(None));
-        let server = endpoint_of(&[ToolSet::Worker], &config, store, no_settings, 0).unwrap();
+        let server =
+            endpoint_of(&[ToolSet::Worker], &config, store, AgentDispatch::Never("a test"), no_settings, 0)
+                .unwrap();
         let (replies, delivered) = channel();
         let deliver = move |number: u64, reply: MessageReply| {
             replies.send(reply).unwrap();

@@ -1,10 +1,14 @@
 //! The flags of `mcp` that decide what a server offers.
 
+use std::time::Duration;
+
 use clap::Args;
 
-use super::args::seconds;
+use super::args::{seconds, span};
+use super::on_demand_dispatcher::OnDemandStarter;
+use crate::dispatch::config::options::DEFAULT_IDLE_EXIT;
 use crate::error::{Error, Result};
-use crate::mcp::ToolSet;
+use crate::mcp::{AgentDispatch, ToolSet};
 use crate::workspace::AgentRights;
 
 /// The flags that decide what a server offers.
@@ -31,6 +35,15 @@ pub(super) struct McpServerArgs {
     /// Print a line for each call on standard error
     #[arg(long)]
     pub verbose: bool,
+    /// Start no dispatcher for an agent that nobody serves
+    #[arg(long)]
+    pub no_dispatch: bool,
+    /// End the dispatcher that is started for an agent with this server, and its agents with it
+    #[arg(long, conflicts_with = "no_dispatch")]
+    pub attached: bool,
+    /// How long that dispatcher stays without work [default: 60]
+    #[arg(long, value_name = "SPAN", value_parser = span, conflicts_with = "no_dispatch")]
+    pub idle_exit: Option<Duration>,
 }
 
 impl McpServerArgs {
@@ -45,6 +58,21 @@ impl McpServerArgs {
     /// Returns how far a client may change agents.
     pub(super) fn agent_rights(&self) -> AgentRights {
         if self.allow_rights { AgentRights::WithinRoots } else { AgentRights::WithoutMoreRights }
+    }
+
+    /// Returns how the agents get a dispatcher; `is_inside_run` where an agent of a dispatcher asks.
+    pub(super) fn agent_dispatch(&self, is_inside_run: bool) -> AgentDispatch {
+        if is_inside_run {
+            // It would run programs without the restrictions of the agent, and end with the run.
+            AgentDispatch::Never(
+                "an agent of a dispatcher asks, whose own dispatcher serves what it delegates",
+            )
+        } else if self.no_dispatch {
+            AgentDispatch::Never("--no-dispatch was given to lanes mcp")
+        } else {
+            let idle_exit = self.idle_exit.unwrap_or(DEFAULT_IDLE_EXIT);
+            AgentDispatch::OnDemand(Box::new(OnDemandStarter::new(idle_exit, self.attached)))
+        }
     }
 
     /// Returns the longest time that a call waits, in seconds.

@@ -54,6 +54,8 @@ mod mcp_server_args;
 mod mcp_settings;
 mod move_task;
 mod next;
+#[cfg(feature = "mcp")]
+mod on_demand_dispatcher;
 mod output;
 mod pause;
 mod redrive;

@@ -14,14 +14,20 @@ use super::exit::CommandExit;
 use super::inside_run;
 #[cfg(feature = "mcp")]
 use super::mcp_over_http;
+#[cfg(feature = "mcp")]
+use super::on_demand_dispatcher::OnDemandStarter;
 use super::output::print_error_line;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::{check_route, restricted_route_change};
+#[cfg(feature = "mcp")]
+use crate::dispatch::config::options::DEFAULT_IDLE_EXIT;
 use crate::dispatch::config::settings_files::{SettingsFile, SettingsFiles};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::http::{
     self, AgreeToRoutes, MessageOptions, RouteRules, ServeOptions, ServerAddresses, TokenRule,
 };
+#[cfg(feature = "mcp")]
+use crate::mcp::AgentDispatch;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
 use crate::workspace::Config;
@@ -86,6 +92,10 @@ pub(super) struct ServeCommand {
     #[cfg(feature = "mcp")]
     #[arg(long, requires = "mcp")]
     mcp_no_token: bool,
+    /// Start no dispatcher for an agent that nobody serves; with --mcp-no-token, none is ever started
+    #[cfg(feature = "mcp")]
+    #[arg(long, requires = "mcp")]
+    mcp_no_dispatch: bool,
     /// Log each response as a line of JSON on standard error
     #[arg(long)]
     log: bool,
@@ -222,7 +232,15 @@ impl ServeCommand {
         if !self.mcp {
             return Ok(None);
         }
-        let endpoint = mcp_over_http::endpoint(context, config, &self.mcp_tools)?;
+        let dispatch = if self.mcp_no_dispatch {
+            AgentDispatch::Never("--mcp-no-dispatch was given to lanes serve")
+        } else if self.mcp_no_token {
+            // Whoever reaches the port could spend money otherwise.
+            AgentDispatch::Never("lanes serve requires no token of its clients")
+        } else {
+            AgentDispatch::OnDemand(Box::new(OnDemandStarter::new(DEFAULT_IDLE_EXIT, false)))
+        };
+        let endpoint = mcp_over_http::endpoint(context, config, &self.mcp_tools, dispatch)?;
         Ok(Some(MessageOptions { endpoint, needs_token: !self.mcp_no_token }))
     }
 

@@ -31,7 +31,7 @@ use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
 use crate::model::{Cooldown, CooldownKey, LaneName, Task, TaskId, Time, TokenPrefix};
-use crate::store::{ClaimRequest, LaneQuery, RegisteredRun, Store, WorkerKind};
+use crate::store::{ClaimRequest, LaneQuery, RegisteredRun, Store, WorkerInfo, WorkerKind};
 
 /// Time between two searches for dead dispatchers.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(5);
@@ -393,10 +393,11 @@ impl<'env> EventLoop<'env> {
         }
         if plan.lifetime.idle_exit().is_some() {
             let others = store.live_workers()?;
-            let is_dispatched = |lane: &LaneName| {
-                others.iter().any(|worker| !worker.is_on_demand() && worker.dispatches(lane))
-            };
-            state.left_to_others = plan.lanes().into_iter().filter(is_dispatched).collect();
+            let is_other =
+                |worker: &WorkerInfo| worker.kind == WorkerKind::Dispatcher && !worker.is_on_demand();
+            let is_left =
+                |lane: &LaneName| others.iter().any(|worker| is_other(worker) && worker.attends(lane));
+            state.left_to_others = plan.lanes().into_iter().filter(is_left).collect();
         }
         state.has_passed_over.set(false);
         while state.running.len() < plan.max_concurrent as usize {

@@ -68,7 +68,8 @@ async fn wait_for_change(queue: &Arc<OpenQueue>, id: &TaskId, waiting_for: Vec<T
     }
     let ids: Vec<TaskId> = std::iter::once(id.clone()).chain(waiting_for).collect();
     let at = Arc::clone(queue);
-    let read = tokio::task::spawn_blocking(move || WatchedTasks::read(&at.store, &ids)).await;
+    let read = move || WatchedTasks::read(&at.store, &ids).inspect(|watched| attend(&at, watched));
+    let read = tokio::task::spawn_blocking(read).await;
     let Ok(Ok(mut watched)) = read else { return tokio::time::sleep(CHECK_INTERVAL).await };
     while !watched.tasks().iter().any(|task| task.status.is_terminal()) {
         tokio::select! {
@@ -77,12 +78,21 @@ async fn wait_for_change(queue: &Arc<OpenQueue>, id: &TaskId, waiting_for: Vec<T
         }
         changes.borrow_and_update();
         let at = Arc::clone(queue);
-        let update = move || watched.update(&at.store).map(|()| watched);
+        let update = move || {
+            watched.update(&at.store)?;
+            attend(&at, &watched);
+            crate::Result::Ok(watched)
+        };
         match tokio::task::spawn_blocking(update).await {
             Ok(Ok(updated)) => watched = updated,
             _ => return,
         }
     }
+}
+
+/// Starts a dispatcher if a step needs one. What cannot be started now is tried again at the next look.
+fn attend(queue: &OpenQueue, watched: &WatchedTasks) {
+    let _ = queue.attend(watched.tasks());
 }
 
 /// Takes the next step of some work, if it can be taken.

@@ -4,6 +4,7 @@
 //! texts and their waits. Calls run on one thread and use the store on others, so that a slow disk delays no
 //! other call, and a waiting call holds no thread.
 
+mod agent_dispatch;
 mod agents;
 mod aggregation;
 mod answer_cache;
@@ -53,6 +54,7 @@ use signal_hook::iterator::Signals;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::agent_dispatch::{AgentDispatch, DispatcherStarter};
 pub(crate) use self::agents::AgentRegistry;
 pub(crate) use self::bounded_command::output_within;
 pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
@@ -93,6 +95,8 @@ pub(crate) struct McpOptions {
     pub has_prompts: bool,
     /// Where the queue comes from.
     pub queue: QueueSource,
+    /// How its agents get a dispatcher.
+    pub dispatch: AgentDispatch,
     /// Reads the configuration, if there is a workspace: its agents and lanes are named in the instructions.
     pub config: Box<dyn Fn() -> Option<Config> + Send + Sync>,
     /// The agents.
@@ -134,6 +138,7 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
     let config = options.config;
     let (log, log_end) = options.log.map(|writer| CallLog::start(writer, options.clock)).transpose()?.unzip();
     let is_old = speaks_old(&options.tools);
+    let dispatch = Arc::new(options.dispatch);
     let state = ServerState {
         catalog: Catalog::of(&options.tools)?,
         has_prompts: options.has_prompts,
@@ -142,7 +147,7 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
             false => Box::new(move || instructions_for(is_old, config().as_ref())),
         },
         config: OnceLock::new(),
-        queue: Arc::new(LazyQueue::new(options.queue, options.limits, options.budget)),
+        queue: Arc::new(LazyQueue::new(options.queue, Arc::clone(&dispatch), options.limits, options.budget)),
         agents: options.agents,
         chain: options.chain,
         max_wait: options.max_wait,
@@ -174,6 +179,7 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
     if let Some(end) = log_end {
         end.wait();
     }
+    dispatch.end();
     Ok(())
 }
 

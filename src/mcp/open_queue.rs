@@ -1,10 +1,12 @@
 //! The queue of a server. The first call that needs it opens it, because a client may connect where there is no
 //! workspace.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
+use super::agent_dispatch::AgentDispatch;
 use super::cache_state::CacheState;
 use super::changes::ChangeCounter;
 use super::driven_tasks::DrivenTasks;
@@ -14,7 +16,7 @@ use super::single_flight::SingleFlight;
 use crate::error::Result;
 use crate::model::answer_cache::AgentSettings;
 use crate::model::task::object;
-use crate::model::{AgentChain, LaneName, Owner, RecursionLimits};
+use crate::model::{AgentChain, LaneName, Owner, RecursionLimits, Task};
 use crate::store::{Registration, Store, WorkerInfo, WorkerKind};
 use crate::workspace::Config;
 
@@ -42,6 +44,8 @@ pub(super) struct OpenQueue {
     pub config: Config,
     /// The store.
     pub store: Store,
+    /// How its agents get a dispatcher.
+    pub dispatch: Arc<AgentDispatch>,
     /// The requests of this process.
     pub single_flight: SingleFlight,
     recursion_limits: RecursionLimitsSource,
@@ -69,6 +73,14 @@ impl OpenQueue {
         let started = ChangeCounter::start(&self.store)?;
         // Of two that are started at the same time, one ends at once.
         Ok(self.changes.get_or_init(|| started).subscribe())
+    }
+
+    /// Starts a dispatcher if one of the tasks needs it, as [`AgentDispatch::attend`] does.
+    ///
+    /// # Errors
+    /// Whatever the store reports.
+    pub(super) fn attend(&self, tasks: &[Task]) -> Result<BTreeMap<LaneName, String>> {
+        self.dispatch.attend(&|| self.config_now(), &self.store, tasks)
     }
 
     /// Returns the configuration as it is now, since agents are added while a server runs.
@@ -110,6 +122,7 @@ impl OpenQueue {
 /// A queue that is opened when it is needed.
 pub(super) struct LazyQueue {
     source: QueueSource,
+    dispatch: Arc<AgentDispatch>,
     recursion_limits: RecursionLimitsSource,
     budget: Option<Arc<SessionBudget>>,
     opened: Mutex<Option<Arc<OpenQueue>>>,
@@ -119,10 +132,11 @@ impl LazyQueue {
     /// Makes a queue that is not open yet.
     pub(super) fn new(
         source: QueueSource,
+        dispatch: Arc<AgentDispatch>,
         recursion_limits: RecursionLimitsSource,
         budget: Option<SessionBudget>,
     ) -> Self {
-        Self { source, recursion_limits, budget: budget.map(Arc::new), opened: Mutex::new(None) }
+        Self { source, dispatch, recursion_limits, budget: budget.map(Arc::new), opened: Mutex::new(None) }
     }
 
     /// Opens the queue, or returns the open one. A failure is tried again by the next call.
@@ -140,6 +154,7 @@ impl LazyQueue {
         let queue = Arc::new(OpenQueue {
             config,
             store,
+            dispatch: Arc::clone(&self.dispatch),
             single_flight: SingleFlight::default(),
             recursion_limits: self.recursion_limits,
             budget: self.budget.clone(),

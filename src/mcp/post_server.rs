@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::agent_dispatch::AgentDispatch;
 use super::agents::AgentRegistry;
 use super::call_log::CallLog;
 use super::catalog::{Catalog, ToolSet};
@@ -103,6 +104,7 @@ impl PostServer {
     pub(crate) fn new(
         tools: &[ToolSet],
         queue: QueueSource,
+        dispatch: AgentDispatch,
         limits: RecursionLimitsSource,
         agents: Arc<dyn AgentRegistry>,
         config: Config,
@@ -115,7 +117,7 @@ impl PostServer {
             has_prompts: false,
             instructions: Box::new(move || instructions_for(is_old, Some(&config))),
             config: OnceLock::new(),
-            queue: Arc::new(LazyQueue::new(queue, limits, None)),
+            queue: Arc::new(LazyQueue::new(queue, Arc::new(dispatch), limits, None)),
             agents,
             // The sender of a message is not known.
             chain: None,

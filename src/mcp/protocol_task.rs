@@ -36,6 +36,7 @@ pub(super) async fn state_of(call: &ToolCall, id: TaskId) -> Result<ProtocolTask
         go_on(&call.open_queue().await?, std::slice::from_ref(&task));
     }
     call.with_queue(move |queue| {
+        queue.attend(std::slice::from_ref(&task))?;
         let status = match reported_state(&task.status) {
             ReportedState::Cancelled => TaskStatus::Cancelled,
             ReportedState::Done | ReportedState::Failed => TaskStatus::Completed,

@@ -141,6 +141,11 @@ impl TaskDraft {
         let task = check_submit(&context, request)?.task;
         Ok(Self { task, content, is_fresh: arguments.flag("fresh"), asks_agent: arguments.has("agent") })
     }
+
+    /// Returns the lane of the task.
+    pub(super) fn lane(&self) -> &LaneName {
+        &self.task.spec.lane
+    }
 }
 
 /// The result of submitting tasks together.

@@ -1,5 +1,6 @@
 //! Waits until tasks end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,12 +13,19 @@ use super::given_results::GivenResult;
 use super::report_text::TaskReport;
 use super::summary::{activity, report_of, reported_state};
 use super::watched_tasks::WatchedTasks;
-use crate::model::{Task, TaskId};
+use crate::model::{LaneName, Task, TaskId};
 use crate::store::Store;
 
 /// How long a call waits before it returns a task of the protocol to a client that accepts one in place of a
 /// result.
 const HAND_OFF_AFTER: Duration = Duration::from_secs(5);
+
+/// Time between two checks whether the tasks of agents still have a dispatcher: its death is in no feed.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Time after which a dispatcher that could not be started is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// Longer than any call waits.
+const NEVER: Duration = Duration::from_secs(7 * 86_400);
 
 /// Waits until all of the tasks have ended (or one of them, with `any`), at most `seconds`, and never longer than the
 /// client does. Returns a report of each, in the same order.
@@ -40,16 +48,18 @@ pub(super) async fn wait_for_ends(
     if watched.tasks().iter().any(is_coordinated) {
         go_on(&call.open_queue().await?, watched.tasks());
     }
+    let mut attendance = Attendance { due: Instant::now(), failures: BTreeMap::new() };
     loop {
+        attendance.check(call, watched.tasks()).await?;
         let tasks = watched.tasks();
         let ended = tasks.iter().filter(|task| task.status.is_terminal()).count();
         let is_enough = ended == tasks.len() || (any && ended > 0);
         if is_enough || Instant::now() >= deadline || call.end.is_over() {
             call.handed_off = ids.first().filter(|_| hands_off && !is_enough).cloned();
-            return reports_of(call, watched).await;
+            return reports_of(call, watched, attendance.failures).await;
         }
         let is_claimed = tasks.iter().any(|task| task.status.claim().is_some());
-        let mut wake = deadline;
+        let mut wake = deadline.min(attendance.due);
         if call.progress.is_some() {
             watched = report_progress(call, watched).await?;
         }
@@ -88,14 +98,48 @@ async fn report_progress(call: &mut ToolCall, watched: WatchedTasks) -> Result<W
     Ok(watched)
 }
 
+/// Whether somebody serves the agents whose tasks are waited for.
+struct Attendance {
+    /// When it is checked next.
+    due: Instant,
+    /// The lanes that nobody serves, each with the reason.
+    failures: BTreeMap<LaneName, String>,
+}
+
+impl Attendance {
+    /// Starts a dispatcher if one of the tasks needs it, unless that was checked just now.
+    async fn check(&mut self, call: &ToolCall, tasks: &[Task]) -> Result<(), ToolFailure> {
+        if Instant::now() < self.due {
+            return Ok(());
+        }
+        let open = tasks.iter().filter(|task| !task.status.is_terminal() && task.spec.lane.agent().is_some());
+        let open: Vec<Task> = open.cloned().collect();
+        if open.is_empty() {
+            self.due = Instant::now() + NEVER;
+            return Ok(());
+        }
+        self.failures = call.with_queue(move |queue| Ok(queue.attend(&open)?)).await?;
+        self.due = Instant::now() + if self.failures.is_empty() { CHECK_INTERVAL } else { RETRY_INTERVAL };
+        Ok(())
+    }
+}
+
 /// Returns the reports of tasks. Those that have ended count as answered, unless the client
 /// does not wait for the reports any more.
-async fn reports_of(call: &ToolCall, watched: WatchedTasks) -> Result<Vec<TaskReport>, ToolFailure> {
+async fn reports_of(
+    call: &ToolCall,
+    watched: WatchedTasks,
+    unattended: BTreeMap<LaneName, String>,
+) -> Result<Vec<TaskReport>, ToolFailure> {
     let (reports, answered) = call
         .with_queue(move |queue| {
             let (mut reports, mut answered) = (Vec::with_capacity(watched.tasks().len()), Vec::new());
             for task in watched.tasks() {
-                reports.push(report_of(queue, task)?);
+                let mut report = report_of(queue, task)?;
+                if let Some(reason) = unattended.get(&task.spec.lane).filter(|_| !report.state.is_over()) {
+                    report.note = format!("{}; {reason}", report.note);
+                }
+                reports.push(report);
                 if task.status.is_terminal() {
                     queue.single_flight.answered(&task.id);
                     answered.push(task.id.clone());

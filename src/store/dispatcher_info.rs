@@ -209,9 +209,10 @@ impl WorkerInfo {
         self.data.get("draining").and_then(Value::as_bool) == Some(true)
     }
 
-    /// Returns whether this is a dispatcher that claims tasks of the lane.
-    pub fn dispatches(&self, lane: &LaneName) -> bool {
-        self.kind == WorkerKind::Dispatcher && !self.is_draining() && self.lanes.contains(lane)
+    /// Returns whether it claims any task of the lane: it does not look for certain ones, and is not a dispatcher that
+    /// is draining.
+    pub fn attends(&self, lane: &LaneName) -> bool {
+        self.filter.is_empty() && !self.is_draining() && self.lanes.contains(lane)
     }
 }
 
@@ -277,7 +278,7 @@ mod tests {
         assert_eq!(worker.vendors_for_lane(&work, Some("large")), [("claude".into(), Some("opus".into()))]);
         assert_eq!(worker.unready_lanes(), info.unready);
         assert_eq!(worker.max_concurrent(), 3);
-        assert!(worker.is_on_demand() && !worker.is_draining() && worker.dispatches(&work));
+        assert!(worker.is_on_demand() && !worker.is_draining() && worker.attends(&work));
         let objects = |runs: &BTreeMap<TaskId, RegisteredRun>| -> Vec<Object> {
             runs.iter().map(|(id, run)| run.to_object(id)).collect()
         };

@@ -70,6 +70,11 @@ impl OnDemandLog {
         self.file.write_all(format!("{line}\n").as_bytes()).map_err(|error| Error::io("write", path(), error))
     }
 
+    /// Returns the file, for what a process writes to its standard error.
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+
     fn rotate_if_long(&mut self) -> Result<()> {
         if self.file.metadata().is_ok_and(|meta| meta.len() >= ROTATE_AT) {
             // If two processes do this at once, the second may move a log that has just begun, which is

@@ -298,8 +298,11 @@ impl PreparedTask {
     }
 }
 
+/// Metadata that tells who asked: a chat that repeats a request with a key may be another session by then.
+const NOT_CONTENT: [&str; 1] = ["mcp_session"];
+
 /// Returns the hash that two submits of the same content have in common: of everything the worker sees, but
-/// not of time and order.
+/// not of time and order, nor of who asked.
 pub(super) fn content_hash(new: &NewTask) -> Sha256 {
     let (request_path, request) = match &new.request {
         NewRequest::File { path, sha256 } => (Some(path.as_str()), sha256.clone()),
@@ -307,8 +310,10 @@ pub(super) fn content_hash(new: &NewTask) -> Sha256 {
     };
     let supporting =
         new.spec.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256.as_str()]));
+    let mut metadata = new.spec.metadata.clone();
+    NOT_CONTENT.iter().for_each(|key| drop(metadata.remove(*key)));
     // Parsed as the next reader of task.json parses it, which decides how a number is written.
-    let metadata = json::parse_object(json::to_line(&new.spec.metadata).as_bytes());
+    let metadata = json::parse_object(json::to_line(&metadata).as_bytes()).unwrap_or(metadata);
     // Not with `json!`, which cannot represent Python's NaN.
     let content = Value::Array(vec![
         new.spec.workspace_id.as_str().into(),
@@ -322,7 +327,7 @@ pub(super) fn content_hash(new: &NewTask) -> Sha256 {
         supporting.collect(),
         new.response_path.as_deref().into(),
         new.spec.prompt.as_str().into(),
-        metadata.unwrap_or_else(|_| new.spec.metadata.clone()).into(),
+        metadata.into(),
     ]);
     sha256_bytes(content.to_string().as_bytes())
 }
@@ -353,6 +358,13 @@ mod tests {
         let mut metadata = json::parse_object(text).unwrap();
         metadata.insert("f".into(), 1e16.into());
         assert_eq!(hash_of(metadata), "190cbfc3c596a4757aaa8bdaa2a1e00502bf54d7894f04d87ad87027e627291c");
+    }
+
+    #[test]
+    fn the_session_that_asks_is_not_content() {
+        let of = |text: &str| hash_of(json::parse_object(text.as_bytes()).unwrap());
+        assert_eq!(of(r#"{"a": 1, "mcp_session": "one"}"#), of(r#"{"a": 1, "mcp_session": "two"}"#));
+        assert_eq!(of(r#"{"a": 1, "mcp_session": "one"}"#), of(r#"{"a": 1}"#));
     }
 
     #[test]

@@ -256,12 +256,13 @@ impl Store {
         Ok(live)
     }
 
-    /// Returns whether a running dispatcher claims tasks of the lane.
+    /// Returns whether a running worker claims any task of the lane. One that drains does not, nor does one that looks
+    /// for certain tasks.
     ///
     /// # Errors
     /// `Io`.
-    pub fn lane_has_dispatcher(&self, lane: &LaneName) -> Result<bool> {
-        Ok(self.live_workers()?.iter().any(|worker| worker.dispatches(lane)))
+    pub fn lane_is_attended(&self, lane: &LaneName) -> Result<bool> {
+        Ok(self.live_workers()?.iter().any(|worker| worker.attends(lane)))
     }
 
     /// Returns the running on-demand dispatcher, once it has registered.

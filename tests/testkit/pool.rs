@@ -182,6 +182,11 @@ impl Dispatcher {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal).unwrap();
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> ExitStatus {
         end_of(&mut self.0, SOON).expect("the dispatcher ends")

@@ -27,6 +27,8 @@ pub const RUN_ID_VARIABLE: &str = "LANES_RUN_ID";
 /// Process name of a guard.
 pub(crate) const GUARD_NAME: &str = "lanes-guard";
 
+/// The most ancestors of a process that are looked at.
+const MAX_ANCESTORS: u32 = 1000;
 /// Interval between checks whether the signalled processes have ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Maximum time for a killed process to disappear; after it, the process is stuck in the kernel.
@@ -156,6 +158,21 @@ pub(crate) fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
         0 => Ok(ended.len()),
         left => Err(left),
     }
+}
+
+/// Returns whether this process descends from the guard of a run.
+pub(crate) fn is_below_a_guard() -> bool {
+    let mut pid = std::process::id().cast_signed();
+    // Parents do not form a circle; the limit is for processes that change while they are read.
+    for _ in 0..MAX_ANCESTORS {
+        let Some(stat) = read_stat(pid).filter(|stat| stat.parent > 0) else { return false };
+        pid = stat.parent;
+        let args = read_proc(pid, "cmdline").unwrap_or_default();
+        if args.split(|byte| *byte == 0).next() == Some(GUARD_NAME.as_bytes()) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Returns whether a process is the guard of a run.

@@ -41,6 +41,9 @@ pub(crate) struct DispatchOptions {
     pub lifetime: Lifetime,
 }
 
+/// How long a dispatcher that was started on demand stays without work, unless it is told otherwise.
+pub(crate) const DEFAULT_IDLE_EXIT: Duration = Duration::from_secs(60);
+
 /// How long a dispatcher runs, and for whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Lifetime {

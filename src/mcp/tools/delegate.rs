@@ -1,5 +1,7 @@
 //! `delegate`: submits tasks and waits for their answers.
 
+use std::collections::BTreeSet;
+
 use super::{MAX_TASKS, reply_about};
 use crate::mcp::aggregation::Aggregation;
 use crate::mcp::arguments::Arguments;
@@ -104,6 +106,11 @@ pub(in crate::mcp) fn submit(
         draft.map_err(|failure| if wanted.len() > 1 { of_item(number, failure) } else { failure })
     };
     let drafts = wanted.iter().enumerate().map(draft).collect::<Result<Vec<_>, _>>()?;
+    // A lane is a queue, whoever serves it; an agent is to run.
+    let named = wanted.iter().zip(&drafts).filter(|(arguments, _)| arguments.has("agent"));
+    for lane in named.map(|(_, draft)| draft.lane()).collect::<BTreeSet<_>>() {
+        queue.dispatch.check(&config, &queue.store, lane)?;
+    }
     let Some(merge) = merge else { return submit_all(queue, &config, &drafts, session) };
     TaskDraft::for_agent(queue, &config, &merge.agent, &merge.instruction, session, chain)?;
     let mut submission = submit_all(queue, &config, &drafts, session)?;

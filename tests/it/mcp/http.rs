@@ -431,3 +431,29 @@ fn a_socket_that_only_this_user_reaches_needs_no_token() {
     child.wait().unwrap();
     assert!(answer.ends_with(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), "{answer}");
 }
+
+#[test]
+fn an_agent_gets_a_dispatcher_unless_anybody_could_ask_for_it() {
+    let agents = "dispatch: {routes: {agent/infra: {command: /bin/cat}}}";
+    let ask = call("delegate", json!({"agent": "infra", "task": "x", "wait": 0}));
+    for flag in ["--mcp-no-token", "--mcp-no-dispatch"] {
+        let mut server = Server::configured(agents, &["--mcp", flag]);
+        if flag != "--mcp-no-token" {
+            server.token = Some(server.token_of_store());
+        }
+        let text = text_of(&post(&server, &ask));
+        assert!(text.contains("nobody serves lane agent/infra; no dispatcher is started: "), "{text}");
+        assert!(!server.root().join("logs").exists(), "{flag}");
+    }
+    let mut server = Server::configured(agents, &["--mcp"]);
+    server.token = Some(server.token_of_store());
+    let id = text_of(&post(&server, &ask)).split(' ').nth(1).unwrap().to_string();
+    eventually("it is answered", || status_of(&server, &id) == "completed");
+    let workers: Value = serde_json::from_str(&server.lanes(&["workers", "--json"])).unwrap();
+    assert_eq!(workers["workers"][0]["data"]["on_demand"], true, "{workers}");
+    let pid = i32::try_from(workers["workers"][0]["pid"].as_i64().unwrap()).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    eventually("it ends, and the server reaps it", || {
+        !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    });
+}

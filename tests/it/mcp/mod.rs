@@ -11,6 +11,7 @@ mod http;
 mod input;
 mod install;
 mod lifecycle;
+mod on_demand;
 mod python_client;
 mod recursion;
 mod worker;
