@@ -112,7 +112,7 @@ fn whatever_may_change_the_answer_leads_to_a_run() {
 fn only_complete_answers_are_kept() {
     let pool = pool("");
     let _dispatcher = pool.dispatcher(&[]);
-    let mut client = Client::connect(pool.lanes(&["mcp"]));
+    let mut client = Client::connect(pool.lanes(&["mcp", "--no-dispatch"]));
     for (task, state) in [("Do half of it", "done "), ("please fail", "failed ")] {
         for _ in 0..2 {
             let reply = ask(&mut client, json!({"task": task}));

@@ -11,7 +11,7 @@ fn pool() -> Pool {
 }
 
 fn compat(pool: &Pool) -> Client {
-    Client::connect(pool.lanes(&["mcp", "--tools", "compat"]))
+    Client::connect(pool.lanes(&["mcp", "--no-dispatch", "--tools", "compat"]))
 }
 
 /// Returns the prompt that makes the scripted agent run `script`.
@@ -254,7 +254,8 @@ fn several_tasks_are_answered_in_their_order() {
 #[test]
 fn a_call_that_takes_too_long_returns_a_job() {
     let pool = pool();
-    let mut client = Client::connect(pool.lanes(&["mcp", "--tools", "compat", "--max-wait", "0"]));
+    let mut client =
+        Client::connect(pool.lanes(&["mcp", "--no-dispatch", "--tools", "compat", "--max-wait", "0"]));
     let ask = json!({"agent": "infra", "task": task("result late")});
     let job = call(&mut client, "dispatch", ask.clone());
     assert_eq!((&job["status"], &job["timed_out_waiting"]), (&json!("pending"), &json!(true)), "{job}");
