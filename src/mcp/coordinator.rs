@@ -132,7 +132,11 @@ pub(super) fn outcome_after(task: &Task) -> AnswerOutcome {
     }
 }
 
-fn steps(store: &Store, id: &TaskId) -> Result<BTreeMap<u64, TaskId>> {
+/// Returns the tasks of the steps that some work has taken so far, by the numbers of the steps.
+///
+/// # Errors
+/// Whatever the store reports.
+pub(super) fn steps(store: &Store, id: &TaskId) -> Result<BTreeMap<u64, TaskId>> {
     let mut steps = BTreeMap::new();
     for event in store.events(id)? {
         let step = event.data.get("step").and_then(Value::as_u64);

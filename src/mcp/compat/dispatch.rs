@@ -6,9 +6,12 @@ use super::{no_groups, records, reply};
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolResult};
 use crate::mcp::catalog::{old_schema, task_schema};
+use crate::mcp::coordinator::steps;
 use crate::mcp::failure::ToolFailure;
 use crate::mcp::report_text::{ReportedState, TaskReport};
-use crate::mcp::task_draft::Submission;
+use crate::mcp::summary::report_of;
+use crate::mcp::task_draft::{COORDINATION_LANE, Submission};
+use crate::mcp::tools::delegate::MergeRequest;
 use crate::mcp::tools::{MAX_TASKS, delegate};
 use crate::mcp::waiting::wait_for_ends;
 use crate::model::TaskId;
@@ -18,7 +21,7 @@ use crate::model::task::object;
 /// The default length of a summary, in characters.
 const DEFAULT_SUMMARY: u64 = 500;
 /// Waits as long as the client does.
-const WITHOUT_LIMIT: u64 = u64::MAX;
+pub(super) const WITHOUT_LIMIT: u64 = u64::MAX;
 
 /// A request to delegate, and the part of its answer to return.
 struct OldRequest {
@@ -74,10 +77,15 @@ impl OldRequest {
 }
 
 /// Submits requests as `delegate` does.
-async fn submit(call: &ToolCall, requests: &[OldRequest]) -> Result<Submission, ToolFailure> {
+async fn submit(
+    call: &ToolCall,
+    requests: &[OldRequest],
+    merge: Option<MergeRequest>,
+) -> Result<Submission, ToolFailure> {
     let wanted: Vec<Arguments> = requests.iter().map(|request| request.arguments.clone()).collect();
     let (session, chain) = (call.session.clone(), call.chain.clone());
-    call.with_queue(move |queue| delegate::submit(queue, &wanted, None, &session, chain.as_ref())).await
+    call.with_queue(move |queue| delegate::submit(queue, &wanted, merge.as_ref(), &session, chain.as_ref()))
+        .await
 }
 
 /// Waits for the answers to what was submitted, as long as the client does.
@@ -103,7 +111,7 @@ pub(super) async fn one(call: ToolCall, old: &Arguments) -> ToolResult {
 
 async fn answer(mut call: ToolCall, request: OldRequest) -> ToolResult {
     let request = [request];
-    let submission = submit(&call, &request).await?;
+    let submission = submit(&call, &request, None).await?;
     let reports = answers(&mut call, &submission).await?;
     let records = reports.iter().map(|report| request[0].record(report, call.limits.result_chars));
     Ok(reply(records.map(Value::Object).next().unwrap_or_default()))
@@ -112,7 +120,7 @@ async fn answer(mut call: ToolCall, request: OldRequest) -> ToolResult {
 /// Delegates a task and returns its id, with the state that it has when it is submitted.
 pub(super) async fn begin(call: ToolCall, old: &Arguments) -> ToolResult {
     let request = [OldRequest::read(old, true)?];
-    let submission = submit(&call, &request).await?;
+    let submission = submit(&call, &request, None).await?;
     Ok(reply(object([
         ("job_id", submission.ids.first().map(TaskId::as_str).into()),
         ("status", records::status_word(ReportedState::Queued).into()),
@@ -120,9 +128,37 @@ pub(super) async fn begin(call: ToolCall, old: &Arguments) -> ToolResult {
     ])))
 }
 
-/// Delegates several tasks and waits for all answers. All are checked before one of them is submitted.
+/// Delegates several tasks and waits for all answers, and for what `aggregate` makes of them. All are checked before
+/// one of them is submitted.
 pub(super) async fn several(mut call: ToolCall, old: &Arguments) -> ToolResult {
-    let items = items(old.value("dispatches"))?;
+    let requests = parallel_requests(old)?;
+    let merger = old.text("aggregate").filter(|agent| !agent.is_empty());
+    let merge = merger.map(|agent| MergeRequest::new(agent, None));
+    let mut submission = submit(&call, &requests, merge).await?;
+    let mut reports = answers(&mut call, &submission).await?;
+    let each = call.limits.result_chars / (requests.len() + usize::from(merger.is_some()));
+    let merged = match merger {
+        None => None,
+        Some(_) if reports.first().is_some_and(|report| report.lane == COORDINATION_LANE) => {
+            Some(merged_record(&call, reports.remove(0), submission.ids.remove(0), each).await?)
+        }
+        Some(_) => submission.failures.pop().map(|failure| failed_record(&failure)),
+    };
+    let are_all_stored = submission.failures.is_empty();
+    let mut records: Vec<Value> = Vec::with_capacity(requests.len());
+    for (report, request) in reports.iter().zip(&requests) {
+        // It is unknown which requests were not stored, so every answer is returned in full.
+        let whole = OldRequest { summary_chars: None, arguments: request.arguments.clone() };
+        records.push(if are_all_stored { request } else { &whole }.record(report, each).into());
+    }
+    records.extend(submission.failures.iter().map(|failure| Value::Object(failed_record(failure))));
+    let (Some(mut merged), Some(merger)) = (merged, merger) else { return Ok(reply(records)) };
+    merged.insert("agent".to_string(), merger.into());
+    Ok(reply(object([("individual_results", records.into()), ("aggregated", merged.into())])))
+}
+
+/// Reads the requests of a list.
+fn parallel_requests(old: &Arguments) -> Result<Vec<OldRequest>, ToolFailure> {
     let schema = old_schema("dispatch")?;
     let of_item = |number: usize, failure: ToolFailure| ToolFailure {
         what: format!("dispatches[{number}]: {}", failure.what),
@@ -136,27 +172,37 @@ pub(super) async fn several(mut call: ToolCall, old: &Arguments) -> ToolResult {
         let request = Arguments::check(&schema, item).and_then(|item| OldRequest::read(&item, false));
         request.map_err(|failure| of_item(number, failure))
     };
-    let requests = items.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
-    let submission = submit(&call, &requests).await?;
-    let reports = answers(&mut call, &submission).await?;
-    let each = call.limits.result_chars / requests.len();
-    let are_all_stored = submission.failures.is_empty();
-    let mut records: Vec<Value> = Vec::with_capacity(requests.len());
-    for (report, request) in reports.iter().zip(&requests) {
-        // It is unknown which requests were not stored, so every answer is returned in full.
-        let whole = OldRequest { summary_chars: None, arguments: request.arguments.clone() };
-        records.push(if are_all_stored { request } else { &whole }.record(report, each).into());
+    items(old.value("dispatches"))?.into_iter().enumerate().map(read).collect()
+}
+
+/// Returns the record about merged answers: the result of the agent that merged them, if it was asked.
+async fn merged_record(
+    call: &ToolCall,
+    work: TaskReport,
+    id: TaskId,
+    max_chars: usize,
+) -> Result<Object, ToolFailure> {
+    if !work.state.is_over() {
+        return Ok(records::unfinished(&work));
     }
-    for failure in &submission.failures {
-        let record = object([
-            ("success", false.into()),
-            ("result", "".into()),
-            ("error", failure.what.clone().into()),
-            ("error_type", failure.kind.into()),
-        ]);
-        records.push(record.into());
-    }
-    Ok(reply(records))
+    let asked = call.with_queue(move |queue| {
+        let Some(step) = steps(&queue.store, &id)?.remove(&0) else { return Ok(None) };
+        let task = queue.store.read_settled(&step)?;
+        Ok(Some(report_of(queue, &task)?).filter(|report| report.state.is_over()))
+    });
+    // Its task may have been removed; the work has its answer.
+    let asked = asked.await.ok().flatten();
+    Ok(records::result(asked.as_ref().unwrap_or(&work), 0, max_chars))
+}
+
+/// Returns the record about a request that could not be stored.
+fn failed_record(failure: &ToolFailure) -> Object {
+    object([
+        ("success", false.into()),
+        ("result", "".into()),
+        ("error", failure.what.clone().into()),
+        ("error_type", failure.kind.into()),
+    ])
 }
 
 /// Returns the items of a list, which may be given as JSON text.

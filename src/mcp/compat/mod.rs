@@ -3,6 +3,7 @@
 
 mod agents;
 mod cache;
+mod dialogue;
 mod dispatch;
 mod jobs;
 mod records;
@@ -26,6 +27,7 @@ pub(super) async fn run(mut call: ToolCall, name: &str, arguments: Arguments) ->
         "dispatch_session" => dispatch::turn(call, &arguments).await,
         "dispatch_async" => dispatch::begin(call, &arguments).await,
         "dispatch_parallel" => dispatch::several(call, &arguments).await,
+        "dispatch_dialogue" => dialogue::run(call, &arguments).await,
         "dispatch_status" => jobs::status(call, &arguments).await,
         "dispatch_wait" => jobs::wait(call, &arguments).await,
         "dispatch_jobs" => jobs::list(call, &arguments).await,

@@ -71,13 +71,18 @@ fn figures(report: &TaskReport, max_chars: usize) -> Object {
     object([
         ("session_id", report.session_id.clone().into()),
         ("cost_usd", report.cost_usd.into()),
-        ("duration_ms", ((report.seconds * 1000.0).round() as u64).into()),
+        ("duration_ms", milliseconds(report).into()),
         ("num_turns", report.turns.into()),
         ("error_type", report.failure.into()),
         ("outcome", report.outcome.clone().into()),
         ("cached", report.is_cached.then_some(true).into()),
         ("parsed_result", parsed.cloned().into()),
     ])
+}
+
+/// Returns how long a task took, in milliseconds.
+pub(super) fn milliseconds(report: &TaskReport) -> u64 {
+    (report.seconds * 1000.0).round() as u64
 }
 
 /// Returns the reply about a task that is still open, in place of its result.

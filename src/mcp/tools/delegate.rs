@@ -45,6 +45,20 @@ pub(in crate::mcp) struct MergeRequest {
     instruction: String,
 }
 
+impl MergeRequest {
+    /// Makes a request to an agent to merge the answers, for a goal if there is one.
+    pub(in crate::mcp) fn new(agent: &str, goal: Option<&str>) -> Self {
+        let mut instruction =
+            "Merge the answers below into one: keep what is right and useful in each, settle what they \
+             contradict each other in, and say what remains open."
+                .to_string();
+        if let Some(goal) = goal.filter(|goal| !goal.trim().is_empty()) {
+            instruction.push_str(&format!(" The goal: {goal}"));
+        }
+        Self { agent: agent.to_string(), instruction }
+    }
+}
+
 /// Returns the request to merge the answers, if there is one.
 fn merge_request(arguments: &Arguments) -> Result<Option<MergeRequest>, ToolFailure> {
     let Some(agent) = arguments.text("aggregate") else { return Ok(None) };
@@ -54,14 +68,7 @@ fn merge_request(arguments: &Arguments) -> Result<Option<MergeRequest>, ToolFail
             "give the tasks whose answers are merged",
         ));
     }
-    let mut instruction =
-        "Merge the answers below into one: keep what is right and useful in each, settle what they \
-                           contradict each other in, and say what remains open."
-            .to_string();
-    if let Some(goal) = arguments.text("goal").filter(|goal| !goal.trim().is_empty()) {
-        instruction.push_str(&format!(" The goal: {goal}"));
-    }
-    Ok(Some(MergeRequest { agent: agent.to_string(), instruction }))
+    Ok(Some(MergeRequest::new(agent, arguments.text("goal"))))
 }
 
 /// Returns the arguments of each task.
@@ -89,7 +96,8 @@ fn wanted_tasks(arguments: Arguments) -> Result<Vec<Arguments>, ToolFailure> {
     items.into_iter().enumerate().map(with_shared).collect()
 }
 
-/// Checks all of the tasks, then submits them.
+/// Checks all of the tasks, then submits them. The work that merges their answers comes first; if it could not be
+/// stored, that is the last failure.
 ///
 /// # Errors
 /// A task that is not valid; otherwise as [`submit_all`].

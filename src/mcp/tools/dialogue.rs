@@ -33,7 +33,10 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
 }
 
 /// Submits the dialogue, whose agents are checked before.
-fn begin(
+///
+/// # Errors
+/// An agent that cannot be asked, or a topic that is not valid; otherwise as [`submit_all`].
+pub(in crate::mcp) fn begin(
     queue: &OpenQueue,
     dialogue: &Dialogue,
     session: &str,

@@ -4,7 +4,7 @@ mod agents;
 mod cancel;
 mod claim_next;
 pub(super) mod delegate;
-mod dialogue;
+pub(super) mod dialogue;
 mod edit_agent;
 mod jobs;
 mod report;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::coordination;
 use crate::testkit::pool::Pool;
 
 /// Returns a pool with the agents `infra` and `db`.
@@ -40,7 +41,7 @@ fn golden(mut value: Value) -> Value {
             for (key, value) in object.iter_mut() {
                 match key.as_str() {
                     "id" | "job_id" | "ref" | "session_id" => assert!(value.is_string(), "{key}: {value}"),
-                    "duration_ms" => assert!(value.is_u64(), "{key}: {value}"),
+                    "duration_ms" | "total_duration_ms" => assert!(value.is_u64(), "{key}: {value}"),
                     "created_at" | "started_at" | "completed_at" => {
                         assert!(value.as_f64().unwrap() > 1e9, "{key}: {value}");
                     }
@@ -422,14 +423,113 @@ fn answers_are_cached_and_counted() {
     assert_eq!(call(&mut client, "dispatch", ask).get("cached"), None);
 }
 
+#[test]
+fn two_agents_talk_about_a_topic() {
+    let pool = coordination::pool();
+    let ask = |topic: &str, max_rounds: i64| json!({"requester": "web", "responder": "infra", "topic": topic, "max_rounds": max_rounds});
+    let _dispatcher = pool.dispatcher(&[]);
+    coordination::say(&pool, "infra", 1, "Port 80.");
+    coordination::say(&pool, "web", 1, "Why?");
+    coordination::say(&pool, "infra", 2, r"It is the default.\n[RESOLVED]");
+    let mut client = compat(&pool);
+    let turn = |agent: &str, role: &str, round: u64, message: &str| json!({"agent": agent, "role": role, "round": round, "message": message, "cost_usd": 0.25});
+    assert_eq!(
+        golden(call(&mut client, "dispatch_dialogue", ask("Which port?", 3))),
+        json!({
+            "resolved": true, "rounds": 2, "total_cost_usd": 0.75, "total_duration_ms": "total_duration_ms",
+            "final_answer": "It is the default.",
+            "conversation": [
+                turn("infra", "responder", 1, "Port 80."),
+                turn("web", "requester", 1, "Why?"),
+                turn("infra", "responder", 2, "It is the default.\n[RESOLVED]"),
+            ],
+        })
+    );
+    let mut hasty = Client::connect(pool.lanes(&["mcp", "--tools", "compat", "--max-wait", "0"]));
+    let late = call(&mut hasty, "dispatch_dialogue", ask("Which host?", 3));
+    let hint =
+        format!("it goes on; dispatch_wait(\"{}\") waits for its answer", late["job_id"].as_str().unwrap());
+    assert_eq!(
+        golden(late.clone()),
+        json!({"job_id": "job_id", "status": "pending", "timed_out_waiting": true, "hint": hint})
+    );
+    coordination::say(&pool, "infra", 3, "This one. [RESOLVED]");
+    let job = call(&mut client, "dispatch_wait", json!({"job_id": late["job_id"]}));
+    assert!(job["result"]["result"].as_str().unwrap().starts_with("resolved after 1 round"), "{job}");
+    // At least one round, and what was said before a failure stays.
+    coordination::say(&pool, "infra", 4, "Port 81.");
+    coordination::say(&pool, "web", 2, "fail");
+    let failed = call(&mut client, "dispatch_dialogue", ask("And then?", 0));
+    assert_eq!((&failed["resolved"], &failed["rounds"]), (&json!(false), &json!(1)), "{failed}");
+    let (said, error) = (&failed["conversation"][0], &failed["conversation"][1]);
+    assert_eq!((&said["message"], &error["message"]), (&json!("Port 81."), &json!("")), "{failed}");
+    assert!(error["error"].as_str().is_some_and(|text| !text.is_empty()), "{failed}");
+    assert_eq!(
+        (&failed["final_answer"], &failed["error_type"]),
+        (&error["error"], &json!("cli_error")),
+        "{failed}"
+    );
+    let refused =
+        call(&mut client, "dispatch_dialogue", json!({"requester": "web", "responder": "x", "topic": "y"}));
+    assert!(refused["error"].as_str().unwrap().contains("no agent 'x'"), "{refused}");
+}
+
+#[test]
+fn an_agent_merges_the_answers_of_several() {
+    let idle = coordination::pool();
+    let items = json!([{"agent": "infra", "task": "Which port?"}, {"agent": "web", "task": "Which host?"}]);
+    let ask = json!({"dispatches": items.to_string(), "aggregate": "chief"});
+    let mut client = Client::connect(idle.lanes(&["mcp", "--tools", "compat", "--max-wait", "0"]));
+    let late = call(&mut client, "dispatch_parallel", ask.clone());
+    for (record, agent) in [
+        (&late["aggregated"], "chief"),
+        (&late["individual_results"][0], "infra"),
+        (&late["individual_results"][1], "web"),
+    ] {
+        let found = (&record["agent"], &record["status"], &record["timed_out_waiting"]);
+        assert_eq!(found, (&json!(agent), &json!("pending"), &json!(true)), "{late}");
+    }
+    let refused = call(&mut client, "dispatch_parallel", json!({"dispatches": items, "aggregate": "nobody"}));
+    assert!(refused["error"].as_str().unwrap().contains("no agent 'nobody'"), "{refused}");
+    let pool = coordination::pool();
+    let _dispatcher = pool.dispatcher(&[]);
+    coordination::say(&pool, "infra", 1, "Port 80.");
+    coordination::say(&pool, "web", 1, "fail");
+    coordination::say(&pool, "chief", 1, "localhost:80, I guess.");
+    let mut merged = golden(call(&mut compat(&pool), "dispatch_parallel", ask));
+    let failed = merged["individual_results"][1].take();
+    assert_eq!((&failed["agent"], &failed["success"]), (&json!("web"), &json!(false)), "{failed}");
+    let said = |agent: &str, text: &str| {
+        let mut said = result(agent, text);
+        said["num_turns"] = json!(1);
+        said
+    };
+    assert_eq!(
+        merged,
+        json!({
+            "individual_results": [said("infra", "Port 80."), null],
+            "aggregated": said("chief", "localhost:80, I guess."),
+        })
+    );
+    assert_eq!((coordination::turns(&pool, "infra"), coordination::turns(&pool, "chief")), (1, 1));
+    // Nothing to merge: nobody is asked.
+    coordination::say(&pool, "web", 2, "fail");
+    let ask = json!({"dispatches": [{"agent": "web", "task": "Which name?"}], "aggregate": "chief"});
+    let nothing = call(&mut compat(&pool), "dispatch_parallel", ask);
+    let merged = &nothing["aggregated"];
+    assert_eq!((&merged["agent"], &merged["success"]), (&json!("chief"), &json!(false)), "{nothing}");
+    assert_eq!(coordination::turns(&pool, "chief"), 1);
+}
+
 /// The tools that are listed, in their order.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "list_agents",
     "inspect_agent",
     "dispatch",
     "dispatch_session",
     "dispatch_parallel",
     "dispatch_stream",
+    "dispatch_dialogue",
     "add_agent",
     "remove_agent",
     "update_agent",

@@ -29,7 +29,7 @@ printf '{"type":"result","subtype":"success","is_error":false,"result":"%s","ses
 "#;
 
 /// A pool with the agents infra, web and chief.
-fn pool() -> Pool {
+pub fn pool() -> Pool {
     let pool = Pool::new(
         "dispatch:\n  vendor: claude\n  grace: 0.5\n  max_retries: 0\n  retry_delay: 0\n  routes:\n    \
          agent/infra: {cwd: infra}\n    agent/web: {cwd: web}\n    agent/chief: {cwd: chief}\n  \
@@ -44,14 +44,14 @@ fn pool() -> Pool {
 }
 
 /// What an agent says in its n-th turn, as inside JSON.
-fn say(pool: &Pool, agent: &str, turn: u32, text: &str) {
+pub fn say(pool: &Pool, agent: &str, turn: u32, text: &str) {
     let name = pool.path(&format!("{agent}/{turn}.say"));
     std::fs::write(&name, text).unwrap();
     std::fs::write(name.with_extension("ready"), "").unwrap();
 }
 
 /// How many turns an agent has begun.
-fn turns(pool: &Pool, agent: &str) -> usize {
+pub fn turns(pool: &Pool, agent: &str) -> usize {
     let entries = std::fs::read_dir(pool.path(agent)).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "prompt")).count()
 }

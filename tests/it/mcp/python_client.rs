@@ -59,6 +59,8 @@ fn the_python_client_uses_every_tool_of_agent_dispatch() {
         ["remove_agent", {"name": "here"}],
         ["cache_stats", {}],
         ["cache_clear", {}],
+        ["dispatch_dialogue", {"requester": "db", "responder": "infra", "topic": "anything", "max_rounds": 1}],
+        ["dispatch_parallel", {"dispatches": list, "aggregate": "db"}],
     ]);
     let (names, returned) = run(&pool, &python, &calls);
     assert_eq!(names, NAMES);
@@ -77,5 +79,8 @@ fn the_python_client_uses_every_tool_of_agent_dispatch() {
     assert_eq!(returned[11]["purged"], 0);
     assert_eq!(returned[13]["fields"], json!(["description"]));
     assert_eq!(returned[14]["description"], "This one");
+    assert_eq!(returned[18]["conversation"][0]["role"], "responder");
+    assert_eq!(returned[19]["individual_results"][1]["result"], "second");
+    assert_eq!(returned[19]["aggregated"]["agent"], "db");
     assert_eq!((&returned[16]["ttl"], &returned[17]["cleared"]), (&json!(300), &json!(0)));
 }
