@@ -41,21 +41,30 @@ pub(super) struct AgentsCommand {
 #[derive(Subcommand, Debug)]
 enum AgentsAction {
     /// List the agents (default)
-    #[command(name = "list")]
+    #[command(name = "list", after_help = "Examples:\n  lanes agents list --json")]
     List,
     /// Show an agent with its settings, and how long and costly its runs usually are
-    #[command(name = "show")]
+    #[command(name = "show", after_help = "Examples:\n  lanes agents show infra")]
     Show(AgentNameArgs),
     /// Print the description that is made from an agent's directory
-    #[command(name = "describe")]
+    #[command(name = "describe", after_help = "Examples:\n  lanes agents describe infra")]
     Describe(AgentNameArgs),
-    #[command(name = "add")]
+    #[command(
+        name = "add",
+        after_help = "Examples:\n  lanes agents add infra --directory ../infra --model sonnet"
+    )]
     Add(AddAgentCommand),
-    #[command(name = "set")]
+    #[command(
+        name = "set",
+        after_help = "Examples:\n  lanes agents set infra --permission-mode plan --unset model"
+    )]
     Set(SetAgentCommand),
-    #[command(name = "remove")]
+    #[command(name = "remove", after_help = "Examples:\n  lanes agents remove infra")]
     Remove(RemoveAgentCommand),
-    #[command(name = "import")]
+    #[command(
+        name = "import",
+        after_help = "Examples:\n  lanes agents import ~/.config/agent-dispatch/agents.yaml"
+    )]
     Import(ImportAgentsCommand),
 }
 

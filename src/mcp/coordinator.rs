@@ -88,6 +88,7 @@ impl Coordinator<'_> {
         arguments.insert("key".to_string(), String::from(&key).into());
         let arguments = Arguments::check(&task_schema()?, arguments)?;
         let draft = TaskDraft::of(self.queue, &self.config, &arguments, session, chain)?;
+        self.queue.dispatch.check(&self.config, &self.queue.store, draft.lane())?;
         let submission = submit_all(self.queue, &self.config, &[draft], session)?;
         let Some(id) = submission.ids.into_iter().next() else {
             return Err(ToolFailure {

@@ -120,7 +120,8 @@ pub(in crate::mcp) fn submit(
         queue.dispatch.check(&config, &queue.store, lane)?;
     }
     let Some(merge) = merge else { return submit_all(queue, &config, &drafts, session) };
-    TaskDraft::for_agent(queue, &config, &merge.agent, &merge.instruction, session, chain)?;
+    let merging = TaskDraft::for_agent(queue, &config, &merge.agent, &merge.instruction, session, chain)?;
+    queue.dispatch.check(&config, &queue.store, merging.lane())?;
     let mut submission = submit_all(queue, &config, &drafts, session)?;
     let plan = Aggregation { agent: merge.agent.clone(), parts: submission.ids.clone() }.to_plan();
     let merging = TaskDraft::of_plan(queue, &config, &merge.instruction, plan, session, chain)

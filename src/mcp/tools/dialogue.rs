@@ -44,7 +44,9 @@ pub(in crate::mcp) fn begin(
 ) -> Result<TaskId, ToolFailure> {
     let config = queue.config_now()?;
     for side in [Side::Responder, Side::Requester] {
-        TaskDraft::for_agent(queue, &config, dialogue.agent(side), &dialogue.topic, session, chain)?;
+        let agent = dialogue.agent(side);
+        let turn = TaskDraft::for_agent(queue, &config, agent, &dialogue.topic, session, chain)?;
+        queue.dispatch.check(&config, &queue.store, turn.lane())?;
     }
     let draft = TaskDraft::of_plan(queue, &config, &dialogue.topic, to_plan(dialogue), session, chain)?;
     let submission = submit_all(queue, &config, &[draft], session)?;

@@ -216,11 +216,14 @@ fn man_pages_for_every_command() {
         pages += 1;
     }
     assert!(words(COMMANDS).iter().all(|name| sandbox.path(&format!("pages/lanes-{name}.1")).exists()));
-    // Those of the commands and that of `lanes` itself.
-    let help = sandbox.ok(&["--help"]);
-    let commands = help.lines().skip_while(|line| *line != "Commands:").take_while(|line| !line.is_empty());
-    let names = commands.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    // One for `lanes`, and one for `mcp install`, a command inside a command.
-    let inner = usize::from(cfg!(feature = "mcp"));
-    assert_eq!(pages, names.filter(|line| !line.starts_with("  help ")).count() + 1 + inner);
+    // Those of the commands, of the commands inside a command, and of `lanes` itself.
+    let listed = |arguments: &[&str]| {
+        let help = sandbox.ok(arguments);
+        let rows = help.lines().skip_while(|line| *line != "Commands:").take_while(|line| !line.is_empty());
+        rows.filter(|line| line.starts_with("  ") && !line.starts_with("   ") && !line.starts_with("  help "))
+            .count()
+    };
+    let inner =
+        listed(&["agents", "--help"]) + if cfg!(feature = "mcp") { listed(&["mcp", "--help"]) } else { 0 };
+    assert_eq!(pages, listed(&["--help"]) + inner + 1);
 }
