@@ -242,3 +242,21 @@ fn an_aggregation_without_answers_asks_nobody() {
     let one = client.call("delegate", json!({"agent": "infra", "task": "x", "aggregate": "chief"}));
     one.refused("invalid", "'aggregate' needs 'tasks'");
 }
+
+#[test]
+fn the_agents_of_a_dialogue_get_a_dispatcher_and_must_be_able_to_run() {
+    let pool = pool();
+    say(&pool, "infra", 1, "Port 80.");
+    say(&pool, "web", 1, "Thanks. [RESOLVED]");
+    let mut client = Client::connect(pool.lanes(&["mcp", "--idle-exit", "0"]));
+    let reply = client.call("dialogue", dialogue(json!({})));
+    assert!(reply.text.contains("\n\nresolved after 1 round (2 turns), $0.50\n"), "{reply:?}");
+    pool.until("its dispatchers have left", || pool.json(&["workers"])["count"] == 0);
+    std::fs::remove_file(pool.path("agent.sh")).unwrap();
+    let refused = client.call("dialogue", dialogue(json!({"topic": "Which host?"})));
+    refused.refused("not_found", "./agent.sh (vendor claude) is not installed");
+    let tasks = json!([{"lane": "work", "task": "x"}]);
+    let refused = client.call("delegate", json!({"tasks": tasks, "aggregate": "chief", "wait": 0}));
+    refused.refused("not_found", "./agent.sh (vendor claude) is not installed");
+    assert_eq!(pool.json(&["list"])["count"], 3, "the dialogue before with its two turns");
+}
