@@ -71,6 +71,7 @@ impl OnDemandLog {
     }
 
     /// Returns the file, for what a process writes to its standard error.
+    #[cfg(feature = "mcp")]
     pub(crate) fn into_file(self) -> File {
         self.file
     }

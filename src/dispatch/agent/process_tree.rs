@@ -27,8 +27,6 @@ pub const RUN_ID_VARIABLE: &str = "LANES_RUN_ID";
 /// Process name of a guard.
 pub(crate) const GUARD_NAME: &str = "lanes-guard";
 
-/// The most ancestors of a process that are looked at.
-const MAX_ANCESTORS: u32 = 1000;
 /// Interval between checks whether the signalled processes have ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Maximum time for a killed process to disappear; after it, the process is stuck in the kernel.
@@ -160,21 +158,6 @@ pub(crate) fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
     }
 }
 
-/// Returns whether this process descends from the guard of a run.
-pub(crate) fn is_below_a_guard() -> bool {
-    let mut pid = std::process::id().cast_signed();
-    // Parents do not form a circle; the limit is for processes that change while they are read.
-    for _ in 0..MAX_ANCESTORS {
-        let Some(stat) = read_stat(pid).filter(|stat| stat.parent > 0) else { return false };
-        pid = stat.parent;
-        let args = read_proc(pid, "cmdline").unwrap_or_default();
-        if args.split(|byte| *byte == 0).next() == Some(GUARD_NAME.as_bytes()) {
-            return true;
-        }
-    }
-    false
-}
-
 /// Returns whether a process is the guard of a run.
 fn is_guard(pid: i32, run: &RunId) -> bool {
     guarded_run(pid).is_some_and(|guarded| guarded == *run)
@@ -188,21 +171,30 @@ fn guarded_run(pid: i32) -> Option<RunId> {
     args.next().filter(|_| is_guard).and_then(|run| RunId::parse(std::str::from_utf8(run).ok()?))
 }
 
+/// Returns whether the calling process descends from the guard of a run.
+#[cfg(feature = "mcp")]
+pub(crate) fn is_below_a_guard() -> bool {
+    guard_above().is_some()
+}
+
 /// Returns the environment of the nearest guard above the calling process, if there is one: it is that of the agent,
 /// whatever the programs in between removed.
 #[cfg(feature = "mcp")]
 pub(crate) fn variables_of_guard_above() -> Option<HashMap<String, String>> {
+    let environment = read_proc(guard_above()?, "environ")?;
+    let environment = String::from_utf8_lossy(&environment);
+    let variables = environment.split('\0').filter_map(|variable| variable.split_once('='));
+    Some(variables.map(|(name, value)| (name.to_string(), value.to_string())).collect())
+}
+
+/// Returns the process id of the nearest guard above the calling process, if there is one.
+#[cfg(feature = "mcp")]
+fn guard_above() -> Option<i32> {
     // More processes than this are not above one another; processes that end meanwhile could otherwise form a circle.
     const MAX_ANCESTORS: usize = 1000;
     let parent = |pid: &i32| read_stat(*pid).map(|stat| stat.parent).filter(|parent| *parent > 0);
     let own = std::process::id().cast_signed();
-    let guard = std::iter::successors(parent(&own), parent)
-        .take(MAX_ANCESTORS)
-        .find(|pid| guarded_run(*pid).is_some())?;
-    let environment = read_proc(guard, "environ")?;
-    let environment = String::from_utf8_lossy(&environment);
-    let variables = environment.split('\0').filter_map(|variable| variable.split_once('='));
-    Some(variables.map(|(name, value)| (name.to_string(), value.to_string())).collect())
+    std::iter::successors(parent(&own), parent).take(MAX_ANCESTORS).find(|pid| guarded_run(*pid).is_some())
 }
 
 /// Returns all running processes that match `belongs`, with their descendants.
