@@ -52,7 +52,7 @@ pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo]
     for worker in workers {
         table.row(vec![
             worker.owner.to_string(),
-            worker.kind.as_str().to_string(),
+            kind(worker),
             worker.pid.to_string(),
             worker.lanes.join(","),
             relative(worker.since, now),
@@ -62,6 +62,19 @@ pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo]
     table.print(&mut context.out)?;
     print_runs(context, workers, now)?;
     print_unready(context, workers)
+}
+
+/// Describes the kind of a worker, and what keeps it from claiming.
+fn kind(worker: &WorkerInfo) -> String {
+    let on_demand = if worker.is_on_demand() { " on demand" } else { "" };
+    let state = if worker.is_stopped() {
+        ", stopped"
+    } else if worker.is_draining() {
+        ", draining"
+    } else {
+        ""
+    };
+    format!("{}{on_demand}{state}", worker.kind.as_str())
 }
 
 /// Prints the lanes that dispatchers do not serve, and what each is missing.

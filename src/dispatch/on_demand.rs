@@ -68,12 +68,12 @@ impl IdleTimer {
         Self { limit, since: None }
     }
 
-    /// Records whether the dispatcher is idle at `now`. Returns how long it may stay idle from now on; zero when it has
-    /// been idle for long enough.
+    /// Records whether the dispatcher is idle at `now`. Returns how long it may stay idle from now on: zero when it has
+    /// been idle for long enough, no limit while it is not idle.
     pub(crate) fn record(&mut self, is_idle: bool, now: Instant) -> Duration {
         if !is_idle {
             self.since = None;
-            return self.limit;
+            return Duration::MAX;
         }
         let since = *self.since.get_or_insert(now);
         self.limit.saturating_sub(now.saturating_duration_since(since))
@@ -92,10 +92,12 @@ mod tests {
         let mut timer = IdleTimer::new(Duration::from_secs(60));
         assert_eq!(timer.record(true, after(0)).as_secs(), 60);
         assert_eq!(timer.record(true, after(59)).as_secs(), 1);
-        assert_eq!(timer.record(false, after(60)).as_secs(), 60);
+        assert_eq!(timer.record(false, after(60)), Duration::MAX);
         assert_eq!(timer.record(true, after(70)).as_secs(), 60);
         assert_eq!(timer.record(true, after(130)).as_secs(), 0);
-        assert_eq!(IdleTimer::new(Duration::ZERO).record(true, start).as_secs(), 0);
+        let mut impatient = IdleTimer::new(Duration::ZERO);
+        assert_eq!(impatient.record(false, start), Duration::MAX, "it must not leave while it works");
+        assert_eq!(impatient.record(true, start).as_secs(), 0);
     }
 
     #[test]

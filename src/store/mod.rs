@@ -40,7 +40,7 @@
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
 //! | `usage_log.rs` | `append_usage`, `usage_log_text` |
 //! | `server_token.rs` | `server_token_file` |
-//! | `on_demand.rs` | `try_on_demand_lock`, `try_on_demand_next_lock`, `on_demand_log` |
+//! | `on_demand.rs` | `try_on_demand_lock`, `try_on_demand_next_lock`, `on_demand_is_locked`, `on_demand_log` |
 //! | `worker_registry.rs` | `register`, `abandoned_workers`, `dead_workers`, `has_exiting_worker`, `live_workers`, `lane_is_attended`, `on_demand_dispatcher`, `live_chat_servers` |
 //! | `watch/mod.rs` | `can_watch`, `watch_tasks`, `watch_tasks_until_exit`, `watch_lanes`, `watch_lanes_until_exit`, `watch_feed`, `wake_waiters` |
 //! | `diagnostics.rs` | `format_version`, `is_writable_version`, `is_in_place`, `try_lock`, `disk_space`, `newest_change` |

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use super::dir::Dir;
 use super::layout::{LOGS, OLD_ON_DEMAND_LOG, ON_DEMAND, ON_DEMAND_LOG, ON_DEMAND_NEXT};
-use super::lock::FileLock;
+use super::lock::{self, FileLock};
 use super::{Store, atomic};
 use crate::error::{Error, Result};
 
@@ -32,6 +32,14 @@ impl Store {
     fn try_root_lock(&self, name: &str) -> Result<Option<FileLock>> {
         self.check_writable()?;
         FileLock::try_acquire_in(Dir::open_root(self.root())?, name)
+    }
+
+    /// Returns whether a process has the lock of the on-demand dispatcher.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn on_demand_is_locked(&self) -> Result<bool> {
+        lock::is_held(&self.layout.root, ON_DEMAND)
     }
 
     /// Opens the log of on-demand dispatchers, and makes it if there is none.

@@ -87,6 +87,14 @@ impl WorkerInfo {
         ])
     }
 
+    /// Returns whether its process is stopped, as by Ctrl-Z: then it keeps its registration and its claims, and does
+    /// nothing.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // The name before the state may contain anything.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+    }
+
     fn from_object(object: &json::Object) -> Option<Self> {
         let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_string);
         let lanes = object.get("lanes")?.as_array()?;

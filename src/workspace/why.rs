@@ -54,7 +54,12 @@ pub(crate) fn why(store: &Store, task: &Task) -> Result<Reason> {
 /// Explains a task under a lease that has not ended.
 fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
     if !store.dead_workers(&WorkerKind::Dispatcher)?.iter().any(|worker| worker.claimed_with(&claim.token)) {
-        let sentence = format!("{} is working on it, under a lease until {until}", claim.owner);
+        let workers = store.live_workers()?;
+        let holder = workers.iter().find(|worker| worker.claimed_with(&claim.token) && worker.is_stopped());
+        let stopped = holder.map_or_else(String::new, |worker| {
+            format!("; its process is stopped: `kill -CONT {}` continues it", worker.pid)
+        });
+        let sentence = format!("{} is working on it, under a lease until {until}{stopped}", claim.owner);
         return Ok(Reason { code: "claimed", sentence });
     }
     let next = if store.live_workers()?.iter().any(|worker| worker.kind == WorkerKind::Dispatcher) {
@@ -110,6 +115,9 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     if !is_served {
         return say("no_worker", format!("waiting for a worker: nobody serves lane {lane}"));
     }
+    if let Some(reason) = nobody_claims(store, lane)? {
+        return Ok(reason);
+    }
     if let Some((owner, missing)) = unready_everywhere(store, lane)? {
         return say("lane_unready", format!("waiting for what {owner} needs for lane {lane}: {missing}"));
     }
@@ -120,6 +128,30 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         n => format!("{n} tasks are ahead of it"),
     };
     say("queued", format!("waiting for a free worker in lane {lane}: {what}"))
+}
+
+/// Explains why none of the workers that are registered for a lane claims, if that is so: each of them is stopped or
+/// draining.
+fn nobody_claims(store: &Store, lane: &LaneName) -> Result<Option<Reason>> {
+    let workers = store.live_workers()?;
+    let of_lane: Vec<_> = workers.iter().filter(|worker| worker.lanes.contains(lane)).collect();
+    if of_lane.iter().any(|worker| !worker.is_draining() && !worker.is_stopped()) {
+        return Ok(None);
+    }
+    Ok(of_lane.first().map(|worker| {
+        let (owner, pid) = (&worker.owner, worker.pid);
+        if worker.is_stopped() {
+            let sentence = format!(
+                "waiting for {owner}, whose process is stopped: `kill -CONT {pid}` continues it, `kill -9 {pid}` ends it"
+            );
+            return Reason { code: "worker_stopped", sentence };
+        }
+        let next = match worker.is_on_demand() {
+            true => "another one is started when a chat waits for the task",
+            false => "it takes nothing new",
+        };
+        Reason { code: "draining", sentence: format!("waiting for a worker: {owner} is draining; {next}") }
+    }))
 }
 
 /// Returns what is missing, if every worker of a lane is a dispatcher that skips the lane because of it.

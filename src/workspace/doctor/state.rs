@@ -1,12 +1,13 @@
 //! Checks the store, its file system, and its workers.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::super::paths::show;
 use super::{DiagnosisLevel, DiagnosisList};
 use crate::error::{printable, shell_word};
 use crate::model::CooldownCause;
-use crate::store::{FORMAT_VERSION, Severity, Store, StoreOptions};
+use crate::store::{FORMAT_VERSION, Severity, Store, StoreOptions, WorkerInfo};
 
 /// Free space below this triggers a warning, in bytes.
 const LOW_SPACE_BYTES: u64 = 100 * 1024 * 1024;
@@ -149,6 +150,34 @@ fn findings(diagnoses: &mut DiagnosisList, store: &Store, progress: &mut dyn FnM
     }
 }
 
+/// Reports the on-demand dispatcher, and a process that keeps others from becoming it.
+fn check_on_demand_dispatcher(diagnoses: &mut DiagnosisList, store: &Store, workers: &[WorkerInfo]) {
+    const START_TIME: Duration = Duration::from_secs(2);
+    const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+    if let Some(dispatcher) = workers.iter().find(|worker| worker.is_on_demand()) {
+        let draining = if dispatcher.is_draining() { ", draining" } else { "" };
+        let what = format!("on-demand dispatcher running: process {}{draining}", dispatcher.pid);
+        return diagnoses.ok("on-demand", what);
+    }
+    // One that starts or ends has the lock for a moment without a registration.
+    let is_stuck = || {
+        store.on_demand_is_locked().unwrap_or(false)
+            && store.on_demand_dispatcher().is_ok_and(|one| one.is_none())
+    };
+    let start = Instant::now();
+    while is_stuck() {
+        if start.elapsed() > START_TIME {
+            let lock = show(&store.root().join("on-demand.lock"));
+            return diagnoses.warn(
+                "on-demand-stuck",
+                format!("a process holds {lock} and does not serve: no on-demand dispatcher can start"),
+                format!("find it with `fuser {}`, and end it", shell_word(&lock)),
+            );
+        }
+        std::thread::sleep(CHECK_INTERVAL);
+    }
+}
+
 /// Checks the workers, and reports lanes without a worker.
 pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
     let workers = match store.live_workers() {
@@ -156,6 +185,15 @@ pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
         Err(error) => return diagnoses.error("workers", &error, "check the store with `lanes fsck`"),
     };
     diagnoses.ok("workers", format!("workers running: {}", workers.len()));
+    check_on_demand_dispatcher(diagnoses, store, &workers);
+    for worker in workers.iter().filter(|worker| worker.is_stopped()) {
+        let (owner, pid) = (printable(worker.owner.as_str()), worker.pid);
+        diagnoses.warn(
+            "worker-stopped",
+            format!("{owner} is stopped (process {pid}): it keeps its claims and does nothing"),
+            format!("continue it with `kill -CONT {pid}`, or end it with `kill -9 {pid}`"),
+        );
+    }
     // What cannot be read is reported by fsck.
     let paused = store.paused().unwrap_or_default();
     for (lane, pause) in &paused {
@@ -189,7 +227,10 @@ pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
                     diagnoses.warn(
                         "unserved",
                         format!("lane {} has work ({count}) and no worker", printable(lane.as_str())),
-                        format!("start one: `lanes claim --lane {word} --wait`, or a dispatcher"),
+                        match lane.agent() {
+                            Some(_) => "start one: `lanes dispatch --on-demand`".to_string(),
+                            None => format!("start one: `lanes claim --lane {word} --wait`, or a dispatcher"),
+                        },
                     );
                 }
             }

@@ -71,8 +71,8 @@ fn it_leaves_lanes_to_another_dispatcher() {
 #[test]
 fn the_next_one_waits_until_the_one_that_drains_has_left() {
     let pool = pool();
-    let first = pool.dispatcher(&["--on-demand", "--idle-exit", "0"]);
     let running = submit(&pool, "agent/infra", BLOCK);
+    let first = pool.dispatcher(&["--on-demand", "--idle-exit", "0"]);
     pool.until("it is claimed", || pool.state(&running) == "claimed");
     first.signal(Signal::TERM);
     pool.until("it is draining", || on_demand(&pool) == (1, true));
@@ -139,4 +139,59 @@ fn its_flags_exclude_others() {
     let none = Pool::scripted("");
     let said = none.refused(&["dispatch", "--on-demand"]);
     assert!(said.contains("there is no agent to serve; give the lane agent/NAME a route"), "{said}");
+}
+
+#[test]
+fn one_that_is_stopped_or_drains_is_shown_as_such() {
+    let pool = pool();
+    let running = submit(&pool, "agent/infra", BLOCK);
+    let dispatcher = pool.dispatcher(&["--on-demand", "--idle-exit", "0"]);
+    pool.until("it is claimed", || pool.state(&running) == "claimed");
+    let shown = |kind: &str| pool.ok(&["workers"]).lines().any(|line| line.contains(kind));
+    let reason = |id: &str| pool.json(&["why", id])["reason"].as_str().unwrap().to_string();
+    let diagnosis = |code: &str| {
+        let report: serde_json::Value =
+            serde_json::from_slice(&pool.output(&["doctor", "--json"]).stdout).unwrap();
+        let all = report["checks"].as_array().unwrap().clone();
+        all.into_iter()
+            .find(|one| one["code"] == code)
+            .map(|one| one["message"].as_str().unwrap().to_string())
+    };
+    assert!(shown(" dispatcher on demand "));
+    assert!(diagnosis("on-demand").unwrap().starts_with("on-demand dispatcher running: process "));
+    dispatcher.signal(Signal::STOP);
+    pool.until("it is stopped", || shown(" dispatcher on demand, stopped "));
+    let waiting = submit(&pool, "agent/web", "result x");
+    assert_eq!(reason(&waiting), "worker_stopped");
+    assert!(pool.ok(&["why", &running]).contains("; its process is stopped: `kill -CONT "));
+    assert!(diagnosis("worker-stopped").unwrap().contains("keeps its claims and does nothing"));
+    dispatcher.signal(Signal::CONT);
+    pool.until("it goes on", || pool.state(&waiting) == "completed");
+    dispatcher.signal(Signal::TERM);
+    pool.until("it drains", || shown(" dispatcher on demand, draining "));
+    let late = submit(&pool, "agent/web", "result y");
+    assert_eq!(reason(&late), "draining");
+    std::fs::write(pool.path("go"), "").unwrap();
+    assert!(dispatcher.wait().success());
+    assert_eq!(reason(&late), "no_worker");
+}
+
+#[test]
+fn doctor_reports_what_keeps_its_place_without_serving() {
+    let pool = pool();
+    submit(&pool, "agent/web", "result x");
+    let mut holder = std::process::Command::new("flock");
+    let script = "echo held > held; read line";
+    holder.args(["state/on-demand.lock", "-c", script]).current_dir(pool.path(""));
+    let mut holder = holder.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    pool.until_file("held");
+    let report = String::from_utf8(pool.output(&["doctor"]).stdout).unwrap();
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    assert!(
+        report.contains("on-demand.lock and does not serve: no on-demand dispatcher can start"),
+        "{report}"
+    );
+    assert!(report.contains("lane agent/web has work (1) and no worker"), "{report}");
+    assert!(report.contains("start one: `lanes dispatch --on-demand`"), "{report}");
 }
