@@ -16,6 +16,7 @@ packages=(
   @openai/codex@0.171.0
   @google/gemini-cli@0.61.0
   opencode-ai@1.18.33
+  @modelcontextprotocol/inspector@0.15.0
 )
 
 skip() {

@@ -172,6 +172,32 @@ def works(lab, vendor):
     expect(lab.task(task)["state"] == "claimed", lab.task(task))
 
 
+def inspects(lab):
+    """The inspector of the protocol checks what it gets against its schemas."""
+    lab.configure("routes: {agent/words: {command: /usr/bin/wc, args: [-w]}}\n")
+
+    def ask(*request):
+        variable = f"LANES_CONFIG={lab.workspace / 'handoff.yaml'}"
+        command = ["mcp-inspector", "--cli", "-e", variable, str(lab.lanes_binary), "mcp", "--method", *request]
+        done = subprocess.run(
+            command, env=lab.environment(), cwd=lab.project, capture_output=True, text=True, timeout=BOUND
+        )
+        expect(done.returncode == 0, done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    def text_of(tool, *arguments):
+        given = [word for argument in arguments for word in ("--tool-arg", argument)]
+        return ask("tools/call", "--tool-name", tool, *given)["content"][0]["text"]
+
+    names = {tool["name"] for tool in ask("tools/list")["tools"]}
+    expect({"delegate", "wait", "result", "jobs", "claim_next", "respond"} <= names, names)
+    expect("- words" in text_of("agents"), "no agent")
+    with lab.dispatching_for_others("--lane", "agent/words"):
+        answer = text_of("delegate", "agent=words", "task=one two three", "wait=60")
+    expect(answer.startswith("done ") and "agent=words" in answer, answer)
+    expect(text_of("wait", 'ids=["nothing"]', "seconds=0").startswith("error (not_found)"), "an unknown id")
+
+
 def unattended(lab):
     """Where nobody can be asked, codex runs what only reads or works on the queue, and `--approve` adds the rest."""
     lab.configure("routes: {agent/words: {command: /usr/bin/wc, args: [-w]}}\n")

@@ -523,6 +523,7 @@ for client in ("claude", "codex"):
     check(client, "a chat delegates over HTTP")(lambda lab, client=client: chats.delegates_over_http(lab, client))
 for client in ("claude", "codex"):
     check(client, "an agent that delegates to itself is refused")(lambda lab, client=client: chats.recurs(lab, client))
+check("mcp-inspector", "it lists the tools and calls one of each kind")(chats.inspects)
 check("codex", "a run outlasts the calls of a chat")(chats.outlasts)
 for client in ("claude", "codex"):
     check(client, "a chat whose call is cut off finds its run again")(
