@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rmcp::model::RequestId;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -63,10 +62,8 @@ impl CallEnd {
 
 /// A call of a tool.
 pub(super) struct ToolCall {
-    /// The id of its request.
-    pub id: RequestId,
-    /// What calls of the same connection were answered with.
-    pub given_results: Arc<GivenResults>,
+    /// What the calls of the same HTTP request were answered with; `None` over pipes.
+    pub given_results: Option<Arc<GivenResults>>,
     /// The limits of the client.
     pub limits: ClientLimits,
     /// The name under which the client claims, answers and cancels.
@@ -123,7 +120,9 @@ impl ToolCall {
     /// The queue cannot be opened.
     pub(super) async fn give(&self, result: GivenResult) -> Result<bool, ToolFailure> {
         if !self.end.is_over() {
-            self.given_results.keep(self.id.clone(), result);
+            if let Some(given) = &self.given_results {
+                given.keep(result);
+            }
             return Ok(true);
         }
         self.with_queue(move |queue| {

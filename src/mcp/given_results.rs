@@ -1,17 +1,15 @@
-//! What calls were answered with, in case an answer does not reach its client: it takes the call back, or hangs up, while
-//! the answer is on the way. Nobody would then work on a task that was claimed until the lease ends, and the answer of a
-//! task would count as returned that nobody has read.
+//! What calls were answered with, in case an answer does not reach its client, because it hangs up while the answer is on
+//! the way. Nobody would then work on a task that was claimed until the lease ends, and the answer of a task would count as
+//! returned that nobody has read.
+//!
+//! A call that is cancelled after its answer keeps it: some clients, such as opencode, cancel every call at the end of a turn,
+//! and work on what they have claimed.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use rmcp::model::RequestId;
 
 use super::open_queue::OpenQueue;
 use crate::model::{ClaimToken, Command, Task, TaskId};
 
-/// How many results are kept. An answer is not on its way for long.
-const KEPT: usize = 64;
 /// Why a task is given back of whose claim nobody has learned.
 pub(super) const CLIENT_GONE: &str = "the client was gone";
 
@@ -50,56 +48,22 @@ impl GivenResult {
     }
 }
 
-/// The newest results of a connection, by the calls that were answered with them.
+/// What the calls of one HTTP request were answered with.
 #[derive(Debug, Default)]
-pub(super) struct GivenResults(Mutex<VecDeque<(RequestId, GivenResult)>>);
+pub(super) struct GivenResults(Mutex<Vec<GivenResult>>);
 
 impl GivenResults {
-    fn kept(&self) -> MutexGuard<'_, VecDeque<(RequestId, GivenResult)>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<GivenResult>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what a call is answered with.
-    pub(super) fn keep(&self, call: RequestId, result: GivenResult) {
-        let mut kept = self.kept();
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back((call, result));
+    pub(super) fn keep(&self, result: GivenResult) {
+        self.kept().push(result);
     }
 
-    /// Returns what a call was answered with, and forgets it.
-    pub(super) fn take(&self, call: &RequestId) -> Option<GivenResult> {
-        let mut kept = self.kept();
-        let at = kept.iter().position(|(id, _)| id == call)?;
-        kept.remove(at).map(|(_, result)| result)
-    }
-
-    /// Returns what all calls were answered with, and forgets it.
+    /// Returns what the calls were answered with, and forgets it.
     pub(super) fn take_all(&self) -> Vec<GivenResult> {
-        self.kept().drain(..).map(|(_, result)| result).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_results_are_kept_until_they_are_taken() {
-        let results = GivenResults::default();
-        let claim = |token: i64| GivenResult::Claim {
-            task_id: TaskId::parse("20261121T070000000000Z-a-d64cf2").unwrap(),
-            token: ClaimToken::from_text(token.to_string()),
-        };
-        let last = i64::try_from(KEPT).unwrap();
-        for number in 0..=last {
-            results.keep(RequestId::Number(number), claim(number));
-        }
-        assert_eq!(results.take(&RequestId::Number(0)), None, "the oldest one had to go");
-        assert_eq!(results.take(&RequestId::Number(last)), Some(claim(last)));
-        assert_eq!(results.take(&RequestId::Number(last)), None);
-        assert_eq!(results.take_all().len(), KEPT - 1);
-        assert_eq!(results.take_all(), []);
+        std::mem::take(&mut *self.kept())
     }
 }

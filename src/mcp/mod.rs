@@ -158,7 +158,7 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
         state: Arc::new(state),
         session: options.session.unwrap_or_else(|| format!("{:032x}", options.random)),
         channel: Channel::Pipes,
-        given_results: Arc::default(),
+        given_results: None,
         closing: closing.clone(),
     };
     let transport = PipeTransport::start(options.input, options.output, closing.clone())?;

@@ -260,7 +260,7 @@ impl PostServer {
             // same request.
             session: format!("{:032x}-{}", self.random, request.number),
             channel: Channel::Http,
-            given_results: Arc::default(),
+            given_results: Some(Arc::default()),
             closing: request.closing.clone(),
         }
     }
@@ -297,7 +297,7 @@ async fn answer(server: McpServer, request: PostedRequest, outgoing: mpsc::Unbou
     let closing = request.closing.clone();
     let transport = PostTransport::new(request.request, sender, closing.clone());
     let number = request.number;
-    let given = Arc::clone(&server.given_results);
+    let given = server.given_results.clone().unwrap_or_default();
     let send = |reply| {
         // Fails only when the server has ended.
         let _ = outgoing.send((number, reply, Arc::clone(&given)));

@@ -4,14 +4,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-    CancelledNotificationParam, ContentBlock, CustomRequest, CustomResult, ErrorCode, ErrorData,
-    GetPromptRequestMethod, GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetTaskParams,
-    GetTaskResult, Implementation, InitializeRequestParams, InitializeResult, JsonObject,
-    ListPromptsRequestMethod, ListPromptsResult, ListToolsResult, PaginatedRequestParams, PromptMessage,
-    ProtocolVersion, Role, ServerCapabilities, ServerConfig, TaskStatus, UpdateTaskParams,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, ContentBlock,
+    CustomRequest, CustomResult, ErrorCode, ErrorData, GetPromptRequestMethod, GetPromptRequestParams,
+    GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult, Implementation,
+    InitializeRequestParams, InitializeResult, JsonObject, ListPromptsRequestMethod, ListPromptsResult,
+    ListToolsResult, PaginatedRequestParams, PromptMessage, ProtocolVersion, Role, ServerCapabilities,
+    ServerConfig, TaskStatus, UpdateTaskParams,
 };
-use rmcp::service::{NotificationContext, RequestContext};
+use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -84,8 +84,8 @@ pub(super) struct McpServer {
     pub session: String,
     /// How messages travel.
     pub channel: Channel,
-    /// What calls have returned.
-    pub given_results: Arc<GivenResults>,
+    /// What the calls of the HTTP request were answered with; `None` over pipes.
+    pub given_results: Option<Arc<GivenResults>>,
     /// Cancelled when the client is gone or the server ends.
     pub closing: CancellationToken,
 }
@@ -113,8 +113,7 @@ impl McpServer {
         let token = context.meta.get_progress_token();
         let capabilities = context.meta.client_capabilities();
         Ok(ToolCall {
-            id: context.id.clone(),
-            given_results: Arc::clone(&self.given_results),
+            given_results: self.given_results.clone(),
             limits: ClientLimits::of(&client, self.channel, self.state.max_wait),
             worker: worker_name(&client)?,
             session: codex_session(context.meta.get(CODEX_METADATA)).unwrap_or_else(|| self.session.clone()),
@@ -255,20 +254,6 @@ impl ServerHandler for McpServer {
         _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         Ok(())
-    }
-
-    /// Takes back what a call was answered with: the client does not read the answer.
-    async fn on_cancelled(&self, taken_back: CancelledNotificationParam, _: NotificationContext<RoleServer>) {
-        let result = taken_back.request_id.and_then(|call| self.given_results.take(&call));
-        if let Some(result) = result {
-            let queue = Arc::clone(&self.state.queue);
-            let take_back = move || {
-                if let Ok(queue) = queue.get() {
-                    result.take_back(&queue, "the call was taken back");
-                }
-            };
-            let _ = tokio::task::spawn_blocking(take_back).await;
-        }
     }
 
     async fn list_prompts(

@@ -106,19 +106,14 @@ fn a_claim_that_is_given_back_or_taken_back_leaves_the_task_to_others() {
     eventually("the call is over", || sandbox.peek(&["workers"])["workers"] == json!([]));
     let task = sandbox.submit("b", &[]);
     let call = client.begin("claim_next", json!({"lane": "b", "wait": 0}));
-    assert_eq!(client.reply(call).id(), task, "nobody else has it");
-    // The client cancelled the call while the answer was on its way.
-    client.take_back(call);
-    eventually("the task is given back", || sandbox.peek(&["status", &task])["task"]["state"] == "queued");
-    let events = client.call("result", json!({"id": task, "part": "events"})).fine();
-    assert!(events.contains("the call was taken back"), "{events}");
-    // A task that was answered meanwhile is not touched.
-    let call = client.begin("claim_next", json!({"lane": "b"}));
     let claim = client.reply(call);
-    let answer = json!({"id": task, "token": token(&claim), "text": "done"});
-    client.call("respond", answer).fine();
+    assert_eq!(claim.id(), task, "nobody else has it");
+    let token = token(&claim);
+    // Some clients cancel calls that were answered, and work on the task.
     client.take_back(call);
     assert_eq!(client.call("claim_next", json!({"lane": "b", "wait": 0})).fine().lines().count(), 1);
+    let answer = json!({"id": task, "token": token, "text": "done"});
+    client.call("respond", answer).fine();
     assert_eq!(sandbox.peek(&["status", &task])["task"]["state"], "completed");
 }
 
