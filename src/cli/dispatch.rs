@@ -305,7 +305,7 @@ fn watch_input() -> Result<Arc<OnceLock<ShutdownHandle>>> {
     let handle = Arc::new(OnceLock::<ShutdownHandle>::new());
     let set_later = Arc::clone(&handle);
     let watch = move || {
-        // An error counts as the end: whoever held the other side is not there.
+        // An error counts as the end: the process at the other side is gone.
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         match set_later.get() {
             Some(handle) => handle.end(),

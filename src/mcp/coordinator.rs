@@ -69,7 +69,8 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Delegates a step, on behalf of whoever began the work, and notes its task. `message` says what it is, for people.
+    /// Delegates a step, on behalf of the chat that began the work, and notes its task. `message` describes it for
+    /// people.
     ///
     /// # Errors
     /// The arguments are refused; otherwise whatever the store reports.

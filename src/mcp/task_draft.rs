@@ -29,7 +29,7 @@ pub(super) struct TaskDraft {
     content: Object,
     /// Whether a new task is submitted even if an open one is equal.
     is_fresh: bool,
-    /// Whether it is for an agent, rather than for whoever serves a lane.
+    /// Whether it is for an agent, rather than for any worker of a lane.
     asks_agent: bool,
 }
 

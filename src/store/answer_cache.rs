@@ -1,7 +1,7 @@
 //! Answers that are given again to equal requests: for each such request, the task that answered it.
 //!
-//! An entry is a hint that may be lost at any time: whoever finds one reads the task and checks that it is an answer
-//! to the request. What cannot be read or is too old is removed by whoever comes across it.
+//! An entry is a hint that may be lost at any time: its reader reads the task and checks that it is an answer
+//! to the request. A reader removes an entry that cannot be read or is too old.
 
 use super::dir::Dir;
 use super::layout::CACHE;

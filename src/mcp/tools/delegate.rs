@@ -114,7 +114,7 @@ pub(in crate::mcp) fn submit(
         draft.map_err(|failure| if wanted.len() > 1 { of_item(number, failure) } else { failure })
     };
     let drafts = wanted.iter().enumerate().map(draft).collect::<Result<Vec<_>, _>>()?;
-    // A lane is a queue, whoever serves it; an agent is to run.
+    // A task for a lane may wait for any worker; a task for an agent needs a dispatcher that can run it.
     let named = wanted.iter().zip(&drafts).filter(|(arguments, _)| arguments.has("agent"));
     for lane in named.map(|(_, draft)| draft.lane()).collect::<BTreeSet<_>>() {
         queue.dispatch.check(&config, &queue.store, lane)?;
