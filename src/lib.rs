@@ -64,6 +64,9 @@
 )]
 
 #[cfg(feature = "cli")]
+#[allow(dead_code, reason = "the bridge itself follows")]
+mod bridge;
+#[cfg(feature = "cli")]
 mod cli;
 #[cfg(test)]
 mod concurrency_tests;

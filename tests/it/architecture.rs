@@ -58,7 +58,7 @@ const LAYERS: [&str; 4] = ["model", "store", "workspace", "interfaces"];
 
 /// The interfaces, which form one layer and do not import each other, except for the command line, which starts
 /// the others.
-const INTERFACES: [&str; 4] = ["cli", "http", "dispatch", "mcp"];
+const INTERFACES: [&str; 5] = ["bridge", "cli", "http", "dispatch", "mcp"];
 
 fn layer(module: &str) -> Option<usize> {
     let name = if INTERFACES.contains(&module) { "interfaces" } else { module };
