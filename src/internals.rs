@@ -14,9 +14,7 @@ pub mod dispatch {
             pub use crate::dispatch::agent::log::CappedLog;
         }
         pub mod process_tree {
-            pub use crate::dispatch::agent::process_tree::{
-                Process, RUN_ID_VARIABLE, marked_processes, run_marker,
-            };
+            pub use crate::guard::process_tree::{Process, RUN_ID_VARIABLE, marked_processes, run_marker};
         }
         pub mod reaper {
             pub use crate::dispatch::agent::reaper::GuardPool;

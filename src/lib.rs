@@ -74,6 +74,8 @@ mod concurrency_tests;
 mod dispatch;
 mod error;
 #[cfg(feature = "cli")]
+mod guard;
+#[cfg(feature = "cli")]
 mod http;
 #[doc(hidden)]
 pub mod internals;

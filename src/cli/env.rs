@@ -119,7 +119,7 @@ pub(super) fn all_variables() -> Vec<(OsString, OsString)> {
 
 /// Returns whether `LANES_RUN_ID` is set: a dispatcher's agent, or a process that it started, runs this command.
 pub(super) fn is_inside_run() -> bool {
-    set(crate::dispatch::agent::process_tree::RUN_ID_VARIABLE).is_some()
+    set(crate::guard::process_tree::RUN_ID_VARIABLE).is_some()
 }
 
 /// Returns the agents above this process, if a dispatcher started one: `LANES_DEPTH`, how many there are, and

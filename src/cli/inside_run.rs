@@ -7,10 +7,10 @@
 
 use super::context::CommandContext;
 use super::env;
-use crate::dispatch::agent::process_tree::RUN_ID_VARIABLE;
-#[cfg(feature = "mcp")]
-use crate::dispatch::agent::process_tree::is_below_a_guard;
 use crate::error::{Error, Result};
+use crate::guard::process_tree::RUN_ID_VARIABLE;
+#[cfg(feature = "mcp")]
+use crate::guard::process_tree::is_below_a_guard;
 
 /// Returns whether an agent of a dispatcher, or a process that it started, runs this command. Without the mark of the
 /// run, which not every agent's program passes on, a guard among the ancestors shows it.

@@ -200,7 +200,7 @@ fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
 
 /// Runs the command line of this process. `stdout_is_closed` means that it was started without a standard output.
 pub fn run(stdout_is_closed: bool) -> ExitCode {
-    if let Some(code) = crate::dispatch::agent::guard::run_if_guard(std::env::args_os()) {
+    if let Some(code) = crate::guard::run_if_guard(std::env::args_os()) {
         return code;
     }
     report_panics_in_one_line();

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::output::ClosingStatus;
+pub use crate::guard::AgentExit;
 use crate::model::{CooldownCause, FailureClass, Time, Verdict};
 
 /// Start of every message about a usage limit.
@@ -37,15 +38,6 @@ impl ReleaseReason {
             _ => Self::Other,
         }
     }
-}
-
-/// How an agent process exited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgentExit {
-    /// It exited with this code.
-    Code(i32),
-    /// It was killed by this signal.
-    Signal(i32),
 }
 
 /// Why the dispatcher stopped a run.

@@ -54,7 +54,7 @@ fn sources() -> Vec<Source> {
 }
 
 /// The layers, lowest first. A module may import those before it, never those after it.
-const LAYERS: [&str; 4] = ["model", "store", "workspace", "interfaces"];
+const LAYERS: [&str; 5] = ["model", "store", "guard", "workspace", "interfaces"];
 
 /// The interfaces, which form one layer and do not import each other, except for the command line, which starts
 /// the others.

@@ -5,8 +5,8 @@
 //! started with the same variables; only from another process namespace it cannot be seen.
 
 use super::mcp_access::{MCP_VARIABLE, McpAccess};
-use super::process_tree::{RUN_ID_VARIABLE, variables_of_guard_above};
 use crate::Result;
+use crate::guard::process_tree::{RUN_ID_VARIABLE, variables_of_guard_above};
 use crate::model::AgentChain;
 
 /// A run, as its dispatcher describes it to the processes of the run.

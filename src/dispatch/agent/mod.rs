@@ -10,11 +10,9 @@
 
 #[cfg(feature = "mcp")]
 pub(crate) mod enclosing_run;
-pub(crate) mod guard;
 pub(crate) mod log;
 pub(crate) mod mcp_access;
 mod pipes;
-pub(crate) mod process_tree;
 pub(crate) mod reaper;
 mod supervisor;
 
@@ -26,7 +24,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use self::guard::GuardCommand;
 use self::log::CappedLog;
 pub use self::pipes::AgentEvent;
 use self::pipes::AgentPipes;
@@ -35,6 +32,7 @@ pub use self::supervisor::StopHandle;
 use self::supervisor::{GuardOutcome, LeftoverProcesses, RunLimits, Supervisor};
 use super::outcome::{AgentExit, NotStarted, StopReason};
 use super::output::StreamParser;
+use crate::guard::GuardCommand;
 use crate::model::RunId;
 
 /// Specification of an agent process.
@@ -48,7 +46,7 @@ pub struct AgentSpec {
     pub cwd: PathBuf,
     /// Complete environment.
     pub env: BTreeMap<OsString, OsString>,
-    /// Id of the run; must also be in `env` as [`process_tree::RUN_ID_VARIABLE`].
+    /// Id of the run; must also be in `env` as [`RUN_ID_VARIABLE`](crate::guard::process_tree::RUN_ID_VARIABLE).
     pub run: RunId,
     /// The file with the prompt, for standard input. Unlike a pipe, a file needs no process that writes to it.
     pub stdin: PathBuf,

@@ -12,8 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-use super::guard::GuardCommand;
-use super::process_tree::{self, Process};
+use crate::guard::GuardCommand;
+use crate::guard::process_tree::{self, Process};
 
 /// The guards of a dispatcher.
 #[derive(Debug)]

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::guard::{END_REQUEST, GuardMessage, KILL_TIMEOUT};
 use super::pipes::{AgentEvent, AgentPipes};
-use super::process_tree::{self, Process};
 use super::reaper::GuardPool;
 use crate::dispatch::outcome::{AgentExit, StopReason};
+use crate::guard::process_tree::{self, Process};
+use crate::guard::{END_REQUEST, GuardMessage, KILL_TIMEOUT};
 use crate::model::RunId;
 use crate::{Error, Result};
 

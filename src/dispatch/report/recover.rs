@@ -10,7 +10,6 @@ use jiff::tz::TimeZone;
 
 use super::build::{ReportInput, build_report};
 use super::{REPORT_FILE, Report, ReportDelivery};
-use crate::dispatch::agent::process_tree;
 use crate::dispatch::config::prices::Prices;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
@@ -26,6 +25,7 @@ use crate::dispatch::run::session_baseline::baseline;
 use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::dispatch::vendor::Notices;
 use crate::error::ErrorKind;
+use crate::guard::process_tree;
 use crate::model::{Command, FailureClass, RunId, StoredDuration, Task, TaskId, Time};
 use crate::store::{AbandonedWorker, AttemptDir, Store, WorkerKind};
 use crate::{Error, Result};

@@ -14,7 +14,6 @@ use super::{git_directories, prompt_input};
 use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::mcp_access::MCP_VARIABLE;
-use crate::dispatch::agent::process_tree::{RUN_ID_VARIABLE, run_marker};
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::RunFailure;
@@ -22,6 +21,7 @@ use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
 use crate::dispatch::task_metadata;
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
+use crate::guard::process_tree::{RUN_ID_VARIABLE, run_marker};
 use crate::model::{
     AgentChain, CHAIN_VARIABLE, ClaimToken, DEPTH_VARIABLE, Event, FailureClass, RunId, StoredDuration, Task,
     Time,

@@ -8,13 +8,21 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::dispatch::agent::process_tree::GUARD_NAME;
-use crate::dispatch::outcome::AgentExit;
+use super::process_tree::GUARD_NAME;
 use crate::model::RunId;
 
 /// Request of the dispatcher to end the run. The end of the socket without it means that the dispatcher has
 /// died.
 pub(crate) const END_REQUEST: &[u8] = b"e";
+
+/// How an agent process exited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentExit {
+    /// It exited with this code.
+    Code(i32),
+    /// It was killed by this signal.
+    Signal(i32),
+}
 
 /// Arguments of a guard.
 pub(crate) struct GuardCommand<'a> {

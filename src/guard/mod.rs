@@ -11,8 +11,9 @@
 //! result is not lost. For this it keeps running until the dispatcher has read everything.
 //!
 //! If the guard itself is killed, the kernel kills the agent (parent-death signal), and the dispatcher becomes
-//! the parent of the agent's descendants; see [`reaper`](super::reaper).
+//! the parent of the agent's descendants; see `dispatch::agent::reaper`.
 
+pub(crate) mod process_tree;
 mod protocol;
 mod spawn;
 
@@ -34,11 +35,11 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use super::process_tree::{self, GUARD_NAME, Process};
-use crate::dispatch::outcome::AgentExit;
+use self::process_tree::{GUARD_NAME, Process};
 use crate::model::RunId;
 use crate::signals::not_ignored;
 use crate::store::FileLock;
+pub use protocol::AgentExit;
 pub(crate) use protocol::{END_REQUEST, GuardCommand, GuardMessage};
 
 /// Maximum time for a killed process to disappear before it is given up.
