@@ -25,9 +25,6 @@ pub mod dispatch {
         pub mod prices {
             pub use crate::dispatch::config::prices::Prices;
         }
-        pub mod reader {
-            pub use crate::dispatch::config::reader::{Override, Section, SourceText};
-        }
         pub mod route {
             pub use crate::dispatch::config::route::{DroppedSettings, Route, Runner, SettingLevel};
         }
@@ -134,4 +131,6 @@ pub mod workspace {
         FileHashes, FoundConfig, Identity, LocateOptions, SubmitContext, SubmitRequest, check_nesting,
         check_submit, doctor,
     };
+    #[cfg(feature = "cli")]
+    pub use crate::workspace::{Override, Section, SourceText};
 }

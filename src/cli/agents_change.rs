@@ -13,12 +13,12 @@ use super::inside_run;
 use crate::dispatch::config::agent_edit::AgentEditor;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::imported_agents;
-use crate::dispatch::config::reader::SourceText;
 use crate::error::{Error, Result, printable};
 use crate::model::AgentName;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::store::Store;
+use crate::workspace::SourceText;
 use crate::workspace::{AgentChange, AgentRights, Config, agents, parse_pairs, read_agents_file};
 
 /// The agent that a command is about.

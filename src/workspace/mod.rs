@@ -68,4 +68,7 @@ pub(crate) use trust::{
 };
 pub(crate) use why::why;
 pub use yaml::check_nesting;
-pub(crate) use yaml::{ContainerVisitor, Containers, written_number};
+#[cfg(feature = "cli")]
+pub(crate) use yaml::{KeyNames, most_similar, written_key};
+#[cfg(feature = "cli")]
+pub use yaml::{Override, Section, SourceText};

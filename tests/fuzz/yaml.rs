@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use lanes::internals::dispatch::config::DispatchConfig;
-use lanes::internals::dispatch::config::reader::SourceText;
 use lanes::internals::model::Time;
+use lanes::internals::workspace::SourceText;
 use lanes::internals::workspace::{
     BaseDir, Config, SubmitContext, SubmitRequest, check_nesting, check_submit,
 };

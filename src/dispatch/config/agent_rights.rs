@@ -1,11 +1,11 @@
 //! Compares what an agent may do before and after a change, for clients that may change agents and not give them more
 //! rights.
 
-use super::reader::Override;
 use super::route::Route;
 use super::route_change::{raised_limit, restricted_keys};
 use crate::dispatch::vendor::Vendor;
 use crate::model::json::Object;
+use crate::workspace::Override;
 
 /// The modes in which a vendor's program asks for nothing and refuses nothing.
 const BYPASS_MODES: [&str; 3] = ["bypassPermissions", "danger-full-access", "yolo"];
@@ -117,10 +117,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dispatch::config::reader::{Section, SourceText};
     use crate::dispatch::config::route::read_route;
     use crate::dispatch::vendor::Vendors;
     use crate::model::LaneName;
+    use crate::workspace::{Section, SourceText};
 
     fn widened(before: serde_json::Value, after: serde_json::Value) -> Option<String> {
         let source = SourceText { file: "x", text: "" };

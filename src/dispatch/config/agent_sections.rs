@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
-use super::reader::{KeyNames, Section};
 use super::route::ROUTE_KEYS;
 use crate::Result;
 use crate::workspace::absolute;
+use crate::workspace::{KeyNames, Section};
 
 /// The keys of a route that have another name in an agent.
 pub(crate) const AGENT_KEY_NAMES: KeyNames =

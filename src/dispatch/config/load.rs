@@ -8,7 +8,6 @@ use serde_yaml::Value;
 use super::DispatchConfig;
 use super::agent_sections;
 use super::consent::ConsentPolicy;
-use super::reader::{Section, SourceText};
 use super::route::Runner;
 use super::route_change::{RouteVersion, restricted_change};
 use super::route_set::RouteSections;
@@ -23,6 +22,7 @@ use crate::model::RecursionLimits;
 use crate::model::json::{self, Object};
 use crate::store::Store;
 use crate::workspace::{Config, check_nesting};
+use crate::workspace::{Section, SourceText};
 use crate::{Error, Result};
 
 /// Reads the current settings, and refuses those that `consent` does not allow.

@@ -21,7 +21,6 @@ pub(crate) mod load;
 pub(crate) mod options;
 pub(crate) mod plan;
 pub(crate) mod prices;
-pub(crate) mod reader;
 pub(crate) mod reload;
 pub(crate) mod route;
 pub(crate) mod route_change;
@@ -31,14 +30,12 @@ pub(crate) mod served_lane;
 pub(crate) mod settings_files;
 pub(crate) mod unready_lanes;
 pub(crate) mod vendor_match;
-pub(crate) mod yaml_location;
 
 use std::time::Duration;
 
 use serde_yaml::Value;
 
 use self::prices::Prices;
-use self::reader::{Section, SourceText};
 use self::route::{ROUTE_KEYS, Route, SettingLevel, read_route};
 use self::route_set::{ConfigSource, RouteSections, RouteSet};
 use super::vendor::Vendors;
@@ -46,6 +43,7 @@ use super::vendor::Vendors;
 use crate::model::RecursionLimits;
 use crate::model::{LaneName, Owner};
 use crate::workspace::Config;
+use crate::workspace::{Section, SourceText};
 use crate::{Error, Result};
 
 /// Keys that apply to the whole dispatcher, not to a route.
@@ -186,10 +184,10 @@ impl DispatchConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::reader::Override;
     use super::route::Runner;
     use super::*;
     use crate::dispatch::output::Format;
+    use crate::workspace::Override;
 
     fn read(text: &str) -> Result<DispatchConfig> {
         let value: Value = serde_yaml::from_str(text).expect("valid YAML");

@@ -10,7 +10,6 @@ use super::allowed_directories::AllowedDirectories;
 use super::load;
 use super::options::{CommandLineRunner, DispatchOptions, Lifetime, ProcessContext};
 use super::prices::Prices;
-use super::reader::{Override, most_similar};
 use super::route::Route;
 use super::served_lane::{ServedLane, SettingSources};
 use super::vendor_match::{self, RunnerChoice};
@@ -20,6 +19,7 @@ use crate::model::limits;
 use crate::model::{AgentChain, LaneName, Owner};
 use crate::store::Store;
 use crate::workspace::{Config, absolute};
+use crate::workspace::{Override, most_similar};
 use crate::{Error, Result};
 
 /// Default length of a lease.

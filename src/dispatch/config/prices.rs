@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_yaml::Value;
 
-use super::reader::Section;
 use crate::Result;
 use crate::dispatch::output::{
     Cost, CostSource, ReportedUsage, RunReport, RunUsage, Tokens, Usage, plus_cost,
 };
+use crate::workspace::Section;
 
 /// Number of tokens that a price is for.
 const TOKENS_PER_PRICE: f64 = 1e6;
@@ -122,8 +122,8 @@ fn parse_price(value: &Value) -> std::result::Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::config::reader::SourceText;
     use crate::dispatch::output::UsageLowerBound;
+    use crate::workspace::SourceText;
 
     const TEXT: &str = "\
 prices:

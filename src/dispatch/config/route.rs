@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
-use super::reader::{Override, Section};
 use crate::Result;
 use crate::dispatch::agent::mcp_access::McpAccess;
 use crate::dispatch::outcome::Interruption;
@@ -13,6 +12,7 @@ use crate::dispatch::output::Format;
 use crate::dispatch::prompt;
 use crate::dispatch::vendor::Vendors;
 use crate::model::LaneName;
+use crate::workspace::{Override, Section};
 
 /// Placeholders of a prompt template.
 pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_yaml::Value;
 
 use super::agent_sections::{AGENT_KEY_NAMES, route_section};
-use super::reader::{Section, SourceText, written_key};
 use super::route::{ROUTE_KEYS, Route, read_route};
 use crate::dispatch::vendor::Vendors;
 use crate::model::{AgentName, LaneName};
+use crate::workspace::{Section, SourceText, written_key};
 use crate::{Error, Result};
 
 /// A settings file, with its text for line numbers in errors.

@@ -148,7 +148,7 @@ pub(crate) fn command_line(
         conversation,
         warnings,
     };
-    let list = |own: &crate::dispatch::config::reader::Override<Vec<String>>, vendor: &Vec<String>| {
+    let list = |own: &crate::workspace::Override<Vec<String>>, vendor: &Vec<String>| {
         own.clone().or_inherit(Some(vendor.clone())).unwrap_or_default()
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();

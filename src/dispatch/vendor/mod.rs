@@ -19,9 +19,9 @@ pub(crate) use environment::agent_environment;
 pub use notices::Notices;
 pub(crate) use notices::{NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall, ResetFormat};
 
-use super::config::reader::{Section, SourceText};
 use super::config::route::{Runner, setting_sources};
 use super::output::Format;
+use crate::workspace::{Section, SourceText};
 use crate::{Error, Result};
 
 /// The name of the profile whose keys apply to all vendors.

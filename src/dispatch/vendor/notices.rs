@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 use serde_yaml::Value;
 
 use crate::Result;
-use crate::dispatch::config::reader::Section;
 use crate::model::duration;
+use crate::workspace::Section;
 
 /// The keys of a vendor's profile that describe notices.
 pub(super) const NOTICE_KEYS: [&str; 7] =

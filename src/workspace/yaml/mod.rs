@@ -4,12 +4,20 @@ mod containers;
 mod depth;
 mod document;
 mod duplicates;
+#[cfg(feature = "cli")]
+mod key_line;
 mod mapping;
+#[cfg(feature = "cli")]
+mod section;
 mod tree;
 
 pub(crate) use containers::{ContainerVisitor, Containers};
 pub use depth::check as check_nesting;
 pub(crate) use document::written_number;
+#[cfg(feature = "cli")]
+pub(crate) use section::{KeyNames, most_similar, written_key};
+#[cfg(feature = "cli")]
+pub use section::{Override, Section, SourceText};
 
 pub(super) use document::{Document, parse, scalar_text, to_yaml};
 pub(super) use duplicates::first as first_duplicate;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use super::yaml_location::line_of_key;
+use super::key_line::line_of_key;
+use super::written_number;
 use crate::error::{brief, printable};
 use crate::model::duration::{self, TimeLimit};
 use crate::model::names;
-use crate::workspace::written_number;
 use crate::{Error, Result};
 
 /// A configuration file: its name for messages, its text for line numbers.

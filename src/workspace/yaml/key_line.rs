@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::workspace::{ContainerVisitor, Containers};
+use super::{ContainerVisitor, Containers};
 
 /// The message of the error at the key.
 const FOUND: &str = "this is the key";
