@@ -17,6 +17,9 @@ mod delivery;
 mod discover;
 mod doctor;
 mod edit;
+#[cfg(feature = "cli")]
+#[allow(dead_code, reason = "the adapters of bridges follow")]
+mod env_file;
 mod file_hashes;
 mod key_value;
 #[cfg(feature = "cli")]
@@ -51,6 +54,9 @@ pub use discover::LocateOptions;
 pub(crate) use discover::{find_in, locate};
 pub use doctor::{Diagnosis, DiagnosisLevel, DoctorOptions, doctor};
 pub(crate) use edit::{TaskEdit, check_edit};
+#[cfg(feature = "cli")]
+#[allow(unused_imports, reason = "the adapters of bridges follow")]
+pub(crate) use env_file::{Secret, Secrets};
 pub use file_hashes::FileHashes;
 pub(crate) use key_value::parse_pairs;
 #[cfg(feature = "cli")]
