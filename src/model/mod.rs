@@ -23,6 +23,7 @@ pub(crate) mod limits;
 pub(crate) mod names;
 mod owner;
 pub(crate) mod refusal;
+pub(crate) mod release_reason;
 pub(crate) mod response;
 mod sha256;
 pub(crate) mod spec;

@@ -7,14 +7,13 @@ use serde_json::Value;
 use super::{FollowUp, Report, ReportAction};
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
-use crate::dispatch::outcome::{
-    DISPATCHER_STOPPED, NotStarted, RunAnswer, RunFailure, RunOutcome, StopReason,
-};
+use crate::dispatch::outcome::{NotStarted, RunAnswer, RunFailure, RunOutcome, StopReason};
 use crate::dispatch::output::{ClosingStatus, Tokens, Usage};
 use crate::dispatch::run::context::{AgentRun, FinishedRun, RunEnd};
 use crate::dispatch::run::retry::{RetryDecision, after_failure};
 use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::model::json::Object;
+use crate::model::release_reason::DISPATCHER_STOPPED;
 use crate::model::task::object;
 use crate::model::{ClaimToken, FailureClass, Owner, RunId, Status, Task, Time};
 

@@ -6,14 +6,12 @@ use super::evidence::{
     RunEvidence, agent_message, last_line, last_service_message, service_messages, stderr_reason, tail,
     with_detail,
 };
-use crate::dispatch::outcome::{
-    ACCOUNT_REASON, AgentExit, OVERLOADED_REASON, RunAnswer, RunFailure, RunOutcome, StopReason,
-    USAGE_LIMIT_REASON,
-};
+use crate::dispatch::outcome::{AgentExit, RunAnswer, RunFailure, RunOutcome, StopReason};
 use crate::dispatch::output::{
     self, AgentResult, BackgroundWork, ClosingStatus, ResultStatus, RunReport, one_line,
 };
 use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
+use crate::model::release_reason::{ACCOUNT_REASON, OVERLOADED_REASON, USAGE_LIMIT_REASON};
 use crate::model::{CooldownCause, FailureClass, duration};
 
 /// Exit code of a program that requests a later retry (`EX_TEMPFAIL`).

@@ -7,8 +7,9 @@
 use super::context::{AgentRun, FinishedRun, RunEnd, RunFile, read_output, read_run_file};
 use crate::Result;
 use crate::dispatch::config::served_lane::ServedLane;
-use crate::dispatch::outcome::{Interruption, NotStarted, ReleaseReason, RunOutcome};
+use crate::dispatch::outcome::{Interruption, NotStarted, RunOutcome};
 use crate::dispatch::output::Baseline;
+use crate::model::release_reason::ReleaseReason;
 use crate::model::{Event, FailureClass, Task};
 use crate::store::{AttemptDir, Store};
 
@@ -114,12 +115,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::dispatch::outcome::{
-        ACCOUNT_REASON, DISPATCHER_STOPPED, OVERLOADED_REASON, RunFailure, USAGE_LIMIT_REASON,
-    };
+    use crate::dispatch::outcome::RunFailure;
     use crate::dispatch::output::RunReport;
     use crate::dispatch::run::retry::PastAttempts;
     use crate::dispatch::testing::event;
+    use crate::model::release_reason::{
+        ACCOUNT_REASON, DISPATCHER_STOPPED, OVERLOADED_REASON, USAGE_LIMIT_REASON,
+    };
 
     #[test]
     fn what_cut_the_last_run_short_is_read_from_the_history() {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::dispatch::config::route::Route;
-use crate::dispatch::outcome::{ReleaseReason, RunFailure};
+use crate::dispatch::outcome::RunFailure;
+use crate::model::release_reason::ReleaseReason;
 use crate::model::{CooldownCause, Event, FailureClass, Task, Time};
 
 /// Maximum number of times that a task may lose its worker (crash, power failure). The limit ends a task that
