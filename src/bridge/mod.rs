@@ -2,6 +2,27 @@
 //!
 //! - [`board`] is what a bridge knows of a board: its cards, its eleven operations, and how they fail.
 //! - [`settings`] is what `handoff.yaml` says of it.
+//! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
+//!   which new cards there are ([`inbound`]). Both are made of the operations in [`engine`], and follow the rules in
+//!   `model/bridge/`.
 
+mod backoff;
 pub(crate) mod board;
+mod connect;
+pub(crate) mod engine;
+pub(crate) mod event;
+mod inbound;
+mod outbound;
+mod prompt;
+mod rate_limit;
+mod recovery;
+mod registration;
+mod round;
+pub(crate) mod runner;
+mod served_queue;
 pub(crate) mod settings;
+pub(crate) mod stop;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 mod agent_chain;
 mod agent_name;
 pub(crate) mod answer_cache;
+pub(crate) mod bridge;
 #[cfg(feature = "mcp")]
 pub(crate) mod budget;
 mod claim_state;

@@ -34,6 +34,8 @@ pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";
 /// Which task answered a request that may come again.
 pub(super) const CACHE: &str = "cache";
+/// What bridges remember of their boards.
+pub(super) const BRIDGES: &str = "bridges";
 pub(super) const CONVERSATIONS: &str = "conversations";
 pub(super) const USAGE: &str = "usage.jsonl";
 pub(super) const OLD_USAGE: &str = "usage.old.jsonl";

@@ -22,7 +22,7 @@
 //! | file | methods |
 //! |---|---|
 //! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `exists`, `root`, `check_in_place`, `now`, `random`, `attempts_dir`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
-//! | `submit.rs` | `submit`, `retry`, `copy_request`, `submit_again` |
+//! | `submit.rs` | `submit`, `retry`, `copy_request`, `submit_again`, `task_with_key` |
 //! | `submit_batch.rs` | `submit_batch` |
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle`, `read_settled` |
 //! | `commit.rs` | `claim`, `apply` |
@@ -32,6 +32,7 @@
 //! | `response_delivery.rs` | `is_response_kept_in_store`, `sync_response`, `copy_response`, `deliver` |
 //! | `attempt_files.rs` | `attempt`, `existing_attempt`, `attempt_numbers` |
 //! | `answer_cache.rs` | `cached_answer`, `cache_answer`, `forget_cached_answer`, `count_cached_answers`, `clear_answer_cache` |
+//! | `bridges.rs` | `try_bridge_lock`, `bridge_records`, `save_bridge_records` |
 //! | `outbox.rs` | `add_to_outbox`, `remove_from_outbox`, `outbox` |
 //! | `conversation_locks.rs` | `conversation_lock_path`, `remove_stale_conversation_locks` |
 //! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions` |
@@ -55,6 +56,7 @@ mod answer_cache;
 mod atomic;
 mod attempt_files;
 mod bounded_file;
+mod bridges;
 mod claim_next;
 mod clock;
 mod commit;

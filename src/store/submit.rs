@@ -103,6 +103,25 @@ impl Store {
         Ok(NewRequest::Text(text))
     }
 
+    /// Returns the task of a workspace that has an idempotency key.
+    ///
+    /// # Errors
+    /// `Corrupt` when its file is not a task; `Io`, `Locked`.
+    pub(crate) fn task_with_key(&self, workspace_id: &str, key: &IdempotencyKey) -> Result<Option<Task>> {
+        let holder = self.with_index(|index| {
+            // A submit that was cut short may not have recorded its key yet.
+            if index.state_if_current()?.is_none() {
+                index.ensure(&self.lock_store()?)?;
+            }
+            index.key_holder(workspace_id, key)
+        })?;
+        let Some(id) = holder else { return Ok(None) };
+        match self.layout.task(&id)? {
+            Some(dir) => Ok(Some(self.load(&dir, &id)?.task)),
+            None => Ok(None),
+        }
+    }
+
     fn add(&self, new: NewTask, takes_over: Option<&TaskId>) -> Result<SubmittedTask> {
         self.check_writable()?;
         let content = content_hash(&new);

@@ -27,6 +27,8 @@ pub enum WorkerKind {
     Dispatcher,
     /// A server whose clients wait for tasks.
     Server,
+    /// A bridge to an outside board, which is registered like a worker without being one.
+    Bridge,
     /// A server for chats, which is registered like a worker without being one.
     ChatServer,
     /// A kind of another version or implementation.
@@ -40,6 +42,7 @@ impl WorkerKind {
             Self::ClaimWait => "claim-wait",
             Self::Dispatcher => "dispatcher",
             Self::Server => "serve",
+            Self::Bridge => "bridge",
             Self::ChatServer => "chat-server",
             Self::Other(name) => name,
         }
@@ -47,7 +50,7 @@ impl WorkerKind {
 
     /// Parses the name of a kind.
     pub fn parse(name: &str) -> Self {
-        [Self::ClaimWait, Self::Dispatcher, Self::Server, Self::ChatServer]
+        [Self::ClaimWait, Self::Dispatcher, Self::Server, Self::Bridge, Self::ChatServer]
             .into_iter()
             .find(|kind| kind.as_str() == name)
             .unwrap_or_else(|| Self::Other(name.to_string()))

@@ -17,8 +17,8 @@ use crate::model::json::raw::{Raw, members};
 use crate::store::dir::Dir;
 use crate::store::history::open_read;
 use crate::store::layout::{
-    AGENTS, BELLS, BOARD, CACHE, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE,
-    ROUTES, SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
+    AGENTS, BELLS, BOARD, BRIDGES, CACHE, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX,
+    QUARANTINE, ROUTES, SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::scan::map_in_order;
 use crate::store::worker_registry::is_dispatcher_registration;
@@ -33,6 +33,7 @@ const REGISTRATION_GRACE: Duration = Duration::from_secs(10);
 /// The directories at the root of a store, except that of the tasks.
 const DIRECTORIES: &[(&str, FileType)] = &[
     (BELLS, FileType::Directory),
+    (BRIDGES, FileType::Directory),
     (CACHE, FileType::Directory),
     (CONVERSATIONS, FileType::Directory),
     (INDEXES, FileType::Directory),

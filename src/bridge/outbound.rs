@@ -1,0 +1,284 @@
+//! From tasks to cards: comments, edits and moves.
+
+use super::board::{BoardErrorCode, CardChange, QueueRef};
+use super::engine::{Bridge, BridgeFailure, CardStep, StepResult};
+use super::served_queue::{CardTarget, find_near};
+use super::settings::TaskFate;
+use crate::model::bridge::news::{CardEdit, CardNews, CardNote, news};
+use crate::model::bridge::place::card_place;
+use crate::model::bridge::record::CardRecord;
+use crate::model::{Event, Task};
+
+/// Whether a card still exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CardPresence {
+    There,
+    Gone,
+}
+
+impl From<CardStep> for CardPresence {
+    fn from(step: CardStep) -> Self {
+        if step == CardStep::Gone { Self::Gone } else { Self::There }
+    }
+}
+
+impl Bridge<'_> {
+    /// Brings these cards up to date with their tasks.
+    ///
+    /// # Errors
+    /// When the board or the store fails; what was done is remembered.
+    pub(crate) fn update_cards(&mut self, cards: &[String]) -> StepResult<()> {
+        for card in cards {
+            let Some(mut record) = self.records.cards.get(card).cloned() else { continue };
+            let updated = self.update_card(card, &mut record);
+            if let Some(task) = &record.task {
+                self.cards.insert(task.clone(), card.clone());
+            }
+            self.records.cards.insert(card.clone(), record);
+            match updated {
+                // Others may be allowed: a card of another board of the server, say.
+                Err(BridgeFailure::Board(error)) if error.code == BoardErrorCode::Forbidden => {
+                    self.problem.get_or_insert(error);
+                }
+                updated => updated?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the cards that do not tell everything about their tasks yet.
+    pub(crate) fn unsettled(&self) -> Vec<String> {
+        let cards = self.records.cards.iter();
+        let open = cards.filter(|(_, record)| !record.settled && !record.foreign);
+        open.map(|(card, _)| card.clone()).collect()
+    }
+
+    fn update_card(&mut self, card: &str, record: &mut CardRecord) -> StepResult<()> {
+        self.check_stop()?;
+        let Some(task) = self.current_task(card, record)? else {
+            // It ended long ago and was removed.
+            record.settled = record.task.is_some();
+            return Ok(());
+        };
+        if record.task.as_deref() != Some(task.id.as_str()) {
+            // It was retried, or the bridge was killed before it could remember the task.
+            record.task = Some(task.id.to_string());
+            record.first_task.get_or_insert_with(|| task.id.to_string());
+            (record.event, record.settled) = (0, false);
+        }
+        if record.settled {
+            return Ok(());
+        }
+        if record.placed.is_none() || record.recovered || record.returning {
+            self.find_card(card, &task, record)?;
+        }
+        if record.settled {
+            return Ok(());
+        }
+        let events = self.context.store.events(&task.id)?;
+        if self.tell(card, &task, &events, record)? == CardPresence::Gone {
+            return self.give_up(card, &task, record);
+        }
+        if !record.away && self.put(card, &task, &events, record)? == CardPresence::Gone {
+            return self.give_up(card, &task, record);
+        }
+        record.settled = task.status.is_terminal();
+        Ok(())
+    }
+
+    /// Tells a card what happened to its task since the last time.
+    fn tell(
+        &mut self,
+        card: &str,
+        task: &Task,
+        events: &[Event],
+        record: &mut CardRecord,
+    ) -> StepResult<CardPresence> {
+        let id = task.id.as_str();
+        for (at, event) in events.iter().enumerate() {
+            let Some(number) = event.n.filter(|number| *number > record.event) else { continue };
+            let step = match news(task, events, at) {
+                Some(CardNews::Note(note)) => self.comment(card, Some(id), &note)?,
+                Some(CardNews::Edit(edit)) => self.change(card, id, &card_change(edit))?,
+                None => CardStep::Done,
+            };
+            if step == CardStep::Gone {
+                return Ok(CardPresence::Gone);
+            }
+            record.event = number;
+        }
+        if !task.status.is_terminal() {
+            return Ok(CardPresence::There);
+        }
+        let response = self.context.store.response(task)?;
+        match CardNote::last(task, response.as_ref()) {
+            Some(note) => self.comment(card, Some(id), &note).map(CardPresence::from),
+            None => Ok(CardPresence::There),
+        }
+    }
+
+    /// Puts a card where it belongs.
+    fn put(
+        &mut self,
+        card: &str,
+        task: &Task,
+        events: &[Event],
+        record: &mut CardRecord,
+    ) -> StepResult<CardPresence> {
+        let Some(at) = self.queue_with_id(&record.queue) else { return Ok(CardPresence::There) };
+        let served = &self.queues[at];
+        let source = served.source.clone();
+        let queue = match served.target(card_place(task, events, served.rules())) {
+            CardTarget::Stay => return Ok(CardPresence::There),
+            CardTarget::Queue(queue) => queue,
+            CardTarget::Named(name) => {
+                match find_near(self.board.as_mut(), &source.name, &QueueRef::Name(name)) {
+                    Ok(queue) => queue,
+                    Err(error) => {
+                        // The agent's queue does not exist: the card stays.
+                        let step = self.step(card, Err(error.clone()))?;
+                        if step != CardStep::Impossible {
+                            self.warn(card, error.message);
+                        }
+                        return Ok(CardPresence::There);
+                    }
+                }
+            }
+        };
+        if record.placed.as_deref() == Some(queue.id.as_str()) {
+            return Ok(CardPresence::There);
+        }
+        let is_return = queue.id == source.id;
+        if is_return {
+            // The board gives the card another generation, which must not pass for one that a person began.
+            record.returning = true;
+            self.remember(card, record)?;
+        }
+        let mut step = self.move_card(card, task.id.as_str(), &queue, record.placed.as_deref())?;
+        if step == CardStep::Elsewhere && self.adopt_own_place(card, record, at)? {
+            step = self.move_card(card, task.id.as_str(), &queue, record.placed.as_deref())?;
+        }
+        match step {
+            CardStep::Done => {
+                record.placed = Some(queue.id.clone());
+                record.left = !is_return;
+                if is_return {
+                    self.note_return(card, record)?;
+                }
+            }
+            CardStep::Elsewhere => self.leave_away(card, task, record, "to another queue")?,
+            CardStep::Gone => return Ok(CardPresence::Gone),
+            CardStep::Impossible => record.returning = false,
+        }
+        Ok(CardPresence::There)
+    }
+
+    fn remember(&mut self, card: &str, record: &CardRecord) -> StepResult<()> {
+        self.records.cards.insert(card.to_string(), record.clone());
+        self.save()
+    }
+
+    /// Remembers the generation of a card that the bridge has put back into its first queue.
+    fn note_return(&mut self, card: &str, record: &mut CardRecord) -> StepResult<()> {
+        record.returning = false;
+        if self.context.dry_run || !self.board.identity().can.generation {
+            return Ok(());
+        }
+        match self.board.get_task(card) {
+            Ok(found) => record.returned_generation = found.generation,
+            Err(error) => {
+                record.returning = true;
+                self.step(card, Err(error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether a card lies in the queue for work in progress, where the bridge may have put it before it was
+    /// killed; it is remembered there then.
+    fn adopt_own_place(&mut self, card: &str, record: &mut CardRecord, at: usize) -> StepResult<bool> {
+        let Some(in_progress) = self.queues[at].in_progress.as_ref().map(|queue| queue.id.clone()) else {
+            return Ok(false);
+        };
+        let found = match self.board.get_task(card) {
+            Ok(found) => found,
+            Err(error) => return self.step(card, Err(error)).map(|_| false),
+        };
+        if found.queue != in_progress || record.placed.as_deref() == Some(in_progress.as_str()) {
+            return Ok(false);
+        }
+        (record.placed, record.left) = (Some(in_progress), true);
+        Ok(true)
+    }
+
+    /// Finds out where a card is of which that is not remembered.
+    fn find_card(&mut self, card: &str, task: &Task, record: &mut CardRecord) -> StepResult<()> {
+        let found = match self.board.get_task(card) {
+            Ok(found) => found,
+            Err(error) if error.code == BoardErrorCode::NotFound => {
+                return self.give_up(card, task, record);
+            }
+            Err(error) => return self.step(card, Err(error)).map(drop),
+        };
+        let served = self.queue_with_id(&record.queue).map(|at| &self.queues[at]);
+        let is_source = found.queue == record.queue;
+        let in_progress = served.and_then(|served| served.in_progress.as_ref());
+        let is_in_progress = in_progress.is_some_and(|queue| queue.id == found.queue);
+        if record.returning && is_source {
+            record.returned_generation.clone_from(&found.generation);
+        }
+        record.left |= !is_source;
+        if record.recovered && task.status.is_terminal() && is_source {
+            let response = self.context.store.response(task)?;
+            let told = CardNote::last(task, response.as_ref())
+                .is_some_and(|note| found.comments.iter().any(|comment| comment.text.contains(&note.marker)));
+            let is_new = found.generation.as_ref().is_some_and(|found| *found != record.generation);
+            // With the last comment there, the card may have been moved on and put here again.
+            if told || is_new {
+                record.settled = told;
+                record.away = !told;
+                record.doubtful = told && found.generation.is_none();
+            }
+        } else if record.recovered && !is_source && !is_in_progress {
+            record.away = true;
+        }
+        (record.recovered, record.returning) = (false, false);
+        record.placed = Some(found.queue);
+        Ok(())
+    }
+
+    /// Notes that a person has moved a card whose task is open.
+    pub(super) fn leave_away(
+        &mut self,
+        card: &str,
+        task: &Task,
+        record: &mut CardRecord,
+        whereto: &str,
+    ) -> StepResult<()> {
+        (record.away, record.returning) = (true, false);
+        let fate = self.queue_with_id(&record.queue).map(|at| self.queues[at].settings.moved_away);
+        if task.status.is_terminal() || fate != Some(TaskFate::Cancel) {
+            return Ok(());
+        }
+        self.cancel(card, &task.id, &format!("its card was moved {whereto}"))
+    }
+
+    /// Forgets a card that was deleted or archived, and cancels its task if the settings say so.
+    pub(super) fn give_up(&mut self, card: &str, task: &Task, record: &mut CardRecord) -> StepResult<()> {
+        let fate = self.queue_with_id(&record.queue).map(|at| self.queues[at].settings.gone);
+        if !task.status.is_terminal() && fate == Some(TaskFate::Cancel) {
+            self.cancel(card, &task.id, "its card was deleted or archived")?;
+        }
+        (record.settled, record.left, record.recovered, record.returning) = (true, true, false, false);
+        Ok(())
+    }
+}
+
+fn card_change(edit: CardEdit) -> CardChange {
+    CardChange {
+        name: edit.name,
+        description: edit.description,
+        labels: edit.labels,
+        assignees: edit.assignees,
+    }
+}

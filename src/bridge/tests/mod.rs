@@ -1,0 +1,7 @@
+//! Rounds of a bridge between a board in memory and a store. The bridge starts anew for each.
+
+mod board_fails;
+mod killed;
+mod people;
+mod rounds;
+mod shared_board;

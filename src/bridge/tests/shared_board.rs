@@ -1,0 +1,49 @@
+//! Several stores that serve one board, which lets one of them assign a card.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bridge::testing::World;
+
+#[test]
+fn a_card_of_a_shared_board_becomes_one_task_in_all() {
+    let mut first = World::new(true);
+    first.board().assigns_once = true;
+    let mut second = World::on(Arc::clone(&first.data));
+    (first.patience, second.patience) = (Duration::from_secs(600), Duration::from_secs(600));
+    for number in 0..100 {
+        first.board().add(&format!("{number}"), "Todo");
+    }
+    std::thread::scope(|scope| {
+        for world in [&first, &second] {
+            scope.spawn(|| (0..3).for_each(|_| world.round()));
+        }
+    });
+    let both = [&first, &second];
+    assert_eq!(both.map(|world| world.tasks().len()).iter().sum::<usize>(), 100);
+    both.iter().for_each(|world| world.answer_all());
+    both.iter().for_each(|world| world.round());
+    both.iter().for_each(|world| world.round());
+    for number in 0..100 {
+        assert_eq!(first.board().queue_of(&number.to_string()), "Done");
+    }
+    // Again: the one that has done it before is the one that takes it.
+    first.board().put("7", "Todo");
+    both.iter().for_each(|world| world.round());
+    both.iter().for_each(|world| world.round());
+    assert_eq!(both.map(|world| world.tasks().len()).iter().sum::<usize>(), 101);
+}
+
+#[test]
+fn a_card_that_was_assigned_by_a_person_is_taken_by_one_bridge() {
+    let first = World::new(true);
+    first.board().assigns_once = true;
+    let second = World::on(Arc::clone(&first.data));
+    first.board().add("1", "Todo");
+    first.board().card_mut("1").assignees = vec!["bot".to_string()];
+    let both = [&first, &second];
+    for _ in 0..3 {
+        both.iter().for_each(|world| world.round());
+    }
+    assert_eq!(both.map(|world| world.tasks().len()).iter().sum::<usize>(), 1);
+}
