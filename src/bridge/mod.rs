@@ -1,6 +1,7 @@
 //! `lanes bridge`: turns the cards of an outside board into tasks, and what becomes of the tasks into comments and moves.
 //!
 //! - [`board`] is what a bridge knows of a board: its cards, its eleven operations, and how they fail.
+//! - [`json_board`] is the board that is a JSON file.
 //! - [`settings`] is what `handoff.yaml` says of it.
 //! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
 //!   which new cards there are ([`inbound`]). Both are made of the operations in [`engine`], and follow the rules in
@@ -20,6 +21,7 @@ mod registration;
 mod round;
 pub(crate) mod runner;
 mod served_queue;
+pub(crate) mod json_board;
 pub(crate) mod settings;
 pub(crate) mod stop;
 #[cfg(test)]

@@ -83,20 +83,25 @@ pub fn to_line(object: &Object) -> String {
 /// Formats an object as one line of a JSON Lines file: pure ASCII, because agent-lanes splits lines at U+2028,
 /// U+2029 and U+0085 as well.
 pub fn to_ascii_line(object: &Object) -> String {
-    let text = restore_surrogates(serde_json::to_string(object).unwrap_or_default());
-    let mut line = String::with_capacity(text.len() + 1);
+    let mut line = to_ascii(&restore_surrogates(serde_json::to_string(object).unwrap_or_default()));
+    line.push('\n');
+    line
+}
+
+/// Returns a JSON text with all characters outside of ASCII as escapes.
+pub(crate) fn to_ascii(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         if c.is_ascii() && c != '\u{7f}' {
-            line.push(c);
+            ascii.push(c);
         } else {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
-                line.push_str(&format!("\\u{unit:04x}"));
+                ascii.push_str(&format!("\\u{unit:04x}"));
             }
         }
     }
-    line.push('\n');
-    line
+    ascii
 }
 
 /// The prefix of a placeholder for a number that JSON cannot express; one of [`NUMBERS`] follows.

@@ -9,6 +9,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that creates, syncs and renames")]
 
+#[cfg(feature = "cli")]
+mod exchange;
 mod maintenance;
 mod sync_group;
 
@@ -26,6 +28,8 @@ use rustix::io::Errno;
 use super::dir::{Dir, is_regular};
 use crate::error::{Error, Result, printable};
 
+#[cfg(feature = "cli")]
+pub(super) use exchange::replace_if_unchanged;
 pub(super) use maintenance::{Archive, discard, drop_head, set_aside};
 pub(super) use sync_group::SyncGroup;
 
@@ -243,15 +247,22 @@ pub(super) fn replace_foreign(
     let path = || dir.path().join(name);
     rustix::fs::chmodat(dir, &staged.name, mode, AtFlags::empty())
         .map_err(|errno| Error::io("set the mode of", path(), errno))?;
-    let new = rustix::fs::statat(dir, &staged.name, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|errno| Error::io("read", path(), errno))?;
-    if let Some(old) = old.filter(|old| (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid)) {
-        let (owner, group) = (rustix::fs::Uid::from_raw(old.st_uid), rustix::fs::Gid::from_raw(old.st_gid));
-        rustix::fs::chownat(dir, &staged.name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| Error::io("keep the owner of", path(), errno))?;
+    if let Some(old) = old {
+        keep_owner(dir, &staged.name, old).map_err(|errno| Error::io("keep the owner of", path(), errno))?;
     }
     staged.publish(dir, name)?;
     sync_dir(dir)
+}
+
+/// Gives the file `name` the owner and the group of `old` if it has others.
+#[cfg(feature = "cli")]
+fn keep_owner(dir: &Dir, name: &str, old: &rustix::fs::Stat) -> rustix::io::Result<()> {
+    let new = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if (old.st_uid, old.st_gid) == (new.st_uid, new.st_gid) {
+        return Ok(());
+    }
+    let (owner, group) = (rustix::fs::Uid::from_raw(old.st_uid), rustix::fs::Gid::from_raw(old.st_gid));
+    rustix::fs::chownat(dir, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Writes a derived file: every reader sees all of it or none of it, but it is not durable.

@@ -12,7 +12,8 @@
 //!
 //! None is ever held across a child process, a network call or a wait, and readers take none.
 //!
-//! A [`FileLock`] is independent of them: it shows that a process is doing some longer work.
+//! A [`FileLock`] is independent of them: it shows that a process is doing some longer work. So is a `CompanionLock`, which
+//! is beside a file that is no part of a store.
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
 
@@ -145,6 +146,39 @@ impl Drop for FileLock {
     }
 }
 
+/// A lock outside that order for a file that other programs change too: they take it with `flock FILE.lock …`, so the lock
+/// file stays.
+#[cfg(feature = "cli")]
+#[derive(Debug)]
+pub(super) struct CompanionLock {
+    _lock: HeldLock,
+}
+
+#[cfg(feature = "cli")]
+impl CompanionLock {
+    /// Waits for the lock on the file `name` in `dir`, which is created if it is missing, until one process has held it for
+    /// `timeout`.
+    ///
+    /// # Errors
+    /// `Locked`; `Corrupt` when it is not a regular file; `Io`.
+    pub(super) fn acquire(dir: &Dir, name: &str, timeout: Duration) -> Result<Self> {
+        loop {
+            // To read is enough for a lock: other users may share the file.
+            let flags =
+                OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let (file, stat) = open_regular(dir, name, flags, SHARED_MODE)?;
+            let lock = acquire(file, &stat, &dir.path().join(name), timeout)?;
+            if is_same_file_at(dir, name, &stat) {
+                return Ok(Self { _lock: lock });
+            }
+        }
+    }
+}
+
+/// The mode of a lock file that other users may lock, too.
+#[cfg(feature = "cli")]
+const SHARED_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::ROTH);
+
 fn open_directory(dir: &Dir) -> Result<(File, Stat)> {
     let file = File::from(atomic::duplicate(dir)?);
     let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read", dir.path(), errno))?;
@@ -152,10 +186,13 @@ fn open_directory(dir: &Dir) -> Result<(File, Stat)> {
 }
 
 fn open_lock_file(dir: &Dir, name: &str) -> Result<(File, Stat)> {
-    let path = dir.path().join(name);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|errno| Error::io("open", &path, errno))?;
+    open_regular(dir, name, flags, Mode::RUSR | Mode::WUSR)
+}
+
+fn open_regular(dir: &Dir, name: &str, flags: OFlags, mode: Mode) -> Result<(File, Stat)> {
+    let path = dir.path().join(name);
+    let fd = rustix::fs::openat(dir, name, flags, mode).map_err(|errno| Error::io("open", &path, errno))?;
     let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("read", &path, errno))?;
     if !is_regular(&stat) {
         return Err(Error::corrupt(format!("{} is not a regular file", printable(&path.to_string_lossy()))));

@@ -91,6 +91,8 @@ mod response_delivery;
 mod scan;
 mod server_token;
 mod settings_file;
+#[cfg(feature = "cli")]
+mod shared_file;
 mod submit;
 mod submit_batch;
 mod task_files;
@@ -123,6 +125,8 @@ pub(crate) use private_files::PrivateFiles;
 pub use progress::ProgressListener;
 pub(crate) use server_token::new_secret;
 pub(crate) use settings_file::FileVersion;
+#[cfg(feature = "cli")]
+pub(crate) use shared_file::SharedFile;
 pub use submit::SubmittedTask;
 pub use transfer::ImportReport;
 pub(crate) use vendor_cooldowns::CooldownChange;

@@ -53,7 +53,7 @@ impl FileVersion {
         Some(Self::of(&stat))
     }
 
-    fn of(stat: &rustix::fs::Stat) -> Self {
+    pub(super) fn of(stat: &rustix::fs::Stat) -> Self {
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,

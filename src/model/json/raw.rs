@@ -39,6 +39,17 @@ pub fn members<'a>(text: &'a str, mut each: impl FnMut(&'a str, Raw<'a>)) -> Opt
     scanner.end()
 }
 
+/// Returns the text of the value that `text` consists of; `None` unless it is one complete value. `NaN`, `Infinity`, lone
+/// surrogates and keys with escapes are accepted, since Python writes them.
+#[cfg(feature = "cli")]
+pub(crate) fn lenient_value(text: &str) -> Option<Raw<'_>> {
+    let mut scanner = Scanner::of(text);
+    scanner.space();
+    let value = scanner.value(MAX_DEPTH)?;
+    scanner.end()?;
+    Some(value)
+}
+
 /// Returns whether a text equals the text of a value except for white space between tokens; it is then
 /// valid too.
 pub(crate) fn same_text(value: Raw<'_>, text: &str) -> bool {
@@ -221,7 +232,7 @@ impl<'a> RawString<'a> {
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
-    /// Whether `NaN`, `Infinity` and escapes in keys are accepted.
+    /// Whether `NaN`, `Infinity`, lone surrogates and escapes in keys are accepted.
     lenient: bool,
 }
 
@@ -354,11 +365,14 @@ impl<'a> Scanner<'a> {
                 self.at += 6;
                 match unit {
                     0xD800..0xDC00 => {
-                        escaped_unit(self.text.get(self.at..)?)
-                            .filter(|low| (0xDC00..0xE000).contains(low))?;
-                        self.at += 6;
+                        let low = self.text.get(self.at..).and_then(escaped_unit);
+                        match low.filter(|low| (0xDC00..0xE000).contains(low)) {
+                            Some(_) => self.at += 6,
+                            None if self.lenient => {}
+                            None => return None,
+                        }
                     }
-                    0xDC00..0xE000 => return None,
+                    0xDC00..0xE000 if !self.lenient => return None,
                     _ => {}
                 }
             }

@@ -166,3 +166,16 @@ proptest! {
         }
     }
 }
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_lenient_value_is_one_complete_value() {
+    for text in ["{}", " [1]\n", "\"\\ud800\"", "{\"\\u0061\": [NaN, -Infinity, \"\\udc00\\ud800x\"]}"] {
+        assert_eq!(lenient_value(text).unwrap().as_str(), text.trim_ascii());
+    }
+    for text in ["", " ", "{", "{} {}", "[1,]", "\"\\ud80\"", "nan", "{\"a\": \u{a0}1}", "\u{feff}{}"] {
+        assert_eq!(lenient_value(text), None, "{text}");
+    }
+    let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    assert!(lenient_value(&nested(127)).is_some() && lenient_value(&nested(128)).is_none());
+}
