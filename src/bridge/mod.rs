@@ -2,6 +2,8 @@
 //!
 //! - [`board`] is what a bridge knows of a board: its cards, its eleven operations, and how they fail.
 //! - [`json_board`] is the board that is a JSON file.
+//! - [`adapter`] is a board behind a program that speaks the adapter protocol.
+//! - [`conformance`] checks whether a board behaves as it should, for the authors of adapters.
 //! - [`settings`] is what `handoff.yaml` says of it.
 //! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
 //!   which new cards there are ([`inbound`]). Both are made of the operations in [`engine`], and follow the rules in
@@ -22,6 +24,9 @@ mod round;
 pub(crate) mod runner;
 mod served_queue;
 pub(crate) mod json_board;
+pub(crate) mod adapter;
+pub(crate) mod board;
+pub(crate) mod conformance;
 pub(crate) mod settings;
 pub(crate) mod stop;
 #[cfg(test)]

@@ -10,6 +10,8 @@ mod agents_change;
 mod agents_diagnoses;
 mod args;
 mod body;
+mod bridge;
+mod bridge_test;
 mod call;
 mod cancel;
 mod claim;
@@ -162,6 +164,7 @@ commands! {
     "why" Why(why::WhyCommand);
     "agents" Agents(agents::AgentsCommand);
     "dispatch" Dispatch(dispatch::DispatchCommand);
+    "bridge" Bridge(bridge::BridgeCommand);
     "trust" Trust(trust::TrustCommand);
     "stats" Stats(stats::StatsCommand);
     "events" Events(events::EventsCommand);

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod architecture;
+mod bridge;
 mod cli;
 mod contract;
 mod dispatch;

@@ -16,7 +16,7 @@ fn gone(sandbox: &Sandbox, variables: &[(&str, String)], args: &[&str]) -> Outco
 
 /// Every command with absolute paths alone, and the code with which it ends; `ID`, `TOKEN`, `FILE` and
 /// `OUT` stand for a claimed task, its token, a file and a new directory.
-const COMMANDS: [(&str, &str, i32); 44] = [
+const COMMANDS: [(&str, &str, i32); 45] = [
     ("init", "init OUT/one", 0),
     ("init-pool", "init-pool OUT/two", 0),
     ("submit", "submit --lane l --prompt x --key k --response-to FILE.out", 0),
@@ -52,6 +52,7 @@ const COMMANDS: [(&str, &str, i32); 44] = [
     ("man", "man", 0),
     ("dispatch", "dispatch --once --lane other --command -- /bin/true", 0),
     ("dispatch", "dispatch --once --lane other --command -- ./true", 1),
+    ("bridge", "bridge test --queue q --call-timeout 5 -- /bin/true", 1),
     ("serve", "serve --host nowhere", 1),
     ("mcp", "mcp", 0),
     ("respond", "respond ID --claim-token TOKEN --file FILE", 0),

@@ -43,7 +43,7 @@ const READERS: [(&str, i32); 34] = [
 ];
 
 /// Commands that change something, which may create the store.
-const WRITERS: [&str; 19] = [
+const WRITERS: [&str; 20] = [
     "init",
     "init-pool",
     "submit",
@@ -59,6 +59,7 @@ const WRITERS: [&str; 19] = [
     "pause",
     "resume",
     "import",
+    "bridge",
     "serve",
     "mcp",
     "setup",

@@ -1,0 +1,4 @@
+//! Bridges: the built program with boards of tests.
+
+mod adapter;
+mod examples;
