@@ -8,6 +8,7 @@
 //! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
 //!   which new cards there are ([`inbound`]). Both are made of the operations in [`engine`], and follow the rules in
 //!   `model/bridge/`.
+//! - [`settings`] is what `handoff.yaml` says of it, read by [`config`]; [`queue_flow`] checks where its queues lead.
 
 mod backoff;
 pub(crate) mod board;
@@ -27,6 +28,9 @@ pub(crate) mod json_board;
 pub(crate) mod adapter;
 pub(crate) mod board;
 pub(crate) mod conformance;
+pub(crate) mod config;
+pub(crate) mod import;
+mod queue_flow;
 pub(crate) mod settings;
 pub(crate) mod stop;
 #[cfg(test)]

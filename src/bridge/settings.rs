@@ -49,7 +49,7 @@ pub(crate) enum AdapterSettings {
         env_file: Option<PathBuf>,
         /// The names of the secrets that it gets from that file or the environment.
         secrets: Vec<String>,
-        /// Everything else that the section says, passed on in `initialize`.
+        /// What `config` says, passed on in `initialize`.
         config: Object,
     },
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::agents_diagnoses;
+use super::bridge_diagnoses;
 use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
@@ -49,6 +50,7 @@ impl DoctorCommand {
             diagnoses.insert(place.map_or(0, |last| last + 1), diagnosis);
         }
         diagnoses.extend(agents_diagnoses::diagnoses(context));
+        diagnoses.extend(bridge_diagnoses::diagnoses(context));
         #[cfg(feature = "mcp")]
         diagnoses.extend(mcp_diagnoses::diagnoses(context));
         let worst = diagnoses.iter().map(|diagnosis| diagnosis.level).max().unwrap_or(DiagnosisLevel::Ok);
@@ -85,7 +87,11 @@ fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
         let (level, message, remedy) = match policy.check(std::slice::from_ref(&file)) {
             Ok(()) => {
                 let path = printable(&file.path.to_string_lossy());
-                (DiagnosisLevel::Ok, format!("you have agreed to what {path} lets dispatchers run"), None)
+                (
+                    DiagnosisLevel::Ok,
+                    format!("you have agreed to what {path} lets dispatchers and bridges use"),
+                    None,
+                )
             }
             Err(error) => {
                 let remedy = error.hint().unwrap_or("check it; until then nothing is dispatched");

@@ -12,6 +12,8 @@ mod args;
 mod body;
 mod bridge;
 mod bridge_test;
+mod bridge_diagnoses;
+mod bridge_settings;
 mod call;
 mod cancel;
 mod claim;

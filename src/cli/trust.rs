@@ -23,11 +23,11 @@ use crate::workspace::{Config, FoundConfig, TrustRecord, TrustRecords, find_in, 
 /// Maximum number of characters of a value that is shown before a person agrees to it.
 const MAX_VALUE_CHARS: usize = 1000;
 
-/// Let a configuration in a repository choose what `dispatch` runs.
+/// Let a configuration in a repository choose what `dispatch` and `bridge` use.
 ///
 /// A handoff.yaml that came with a clone, or changed with a pull, may name programs, their arguments,
-/// environment and permissions. `dispatch` uses these settings only after you have agreed to them, and asks
-/// again when they change. On a terminal, the settings are shown before you agree; without a terminal, naming
+/// environment and permissions, and boards to which your keys are sent. `dispatch` and `bridge` use these settings
+/// only after you have agreed to them, and ask again when they change. On a terminal, the settings are shown before you agree; without a terminal, naming
 /// PATH is the agreement. Agreements are recorded below $XDG_STATE_HOME/lanes or ~/.local/state/lanes.
 #[derive(Args, Debug)]
 #[command(
@@ -132,7 +132,7 @@ fn ask_for_consent(context: &mut CommandContext, files: &[SensitiveFile]) -> Res
             context.out.prompt(&format!("  {}\n", format_setting(&file.settings, key, MAX_VALUE_CHARS)));
         }
     }
-    context.out.prompt("Let `lanes dispatch` run this? [y/N] ");
+    context.out.prompt("Let `lanes dispatch` and `lanes bridge` use this? [y/N] ");
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(|error| Error::io("read", "the answer", error))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

@@ -12,7 +12,7 @@ use crate::model::task::object;
 use crate::model::{CooldownCause, Cooldowns, Now, duration};
 use crate::store::{Store, WorkerInfo};
 
-/// Show the running workers: dispatchers, and `claim --wait` commands that wait.
+/// Show the running workers: dispatchers, bridges, and `claim --wait` commands that wait.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes workers")]
 pub(super) struct WorkersCommand {}
@@ -56,12 +56,34 @@ pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo]
             worker.pid.to_string(),
             worker.lanes.join(","),
             relative(worker.since, now),
-            if worker.filter.is_empty() { "everything".to_string() } else { worker.filter.clone() },
+            takes(worker),
         ]);
     }
     table.print(&mut context.out)?;
     print_runs(context, workers, now)?;
-    print_unready(context, workers)
+    print_unready(context, workers)?;
+    print_failing_boards(context, workers)
+}
+
+/// Describes what a worker takes.
+fn takes(worker: &WorkerInfo) -> String {
+    match worker.bridge() {
+        Some(bridge) => format!("cards of {} ({})", bridge.queues.join(", "), bridge.adapter),
+        None if worker.filter.is_empty() => "everything".to_string(),
+        None => worker.filter.clone(),
+    }
+}
+
+/// Prints the boards that cannot be reached, and why.
+fn print_failing_boards(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result<()> {
+    for bridge in workers.iter().filter_map(WorkerInfo::bridge) {
+        if let Some((since, error)) = bridge.failure {
+            let error = shorten(&error, 200);
+            let line = format!("board {} cannot be reached since {since}: {error}", bridge.name);
+            context.out.line(&printable(&line))?;
+        }
+    }
+    Ok(())
 }
 
 /// Describes the kind of a worker, and what keeps it from claiming.

@@ -265,10 +265,14 @@ pub(super) const ROUTES: &[HttpRoute] = &[
     post(
         "/tasks/{id}/move",
         "moveTask",
-        "Moves a task to another lane.",
+        "Moves a task to another lane, or the card of a task to another queue of its board.",
         &[
             optional("lane", LANE_NAME, "The lane."),
-            optional("target_queue", LANE_NAME, "The same, as boards call it."),
+            optional(
+                "target_queue",
+                NAME_TEXT,
+                "The queue of the board for a task that a bridge made from a card; otherwise the lane.",
+            ),
         ],
         &[(200, "BoardTask")],
         tasks::move_to,

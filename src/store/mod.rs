@@ -57,6 +57,7 @@ mod atomic;
 mod attempt_files;
 mod bounded_file;
 mod bridges;
+mod bridge_info;
 mod claim_next;
 mod clock;
 mod commit;
@@ -106,6 +107,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use attempt_files::AttemptDir;
+pub(crate) use bridge_info::BridgeInfo;
 pub(crate) use claim_next::ClaimRequest;
 pub use claim_next::LaneQuery;
 pub use clock::{Clock, Entropy};

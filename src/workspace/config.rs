@@ -67,6 +67,8 @@ pub struct Config {
     pub dispatch: Option<serde_yaml::Value>,
     /// The `agents` section as it was written, for the dispatcher to read.
     pub agents: Option<serde_yaml::Value>,
+    /// The `bridges` section as it was written, for the bridges to read.
+    pub bridges: Option<serde_yaml::Value>,
     /// A file of agent-dispatch with further agents.
     pub agents_from: Option<PathBuf>,
     /// The directories below which chats may add agents.
@@ -189,6 +191,7 @@ impl Config {
         let lanes = lanes(&mut fields)?;
         let dispatch = fields.value("dispatch").map(yaml::to_yaml);
         let agents = fields.value("agents").map(yaml::to_yaml);
+        let bridges = fields.value("bridges").map(yaml::to_yaml);
         let agents_from = fields.text_or_blank("agents_from")?;
         let agents_from = agents_from.map(|text| absolute(base, Path::new(&text))).transpose()?;
         let agent_roots = match fields.has("agent_roots") {
@@ -209,6 +212,7 @@ impl Config {
             lanes,
             dispatch,
             agents,
+            bridges,
             agents_from,
             agent_roots,
             warnings: fields.unknown_keys().into_iter().collect(),
@@ -235,6 +239,7 @@ impl Config {
             lanes: BTreeMap::new(),
             dispatch: None,
             agents: None,
+            bridges: None,
             agents_from: None,
             warnings: Vec::new(),
         })

@@ -8,7 +8,7 @@ use crate::model::{
     Claim, Cooldown, CooldownCause, CooldownKey, FailureClass, LaneName, Owner, RequestCheck, Status, Task,
     Time, cooldown,
 };
-use crate::store::{Store, WorkerKind};
+use crate::store::{BridgeInfo, Store, WorkerInfo, WorkerKind};
 
 /// Why a task waits: a stable name for programs, and a sentence for people.
 pub(crate) struct Reason {
@@ -23,6 +23,30 @@ pub(crate) struct Reason {
 /// # Errors
 /// The error of the store, when it cannot be read.
 pub(crate) fn why(store: &Store, task: &Task) -> Result<Reason> {
+    let mut reason = reason_of_state(store, task)?;
+    if let Some(board) = state_of_board(store, task)? {
+        reason.sentence = format!("{}; {board}", reason.sentence);
+    }
+    Ok(reason)
+}
+
+/// Explains what keeps the card of a task from telling what becomes of it; `None` if nothing does, or if it has no card.
+fn state_of_board(store: &Store, task: &Task) -> Result<Option<String>> {
+    let Some(name) = task.spec.metadata.get("bridge").and_then(Value::as_str) else { return Ok(None) };
+    let running =
+        store.live_workers()?.iter().filter_map(WorkerInfo::bridge).find(|bridge| bridge.name == name);
+    Ok(match running {
+        Some(BridgeInfo { failure: Some((since, error)), .. }) => {
+            Some(format!("board {name} cannot be reached since {since}: {}", shorten(&error, 200)))
+        }
+        Some(_) => None,
+        // What the card of an ended task tells does not change any more.
+        None if task.status.is_terminal() => None,
+        None => Some(format!("its card is not updated: `lanes bridge {}` is not running", shell_word(name))),
+    })
+}
+
+fn reason_of_state(store: &Store, task: &Task) -> Result<Reason> {
     let now = store.now();
     let say = |code, sentence| Ok(Reason { code, sentence });
     match (&task.status, task.availability(&now)) {

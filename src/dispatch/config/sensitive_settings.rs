@@ -1,5 +1,5 @@
-//! Collects the settings that need consent: those that choose which programs run, and their prompts, permissions
-//! and budgets.
+//! Collects the settings that need consent: those that choose which programs run, their prompts, permissions and
+//! budgets, and the boards to which a bridge carries work and secrets.
 
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,11 @@ const HARMLESS: [&str; 25] = [
     "vendors",
 ];
 
+/// Settings of a bridge and of its queues for the time and order of what it does. All others choose programs, files and
+/// servers, or which cards become work.
+const HARMLESS_OF_BRIDGE: [&str; 6] =
+    ["poll_interval", "requests_per_second", "move_on", "retry", "gone", "moved_away"];
+
 /// Harmless keys below `on_success`.
 const HARMLESS_ON_SUCCESS: [&str; 1] = ["move_to"];
 
@@ -67,6 +72,7 @@ pub(crate) fn sensitive_files(workspace: &Config, beside: &SettingsFiles) -> Vec
         let dispatch = workspace.dispatch.as_ref().map(to_json).unwrap_or_default();
         sensitive.extend(sensitive_in_section(&dispatch, "dispatch"));
         collect_agents(&workspace.agents.as_ref().map(to_json).unwrap_or_default(), &mut sensitive);
+        collect_bridges(&workspace.bridges.as_ref().map(to_json).unwrap_or_default(), &mut sensitive);
         if let Some(file) = &workspace.agents_from {
             sensitive.insert("agents_from".to_string(), file.to_string_lossy().into());
         }
@@ -172,6 +178,34 @@ fn sensitive_in_section(section: &Value, prefix: &str) -> SensitiveSettings {
         other => drop(sensitive.insert(prefix.to_string(), other.clone())),
     }
     sensitive
+}
+
+/// Collects the settings of bridges that need consent.
+fn collect_bridges(bridges: &Value, sensitive: &mut SensitiveSettings) {
+    let mut collect = |settings: &Value, place: &str, harmless: &dyn Fn(&str) -> bool| match settings {
+        Value::Object(settings) => {
+            for (key, value) in settings.iter().filter(|(key, _)| !harmless(key)) {
+                sensitive.insert(format!("{place}.{key}"), value.clone());
+            }
+        }
+        Value::Null => {}
+        other => drop(sensitive.insert(place.to_string(), other.clone())),
+    };
+    let is_harmless = |key: &str| HARMLESS_OF_BRIDGE.contains(&key);
+    let Value::Object(all) = bridges else { return collect(bridges, "bridges", &|_| false) };
+    for (name, bridge) in all {
+        let place = format!("bridges.{name}");
+        // The queues are checked one by one.
+        match bridge.get("queues") {
+            Some(Value::Object(queues)) => {
+                collect(bridge, &place, &|key| is_harmless(key) || key == "queues");
+                for (queue, settings) in queues {
+                    collect(settings, &format!("{place}.queues.{queue}"), &is_harmless);
+                }
+            }
+            _ => collect(bridge, &place, &is_harmless),
+        }
+    }
 }
 
 /// Collects the settings of agents that need consent.
@@ -281,6 +315,9 @@ mod tests {
             let key = if *key == "on_success" { "on_success.move_to" } else { key };
             assert!(section.contains(&format!("`{key}`")), "{key} is missing in the section on trust");
         }
+        for key in HARMLESS_OF_BRIDGE {
+            assert!(section.contains(&format!("`{key}`")), "{key} is missing in the section on trust");
+        }
         for key in NEED_CONSENT {
             assert!(!section.contains(&format!("`{key}`")), "{key} is listed as harmless");
         }
@@ -356,6 +393,37 @@ vendors: {claude: {args: [a]}}
             let config = found(dir.path(), odd);
             assert_eq!(keys(&sensitive_files(&config, &SettingsFiles::default())[0].settings), ["agents"]);
         }
+    }
+
+    #[test]
+    fn boards_and_what_is_done_there_need_consent_and_times_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "\
+bridges:
+  team:
+    adapter: planka
+    url: https://x
+    poll_interval: 5
+    queues: {A.B.C: {lane: a, done: D, retry: move, unheard_of: 1}}
+  mine: {adapter: [./x], queues: 5}
+  none:
+";
+        let files = sensitive_files(&found(dir.path(), text), &SettingsFiles::default());
+        assert_eq!(
+            keys(&files[0].settings),
+            [
+                "bridges.mine.adapter",
+                "bridges.mine.queues",
+                "bridges.team.adapter",
+                "bridges.team.queues.A.B.C.done",
+                "bridges.team.queues.A.B.C.lane",
+                "bridges.team.queues.A.B.C.unheard_of",
+                "bridges.team.url",
+            ]
+        );
+        assert!(files[0].needs_consent);
+        let odd = sensitive_files(&found(dir.path(), "bridges: 5\n"), &SettingsFiles::default());
+        assert_eq!(keys(&odd[0].settings), ["bridges"]);
     }
 
     #[test]

@@ -12,10 +12,17 @@ use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::http::transport::service::Reply;
 use crate::model::json::Object;
+use crate::model::names;
+use crate::model::task::object;
 use crate::model::transition::check_redrive;
 use crate::model::{Command, Effect, LaneName, Task, TaskId};
 use crate::store::SubmittedTask;
 use crate::workspace::{TaskEdit, check_edit};
+
+/// The metadata of a task that names the bridge which made it from a card.
+const BRIDGE: &str = "bridge";
+/// The type of the event by which an agent asks for its card to be moved.
+const CARD_MOVE: &str = "card_move";
 
 /// The maximum number of tasks on one page.
 pub(crate) const MAX_PAGE: i64 = 1000;
@@ -126,12 +133,35 @@ pub(crate) fn history(call: &Call<'_>) -> HandlerResult {
     Ok(ok([("task", public_task(&task)), ("events", events.collect()), ("response", response.into())]).into())
 }
 
-/// `POST /tasks/{id}/move`
+/// `POST /tasks/{id}/move`: into another lane; or, for the task of a card, a request to its bridge to move the card into
+/// another queue of the board.
 pub(crate) fn move_to(call: &Call<'_>) -> HandlerResult {
-    let lane = call.body.text("lane").or_else(|| call.body.text("target_queue"));
-    let lane = LaneName::new(lane.ok_or_else(|| missing("lane"))?)?;
-    let (task, _) = call.app.store.apply(&call.id()?, &Command::Move { lane })?;
+    let (id, queue) = (call.id()?, call.body.text("target_queue"));
+    let change = match (call.body.text("lane"), queue) {
+        (Some(lane), _) => Command::Move { lane: LaneName::new(lane)? },
+        (None, None) => return Err(missing("lane").into()),
+        // The names of lanes and of the queues of a board are not the same.
+        (None, Some(queue)) if is_card(&call.app.store.task(&id)?) => move_card(queue)?,
+        (None, Some(queue)) => Command::Move { lane: LaneName::new(queue)? },
+    };
+    let (task, _) = call.app.store.apply(&id, &change)?;
     Ok(with_board_fields(call, &task)?.into())
+}
+
+/// Returns whether a bridge made this task from a card of a board.
+fn is_card(task: &Task) -> bool {
+    task.spec.metadata.get(BRIDGE).is_some_and(Value::is_string)
+}
+
+/// Makes the change that asks the bridge to move the card.
+fn move_card(queue: String) -> Result<Command> {
+    names::check_visible("the queue", &queue)?;
+    Ok(Command::Note {
+        kind: CARD_MOVE.to_string(),
+        message: format!("to {queue}"),
+        data: object([("queue", queue.into())]),
+        token: None,
+    })
 }
 
 /// `GET /tasks`: one page, oldest first.

@@ -4,6 +4,7 @@
 mod admin;
 mod agents;
 mod bad_input;
+mod bridges;
 mod broken_store;
 mod care;
 mod claim;

@@ -48,6 +48,27 @@ fn a_card_is_a_task_in_both_shapes() {
 }
 
 #[test]
+fn a_queue_of_the_board_is_not_a_lane_for_the_task_of_a_card() {
+    let server = Server::new();
+    let card = json!({"lane": "work", "prompt": "x", "metadata": {"bridge": "team", "card": "7"}});
+    let id = server.post("/tasks", &card).text_at("/id");
+    server.claim(&id);
+    let path = format!("/tasks/{id}/move");
+    let moved = server.post(&path, &json!({"target_queue": "App.Work.In Review"}));
+    assert_eq!((moved.status, moved.text_at("/queue").as_str()), (200, "work"), "{}", moved.text);
+    let history = server.get(&format!("/tasks/{id}/history"));
+    let events = history.at("/events");
+    let asked = events.as_array().unwrap().iter().find(|event| event["type"] == "card_move");
+    assert_eq!(asked.unwrap()["data"], json!({"queue": "App.Work.In Review"}));
+    assert_eq!(server.post(&path, &json!({"target_queue": "a\u{7}"})).status, 400);
+    assert_eq!(server.post(&path, &json!({"lane": "other"})).status, 409, "a lane is a lane; it is claimed");
+    // A task of no card.
+    let other = server.submit("work");
+    let moved = server.post(&format!("/tasks/{other}/move"), &json!({"target_queue": "Doing"}));
+    assert_eq!(moved.text_at("/queue"), "Doing");
+}
+
+#[test]
 fn a_failed_task_is_tried_again_once() {
     let server = Server::new();
     let id = server.submit("l");
