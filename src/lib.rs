@@ -54,7 +54,7 @@
 //! # Features
 //!
 //! `cli` (on by default) is the `lanes` binary: command line, HTTP server and dispatcher; `mcp` (on by default) adds
-//! `lanes mcp`. Without default features the crate is the library on this page.
+//! `lanes mcp`, and `planka` (on by default) bridges to Planka servers. Without default features the crate is the library on this page.
 
 // Items that neither this page nor `internals` re-exports are `pub(crate)`.
 #![warn(unreachable_pub)]

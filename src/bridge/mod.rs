@@ -4,6 +4,7 @@
 //! - [`json_board`] is the board that is a JSON file.
 //! - [`adapter`] is a board behind a program that speaks the adapter protocol.
 //! - [`conformance`] checks whether a board behaves as it should, for the authors of adapters.
+//! - `planka` is the board of a Planka server.
 //! - [`settings`] is what `handoff.yaml` says of it.
 //! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
 //!   which new cards there are ([`inbound`]). Both are made of the operations in [`engine`], and follow the rules in
@@ -31,6 +32,8 @@ pub(crate) mod conformance;
 pub(crate) mod config;
 pub(crate) mod import;
 mod queue_flow;
+#[cfg(feature = "planka")]
+pub(crate) mod planka;
 pub(crate) mod settings;
 pub(crate) mod stop;
 #[cfg(test)]

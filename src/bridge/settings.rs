@@ -36,7 +36,7 @@ pub(crate) enum AdapterSettings {
         url: String,
         /// The file with the secrets; `None` for the environment alone.
         env_file: Option<PathBuf>,
-        /// Certificates to trust besides the public ones.
+        /// Certificates to trust in place of the public ones.
         ca_file: Option<PathBuf>,
     },
     /// A program that speaks the adapter protocol.

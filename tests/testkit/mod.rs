@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod planka;
 pub mod pool;
 pub mod sandbox;
 pub mod server;
