@@ -183,6 +183,7 @@ impl TaskFacts {
                 }
                 Status::Queued => "queued".into(),
                 Status::Scheduled { .. } => "scheduled".into(),
+                Status::Blocked { .. } => "blocked".into(),
                 status => status.as_str().to_string().into(),
             },
         };
@@ -195,6 +196,7 @@ impl TaskFacts {
 struct Lane {
     queued: u64,
     scheduled: u64,
+    blocked: u64,
     claimed: u64,
     stale: u64,
     completed: u64,
@@ -212,6 +214,7 @@ impl Lane {
                 self.oldest = Some(self.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
             }
             "scheduled" => self.scheduled += 1,
+            "blocked" => self.blocked += 1,
             "claimed" => {
                 self.claimed += 1;
                 self.stale += u64::from(task.is_stale);
@@ -226,6 +229,9 @@ impl Lane {
         let mut notes = Vec::new();
         if self.paused {
             notes.push("paused".to_string());
+        }
+        if self.blocked > 0 {
+            notes.push(format!("{} blocked", self.blocked));
         }
         if self.stale > 0 {
             notes.push(format!("{} with an ended lease", self.stale));
@@ -249,7 +255,7 @@ impl Lane {
     fn to_object(&self) -> Object {
         let oldest = self.oldest.map(|oldest| oldest.to_string());
         match json!({
-            "queued": self.queued, "scheduled": self.scheduled, "claimed": self.claimed,
+            "queued": self.queued, "scheduled": self.scheduled, "blocked": self.blocked, "claimed": self.claimed,
             "stale_claims": self.stale, "completed": self.completed, "failed": self.failed,
             "workers": self.workers, "paused": self.paused, "oldest_queued_at": oldest,
         }) {
@@ -270,10 +276,7 @@ struct LaneSummary {
 impl LaneSummary {
     fn of<'a>(tasks: impl IntoIterator<Item = &'a TaskFacts>) -> Self {
         let mut states: BTreeMap<&'static str, u64> =
-            ["queued", "scheduled", "claimed", "completed", "failed"]
-                .into_iter()
-                .map(|state| (state, 0))
-                .collect();
+            Status::NAMES.into_iter().map(|state| (state, 0)).collect();
         let (mut stale, mut missing, mut others) = (0, 0, BTreeSet::new());
         for task in tasks {
             match states.get_mut(&*task.state) {
@@ -299,8 +302,10 @@ impl LaneSummary {
     }
 
     fn describe(&self) -> String {
-        let mut counts: Vec<String> =
-            self.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        // Most queues have no blocked tasks.
+        let is_shown = |(state, count): &(&&str, &u64)| **count > 0 || **state != "blocked";
+        let counts = self.states.iter().filter(is_shown);
+        let mut counts: Vec<String> = counts.map(|(state, count)| format!("{count} {state}")).collect();
         counts.extend(self.others.iter().map(|state| format!("some {state}")));
         counts.join(", ")
     }

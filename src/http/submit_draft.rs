@@ -100,6 +100,9 @@ fn common(body: &Params) -> SubmitRequest {
             SubmitValue::Seconds(_, slot) => *slot(&mut request) = body.seconds(name),
             SubmitValue::Time(slot) => *slot(&mut request) = body.time(name),
             SubmitValue::Map(slot) => *slot(&mut request) = body.map(name),
+            SubmitValue::Dependencies(on, slot) => {
+                *slot(&mut request) = body.dependencies(name, on);
+            }
         }
     }
     request

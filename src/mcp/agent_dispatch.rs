@@ -112,6 +112,8 @@ fn needs_dispatcher(store: &Store, task: &Task) -> Result<bool> {
             Ok(store.dead_workers(&WorkerKind::Dispatcher)?.iter().any(is_dead)
                 && !store.live_workers()?.iter().any(|worker| worker.kind == WorkerKind::Dispatcher))
         }
-        Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => Ok(false),
+        Status::Blocked { .. } | Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
+            Ok(false)
+        }
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn failure_kind(class: &FailureClass, has_denied_tools: bool) -> &'st
         | FailureClass::Lost
         | FailureClass::Permanent
         | FailureClass::Dead
+        | FailureClass::Upstream
         | FailureClass::Other(_) => "cli_error",
     }
 }

@@ -25,7 +25,9 @@ const MAX_ACTIVITY: usize = 120;
 /// Returns the state of a task by the name that the tools use.
 pub(super) fn reported_state(status: &Status) -> ReportedState {
     match status {
-        Status::Queued | Status::Scheduled { .. } | Status::Unknown(_) => ReportedState::Queued,
+        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } | Status::Unknown(_) => {
+            ReportedState::Queued
+        }
         Status::Claimed(_) => ReportedState::Running,
         Status::Completed { .. } => ReportedState::Done,
         Status::Failed { class: FailureClass::Cancelled, .. } => ReportedState::Cancelled,
@@ -60,7 +62,9 @@ pub(super) fn report_of(queue: &OpenQueue, task: &Task) -> Result<TaskReport> {
             None => why(store, task)?.sentence,
         },
         Status::Queued if is_coordinated(task) => activity(store, task).unwrap_or_default(),
-        Status::Queued | Status::Scheduled { .. } | Status::Unknown(_) => why(store, task)?.sentence,
+        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } | Status::Unknown(_) => {
+            why(store, task)?.sentence
+        }
     };
     Ok(TaskReport {
         id: task.id.to_string(),

@@ -22,7 +22,7 @@ pub struct Event {
 }
 
 /// Event types that are reserved for the queue itself, so that a history can be trusted.
-pub const ENGINE_KINDS: [&str; 13] = [
+pub const ENGINE_KINDS: [&str; 16] = [
     "created",
     "claimed",
     "renewed",
@@ -36,6 +36,9 @@ pub const ENGINE_KINDS: [&str; 13] = [
     "request_changed",
     "edited",
     "imported",
+    "blocked",
+    "unblocked",
+    "upstream_failed",
 ];
 
 impl Event {

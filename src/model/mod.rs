@@ -11,6 +11,8 @@ pub(crate) mod bridge;
 pub(crate) mod budget;
 mod claim_state;
 pub(crate) mod cooldown;
+pub(crate) mod dependency;
+pub(crate) mod dependency_outcome;
 #[cfg(feature = "mcp")]
 pub(crate) mod dialogue;
 pub(crate) mod duration;
@@ -43,6 +45,7 @@ pub use claim_state::ClaimState;
 pub(crate) use cooldown::{
     Certainty, Cooldown, CooldownCause, CooldownKey, CooldownScope, Cooldowns, CooledModels,
 };
+pub use dependency::{Dependency, DependencyCondition, DependencyOutcome, DependencyRef, DependencyTarget};
 pub use duration::StoredDuration;
 pub use event::Event;
 pub use filter::Filter;

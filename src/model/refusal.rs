@@ -82,6 +82,13 @@ pub enum Refusal {
         /// The first time at which it can be claimed.
         until: Time,
     },
+    /// The task waits for its dependencies.
+    Blocked {
+        /// The id of the task.
+        id: TaskId,
+        /// The number of its dependencies.
+        dependencies: usize,
+    },
     /// All attempts of the task are spent.
     AttemptsSpent {
         /// The id of the task.
@@ -202,6 +209,7 @@ impl Refusal {
             | Self::Claimed { .. }
             | Self::Leased { .. }
             | Self::Scheduled { .. }
+            | Self::Blocked { .. }
             | Self::AttemptsSpent { .. }
             | Self::LanePaused { .. }
             | Self::RequestUnusable { .. }
@@ -226,6 +234,7 @@ impl Refusal {
                 RequestFault::Unreadable(_) => "fix that, or cancel the task",
                 RequestFault::Changed(_) => "restore the file, or cancel the task and submit it again",
             },
+            Self::Blocked { id, .. } => return Some(format!("`lanes why {id}` tells which are open")),
             Self::OtherRequestRead { .. } => "review the file that request_path names, then respond again",
             Self::NotFailed { .. } => "only failed, cancelled and dead tasks can be retried",
             Self::NotDead { id, class: Some(_), .. } => {
@@ -271,6 +280,10 @@ impl fmt::Display for Refusal {
                     "cannot claim {id}; active lease held by {} until {until}",
                     printable(owner.as_str())
                 )
+            }
+            Self::Blocked { id, dependencies } => {
+                let its = if *dependencies == 1 { "its dependency" } else { "its dependencies" };
+                write!(f, "cannot claim {id}; it waits for {its}")
             }
             Self::Scheduled { id, until } => write!(f, "cannot claim {id}; it is scheduled for {until}"),
             Self::AttemptsSpent { id, attempt, max_attempts } => {

@@ -7,6 +7,7 @@ pub(super) mod reader;
 
 use serde_json::Value;
 
+use super::dependency::{Dependency, DependencyRef};
 use super::duration::StoredDuration;
 use super::idempotency_key::IdempotencyKey;
 use super::json::Object;
@@ -67,6 +68,8 @@ pub struct TaskSpec {
     pub timeout: Option<StoredDuration>,
     /// The id of the failed task that this one retries.
     pub retry_of: Option<String>,
+    /// The tasks that must end before this one may be claimed.
+    pub after: Vec<Dependency>,
 }
 
 /// The source of the request of a new task.
@@ -107,6 +110,8 @@ pub struct NewTask {
     pub response_path: Option<String>,
     /// The first time at which it can be claimed; `None` for immediately.
     pub not_before: Option<Time>,
+    /// Its dependencies, which the store adds to those of the specification.
+    pub after: Vec<DependencyRef>,
 }
 
 impl NewTask {
@@ -116,14 +121,14 @@ impl NewTask {
         let lane = lane.into();
         let (request, prompt) = NewRequest::prompt(text.into());
         let spec = TaskSpec { correlation_id: lane.to_string(), prompt, ..TaskSpec::new(lane) };
-        Self { spec, request, response_path: None, not_before: None }
+        Self { spec, request, response_path: None, not_before: None, after: Vec::new() }
     }
 
     /// Makes a task with the specification of an earlier one, and `request` as its request. It can be claimed
-    /// immediately and has no idempotency key; the store keeps its answer.
+    /// immediately and has no idempotency key and no dependencies; the store keeps its answer.
     pub fn with_spec_of(earlier: &TaskSpec, request: NewRequest) -> Self {
-        let spec = TaskSpec { key: None, retry_of: None, ..earlier.clone() };
-        Self { spec, request, response_path: None, not_before: None }
+        let spec = TaskSpec { key: None, retry_of: None, after: Vec::new(), ..earlier.clone() };
+        Self { spec, request, response_path: None, not_before: None, after: Vec::new() }
     }
 
     /// Checks the sizes of its prompt and names, and the number of its labels. It only compares lengths.
@@ -168,10 +173,13 @@ pub(crate) enum FieldType {
     Files,
     /// An object.
     Object,
+    /// A list of dependencies, each with `task` and `on`.
+    Dependencies,
 }
 
 /// The fields of a [`TaskSpec`] in task.json, sorted by their keys.
-pub(crate) const SPEC_FIELDS: [(&str, FieldType); 17] = [
+pub(crate) const SPEC_FIELDS: [(&str, FieldType); 18] = [
+    ("after", FieldType::Dependencies),
     ("correlation_id", FieldType::Text),
     ("expected_branch", FieldType::OptionalText),
     ("idempotency_key", FieldType::OptionalText),
@@ -217,6 +225,7 @@ pub struct SpecText<'a> {
     labels: Option<Raw<'a>>,
     timeout: Option<StoredDuration>,
     retry_of: Option<RawString<'a>>,
+    after: Option<Raw<'a>>,
 }
 
 impl<'a> SpecText<'a> {
@@ -246,7 +255,15 @@ impl<'a> SpecText<'a> {
             name: fields.optional_text(key!("name")),
             timeout: fields.duration(key!("timeout_seconds")),
             retry_of: fields.optional_text(key!("retry_of")),
+            after: fields.dependencies(key!("after")),
         }
+    }
+
+    /// Returns the dependencies.
+    pub fn dependencies(&self) -> Vec<Dependency> {
+        let mut after = Vec::new();
+        self.after.map(|raw| raw.items(|item| after.extend(Dependency::from_raw(item))));
+        after
     }
 
     /// Returns the name of the lane.
@@ -290,6 +307,7 @@ impl<'a> SpecText<'a> {
             labels,
             timeout: self.timeout,
             retry_of: optional(self.retry_of),
+            after: self.dependencies(),
         }
     }
 }
@@ -315,6 +333,7 @@ impl TaskSpec {
             labels: Vec::new(),
             timeout: None,
             retry_of: None,
+            after: Vec::new(),
         }
     }
 
@@ -343,6 +362,7 @@ impl TaskSpec {
         put("labels", self.labels.clone().into());
         put("timeout_seconds", self.timeout.map(StoredDuration::as_secs_f64).into());
         put("retry_of", self.retry_of.clone().into());
+        put("after", self.after.iter().map(Dependency::to_value).collect());
     }
 }
 
@@ -376,7 +396,7 @@ mod tests {
                 (&object[key], kind),
                 (Value::String(_), FieldType::Text)
                     | (Value::Number(_), FieldType::Integer)
-                    | (Value::Array(_), FieldType::Texts | FieldType::Files)
+                    | (Value::Array(_), FieldType::Texts | FieldType::Files | FieldType::Dependencies)
                     | (Value::Object(_), FieldType::Object)
                     | (
                         Value::Null,
@@ -407,6 +427,10 @@ mod tests {
             labels: vec!["a".to_string()],
             timeout: Some(StoredDuration::stored(4.5)),
             retry_of: Some("r".to_string()),
+            after: vec![Dependency {
+                task: crate::model::TaskId::parse("t-0").unwrap(),
+                on: crate::model::DependencyCondition::Ended,
+            }],
         };
         let text = r#"{"id": "t-1", "workspace_id": "", "correlation_id": "", "lane": "", "workspace_root": "",
             "request_path": "", "request_sha256": "", "response_path": "", "state": "queued",

@@ -42,6 +42,8 @@ pub enum FailureClass {
     Cancelled,
     /// All attempts are spent.
     Dead,
+    /// A dependency failed.
+    Upstream,
     /// A class of another version.
     Other(String),
 }
@@ -57,6 +59,7 @@ impl FailureClass {
             Self::Permanent => "permanent",
             Self::Cancelled => "cancelled",
             Self::Dead => "dead",
+            Self::Upstream => "upstream",
             Self::Other(word) => word,
         }
     }
@@ -71,6 +74,7 @@ impl FailureClass {
             Self::Permanent,
             Self::Cancelled,
             Self::Dead,
+            Self::Upstream,
         ]
         .into_iter()
         .find(|class| class.as_str() == word)
@@ -115,6 +119,11 @@ pub enum Status {
         /// The first time at which it can be claimed.
         until: Time,
     },
+    /// Waits for its dependencies.
+    Blocked {
+        /// The first time at which it can be claimed after that, if one was asked for.
+        until: Option<Time>,
+    },
     /// Claimed by a worker; others can claim it once the lease has ended.
     Claimed(Claim),
     /// Succeeded. Terminal.
@@ -141,13 +150,14 @@ pub enum Status {
 
 impl Status {
     /// The names of the states in files, except those of a newer version.
-    pub const NAMES: [&'static str; 5] = ["queued", "scheduled", "claimed", "completed", "failed"];
+    pub const NAMES: [&'static str; 6] = ["queued", "scheduled", "blocked", "claimed", "completed", "failed"];
 
     /// Returns the name used in files.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Queued => "queued",
             Self::Scheduled { .. } => "scheduled",
+            Self::Blocked { .. } => "blocked",
             Self::Claimed(_) => "claimed",
             Self::Completed { .. } => "completed",
             Self::Failed { .. } => "failed",
@@ -165,7 +175,7 @@ impl Status {
         match self {
             Self::Claimed(claim) => Some(claim),
             Self::Completed { claim, .. } | Self::Failed { claim, .. } => claim.as_ref(),
-            Self::Queued | Self::Scheduled { .. } | Self::Unknown(_) => None,
+            Self::Queued | Self::Scheduled { .. } | Self::Blocked { .. } | Self::Unknown(_) => None,
         }
     }
 }
@@ -201,6 +211,8 @@ pub struct Bookkeeping {
     pub content_sha256: Option<Sha256>,
     /// Whether the name of the task's directory is known to be durable.
     pub name_is_durable: bool,
+    /// Whether all dependencies are known to be satisfied.
+    pub dependencies_met: bool,
 }
 
 /// A task.
@@ -244,6 +256,8 @@ pub enum Availability {
     NotBefore(Time),
     /// Once the lease ends, at this wall-clock time.
     Leased(Time),
+    /// Once its dependencies are satisfied.
+    Blocked,
     /// Never: its attempts are spent, and it is about to be declared dead.
     Spent,
     /// Never: it has ended, or is in a state of a newer version of `lanes`.
@@ -287,13 +301,21 @@ impl Task {
             Availability::Ready
         };
         match &self.status {
+            Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => Availability::Closed,
+            Status::Claimed(claim) if self.lease_is_live(now) => Availability::Leased(claim.lease_expires_at),
+            Status::Blocked { .. } => Availability::Blocked,
+            // Another implementation may have claimed it in spite of its dependencies, and given it back.
+            _ if self.waits_for_dependencies() => Availability::Blocked,
             Status::Queued => open,
             Status::Scheduled { until } if now.wall < *until => Availability::NotBefore(*until),
             Status::Scheduled { .. } => open,
-            Status::Claimed(claim) if self.lease_is_live(now) => Availability::Leased(claim.lease_expires_at),
             Status::Claimed(_) => open,
-            Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => Availability::Closed,
         }
+    }
+
+    /// Returns whether the task has dependencies that are not known to be satisfied.
+    pub fn waits_for_dependencies(&self) -> bool {
+        !self.spec.after.is_empty() && !self.bookkeeping.dependencies_met && !self.status.is_terminal()
     }
 
     /// Returns whether another implementation has written this task since the last write by `lanes`.

@@ -31,6 +31,9 @@ impl Task {
     /// Returns the task as it is written to task.json.
     pub fn to_object(&self) -> Object {
         let mut object = self.to_public_object();
+        if self.spec.after.is_empty() {
+            object.remove("after");
+        }
         object.insert(BOOKKEEPING_KEY.to_string(), Value::Object(bookkeeping_object(&self.bookkeeping)));
         object
     }
@@ -57,6 +60,7 @@ fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
             class = Some(word.as_str().to_string());
         }
         Status::Scheduled { until } => not_before = Some(until.to_string()),
+        Status::Blocked { until } => not_before = until.map(|until| until.to_string()),
         Status::Queued | Status::Claimed(_) | Status::Unknown(_) => {}
     }
     put("completed_at", completed_at.into());
@@ -86,6 +90,7 @@ fn bookkeeping_object(bookkeeping: &Bookkeeping) -> Object {
     put("lease", lease.into());
     put("content_sha256", bookkeeping.content_sha256.clone().into());
     put("name_is_durable", bookkeeping.name_is_durable.then_some(true).into());
+    put("dependencies_met", bookkeeping.dependencies_met.then_some(true).into());
     object
 }
 

@@ -220,6 +220,7 @@ impl<'a> TaskText<'a> {
         match (&*state, own.not_before, own.claim()) {
             ("scheduled", Some(until), _) => Status::Scheduled { until },
             ("queued" | "scheduled", ..) => Status::Queued,
+            ("blocked", until, _) => Status::Blocked { until },
             ("claimed", _, Some(claim)) => Status::Claimed(claim),
             ("completed", _, claim) => {
                 Status::Completed { at: own.completed_at.unwrap_or(self.updated_at), claim }
@@ -314,6 +315,7 @@ fn bookkeeping(raw: Raw<'_>) -> Bookkeeping {
         "lease" => bookkeeping.lease = lease(raw),
         "content_sha256" => bookkeeping.content_sha256 = optional(raw.text()).map(Sha256::stored),
         "name_is_durable" => bookkeeping.name_is_durable = raw.boolean().unwrap_or(false),
+        "dependencies_met" => bookkeeping.dependencies_met = raw.boolean().unwrap_or(false),
         _ => {}
     });
     let newest = bookkeeping.recent.iter().filter_map(|event| event.n).max().unwrap_or(0);

@@ -4,12 +4,14 @@
 //! what it needs to know about them is in the [`TransitionContext`].
 
 mod claim;
+mod dependency;
 mod edit;
 mod end;
 mod respond;
 
 use std::time::Duration;
 
+use super::dependency::DependencyOutcome;
 use super::id::ClaimToken;
 use super::json::Object;
 use super::lane::LaneName;
@@ -186,8 +188,11 @@ pub enum Command {
     },
     /// Record that the request file has changed since the submit, so that the task is skipped.
     RequestChanged,
-    /// Apply the changes that are due by time: due tasks are queued, tasks without attempts left are dead.
+    /// Apply the changes that are due by time: due tasks are queued, tasks without attempts left are dead. A task
+    /// that another implementation took in spite of its dependencies waits for them again once it is given back.
     Settle,
+    /// Apply the outcome of the dependencies: the task can be claimed, or fails.
+    Unblock(DependencyOutcome),
 }
 
 /// The effect of a command.
@@ -230,6 +235,7 @@ impl Command {
             Self::Retried { new_id, by } => end::retried(task, context, new_id, by),
             Self::RequestChanged => Ok(claim::request_changed(task, context)),
             Self::Settle => Ok(end::settle(task, context)),
+            Self::Unblock(outcome) => Ok(dependency::unblock(task, context, outcome)),
         }?;
         if effect == Effect::Changed {
             task.updated_at = context.now.wall;
@@ -253,7 +259,7 @@ fn current_claim<'a>(
         Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
             Err(Refusal::ended(task, verb, Some(token)))
         }
-        status @ (Status::Queued | Status::Scheduled { .. }) => {
+        status @ (Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. }) => {
             Err(Refusal::NotClaimed { id, verb, state: status.as_str().to_string() })
         }
     }

@@ -1,11 +1,12 @@
 //! Finds and claims the next task of some lanes.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::commit::catch_up_with_others;
-use super::index::Index;
 use super::index::sorted_set::IndexEntry;
+use super::index::{DependentsMark, Index};
 use super::lock::TaskLock;
 use super::{Store, bounded_file, cannot_write, task_files};
 use crate::error::{ErrorKind, Result};
@@ -86,7 +87,12 @@ impl Store {
     ) -> Result<Option<Task>> {
         self.check_writable()?;
         limits::check_lease(request.lease)?;
-        self.find_claimable(query, true, &|id, entry, lane| self.try_claim(query, id, entry, lane, request))
+        let claimed = self.find_claimable(query, true, &|id, entry, lane| {
+            self.try_claim(query, id, entry, lane, request)
+        })?;
+        // The claim itself is done; what fails now, the next command completes.
+        let _ = self.release_if_due();
+        Ok(claimed)
     }
 
     /// Returns the task that [`Store::claim_next`] would claim, without claiming it.
@@ -148,7 +154,7 @@ impl Store {
         writes: bool,
         attempt: &TryCandidate<'_>,
     ) -> Result<Option<Task>> {
-        let (mut stuck, mut healed) = (false, false);
+        let (mut stuck, mut healed, mut released) = (false, false, false);
         loop {
             let (mut seq, mut busy, mut outdated) = (None, None, None);
             let mut seen = Vec::with_capacity(lanes.len());
@@ -184,7 +190,8 @@ impl Store {
                 // Without a current index the absence of a task is not certain.
                 return Err(error);
             }
-            let unchanged = index.state_if_current()?.map(|state| state.seq) == seq.flatten();
+            let state = index.state_if_current()?;
+            let unchanged = state.as_ref().map(|state| state.seq) == seq.flatten();
             let mut corrected = false;
             for lane in lanes {
                 corrected |= self.recheck_held(index, lane)?;
@@ -192,6 +199,16 @@ impl Store {
             if unchanged && !corrected && !healed && is_current {
                 healed = self.heal_miscounted(index, &seen)?;
                 corrected |= healed;
+            }
+            if !released
+                && is_current
+                && state.is_some_and(|state| state.dependents != DependentsMark::Absent)
+            {
+                // What these tasks wait for may have ended without a release.
+                released = true;
+                corrected |= self.releases_are_due.load(Ordering::Relaxed);
+                self.release_if_due()?;
+                corrected |= self.release_after_others(index)?;
             }
             if (unchanged && !corrected) || seq.flatten().is_none() {
                 return Ok(None);
@@ -235,11 +252,14 @@ impl Store {
         if let Some(state) = usable
             && !index.has_due_entries(&state, lane, &now)?
         {
+            self.note_due(&state);
             return Ok(state.seq);
         }
         let lock = self.lock_store()?;
         let state = index.ensure(&lock)?;
-        Ok(index.promote_due(&lock, state, lane, &now)?.seq)
+        let state = index.promote_due(&lock, state, lane, &now)?;
+        self.note_due(&state);
+        Ok(state.seq)
     }
 
     /// Passes the candidates of one lane to `attempt` until it takes one; `seen` is raised by the number of
@@ -367,6 +387,7 @@ impl Store {
             Availability::Spent
             | Availability::NotBefore(_)
             | Availability::Leased(_)
+            | Availability::Blocked
             | Availability::Closed => CandidateOutcome::Stale,
         }
     }
@@ -400,6 +421,9 @@ impl Store {
             self.apply_locked(&dir, id, &Command::Settle, &lock)?;
             return Ok(CandidateOutcome::Skipped);
         }
+        if loaded.task.waits_for_dependencies() && !loaded.task.lease_is_live(&self.now()) {
+            return self.back_to_its_gate(&dir, loaded.task, &lock);
+        }
         match self.check_candidate(query, entry, lane, &loaded.task) {
             CandidateOutcome::Found(task) if !(request.accepts)(&task) => {
                 return Ok(CandidateOutcome::Skipped);
@@ -422,6 +446,23 @@ impl Store {
                 None => Err(error),
             },
         }
+    }
+
+    /// Handles a task that another implementation took in spite of its dependencies and gave back: it waits for them
+    /// again, or gets their outcome.
+    fn back_to_its_gate(
+        &self,
+        dir: &super::dir::Dir,
+        task: Task,
+        lock: &TaskLock,
+    ) -> Result<CandidateOutcome> {
+        let command = match self.dependency_outcome(&task.spec.after)? {
+            Some(outcome) => Command::Unblock(outcome),
+            None => Command::Settle,
+        };
+        self.apply_locked(dir, &task.id, &command, lock)?;
+        // Nothing of it is left in the part of the index that is searched, or the next search finds it there.
+        Ok(CandidateOutcome::Stale)
     }
 
     /// Records once in a task's history that its request has changed and that it is therefore skipped.
@@ -457,7 +498,7 @@ impl Store {
     /// # Errors
     /// As [`Store::apply`]; nothing is written when nothing has come due.
     pub fn settle(&self, id: &TaskId) -> Result<Task> {
-        let task = self.task(id)?;
+        let task = self.settle_dependencies(self.task(id)?)?;
         let now = self.now();
         let mut draft = task.clone();
         if !task.status.is_terminal() {

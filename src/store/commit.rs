@@ -46,7 +46,11 @@ impl Store {
         self.check_writable()?;
         let dir = self.task_dir(id)?;
         let lock = TaskLock::acquire(&dir, self.options.lock_timeout)?;
-        self.apply_locked(&dir, id, command, &lock)
+        let applied = self.apply_locked(&dir, id, command, &lock)?;
+        drop(lock);
+        // The change itself is done; what fails now, the next command completes.
+        let _ = self.release_if_due();
+        Ok(applied)
     }
 
     /// Applies a command for a caller that holds the lock of the task.
@@ -125,11 +129,14 @@ impl Store {
         }
         let state = index.ensure(&lock)?;
         let state = index.begin(&lock, &state, &task)?;
+        let has_ended = task.status.is_terminal() && !loaded.task.status.is_terminal();
         staged_task.publish(dir, TASK_FILE)?;
         // The change is committed from here on. Bookkeeping that fails now, for example on a full disk, is
         // completed by the next change, which finds `busy` still set.
         let noted = || -> Result<()> {
             let seq = self.note_change(&lock, &index, dir, loaded, &task, state.seq)?;
+            let state = if has_ended { index.note_end(&state, &task.id)? } else { state };
+            self.note_due(&state);
             let finished = match is_answer {
                 true => index.finish_with_response(&lock, &state, seq, &task.id),
                 false => index.finish(&lock, &state, seq, None),

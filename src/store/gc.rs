@@ -1,7 +1,7 @@
 //! Removes tasks that ended long ago.
 //!
-//! Only ended tasks are removed, by the time they ended. A task stays while an open task retries it or continues
-//! it (`parent_task_id`), and while the task that it retries stays, so that no reference dangles. The idempotency key
+//! Only ended tasks are removed, by the time they ended. A task stays while an open task depends on it, retries it or
+//! continues it (`parent_task_id`), and while the task that it retries stays, so that no reference dangles. The idempotency key
 //! of a task is removed with it; its correlation then leads to the newest task that stays.
 //!
 //! The archive is written first, and only archived tasks are removed. It gets its name when all of it is on the
@@ -193,6 +193,8 @@ impl Store {
             let references = references(&task);
             if !task.status.is_terminal() {
                 wanted.extend(references);
+                // Its worker gets their answers.
+                wanted.extend(task.spec.after.iter().map(|dependency| dependency.task.to_string()));
             } else if !references.is_empty() {
                 referred.insert(task.id.to_string(), references);
             }
@@ -397,7 +399,11 @@ fn read_or_report(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Optio
 fn ended_at(task: &Task) -> Option<Time> {
     match &task.status {
         Status::Completed { at, .. } | Status::Failed { at, .. } => Some(*at),
-        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Unknown(_) => None,
+        Status::Queued
+        | Status::Scheduled { .. }
+        | Status::Blocked { .. }
+        | Status::Claimed(_)
+        | Status::Unknown(_) => None,
     }
 }
 

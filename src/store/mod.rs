@@ -25,6 +25,7 @@
 //! | `submit.rs` | `submit`, `retry`, `copy_request`, `submit_again`, `task_with_key` |
 //! | `submit_batch.rs` | `submit_batch` |
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle`, `read_settled` |
+//! | `dependencies.rs` | `dependents` |
 //! | `commit.rs` | `claim`, `apply` |
 //! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
 //! | `scan.rs` | `task_names`, `scan_names`, `scan`, `scan_after`, `dead_tasks` |
@@ -63,6 +64,7 @@ mod clock;
 mod commit;
 mod conversation_locks;
 mod correlation_file;
+mod dependencies;
 mod diagnostics;
 mod dir;
 mod dispatch_routes;
@@ -104,6 +106,7 @@ mod watch;
 mod worker_registry;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub(crate) use attempt_files::AttemptDir;
@@ -186,6 +189,8 @@ pub struct Store {
     options: StoreOptions,
     /// The version in format.json; a newer one than ours makes the store read-only.
     version: u64,
+    /// Whether this process has seen that tasks are to be released whose dependencies have ended.
+    releases_are_due: AtomicBool,
 }
 
 impl Store {
@@ -205,7 +210,7 @@ impl Store {
             lock::refuse_network_file_system(&layout.root)?;
         }
         let version = format_version(&layout)?;
-        Ok(Self { layout, options, version })
+        Ok(Self { layout, options, version, releases_are_due: AtomicBool::new(false) })
     }
 
     /// Opens the store at `root` if there is one; makes nothing.
@@ -232,7 +237,12 @@ impl Store {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         match Layout::open_existing(&root)? {
             Some(layout) => Self::of(layout, options),
-            None => Ok(Self { layout: Layout::absent(&root)?, options, version: FORMAT_VERSION }),
+            None => Ok(Self {
+                layout: Layout::absent(&root)?,
+                options,
+                version: FORMAT_VERSION,
+                releases_are_due: AtomicBool::new(false),
+            }),
         }
     }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::atomic::StagedEntry;
 use super::correlation_file::correlation_file;
+use super::dependencies::CheckedDependencies;
 use super::index::Index;
 use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
 use super::{Store, feed, write_format};
@@ -124,6 +125,8 @@ impl Store {
 
     fn add(&self, new: NewTask, takes_over: Option<&TaskId>) -> Result<SubmittedTask> {
         self.check_writable()?;
+        let mut new = new;
+        let checked = self.check_dependencies(&mut new)?;
         let content = content_hash(&new);
         let index = Index::open(&self.layout)?;
         // Checking without the lock saves the writes below when the task exists already.
@@ -141,11 +144,11 @@ impl Store {
         let tmp = self.layout.tmp()?;
         let (mut new, mut tries) = (new, 0);
         let submitted = loop {
-            let draft = self.draft(new, content.clone(), self.now().wall);
+            let draft = self.draft(new, content.clone(), self.now().wall, checked.as_ref());
             let staged = StagedEntry::directory(&tmp, &draft.files())?;
             let mut correlation = StagedEntry::copy(&tmp, draft.correlation.1.as_bytes())?;
             tries += 1;
-            match self.publish(&index, &draft, staged, Some(&mut correlation), takes_over) {
+            match self.publish(&index, &draft, staged, Some(&mut correlation), takes_over, checked.as_ref()) {
                 Err(error) if is_id_taken(&error) && tries < MAX_ID_TRIES => new = draft.new,
                 published => break published?,
             }
@@ -154,12 +157,20 @@ impl Store {
         if !submitted.existing {
             self.ring([&submitted.task.spec.lane]);
         }
+        // The task exists; what fails now, the next command completes.
+        let _ = self.release_if_due();
         Ok(submitted)
     }
 
     /// Prepares everything about a new task that does not depend on the store.
-    pub(super) fn draft(&self, new: NewTask, content: Sha256, now: Time) -> PreparedTask {
-        let (task, request) = self.build(new.clone(), content.clone(), now);
+    pub(super) fn draft(
+        &self,
+        new: NewTask,
+        content: Sha256,
+        now: Time,
+        dependencies: Option<&CheckedDependencies>,
+    ) -> PreparedTask {
+        let (task, request) = self.build(new.clone(), content.clone(), now, dependencies);
         let text = json::to_text(&task.to_object());
         let events =
             task.bookkeeping.recent.iter().map(|event| json::to_ascii_line(&event.to_object())).collect();
@@ -177,6 +188,7 @@ impl Store {
         staged: StagedEntry<'_>,
         correlation: Option<&mut StagedEntry<'_>>,
         takes_over: Option<&TaskId>,
+        dependencies: Option<&CheckedDependencies>,
     ) -> Result<SubmittedTask> {
         let PreparedTask { new, content, task, .. } = draft;
         let lock = self.lock_store()?;
@@ -200,6 +212,10 @@ impl Store {
             }
             index.set_key(task)?;
             index.update(&lock, None, task)?;
+            // They were read before the lock was taken.
+            let may_have_changed = dependencies.is_some_and(|checked| checked.may_have_changed(state.seq));
+            let state = index.add_dependent(&state, task, may_have_changed)?;
+            self.note_due(&state);
             index.finish(&lock, &state, seq, Some(&task.id)).map(|_| ())
         };
         let _ = noted();
@@ -235,7 +251,13 @@ impl Store {
         .with_hint("submit the same content again, or choose another key"))
     }
 
-    fn build(&self, new: NewTask, content: Sha256, now: Time) -> (Task, Option<String>) {
+    fn build(
+        &self,
+        new: NewTask,
+        content: Sha256,
+        now: Time,
+        dependencies: Option<&CheckedDependencies>,
+    ) -> (Task, Option<String>) {
         let random = self.options.entropy.next(now) as u32;
         let (sha256, path, text) = match new.request {
             NewRequest::File { path, sha256 } => (sha256, Some(path), None),
@@ -246,7 +268,9 @@ impl Store {
             |name: &str| self.layout.tasks.path().join(id.as_str()).join(name).to_string_lossy().into_owned();
         let request_path = path.unwrap_or_else(|| own(REQUEST_FILE));
         let response_path = new.response_path.unwrap_or_else(|| own(RESPONSE_BODY_FILE));
+        let dependencies_met = dependencies.is_some_and(|checked| checked.are_met);
         let status = match new.not_before {
+            until if !new.spec.after.is_empty() && !dependencies_met => Status::Blocked { until },
             Some(until) if until > now => Status::Scheduled { until },
             _ => Status::Queued,
         };
@@ -265,6 +289,7 @@ impl Store {
             bookkeeping: Bookkeeping {
                 written_at: Some(now),
                 content_sha256: Some(content),
+                dependencies_met,
                 ..Bookkeeping::default()
             },
             extra: json::Object::new(),
@@ -276,6 +301,9 @@ impl Store {
         ]);
         let message = match &task.status {
             Status::Scheduled { until } => format!("submitted to {}, scheduled for {until}", task.spec.lane),
+            Status::Blocked { .. } => {
+                format!("submitted to {}, waits for its dependencies", task.spec.lane)
+            }
             _ => format!("submitted to {}", task.spec.lane),
         };
         task.record(now, "created", message, data);
@@ -334,7 +362,7 @@ pub(super) fn content_hash(new: &NewTask) -> Sha256 {
     // Parsed as the next reader of task.json parses it, which decides how a number is written.
     let metadata = json::parse_object(json::to_line(&metadata).as_bytes()).unwrap_or(metadata);
     // Not with `json!`, which cannot represent Python's NaN.
-    let content = Value::Array(vec![
+    let mut content = vec![
         new.spec.workspace_id.as_str().into(),
         new.spec.correlation_id.as_str().into(),
         new.spec.lane.as_str().into(),
@@ -347,8 +375,13 @@ pub(super) fn content_hash(new: &NewTask) -> Sha256 {
         new.response_path.as_deref().into(),
         new.spec.prompt.as_str().into(),
         metadata.into(),
-    ]);
-    sha256_bytes(content.to_string().as_bytes())
+    ];
+    // Only where there are any: a content hash never changes.
+    if !new.spec.after.is_empty() {
+        let after = new.spec.after.iter().map(|it| serde_json::json!([it.task.as_str(), it.on.as_str()]));
+        content.push(after.collect());
+    }
+    sha256_bytes(Value::Array(content).to_string().as_bytes())
 }
 
 #[cfg(test)]

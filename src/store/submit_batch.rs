@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::atomic::{StagedEntry, SyncGroup};
+use super::dependencies::CheckedDependencies;
 use super::dir::Dir;
 use super::index::Index;
 use super::submit::{PreparedTask, content_hash, is_id_taken};
@@ -22,7 +23,8 @@ use crate::model::{LaneName, NewTask, Task, Time};
 const GROUP_SIZE: usize = 28;
 
 /// A task of a group between staging and publication.
-type StagedTask<'a> = Result<(PreparedTask, StagedEntry<'a>, Option<StagedEntry<'a>>)>;
+type StagedTask<'a> =
+    Result<(PreparedTask, Option<CheckedDependencies>, StagedEntry<'a>, Option<StagedEntry<'a>>)>;
 
 /// The tasks of a group, and the syncs that they need.
 type StagedGroup<'a> = (Vec<StagedTask<'a>>, SyncGroup);
@@ -80,19 +82,20 @@ impl Store {
     }
 
     fn stage_group<'a>(&self, tmp: &'a Dir, new: Vec<NewTask>, last: &mut Time) -> StagedGroup<'a> {
-        let drafts: Vec<Result<PreparedTask>> = new
+        let drafts: Vec<Result<(PreparedTask, Option<CheckedDependencies>)>> = new
             .into_iter()
-            .map(|new| {
+            .map(|mut new| {
                 new.check_sizes()?;
+                let checked = self.check_dependencies(&mut new)?;
                 let content = content_hash(&new);
                 // Each a little younger than the one before, so that their order is kept.
                 *last = self.now().wall.max(Time::from_micros(last.micros() + 1));
-                Ok(self.draft(new, content, *last))
+                Ok((self.draft(new, content, *last, checked.as_ref()), checked))
             })
             .collect();
         // A correlation leads only to its newest task in the end.
         let correlations: Vec<Option<&String>> =
-            drafts.iter().map(|draft| draft.as_ref().ok().map(|draft| &draft.correlation.0)).collect();
+            drafts.iter().map(|draft| draft.as_ref().ok().map(|(draft, _)| &draft.correlation.0)).collect();
         let newest: Vec<bool> =
             (0..drafts.len()).map(|n| !correlations[n + 1..].contains(&correlations[n])).collect();
         let mut group = SyncGroup::default();
@@ -123,9 +126,9 @@ impl Store {
         let mut passed_over: BTreeMap<String, Task> = BTreeMap::new();
         for item in in_hand {
             let correlation =
-                item.as_ref().ok().map(|(draft, _, file)| (draft.correlation.0.clone(), file.is_some()));
-            let result = item.and_then(|(draft, staged, mut correlation)| {
-                match self.publish(index, &draft, staged, correlation.as_mut(), None) {
+                item.as_ref().ok().map(|(draft, _, _, file)| (draft.correlation.0.clone(), file.is_some()));
+            let result = item.and_then(|(draft, checked, staged, mut correlation)| {
+                match self.publish(index, &draft, staged, correlation.as_mut(), None, checked.as_ref()) {
                     Err(error) if is_id_taken(&error) => self.submit(draft.new),
                     published => published,
                 }
@@ -151,6 +154,7 @@ impl Store {
         let added: Vec<&Task> = results.iter().flatten().map(|submitted| &submitted.task).collect();
         let synced = self.sync_new(&added);
         self.ring(&lanes);
+        let _ = self.release_if_due();
         if let Err(error) = synced {
             // They exist, but may not survive a power cut.
             for result in results.iter_mut().filter(|result| result.is_ok()) {
@@ -163,7 +167,7 @@ impl Store {
 
 fn stage<'a>(
     tmp: &'a Dir,
-    draft: PreparedTask,
+    (draft, checked): (PreparedTask, Option<CheckedDependencies>),
     is_newest: bool,
     item: usize,
     group: &mut SyncGroup,
@@ -173,5 +177,5 @@ fn stage<'a>(
         true => Some(StagedEntry::copy(tmp, draft.correlation.1.as_bytes())?),
         false => None,
     };
-    Ok((draft, staged, correlation))
+    Ok((draft, checked, staged, correlation))
 }

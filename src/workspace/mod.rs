@@ -68,7 +68,7 @@ pub(crate) use sensitive_paths::is_in_secret_directory;
 pub(crate) use submit::check_line;
 pub use submit::{CheckedSubmit, SubmitContext, check_submit};
 pub use submit_request::SubmitRequest;
-pub(crate) use submit_request::{SUBMIT_FIELDS, SubmitField, SubmitValue};
+pub(crate) use submit_request::{DEPENDENCIES, SUBMIT_FIELDS, SubmitField, SubmitValue, dependency_refs};
 pub(crate) use trust::{
     SensitiveSettings, TrustRecord, TrustRecords, TrustState, is_in_repository, settings_hash, state_home,
 };

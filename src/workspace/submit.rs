@@ -169,9 +169,16 @@ fn check(
         labels: limits::check_labels(asked.labels)?,
         timeout: asked.timeout_seconds.map(limits::timeout_from_seconds).transpose()?.map(Into::into),
         retry_of: None,
+        after: Vec::new(),
     };
     let not_before = start(*now, asked.not_before, asked.delay_seconds)?;
-    let task = NewTask { spec, request, response_path, not_before };
+    let task = NewTask {
+        spec,
+        request,
+        response_path,
+        not_before,
+        after: [asked.after, asked.after_ended].concat(),
+    };
     Ok(CheckedSubmit { task, warnings })
 }
 

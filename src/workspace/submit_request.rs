@@ -7,6 +7,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::base_dir::BaseDir;
 use super::paths::show;
 use super::text_file::TextFile;
@@ -16,7 +18,7 @@ use crate::model::json::Object;
 use crate::model::limits::{
     MAX_ATTEMPTS, MAX_DELAY, MAX_KEY, MAX_PRIORITY, MAX_PROMPT_ONLY, MAX_SHORT_TEXT, MAX_TIMEOUT,
 };
-use crate::model::{MAX_LANE, Time};
+use crate::model::{DependencyCondition, DependencyRef, DependencyTarget, MAX_LANE, Time};
 
 const TASK_FILE: TextFile = TextFile {
     name: "task file",
@@ -70,6 +72,10 @@ pub struct SubmitRequest {
     pub labels: Vec<String>,
     /// The time limit of one run, in seconds as given.
     pub timeout_seconds: Option<f64>,
+    /// The tasks that must complete before it may be claimed.
+    pub after: Vec<DependencyRef>,
+    /// The tasks that must end before it may be claimed.
+    pub after_ended: Vec<DependencyRef>,
 }
 
 /// The accessor of a field of a [`SubmitRequest`].
@@ -94,6 +100,8 @@ pub(crate) enum SubmitValue {
     Time(FieldAccessor<Option<Time>>),
     /// A mapping.
     Map(FieldAccessor<Object>),
+    /// A list of dependencies, with the condition of those that name none.
+    Dependencies(DependencyCondition, FieldAccessor<Vec<DependencyRef>>),
 }
 
 /// The meaning of an empty text or path.
@@ -164,8 +172,8 @@ impl SubmitField {
 }
 
 /// The fields of a submit, in the order of the help.
-pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
-    use SubmitValue::{Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
+pub(crate) const SUBMIT_FIELDS: [SubmitField; 21] = {
+    use SubmitValue::{Dependencies, Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
     use WhenEmpty::{Absent, UseTaskFile, Value, ValueExceptInTaskFile};
     const fn field(
         key: &'static str,
@@ -302,8 +310,47 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
         )
         .body(Some("timeout_seconds"))
         .flag_help(": seconds, or 15m, 2h, 1d"),
+        field(
+            "after",
+            "ID[,ID…]",
+            Dependencies(DependencyCondition::Completed, |task| &mut task.after),
+            Absent,
+            "Task that must complete before this one can be claimed",
+        ),
+        field(
+            "after_ended",
+            "ID[,ID…]",
+            Dependencies(DependencyCondition::Ended, |task| &mut task.after_ended),
+            Absent,
+            "Task that must end before this one can be claimed, whatever its outcome",
+        )
+        .flag("after-ended"),
     ]
 };
+
+/// What a list of dependencies consists of, for messages.
+pub(crate) const DEPENDENCIES: &str =
+    "a list of ids, or of mappings with 'task' and 'on' (completed or ended)";
+
+/// Reads a list of dependencies: ids, or mappings with `task` and `on`; `None` if an item is something else.
+pub(crate) fn dependency_refs(items: &[Value], on: DependencyCondition) -> Option<Vec<DependencyRef>> {
+    let read = |item: &Value| match item {
+        Value::String(id) => Some(DependencyRef { target: DependencyTarget::Task(id.clone()), on }),
+        Value::Object(object) => {
+            if object.keys().any(|key| !["task", "on"].contains(&key.as_str())) {
+                return None;
+            }
+            let on = match object.get("on") {
+                Some(word) => DependencyCondition::parse(word.as_str()?)?,
+                None => on,
+            };
+            let id = object.get("task")?.as_str()?.to_string();
+            Some(DependencyRef { target: DependencyTarget::Task(id), on })
+        }
+        _ => None,
+    };
+    items.iter().map(read).collect()
+}
 
 impl SubmitRequest {
     /// Reads a task file; `path` is absolute and resolved. Returns warnings for the user too.
@@ -391,6 +438,11 @@ impl SubmitField {
                 *slot(task) = time;
             }
             SubmitValue::Map(slot) => *slot(task) = fields.mapping(self.key)?,
+            SubmitValue::Dependencies(on, slot) => {
+                let items = fields.list(self.key)?;
+                let read = dependency_refs(&items, on);
+                *slot(task) = read.ok_or_else(|| fields.invalid_value(self.key, DEPENDENCIES))?;
+            }
         }
         Ok(())
     }
@@ -405,6 +457,7 @@ impl SubmitField {
             SubmitValue::Integer(_, _, slot) => fill(slot(task), slot(file)),
             SubmitValue::Seconds(_, slot) => fill(slot(task), slot(file)),
             SubmitValue::Time(slot) => fill(slot(task), slot(file)),
+            SubmitValue::Dependencies(_, slot) => fill_list(slot(task), slot(file)),
             SubmitValue::Map(slot) => {
                 let own = std::mem::replace(slot(task), std::mem::take(slot(file)));
                 slot(task).extend(own);
@@ -584,6 +637,7 @@ mod tests {
                 SubmitValue::Seconds(_, slot) => *slot(&mut task) = Some(1.0),
                 SubmitValue::Time(slot) => *slot(&mut task) = Some(Time::from_micros(0)),
                 SubmitValue::Map(slot) => drop(slot(&mut task).insert("x".to_string(), 1.into())),
+                SubmitValue::Dependencies(_, slot) => slot(&mut task).push(DependencyRef::completed("x")),
             }
         }
         let filled = format!("{task:?}");

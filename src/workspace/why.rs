@@ -64,6 +64,7 @@ fn reason_of_state(store: &Store, task: &Task) -> Result<Reason> {
             say(word, format!("failed ({reason}); {then}"))
         }
         (Status::Unknown(word), _) => say("parked", format!("a newer lanes put it into the state '{word}'")),
+        (_, Availability::Blocked) => say("blocked", blocked_sentence(store, task)?),
         (Status::Claimed(claim), Availability::Leased(until)) => claimed_reason(store, claim, until),
         (_, Availability::Spent) => {
             say("spent", "its attempts are spent; the next claim in its lane declares it dead".to_string())
@@ -73,6 +74,37 @@ fn reason_of_state(store: &Store, task: &Task) -> Result<Reason> {
         }
         _ => waiting_reason(store, task),
     }
+}
+
+/// Names the dependencies of a task that are open, and their states.
+fn blocked_sentence(store: &Store, task: &Task) -> Result<String> {
+    const MAX_NAMED: usize = 5;
+    let after = &task.spec.after;
+    let mut open = Vec::new();
+    for dependency in after {
+        match store.task(&dependency.task) {
+            Ok(task) if !task.status.is_terminal() => {
+                open.push(format!("{} ({})", task.id, task.status.as_str()));
+            }
+            Ok(_) => {}
+            Err(error) => open.push(format!("{} ({})", dependency.task, error.message())),
+        }
+    }
+    if open.is_empty() {
+        return Ok(
+            "its dependencies have ended; the next command that looks for work releases it".to_string()
+        );
+    }
+    let more = open.len().saturating_sub(MAX_NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let count = open.len();
+    open.truncate(MAX_NAMED);
+    Ok(format!(
+        "waiting for {count} of {} {}: {}{more}",
+        after.len(),
+        if after.len() == 1 { "dependency" } else { "dependencies" },
+        open.join(", ")
+    ))
 }
 
 /// Explains a task under a lease that has not ended.

@@ -86,6 +86,7 @@ const fn kind_of(field: &SubmitField) -> FieldKind {
         SubmitValue::Seconds(most, _) => FieldKind::Seconds(most),
         SubmitValue::Time(_) => FieldKind::Time,
         SubmitValue::Map(_) => FieldKind::Map,
+        SubmitValue::Dependencies(..) => FieldKind::Dependencies,
     }
 }
 

@@ -12,7 +12,8 @@ use super::strict_json;
 use crate::error::{Error, Result, brief_list, printable};
 use crate::http::transport::request::MAX_BODY;
 use crate::model::json::Object;
-use crate::model::{ClaimToken, Time, duration};
+use crate::model::{ClaimToken, DependencyCondition, DependencyRef, Time, duration};
+use crate::workspace::{DEPENDENCIES, dependency_refs};
 
 /// The maximum length of a name, in characters. These limits are not lower than those of the queue, which are in
 /// bytes.
@@ -57,6 +58,8 @@ pub(crate) enum FieldKind {
     Items,
     /// An object.
     Map,
+    /// A list of dependencies: ids, or objects with `task` and `on`.
+    Dependencies,
 }
 
 /// One field of a request's body or query.
@@ -96,6 +99,7 @@ impl FieldKind {
             Self::SomeOf(values) => format!("some of {}", values.join(", ")),
             Self::Items => format!("a list of 1 to {MAX_TEXTS} objects"),
             Self::Map => "an object".to_string(),
+            Self::Dependencies => DEPENDENCIES.to_string(),
         }
     }
 
@@ -118,6 +122,9 @@ impl FieldKind {
                 (1..=MAX_TEXTS).contains(&items.len()) && items.iter().all(Value::is_object)
             }),
             Self::Map => value.is_object(),
+            Self::Dependencies => value.as_array().is_some_and(|items| {
+                items.len() <= MAX_TEXTS && dependency_refs(items, DependencyCondition::Completed).is_some()
+            }),
         }
     }
 
@@ -134,7 +141,7 @@ impl FieldKind {
             },
             Self::Text(_) | Self::OneOf(_) | Self::Time => None,
             // A query has the items of a list one by one, and no objects.
-            Self::Texts | Self::SomeOf(_) | Self::Items | Self::Map => None,
+            Self::Texts | Self::SomeOf(_) | Self::Items | Self::Map | Self::Dependencies => None,
         };
         value.unwrap_or_else(|| text.into())
     }
@@ -159,6 +166,19 @@ impl FieldKind {
                 "type": "array", "minItems": 1, "maxItems": MAX_TEXTS, "items": {"type": "object"},
             }),
             Self::Map => json!({"type": "object"}),
+            Self::Dependencies => json!({
+                "type": "array", "maxItems": MAX_TEXTS,
+                "items": {"anyOf": [
+                    {"type": "string"},
+                    {
+                        "type": "object", "required": ["task"], "additionalProperties": false,
+                        "properties": {
+                            "task": {"type": "string"},
+                            "on": {"type": "string", "enum": DependencyCondition::NAMES},
+                        },
+                    },
+                ]},
+            }),
         }
     }
 }
@@ -337,6 +357,11 @@ impl Params {
     /// Returns an object; empty when it is absent.
     pub(crate) fn map(&self, name: &str) -> Object {
         self.object.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// Returns a list of dependencies; those that name no condition have `on`.
+    pub(crate) fn dependencies(&self, name: &str, on: DependencyCondition) -> Vec<DependencyRef> {
+        dependency_refs(self.items(name), on).unwrap_or_default()
     }
 
     /// Returns a claim token.

@@ -1,6 +1,7 @@
 //! Reads the members of a task.json from its text, with their types.
 
 use super::SPEC_FIELDS;
+use crate::model::dependency::Dependency;
 use crate::model::duration::StoredDuration;
 use crate::model::json::raw::{Raw, RawString};
 use crate::model::time::Time;
@@ -197,6 +198,18 @@ impl<'a> Members<'a> {
 
     pub(in crate::model) fn map(&mut self, key: usize) -> Option<Raw<'a>> {
         self.of_kind(key, Raw::is_object, "an object")
+    }
+
+    /// Takes a list of dependencies. One that cannot be read makes the task unreadable: it must not be taken for a
+    /// task without it.
+    pub(in crate::model) fn dependencies(&mut self, key: usize) -> Option<Raw<'a>> {
+        let list = self.list(key)?;
+        let mut are_valid = true;
+        list.items(|item| are_valid &= Dependency::from_raw(item).is_some());
+        if !are_valid {
+            self.fail(key, "a list of dependencies, each with 'task' and 'on'");
+        }
+        Some(list)
     }
 
     pub(in crate::model) fn list(&mut self, key: usize) -> Option<Raw<'a>> {

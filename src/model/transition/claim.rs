@@ -78,6 +78,7 @@ fn check_available(task: &Task, now: &Now) -> std::result::Result<(), Refusal> {
                 task.status.claim().map_or_else(|| Owner::stored("unknown"), |claim| claim.owner.clone());
             Refusal::Leased { id, owner, until }
         }
+        Availability::Blocked => Refusal::Blocked { id, dependencies: task.spec.after.len() },
         Availability::Spent => Refusal::AttemptsSpent {
             id,
             attempt: task.attempt,
@@ -187,7 +188,7 @@ pub(super) fn note(
     Ok(Effect::Changed)
 }
 
-/// Moves a queued or scheduled task to another lane.
+/// Moves a task that waits to another lane.
 ///
 /// # Errors
 /// `Refused` when the task is claimed or has ended.
@@ -196,7 +197,7 @@ pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &L
         return Ok(Effect::Unchanged);
     }
     match &task.status {
-        Status::Queued | Status::Scheduled { .. } => {}
+        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } => {}
         Status::Claimed(claim) => {
             return Err(Refusal::Claimed { id: task.id.clone(), owner: claim.owner.clone() }.into());
         }

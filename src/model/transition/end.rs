@@ -90,6 +90,7 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
             declare_dead(task, context, None);
             Effect::Changed
         }
+        (Availability::Blocked, _) => block(task, context),
         (Availability::Ready, Status::Scheduled { .. }) => {
             task.record(context.now.wall, "due", "the delay is over", Object::new());
             task.status = Status::Queued;
@@ -97,6 +98,19 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
         }
         _ => Effect::Unchanged,
     }
+}
+
+/// Makes a task wait for its dependencies again that another implementation took in spite of them and gave back.
+fn block(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
+    let until = match task.status {
+        Status::Blocked { .. } => return Effect::Unchanged,
+        Status::Scheduled { until } => Some(until),
+        _ => None,
+    };
+    task.bookkeeping.lease = None;
+    task.status = Status::Blocked { until };
+    task.record(context.now.wall, "blocked", "it waits for its dependencies again", Object::new());
+    Effect::Changed
 }
 
 /// Ends a task whose attempts are spent.

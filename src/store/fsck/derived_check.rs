@@ -1,6 +1,6 @@
 //! Compares the index, the keys and the correlations with the tasks.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,7 +20,7 @@ use crate::store::index::correlations::target_of;
 use crate::store::index::seal::seal;
 use crate::store::index::self_heal::put;
 use crate::store::index::sorted_set::SortedSet;
-use crate::store::index::{Index, LaneSets, Position, position};
+use crate::store::index::{DependentsMark, Index, LaneSets, Position, position};
 use crate::store::layout::INDEXES;
 use crate::store::scan::{FastReader, map_in_order};
 
@@ -30,6 +30,7 @@ struct IndexedTasks {
     ready: HashSet<(i64, String)>,
     later: HashSet<(i64, String)>,
     held: HashSet<(i64, String)>,
+    blocked: HashSet<(i64, String)>,
     count: u64,
 }
 
@@ -40,6 +41,7 @@ impl IndexedTasks {
             ready: entries(&sets.ready)?,
             later: entries(&sets.later)?,
             held: entries(&sets.held)?,
+            blocked: sets.blocked()?.map_or(Ok(HashSet::new()), |blocked| entries(&blocked))?,
             count: sets.count()?,
         })
     }
@@ -52,6 +54,7 @@ impl IndexedTasks {
                 Position::Ready(_) => false,
                 Position::Later(key) => at(&self.later, key),
                 Position::Held(key) => at(&self.held, key),
+                Position::Blocked(key) => at(&self.blocked, key),
             }
     }
 }
@@ -143,7 +146,7 @@ impl Checker<'_> {
         let path = indexes.path().to_path_buf();
         if let Some(lanes) = indexes.open_existing("lanes")? {
             for lane in lanes.names()? {
-                for set in ["ready", "later", "held"] {
+                for set in ["ready", "later", "held", "blocked"] {
                     let Some(dir) = lanes.open_existing(&lane)? else { continue };
                     if let Some(set) = dir.open_existing(set)? {
                         self.remove_partial_files(&set)?;
@@ -170,12 +173,15 @@ impl Checker<'_> {
             !lanes.get(&task.lane).is_some_and(|lane| lane.holds(task.rank, task.position, &task.id))
         });
         let hidden: Vec<&ExpectedIndexEntry> = hidden.collect();
+        let waiting: Vec<&str> =
+            expected.open.iter().filter(|task| task.waits).map(|task| task.id.as_str()).collect();
+        let unreleased = self.unreleased(&index, &waiting)?;
         let miscounted: Vec<&LaneName> = lanes
             .iter()
             .filter(|(_, lane)| lane.count != lane.ready.len() as u64)
             .map(|(name, _)| *name)
             .collect();
-        if hidden.is_empty() && miscounted.is_empty() {
+        if hidden.is_empty() && miscounted.is_empty() && unreleased.is_empty() {
             return Ok(true);
         }
         // Tasks that changed since may have moved; the second look is under the lock.
@@ -192,6 +198,11 @@ impl Checker<'_> {
         let mut wrong = hidden.first().map(|first| {
             format!("{} tasks cannot be found through the index, such as {first}", hidden.len())
         });
+        if let Some(first) = self.unreleased(&index, &unreleased)?.first()
+            && wrong.is_none()
+        {
+            wrong = Some(format!("{first} waits for other tasks, whose ends would not release it"));
+        }
         for lane in miscounted {
             let indexed = IndexedTasks::read(index.existing_lane(lane)?)?;
             if indexed.count != indexed.ready.len() as u64 && wrong.is_none() {
@@ -207,6 +218,39 @@ impl Checker<'_> {
         let remedy = "repair builds the index anew";
         self.found("index-disagrees", Severity::Damage, path, message, remedy, repaired);
         Ok(true)
+    }
+
+    /// Returns which of the tasks that wait for others would not be released when these end.
+    fn unreleased<'t>(&self, index: &Index<'_>, waiting: &[&'t str]) -> Result<Vec<&'t str>> {
+        let mut dependents: HashMap<TaskId, HashSet<TaskId>> = HashMap::new();
+        let mut unreleased = Vec::new();
+        let is_due = index.state_if_current()?.is_none_or(|state| state.dependents == DependentsMark::Due);
+        for id in waiting {
+            let Some(task) = TaskId::parse(id).ok().and_then(|id| self.store.scan_one(&id).ok().flatten())
+            else {
+                continue;
+            };
+            if !task.waits_for_dependencies() || is_due {
+                continue;
+            }
+            let mut is_listed = false;
+            for dependency in &task.spec.after {
+                if !dependents.contains_key(&dependency.task) {
+                    let listed = index.dependents_of(&dependency.task)?.into_iter().collect();
+                    dependents.insert(dependency.task.clone(), listed);
+                }
+                let listed = dependents.get(&dependency.task).is_some_and(|ids| ids.contains(&task.id));
+                if !listed && self.is_open(dependency.task.as_str()) {
+                    is_listed = false;
+                    break;
+                }
+                is_listed |= listed;
+            }
+            if !is_listed && !task.lease_is_live(&self.store.now()) {
+                unreleased.push(*id);
+            }
+        }
+        Ok(unreleased)
     }
 
     fn is_hidden(&self, index: &Index<'_>, id: &str) -> bool {

@@ -13,6 +13,8 @@ pub(crate) struct ExpectedIndexEntry {
     pub(crate) lane: LaneName,
     pub(crate) rank: i64,
     pub(crate) position: Position,
+    /// Whether it waits for other tasks.
+    pub(crate) waits: bool,
 }
 
 /// What derived data must contain according to one task.
@@ -32,7 +34,8 @@ impl TaskExpectations {
         let whole = (!task.is_terminal()).then(|| task.to_task());
         let open = whole.and_then(|task| {
             let (rank, position) = (task.rank(), position(&task)?);
-            Some(ExpectedIndexEntry { id: task.id.to_string(), lane: task.spec.lane, rank, position })
+            let waits = task.waits_for_dependencies();
+            Some(ExpectedIndexEntry { id: task.id.to_string(), lane: task.spec.lane, rank, position, waits })
         });
         let workspace = task.spec.workspace_id.decode();
         let key = task.spec.idempotency_key().filter(|_| task.retried_as.is_none());

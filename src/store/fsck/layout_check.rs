@@ -59,8 +59,10 @@ const FILES: &[(&str, FileType)] = &[
 
 const INDEX_ENTRIES: &[(&str, FileType)] = &[
     ("correlations", FileType::Directory),
+    ("dependents", FileType::Directory),
     ("keys", FileType::Directory),
     ("lanes", FileType::Directory),
+    ("releasing", FileType::Directory),
     ("state", FileType::RegularFile),
 ];
 

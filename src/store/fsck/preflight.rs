@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
@@ -112,7 +113,7 @@ impl Store {
             }
             version => version?,
         };
-        let store = Self { layout, options, version };
+        let store = Self { layout, options, version, releases_are_due: AtomicBool::new(false) };
         store.check(repair, progress, report, quarantine)
     }
 }

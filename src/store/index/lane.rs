@@ -14,6 +14,8 @@ use crate::store::{atomic, bounded_file};
 const READY: &str = "ready";
 const LATER: &str = "later";
 const HELD: &str = "held";
+/// Made with the first task that waits for others.
+const BLOCKED: &str = "blocked";
 const COUNT: &str = "count";
 
 /// Replaces the count while the sorted set changes: a process that reads it counts the entries.
@@ -31,12 +33,14 @@ pub(in crate::store) enum Position {
     Ready(i64),
     Later(i64),
     Held(i64),
+    Blocked(i64),
 }
 
 pub(in crate::store) fn position(task: &Task) -> Option<Position> {
     match &task.status {
         Status::Queued => Some(Position::Ready(task.rank())),
         Status::Scheduled { until } => Some(Position::Later(until.micros())),
+        Status::Blocked { .. } => Some(Position::Blocked(task.rank())),
         Status::Claimed(claim) => Some(Position::Held(claim.lease_expires_at.micros())),
         Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => None,
     }
@@ -70,7 +74,7 @@ pub(super) fn is_due(entry: &IndexEntry, now: &Now) -> bool {
     entry.key <= now.wall.micros() || entry.lease_until <= now.uptime
 }
 
-/// The three sorted sets of a lane.
+/// The sorted sets of a lane.
 pub(in crate::store) struct LaneSets {
     dir: Dir,
     pub(in crate::store) ready: SortedSet,
@@ -107,6 +111,29 @@ impl LaneSets {
         }
     }
 
+    /// Returns the tasks that wait for others, if the lane ever had one. It is opened apart from the other sets,
+    /// since most lanes have none.
+    pub(in crate::store) fn blocked(&self) -> Result<Option<SortedSet>> {
+        Ok(self.dir.open_existing(BLOCKED)?.map(SortedSet::new))
+    }
+
+    fn blocked_or_make(&self) -> Result<SortedSet> {
+        if let Some(blocked) = self.blocked()? {
+            return Ok(blocked);
+        }
+        let blocked = SortedSet::new(self.dir.open_or_make_derived(BLOCKED)?);
+        blocked.seal().map(|()| blocked)
+    }
+
+    pub(super) fn remove_blocked(&self, rank: i64, id: &str) -> Result<()> {
+        self.blocked()?.map_or(Ok(false), |blocked| blocked.remove(rank, id)).map(drop)
+    }
+
+    /// Writes the tasks of a new lane that wait for others.
+    pub(super) fn fill_blocked(&self, entries: Vec<IndexEntry>) -> Result<()> {
+        if entries.is_empty() { Ok(()) } else { self.blocked_or_make()?.fill(entries) }
+    }
+
     fn all(&self) -> [&SortedSet; 3] {
         [&self.ready, &self.later, &self.held]
     }
@@ -127,6 +154,7 @@ impl LaneSets {
             Position::Ready(key) => self.insert_ready(&entry(task, key)),
             Position::Later(key) => self.later.insert(&entry(task, key)),
             Position::Held(key) => self.held.insert(&entry(task, key)),
+            Position::Blocked(key) => self.blocked_or_make()?.insert(&entry(task, key)),
         }
     }
 
@@ -150,6 +178,7 @@ impl LaneSets {
             Position::Held(key) => {
                 self.held.remove(key, id)?;
             }
+            Position::Blocked(key) => self.remove_blocked(key, id)?,
         }
         // A task that was due or had lost its lease is among the ready ones whatever its state.
         self.remove_ready(task.rank(), id)

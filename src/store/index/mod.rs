@@ -1,7 +1,8 @@
 //! The index: which tasks of a lane can be claimed next, and which task holds a key or a correlation.
 //!
-//! It is derived data. For every lane there are three sorted sets: `ready` (claimable, in order), `later`
-//! (scheduled, by the time they are due) and `held` (claimed, by the end of their lease). The index may be
+//! It is derived data. For every lane there are sorted sets: `ready` (claimable, in order), `later`
+//! (scheduled, by the time they are due), `held` (claimed, by the end of their lease) and, once it had one, `blocked`
+//! (tasks that wait for others, in order). The index may be
 //! deleted at any time; it is rebuilt from the tasks, and an entry is never trusted without reading its task.
 //!
 //! `indexes/state` shows whether the index is up to date:
@@ -14,6 +15,8 @@
 //! * *seal*: the modification time of `indexes/lanes`, `indexes/keys` and every sorted set, which is always
 //!   the same after a change by `lanes`. When it differs, somebody has removed or added names, and the index
 //!   is rebuilt;
+//! * *dependents*: whether tasks wait for others, and whether some of those have ended and their dependents are
+//!   still to be released;
 //! * *busy*: the task that is being changed. A process that is killed during a change leaves it there, and
 //!   the next one completes the work.
 //!
@@ -21,11 +24,13 @@
 //! |---|---|
 //! | `mod.rs` | state, entries of a changed task, due entries |
 //! | `queries.rs` | queries about lanes |
+//! | `dependents.rs` | tasks that wait for others |
 //! | `keys.rs`, `correlations.rs`, `removal.rs` | names that lead to tasks |
 //! | `rebuild.rs`, `power_loss.rs` | after other implementations, a killed process, a power cut |
 //! | `self_heal.rs` | after damage |
 
 pub(super) mod correlations;
+mod dependents;
 mod keys;
 mod lane;
 mod power_loss;
@@ -55,7 +60,8 @@ use crate::model::{LaneName, Now, Task, TaskId};
 pub(super) use lane::{LaneSets, Position, position};
 
 use self::lane::{clock_lead, is_due};
-use self::state::{IndexState, boot_word};
+use self::state::boot_word;
+pub(super) use self::state::{DependentsMark, IndexState};
 
 const STATE: &str = "state";
 const KEYS: &str = "keys";
@@ -130,7 +136,9 @@ impl<'a> Index<'a> {
     fn read_state(&self) -> Result<Option<IndexState>> {
         match bounded_file::read(&self.dir(), STATE, 4096) {
             Ok(content) => {
-                Ok(content.and_then(|content| IndexState::parse(&String::from_utf8_lossy(&content.bytes))))
+                let state =
+                    content.and_then(|content| IndexState::parse(&String::from_utf8_lossy(&content.bytes)));
+                state.map(|state| Ok(IndexState { dependents: self.mark_of(&state)?, ..state })).transpose()
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             Err(error) => Err(error),
@@ -156,7 +164,7 @@ impl<'a> Index<'a> {
         let is_current =
             |state: &IndexState| state.boot == boot_word() && state.stamp == time && state.busy.is_none();
         match self.read_state()?.filter(is_current) {
-            Some(state) if self.is_complete()? => Ok(Some(state)),
+            Some(state) if self.is_complete(state.dependents)? => Ok(Some(state)),
             _ => Ok(None),
         }
     }
@@ -172,7 +180,7 @@ impl<'a> Index<'a> {
             old => return self.rebuild(old.map_or(0, |state| state.seq)),
         };
         let seq = state.seq;
-        let is_complete = self.is_complete()?;
+        let is_complete = self.is_complete(state.dependents)?;
         // The unfinished work of a dead process may not be among what a rebuild looks for.
         if !is_complete && state.busy.is_none() {
             return self.rebuild(seq);
@@ -289,6 +297,7 @@ impl<'a> Index<'a> {
                     (true, Some(Position::Ready(rank))) if rank == old.rank() => match old_place {
                         Position::Later(key) => drop(sets.later.remove(key, old.id.as_str())?),
                         Position::Held(key) => drop(sets.held.remove(key, old.id.as_str())?),
+                        Position::Blocked(key) => sets.remove_blocked(key, old.id.as_str())?,
                         Position::Ready(_) => {}
                     },
                     _ => sets.remove(old, old_place)?,
@@ -299,7 +308,7 @@ impl<'a> Index<'a> {
     }
 
     /// Corrects the entries of a task that turned out to be at another position.
-    pub(super) fn correct(&self, _lock: &StoreLock, lane: &LaneName, stale: &IndexEntry) -> Result<()> {
+    pub(super) fn correct(&self, lock: &StoreLock, lane: &LaneName, stale: &IndexEntry) -> Result<()> {
         let sets = self.lane(lane)?;
         let task = self.load(&stale.id)?;
         let now_place = task.as_ref().filter(|task| task.spec.lane == *lane).and_then(position);
@@ -307,6 +316,12 @@ impl<'a> Index<'a> {
             && let Some(position) = position(task)
         {
             self.lane(&task.spec.lane)?.insert(task, position)?;
+        }
+        if task.as_ref().is_some_and(|task| task.status.is_terminal()) {
+            // Another implementation has ended it.
+            let state = self.ensure(lock)?;
+            let state = self.note_end(&state, &TaskId::parse(&stale.id)?)?;
+            self.write_state(&state)?;
         }
         if now_place != Some(Position::Ready(stale.rank)) {
             sets.remove_ready(stale.rank, &stale.id)?;

@@ -44,7 +44,7 @@ impl Index<'_> {
         let mut ids = BTreeSet::new();
         for name in names {
             let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
-            for set in [&sets.ready, &sets.later, &sets.held] {
+            for set in [&sets.ready, &sets.later, &sets.held].into_iter().chain(sets.blocked()?.as_ref()) {
                 set.visit(|entry| {
                     ids.insert(entry.id.clone());
                     Ok(ControlFlow::Continue(()))
@@ -61,7 +61,7 @@ impl Index<'_> {
         for name in lanes.names()? {
             let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
             let mut first = None;
-            for set in [&sets.ready, &sets.later, &sets.held] {
+            for set in [&sets.ready, &sets.later, &sets.held].into_iter().chain(sets.blocked()?.as_ref()) {
                 if first.is_none() {
                     set.visit(|entry| {
                         first = Some(entry.id.clone());

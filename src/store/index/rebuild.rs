@@ -56,8 +56,12 @@ impl KeyHolder {
 
 /// What a rebuild needs of all tasks.
 struct RebuildInput {
-    /// The entries of the ready, the later and the held set of each lane.
-    lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 3]>,
+    /// The entries of the ready, the later, the held and the blocked set of each lane.
+    lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 4]>,
+    /// The tasks that wait for others.
+    waiting: Vec<Task>,
+    /// The ids of the open tasks.
+    open: HashSet<TaskId>,
     /// File name of a key → the newest task that holds it.
     keys: BTreeMap<String, (Time, TaskId)>,
     newest_by_correlation: NewestByCorrelation,
@@ -78,6 +82,12 @@ impl RebuildInput {
 
     fn add_task(&mut self, task: &Task) {
         self.newest_by_correlation.add(task);
+        if !task.status.is_terminal() {
+            self.open.insert(task.id.clone());
+        }
+        if task.waits_for_dependencies() {
+            self.waiting.push(task.clone());
+        }
         let sets = self.lanes.entry(task.spec.lane.clone()).or_default();
         if let Some(position) = position(task) {
             self.clock = clock_lead(task).map_or(self.clock, |lead| lead.max(self.clock));
@@ -85,6 +95,7 @@ impl RebuildInput {
                 Position::Ready(key) => sets[0].push(entry(task, key)),
                 Position::Later(key) => sets[1].push(entry(task, key)),
                 Position::Held(key) => sets[2].push(entry(task, key)),
+                Position::Blocked(key) => sets[3].push(entry(task, key)),
             }
         }
     }
@@ -113,7 +124,12 @@ impl Index<'_> {
                 self.lane(&task.spec.lane)?.insert(task, position)?;
             }
         }
-        let next = IndexState { seq, busy: None, ..state.clone() };
+        let state = match &task {
+            Some(task) if task.status.is_terminal() => self.note_end(state, &task.id)?,
+            Some(task) => self.add_dependent(state, task, true)?,
+            None => state.clone(),
+        };
+        let next = IndexState { seq, busy: None, ..state };
         self.write_state(&next)?;
         Ok(next)
     }
@@ -210,12 +226,14 @@ impl Index<'_> {
         let names = self.layout.tasks.names()?;
         let newest_known = TaskId::parse(&state.newest).ok();
         let from = Time::from_micros(state.stamp / 1000).plus_seconds(-60.0).compact();
-        let mut found = 0;
-        for name in names.iter().filter(|name| **name > state.newest || **name > from) {
+        let (mut found, mut state) = (0, state);
+        let last_known = state.newest.clone();
+        for name in names.iter().filter(|name| **name > last_known || **name > from) {
             let Some(task) = self.load(name)? else {
                 continue;
             };
             self.recover_key(&task)?;
+            state = self.add_dependent(&state, &task, true)?;
             let sets = self.lane(&task.spec.lane)?;
             let is_new = match position(&task) {
                 Some(position) => sets.insert(&task, position)?,
@@ -238,11 +256,12 @@ impl Index<'_> {
         self.withdraw_undone()?;
         let feed_end = feed::newest_entries(&self.layout.root, FEED_END_BYTES)?;
         let names = self.layout.tasks.names()?;
-        let RebuildInput { lanes, keys, newest_by_correlation, clock, lost } =
+        let RebuildInput { lanes, waiting, open, keys, newest_by_correlation, clock, lost } =
             self.read_tasks(&names, &feed_end)?;
         // A process that dies from here on leaves an index that counts as incomplete.
         self_heal::clear(self.layout, &self.dir(), STATE)?;
         self.swap_lane_sets(lanes)?;
+        let dependents = self.rebuild_dependents(&waiting, |id| open.contains(id))?;
         self_heal::directory(self.layout, &self.dir(), KEYS)?;
         let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
         self.keys_or_make()?.fill(&keys)?;
@@ -263,6 +282,7 @@ impl Index<'_> {
             clock,
             busy: None,
             owed: Vec::new(),
+            dependents,
         };
         self.write_state(&state)?;
         Ok(state)
@@ -276,6 +296,8 @@ impl Index<'_> {
         let fresh = newest_change.map(|end| end.plus_seconds(-WRITEBACK_SECONDS));
         let mut input = RebuildInput {
             lanes: BTreeMap::new(),
+            waiting: Vec::new(),
+            open: HashSet::new(),
             keys: BTreeMap::new(),
             newest_by_correlation: self.newest_by_correlation(names)?,
             clock: i64::MIN,
@@ -345,17 +367,18 @@ impl Index<'_> {
         Ok(seq)
     }
 
-    fn swap_lane_sets(&self, lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 3]>) -> Result<()> {
+    fn swap_lane_sets(&self, lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 4]>) -> Result<()> {
         let tmp = self.layout.tmp()?;
         let staging = format!("lanes-{}", std::process::id());
         atomic::remove_tree(&tmp, &staging)?;
         let new = tmp.open_or_make_derived(&staging)?;
-        for (lane, [ready, later, held]) in lanes {
+        for (lane, [ready, later, held, blocked]) in lanes {
             let sets = LaneSets::make(&new, &lane)?;
             sets.set_count(ready.len() as u64)?;
             sets.ready.fill(ready)?;
             sets.later.fill(later)?;
             sets.held.fill(held)?;
+            sets.fill_blocked(blocked)?;
         }
         let swapped = atomic::remove_tree(&self.dir(), LANE_SETS)
             .and_then(|()| atomic::rename_derived(&tmp, &staging, &self.dir(), LANE_SETS));

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::seal::is_sealed_at;
 use super::sorted_set::{SortedSet, damaged};
+use super::state::DependentsMark;
 use super::{Index, KEYS, LANE_SETS, LaneSets, MAX_TRIES};
 use crate::error::{ErrorKind, Result};
 use crate::store::clock::Clock;
@@ -83,9 +84,11 @@ impl Store {
 
 impl Index<'_> {
     /// Returns whether the required parts of the index exist and only we have changed their names.
-    pub(super) fn is_complete(&self) -> Result<bool> {
+    pub(super) fn is_complete(&self, dependents: DependentsMark) -> Result<bool> {
         let dir = self.dir();
-        Ok(is_sealed_at(&dir, KEYS)? && is_sealed_at(&dir, LANE_SETS)?)
+        Ok(is_sealed_at(&dir, KEYS)?
+            && is_sealed_at(&dir, LANE_SETS)?
+            && self.dependents_are_complete(dependents)?)
     }
 
     /// Rebuilds the index if any part of it cannot be read. This needs the lock: without it, a line that is
@@ -117,6 +120,7 @@ impl Index<'_> {
             sets.check_count(read(&sets.ready)?)?;
             read(&sets.later)?;
             read(&sets.held)?;
+            sets.blocked()?.map_or(Ok(0), |blocked| read(&blocked))?;
         }
         Ok(())
     }

@@ -14,6 +14,35 @@ pub(super) fn boot_word() -> String {
     }
 }
 
+/// What `indexes/state` says of dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum DependentsMark {
+    /// No task waits for another one.
+    Absent,
+    /// Some tasks wait for others.
+    Present,
+    /// Some tasks wait for others that have ended, and are still to be released.
+    Due,
+    /// An older version has written the state.
+    Unknown,
+}
+
+impl DependentsMark {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Present => "present",
+            Self::Due => "due",
+            Self::Unknown => "-",
+        }
+    }
+
+    pub(super) fn parse(word: Option<&str>) -> Self {
+        let known = [Self::Absent, Self::Present, Self::Due];
+        known.into_iter().find(|mark| Some(mark.word()) == word).unwrap_or(Self::Unknown)
+    }
+}
+
 /// The content of `indexes/state`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct IndexState {
@@ -29,6 +58,8 @@ pub(in crate::store) struct IndexState {
     /// The ids of the tasks that were answered last and whose responses may not have their names yet, the
     /// newest last.
     pub(super) owed: Vec<String>,
+    /// Whether tasks wait for others.
+    pub(in crate::store) dependents: DependentsMark,
 }
 
 /// The maximum number of those ids: more responses are hardly ever synced at the same time.
@@ -43,7 +74,7 @@ impl IndexState {
         if words.next() != Some(FORMAT) {
             return None;
         }
-        let state = Self {
+        let mut state = Self {
             boot: words.next()?.to_string(),
             stamp: words.next()?.parse().ok()?,
             known: words.next()?.parse().ok()?,
@@ -52,8 +83,12 @@ impl IndexState {
             clock: words.next()?.parse().ok()?,
             busy: words.next().filter(|word| *word != "-").map(str::to_string),
             owed: words.next()?.split(',').filter(|word| *word != "-").map(str::to_string).collect(),
+            dependents: DependentsMark::Unknown,
         };
-        (words.next() == Some(".")).then_some(state)
+        let is_complete = words.next() == Some(".");
+        // Older versions read no further, and write nothing after it.
+        state.dependents = DependentsMark::parse(words.next());
+        is_complete.then_some(state)
     }
 
     /// Returns whether the wall clock has been set back since a lease was given. Then leases do not end in the
@@ -75,7 +110,9 @@ impl IndexState {
         let busy = self.busy.as_deref().unwrap_or("-");
         let owed = if self.owed.is_empty() { "-".to_string() } else { self.owed.join(",") };
         let Self { boot, stamp, known, newest, seq, clock, .. } = self;
-        let line = format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {clock} {busy} {owed} .");
+        let dependents = self.dependents.word();
+        let line =
+            format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {clock} {busy} {owed} . {dependents}");
         format!("{line:<4095}\n")
     }
 }

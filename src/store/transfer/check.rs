@@ -5,13 +5,14 @@ use serde_json::Value;
 
 use super::super::layout::{REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
 use crate::error::{Error, Result, printable};
+use crate::model::dependency::check_count;
 use crate::model::duration;
 use crate::model::json::Object;
 use crate::model::limits::{self, MAX_LEASE, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::response::MAX_BODY;
 use crate::model::{
-    Claim, FailureClass, LaneName, Now, Response, ResponseStatus, Sha256, Status, StoredDuration, Task,
-    TaskId, Time,
+    Claim, Dependency, FailureClass, LaneName, Now, Response, ResponseStatus, Sha256, Status, StoredDuration,
+    Task, TaskId, Time,
 };
 use crate::sha256::sha256_bytes;
 use crate::store::task_files::MAX_TASK_FILE;
@@ -61,6 +62,9 @@ fn texts(task: &Task) -> Result<()> {
         refuse_if(!TaskId::is_valid(id), format!("'{what}' is not a task id"))?;
         refuse_if(id == task.id.as_str(), format!("'{what}' names the task itself"))?;
     }
+    check_count(task.spec.after.len())?;
+    let is_own = |dependency: &Dependency| dependency.task == task.id;
+    refuse_if(task.spec.after.iter().any(is_own), "'after' names the task itself")?;
     if let Status::Failed { class: FailureClass::Other(word), .. } = &task.status {
         return Err(Error::invalid(format!(
             "this version does not know the failure class '{}'",
@@ -136,7 +140,7 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
                 printable(word)
             )));
         }
-        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) => None,
+        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } | Status::Claimed(_) => None,
     };
     let state = task.status.as_str();
     let carried = task.bookkeeping.response.as_ref();

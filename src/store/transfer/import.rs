@@ -9,7 +9,7 @@ use super::check::{StateKeys, check};
 use super::{MAX_DEPTH, VERSION, decode};
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
-use crate::model::{Event, LaneName, Response, Task, TaskId, json};
+use crate::model::{Dependency, Event, LaneName, Response, Task, TaskId, json};
 use crate::sha256::sha256_bytes;
 use crate::store::atomic::{self, StagedEntry, SyncGroup};
 use crate::store::correlation_file::{correlation_content, correlation_name};
@@ -67,6 +67,8 @@ impl Store {
         }
         let mut imported = ImportReport::default();
         let (mut group, mut bytes, mut number) = (Vec::new(), 0, 0);
+        // Tasks whose dependencies may come later.
+        let mut early = Vec::new();
         loop {
             let line = next_line(input)?;
             let at_end = line.is_none();
@@ -75,6 +77,7 @@ impl Store {
                 bytes += line.len();
                 if !json::strip_byte_order_mark(&line).trim_ascii().is_empty() {
                     match self.item(number, &line) {
+                        Ok(item) if self.missing_dependency(&item, &group)?.is_some() => early.push(item),
                         Ok(item) => group.push(item),
                         Err(error) => imported.refused.push((number, error)),
                     }
@@ -86,9 +89,52 @@ impl Store {
                 progress(number);
             }
             if at_end {
+                self.import_early(early, &mut imported)?;
                 imported.refused.sort_by_key(|(line, _)| *line);
                 return Ok(imported);
             }
+        }
+    }
+
+    /// Returns a dependency of an open task that is neither in the store nor in `group`.
+    fn missing_dependency(&self, item: &ImportItem, group: &[ImportItem]) -> Result<Option<TaskId>> {
+        if !item.task.waits_for_dependencies() {
+            return Ok(None);
+        }
+        for Dependency { task, .. } in &item.task.spec.after {
+            if !group.iter().any(|item| item.task.id == *task) && self.layout.task(task)?.is_none() {
+                return Ok(Some(task.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Imports the tasks that came before their dependencies. Those whose dependencies did not come are refused: a
+    /// circle of tasks that wait for each other cannot be imported.
+    fn import_early(&self, mut early: Vec<ImportItem>, imported: &mut ImportReport) -> Result<()> {
+        loop {
+            let (mut group, mut rest) = (Vec::new(), Vec::new());
+            for item in early {
+                match self.missing_dependency(&item, &group)? {
+                    Some(missing) => rest.push((item, missing)),
+                    None => group.push(item),
+                }
+            }
+            if group.is_empty() {
+                imported.refused.extend(rest.into_iter().map(|(item, missing)| {
+                    let text = format!(
+                        "line {}: its dependency {missing} is not in the store, or waits for this task itself",
+                        item.line
+                    );
+                    (item.line, Error::invalid(text))
+                }));
+                return Ok(());
+            }
+            while !group.is_empty() {
+                let rest_of_group = group.split_off(group.len().min(GROUP_SIZE));
+                self.import_group(std::mem::replace(&mut group, rest_of_group), imported)?;
+            }
+            early = rest.into_iter().map(|(item, _)| item).collect();
         }
     }
 
@@ -227,6 +273,8 @@ impl Store {
             imported.added += added;
         }
         self.ring(&lanes);
+        // The tasks are there; what fails now, the next command completes.
+        let _ = self.release_if_due();
         Ok(())
     }
 
@@ -286,6 +334,8 @@ impl Store {
                 index.set_key(task)?;
             }
             index.update(&lock, None, task)?;
+            let state = index.add_dependent(&state, task, true)?;
+            self.note_due(&state);
             index.finish(&lock, &state, seq, Some(&task.id)).map(drop)
         };
         let _ = noted();

@@ -7,8 +7,8 @@ use lanes::internals::model::event::ENGINE_KINDS;
 use lanes::internals::model::task::Availability;
 use lanes::internals::model::transition::TransitionContext;
 use lanes::internals::model::{
-    Answer, AnswerOutcome, Claim, ClaimToken, Command, Effect, FailureClass, Now, RequestCheck, Response,
-    Status, Task, Time, json,
+    Answer, AnswerOutcome, Claim, ClaimToken, Command, Dependency, DependencyCondition, DependencyOutcome,
+    Effect, FailureClass, Now, RequestCheck, Response, Status, Task, TaskId, Time, json,
 };
 
 use crate::testkit::store::{lane_name, owner};
@@ -21,35 +21,38 @@ const ID: &str = "20261121T065000000000Z-c-0123456789ab-000001";
 ///
 /// States: `future` and `due` are scheduled; `live` and `last` are held (`last` in the last of three
 /// attempts); `expired` and `spent` are claimed under a lease that has ended (`spent` in the last
-/// attempt); the four after them have ended; `parked` is a state of a newer version.
+/// attempt); the four after them have ended; `parked` is a state of a newer version; `blocked` waits for another task,
+/// and so does `strayed`, which another implementation has claimed nevertheless and given back.
 const TABLE: &str = "
-                       queued  future  due     live    last    expired spent   done    failed  cancel  dead    parked
-claim                  live    no      live    no      no      live    no      no      no      no      no      no
-renew/mine             no      no      no      live    live    live    live    no      no      no      no      no
-renew/other            no      no      no      no      no      no      no      no      no      no      no      no
-release/mine           no      no      no      queued  queued  queued  queued  no      no      no      no      no
-release/mine/later     no      no      no      future  future  future  future  no      no      no      no      no
-release/mine/spent     no      no      no      queued  dead    queued  dead    no      no      no      no      no
-release/mine/both      no      no      no      future  dead    future  dead    no      no      no      no      no
-release/other          no      no      no      no      no      no      no      no      no      no      no      no
-done/mine              no      no      no      done    done    done    done    =       no      no      no      no
-done/other             no      no      no      no      no      no      no      no      no      no      no      no
-done/none              done    done    done    no      no      no      no      no      no      no      no      no
-failed/mine            no      no      no      failed  failed  failed  failed  no      =       no      no      no
-failed/other           no      no      no      no      no      no      no      no      no      no      no      no
-failed/none            failed  failed  failed  no      no      no      no      no      no      no      no      no
-note/none              queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked
-note/mine              no      no      no      live    live    expired spent   no      no      no      no      no
-note/other             no      no      no      no      no      no      no      no      no      no      no      no
-note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
-cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no
-edit/name              queued  future  due     live    live    expired spent   done    failed  cancel  dead    no
-edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no
-move/away              queued  future  due     no      no      no      no      no      no      no      no      no
-move/here              =       =       =       =       =       =       =       =       =       =       =       =
-retried                no      no      no      no      no      no      no      no      failed  cancel  dead    no
-request_changed        queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked
-settle                 =       =       queued  =       =       =       dead    =       =       =       =       =
+                       queued  future  due     live    last    expired spent   done    failed  cancel  dead    parked  blocked strayed
+claim                  live    no      live    no      no      live    no      no      no      no      no      no      no      no
+renew/mine             no      no      no      live    live    live    live    no      no      no      no      no      no      no
+renew/other            no      no      no      no      no      no      no      no      no      no      no      no      no      no
+release/mine           no      no      no      queued  queued  queued  queued  no      no      no      no      no      no      no
+release/mine/later     no      no      no      future  future  future  future  no      no      no      no      no      no      no
+release/mine/spent     no      no      no      queued  dead    queued  dead    no      no      no      no      no      no      no
+release/mine/both      no      no      no      future  dead    future  dead    no      no      no      no      no      no      no
+release/other          no      no      no      no      no      no      no      no      no      no      no      no      no      no
+done/mine              no      no      no      done    done    done    done    =       no      no      no      no      no      no
+done/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no
+done/none              done    done    done    no      no      no      no      no      no      no      no      no      done    done
+failed/mine            no      no      no      failed  failed  failed  failed  no      =       no      no      no      no      no
+failed/other           no      no      no      no      no      no      no      no      no      no      no      no      no      no
+failed/none            failed  failed  failed  no      no      no      no      no      no      no      no      no      failed  failed
+note/none              queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed
+note/mine              no      no      no      live    live    expired spent   no      no      no      no      no      no      no
+note/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no
+note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
+cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no      cancel  cancel
+edit/name              queued  future  due     live    live    expired spent   done    failed  cancel  dead    no      blocked strayed
+edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no      =       =
+move/away              queued  future  due     no      no      no      no      no      no      no      no      no      blocked strayed
+move/here              =       =       =       =       =       =       =       =       =       =       =       =       =       =
+retried                no      no      no      no      no      no      no      no      failed  cancel  dead    no      no      no
+request_changed        queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed
+settle                 =       =       queued  =       =       =       dead    =       =       =       =       =       =       blocked
+unblock/met            =       =       =       =       =       =       =       =       =       =       =       =       queued   queued
+unblock/failed         =       =       =       =       =       =       =       =       =       =       =       =       upstream upstream
 ";
 
 fn at(seconds: i64) -> Time {
@@ -59,6 +62,11 @@ fn at(seconds: i64) -> Time {
 /// The time of all commands; tasks were claimed 100 seconds before.
 fn now() -> Now {
     Now { wall: at(0), uptime: 5_000_000_000, boot: "b1".to_string() }
+}
+
+/// The id of the task that others depend on.
+fn other_id() -> TaskId {
+    TaskId::parse("20261121T064000000000Z-c-0123456789ab-000002").unwrap()
 }
 
 fn token(word: &str) -> ClaimToken {
@@ -102,10 +110,15 @@ fn task(state: &str) -> Task {
         "cancel" => failed(FailureClass::Cancelled),
         "dead" => failed(FailureClass::Dead),
         "parked" => Status::Unknown("input_required".to_string()),
+        "blocked" => Status::Blocked { until: None },
+        "strayed" => Status::Queued,
         other => panic!("no state {other}"),
     };
     if ["last", "spent"].contains(&state) {
         task.attempt = 3;
+    }
+    if ["blocked", "strayed"].contains(&state) {
+        task.spec.after = vec![Dependency { task: other_id(), on: DependencyCondition::Completed }];
     }
     task
 }
@@ -114,6 +127,8 @@ fn task(state: &str) -> Task {
 fn state_of(task: &Task) -> &'static str {
     let spent = task.availability(&now()) == Availability::Spent;
     match &task.status {
+        Status::Blocked { .. } => "blocked",
+        Status::Queued if task.waits_for_dependencies() => "strayed",
         Status::Queued => "queued",
         Status::Scheduled { until } if *until > now().wall => "future",
         Status::Scheduled { .. } => "due",
@@ -124,6 +139,7 @@ fn state_of(task: &Task) -> &'static str {
         Status::Failed { class, .. } => match class {
             FailureClass::Cancelled => "cancel",
             FailureClass::Dead => "dead",
+            FailureClass::Upstream => "upstream",
             FailureClass::Error
             | FailureClass::Timeout
             | FailureClass::Lost
@@ -149,7 +165,11 @@ fn previous(task: &Task) -> Option<Response> {
             apply(&mut draft, &row("cancel"), &RequestCheck::Same, None).unwrap();
             return draft.bookkeeping.response;
         }
-        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Unknown(_) => return None,
+        Status::Queued
+        | Status::Scheduled { .. }
+        | Status::Blocked { .. }
+        | Status::Claimed(_)
+        | Status::Unknown(_) => return None,
     };
     let command = Command::Respond(answer(outcome, None));
     apply(&mut draft, &command, &RequestCheck::Same, None).unwrap();
@@ -204,6 +224,10 @@ fn row(name: &str) -> Command {
         "retried" => Command::Retried { new_id: "n".into(), by: "eve".into() },
         "request_changed" => Command::RequestChanged,
         "settle" => Command::Settle,
+        "unblock/met" => Command::Unblock(DependencyOutcome::Satisfied),
+        "unblock/failed" => {
+            Command::Unblock(DependencyOutcome::Failed { task: other_id(), reason: "failed".into() })
+        }
         other => panic!("no command {other}"),
     }
 }
@@ -222,7 +246,8 @@ fn next_variant(command: &Command) -> Option<&'static str> {
         Command::Move { .. } => Some("retried"),
         Command::Retried { .. } => Some("request_changed"),
         Command::RequestChanged => Some("settle"),
-        Command::Settle => None,
+        Command::Settle => Some("unblock/met"),
+        Command::Unblock(_) => None,
     }
 }
 
@@ -323,7 +348,7 @@ fn the_table_has_every_variant_and_every_state() {
     for state in states.split_whitespace().filter(|state| *state != "last") {
         assert_eq!(state_of(&task(state)), state);
     }
-    assert_eq!(states.split_whitespace().count(), 12);
+    assert_eq!(states.split_whitespace().count(), 14);
 }
 
 #[test]
