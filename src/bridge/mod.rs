@@ -5,35 +5,33 @@
 //! - [`adapter`] is a board behind a program that speaks the adapter protocol.
 //! - [`conformance`] checks whether a board behaves as it should, for the authors of adapters.
 //! - `planka` is the board of a Planka server.
-//! - [`settings`] is what `handoff.yaml` says of it.
 //! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
 //!   which new cards there are ([`inbound`]). Both are made of the operations in [`engine`], and follow the rules in
 //!   `model/bridge/`.
 //! - [`settings`] is what `handoff.yaml` says of it, read by [`config`]; [`queue_flow`] checks where its queues lead.
 
+pub(crate) mod adapter;
 mod backoff;
 pub(crate) mod board;
+pub(crate) mod config;
+pub(crate) mod conformance;
 mod connect;
 pub(crate) mod engine;
 pub(crate) mod event;
+pub(crate) mod import;
 mod inbound;
+pub(crate) mod json_board;
 mod outbound;
+#[cfg(feature = "planka")]
+pub(crate) mod planka;
 mod prompt;
+mod queue_flow;
 mod rate_limit;
 mod recovery;
 mod registration;
 mod round;
 pub(crate) mod runner;
 mod served_queue;
-pub(crate) mod json_board;
-pub(crate) mod adapter;
-pub(crate) mod board;
-pub(crate) mod conformance;
-pub(crate) mod config;
-pub(crate) mod import;
-mod queue_flow;
-#[cfg(feature = "planka")]
-pub(crate) mod planka;
 pub(crate) mod settings;
 pub(crate) mod stop;
 #[cfg(test)]

@@ -264,20 +264,21 @@ impl ProgramBoard {
         };
         let deadline = Instant::now() + self.program.call_timeout;
         let (has_changed, redaction) = (&mut self.has_changed, &self.redaction);
-        let answer = running.process.exchange(&line, deadline, &mut |line| match message::read(line)
-            .map_err(AdapterFault::Misbehaved)?
-        {
-            AdapterMessage::Answer(answered, result) if answered == id => Ok(Some(result)),
-            AdapterMessage::Answer(other, _) => {
-                let why = format!("answered request {other} when {id} was asked");
-                Err(AdapterFault::Misbehaved(why))
-            }
-            AdapterMessage::Changed => {
-                *has_changed = true;
-                Ok(None)
-            }
-            AdapterMessage::UnknownNotice => Ok(None),
-        });
+        let answer =
+            running.process.exchange(&line, deadline, &mut |line| match message::read(line, redaction)
+                .map_err(AdapterFault::Misbehaved)?
+            {
+                AdapterMessage::Answer(answered, result) if answered == id => Ok(Some(result)),
+                AdapterMessage::Answer(other, _) => {
+                    let why = format!("answered request {other} when {id} was asked");
+                    Err(AdapterFault::Misbehaved(why))
+                }
+                AdapterMessage::Changed => {
+                    *has_changed = true;
+                    Ok(None)
+                }
+                AdapterMessage::UnknownNotice => Ok(None),
+            });
         match answer {
             Ok(result) => result,
             Err(fault) => Err(self.end_failed(&fault, method)),
@@ -341,7 +342,7 @@ impl ProgramBoard {
     fn read_notices(&mut self, deadline: Instant) -> BoardResult<bool> {
         let redaction = &self.redaction;
         let Some(running) = &mut self.running else { return Ok(false) };
-        let notice = running.process.read_until(deadline, &mut |line| match message::read(line)
+        let notice = running.process.read_until(deadline, &mut |line| match message::read(line, redaction)
             .map_err(AdapterFault::Misbehaved)?
         {
             AdapterMessage::Changed => Ok(Some(())),

@@ -103,7 +103,11 @@ impl CardNote {
                 &format!("{about} · given up"),
                 &format!("Attempt {attempt} failed: {reason}"),
             ),
-            Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Unknown(_) => {
+            Status::Queued
+            | Status::Blocked { .. }
+            | Status::Scheduled { .. }
+            | Status::Claimed(_)
+            | Status::Unknown(_) => {
                 return None;
             }
         })

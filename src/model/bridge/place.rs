@@ -52,7 +52,7 @@ pub(crate) fn card_place(task: &Task, events: &[Event], rules: PlaceRules) -> Ca
         }
         Status::Failed { .. } => named.unwrap_or(CardPlace::Failed),
         Status::Claimed(_) => named.unwrap_or(CardPlace::InProgress),
-        Status::Unknown(_) => CardPlace::Stay,
+        Status::Blocked { .. } | Status::Unknown(_) => CardPlace::Stay,
         Status::Queued | Status::Scheduled { .. } => match released {
             Some(released) if text(released, "spent").is_some() => match rules.back_for_retry {
                 true => CardPlace::Source,
