@@ -96,10 +96,11 @@ pub use error::{Error, ErrorKind, Result};
 pub use model::json::Object;
 pub use model::task::Availability;
 pub use model::{
-    Answer, AnswerOutcome, Claim, ClaimState, ClaimToken, Command, Dependency, DependencyCondition,
-    DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, FailureClass, Filter, IdempotencyKey,
-    LaneName, NewRequest, NewTask, Now, Owner, Refusal, RequestCheck, RequestFault, Response, ResponseStatus,
-    Sha256, Status, StoredDuration, SupportingPath, Task, TaskEnd, TaskId, TaskSpec, Time, Verdict,
+    Answer, AnswerOutcome, Claim, ClaimState, ClaimToken, Command, DefaultAnswer, Dependency,
+    DependencyCondition, DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, FailureClass,
+    Filter, IdempotencyKey, LaneName, NewQuestion, NewRequest, NewTask, Now, Owner, Question, QuestionAnswer,
+    Refusal, RequestCheck, RequestFault, Response, ResponseStatus, Sha256, Status, StoredDuration,
+    SupportingPath, Task, TaskEnd, TaskId, TaskSpec, Time, Verdict,
 };
 pub use store::{
     Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcAge, GcPlan, GcReport, ImportReport,

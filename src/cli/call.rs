@@ -8,8 +8,8 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::submit::submit;
 use super::task_args::{TaskArgs, run_timeout_help};
-use super::wait::print_body;
-use super::waiting::wait_for_answers;
+use super::wait::{print_body, print_question};
+use super::waiting::{WaitGoal, wait_for_answers};
 use crate::error::{ErrorKind, Result};
 use crate::model::ResponseStatus;
 use crate::model::task::object;
@@ -28,6 +28,9 @@ pub(super) struct CallCommand {
         long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true, help = run_timeout_help()
     )]
     run_timeout: Option<f64>,
+    /// Also return, with code 5, when the task has an open question, and print the question
+    #[arg(long)]
+    or_question: bool,
     #[command(flatten)]
     wait: WaitArgs,
 }
@@ -38,8 +41,12 @@ impl CallCommand {
         let (store, submitted) = submit(&self.task, context, self.run_timeout)?;
         let id = submitted.task.id.clone();
         let ids = std::slice::from_ref(&id);
-        let (mut answered, _) = wait_for_answers(context, &store, ids, false, "call", timing)?;
-        let Some(answer) = answered.pop() else {
+        let goal = WaitGoal { any: false, or_question: self.or_question };
+        let mut end = wait_for_answers(context, &store, ids, goal, "call", timing)?;
+        if let Some((id, question)) = end.asking {
+            return print_question(context, &id, &question);
+        }
+        let Some(answer) = end.answered.pop() else {
             return Ok(CommandExit::TimedOut(format!(
                 "no answer to {id} within {} seconds; the task goes on; fetch its answer with `lanes wait {id}`",
                 self.wait.timeout

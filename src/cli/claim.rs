@@ -127,6 +127,9 @@ fn show(context: &mut CommandContext, task: &Task) -> Result<()> {
     out.pair("attempt", &task.attempt.to_string())?;
     out.pair("fence", &task.fence.to_string())?;
     out.pair("lease_expires_at", &expires)?;
+    if !task.questions.is_empty() {
+        out.pair("questions", &task.questions.len().to_string())?;
+    }
     out.pair("request_path", &task.request_path)
 }
 

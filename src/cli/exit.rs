@@ -13,6 +13,8 @@ pub(super) enum CommandExit {
     TaskFailed,
     /// There is nothing to claim now.
     NothingAvailable,
+    /// An awaited task has an open question.
+    QuestionOpen,
 }
 
 /// Exit code of a command that succeeded.
@@ -25,6 +27,8 @@ pub(super) const EXIT_USAGE_OR_TIMEOUT: u8 = 2;
 pub(super) const EXIT_TASK_FAILED: u8 = 3;
 /// Exit code of `claim --lane` when no task is available.
 pub(super) const EXIT_NOTHING_AVAILABLE: u8 = 4;
+/// Exit code of `call` and `wait` with `--or-question` when a task has an open question.
+pub(super) const EXIT_QUESTION_OPEN: u8 = 5;
 /// Exit code after a bug in this program (`EX_SOFTWARE` of sysexits.h).
 pub(super) const EXIT_INTERNAL: u8 = 70;
 /// Exit code of a command whose standard output was closed by its reader: what a shell reports for a process
@@ -32,12 +36,13 @@ pub(super) const EXIT_INTERNAL: u8 = 70;
 pub(super) const EXIT_READER_GONE: u8 = 128 + 13;
 
 /// The meaning of each exit code, for the help.
-pub(super) const EXIT_CODES: [(&str, &str); 5] = [
+pub(super) const EXIT_CODES: [(&str, &str); 6] = [
     ("0", "done"),
     ("1", "refused or failed, with one line on standard error"),
     ("2", "bad usage, or a wait that timed out"),
     ("3", "the task failed (call, wait --exit-status)"),
     ("4", "nothing to claim (claim --lane)"),
+    ("5", "a question is open (call, wait --or-question)"),
 ];
 
 impl CommandExit {
@@ -49,6 +54,7 @@ impl CommandExit {
             Self::TimedOut(_) => EXIT_USAGE_OR_TIMEOUT,
             Self::TaskFailed => EXIT_TASK_FAILED,
             Self::NothingAvailable => EXIT_NOTHING_AVAILABLE,
+            Self::QuestionOpen => EXIT_QUESTION_OPEN,
         }
     }
 }
@@ -64,6 +70,7 @@ mod tests {
         assert_eq!(CommandExit::TimedOut(String::new()).code(), 2);
         assert_eq!(CommandExit::TaskFailed.code(), 3);
         assert_eq!(CommandExit::NothingAvailable.code(), 4);
+        assert_eq!(CommandExit::QuestionOpen.code(), 5);
         assert_eq!(EXIT_READER_GONE, 141);
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result, printable};
 use crate::model::json::raw::RawString;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
-use crate::model::{Now, Status, TaskId, TaskText, Time};
+use crate::model::{Now, Question, Status, TaskId, TaskText, Time};
 use crate::store::Store;
 
 /// The flags that select tasks to show.
@@ -232,6 +232,7 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
             let what = name.unwrap_or_else(|| match status {
                 Status::Claimed(claim) => format!("held by {}", claim.owner).into(),
                 Status::Failed { reason, .. } => shorten(&reason, 50).into(),
+                Status::InputRequired => asked(&task.questions(), now).into(),
                 _ => plain(),
             });
             (state, what)
@@ -239,6 +240,12 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
     };
     let age = relative(task.created_at, now);
     Row::new(&[task.id.as_str(), &task.spec.lane.decode(), &state, &age, &what])
+}
+
+/// Returns the first open question of a task, shortened.
+fn asked(questions: &[Question], now: &Now) -> String {
+    let open = questions.iter().find(|question| question.is_open(now.wall));
+    open.map_or_else(String::new, |question| format!("asks: {}", shorten(&question.text, 50)))
 }
 
 /// Prints tasks as a table.

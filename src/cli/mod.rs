@@ -8,7 +8,9 @@ mod agent_registry;
 mod agents;
 mod agents_change;
 mod agents_diagnoses;
+mod answer;
 mod args;
+mod ask;
 mod body;
 mod bridge;
 mod bridge_diagnoses;
@@ -154,6 +156,8 @@ commands! {
     "release" Release(release::ReleaseCommand);
     "event" Event(event::EventCommand);
     "respond" Respond(respond::RespondCommand);
+    "ask" Ask(ask::AskCommand);
+    "answer" Answer(answer::AnswerCommand);
     "cancel" Cancel(cancel::CancelCommand);
     "retry" Retry(retry::RetryCommand);
     "redrive" Redrive(redrive::RedriveCommand);

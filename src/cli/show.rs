@@ -11,7 +11,7 @@ use super::table::{relative, shorten};
 use super::view::{next_action, task_view};
 use crate::error::{Result, printable};
 use crate::model::task::object;
-use crate::model::{Event, Status, Task};
+use crate::model::{Event, Status, Task, Time};
 use crate::store::Store;
 
 /// Show a task with its prompt, its history and its answer.
@@ -49,6 +49,7 @@ impl ShowCommand {
             context.out.line("\nprompt")?;
             print_block(context, &task.spec.prompt)?;
         }
+        print_questions(context, &task, store.now().wall)?;
         print_history(context, &store, &events)?;
         if let Some(response) = response {
             let verdict = response.verdict.map(|verdict| format!(", {verdict}")).unwrap_or_default();
@@ -120,6 +121,37 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
     }
     if let Status::Failed { reason, .. } = &task.status {
         context.out.line(&format!("{:<11} {}", "failed", printable(&shorten(reason, 200))))?;
+    }
+    Ok(())
+}
+
+/// Prints the questions of a task with their answers.
+fn print_questions(context: &mut CommandContext, task: &Task, now: Time) -> Result<()> {
+    for question in &task.questions {
+        let asked_by = printable(question.asked_by.as_str());
+        context.out.line(&format!("\nquestion {} of {asked_by} ({})", question.number, question.asked_at))?;
+        print_block(context, &question.text)?;
+        for choice in &question.choices {
+            context.out.line(&format!("  - {}", printable(choice)))?;
+        }
+        match (&question.answer, &question.default) {
+            (Some(answer), _) => {
+                let by = answer
+                    .by
+                    .as_deref()
+                    .map_or("by default".to_string(), |by| format!("by {}", printable(by)));
+                context.out.line(&format!("answered {by} ({})", answer.at))?;
+                print_block(context, &answer.text)?;
+            }
+            (None, Some(default)) => {
+                let at = default.expires_at;
+                let when = if at > now { format!("from {at} on") } else { "by now".to_string() };
+                context
+                    .out
+                    .line(&format!("open; its default counts {when}: {}", printable(&default.text)))?;
+            }
+            (None, None) => context.out.line("open")?,
+        }
     }
     Ok(())
 }

@@ -184,6 +184,7 @@ impl TaskFacts {
                 Status::Queued => "queued".into(),
                 Status::Scheduled { .. } => "scheduled".into(),
                 Status::Blocked { .. } => "blocked".into(),
+                Status::InputRequired => "input_required".into(),
                 status => status.as_str().to_string().into(),
             },
         };
@@ -198,6 +199,7 @@ struct Lane {
     scheduled: u64,
     blocked: u64,
     claimed: u64,
+    asking: u64,
     stale: u64,
     completed: u64,
     failed: u64,
@@ -215,6 +217,7 @@ impl Lane {
             }
             "scheduled" => self.scheduled += 1,
             "blocked" => self.blocked += 1,
+            "input_required" => self.asking += 1,
             "claimed" => {
                 self.claimed += 1;
                 self.stale += u64::from(task.is_stale);
@@ -236,6 +239,9 @@ impl Lane {
         if self.stale > 0 {
             notes.push(format!("{} with an ended lease", self.stale));
         }
+        if self.asking > 0 {
+            notes.push(format!("{} waiting for input", self.asking));
+        }
         if self.queued > 0 && self.workers == 0 && self.claimed == self.stale {
             notes.push("no live worker".to_string());
         }
@@ -256,13 +262,19 @@ impl Lane {
         let oldest = self.oldest.map(|oldest| oldest.to_string());
         match json!({
             "queued": self.queued, "scheduled": self.scheduled, "blocked": self.blocked, "claimed": self.claimed,
-            "stale_claims": self.stale, "completed": self.completed, "failed": self.failed,
+            "input_required": self.asking, "stale_claims": self.stale, "completed": self.completed,
+            "failed": self.failed,
             "workers": self.workers, "paused": self.paused, "oldest_queued_at": oldest,
         }) {
             Value::Object(object) => object,
             _ => Object::new(),
         }
     }
+}
+
+/// Returns whether the summary for people names a state that has `count` tasks.
+fn is_shown(state: &str, count: u64) -> bool {
+    count > 0 || !["blocked", "input_required"].contains(&state)
 }
 
 /// The counts of the protocol's summary.
@@ -302,16 +314,20 @@ impl LaneSummary {
     }
 
     fn describe(&self) -> String {
-        // Most queues have no blocked tasks.
-        let is_shown = |(state, count): &(&&str, &u64)| **count > 0 || **state != "blocked";
-        let counts = self.states.iter().filter(is_shown);
-        let mut counts: Vec<String> = counts.map(|(state, count)| format!("{count} {state}")).collect();
+        let mut counts: Vec<String> = self
+            .states
+            .iter()
+            .filter(|(state, count)| is_shown(state, **count))
+            .map(|(state, count)| format!("{count} {state}"))
+            .collect();
         counts.extend(self.others.iter().map(|state| format!("some {state}")));
         counts.join(", ")
     }
 
     fn next_action(&self) -> &'static str {
-        if self.count("queued") > 0 {
+        if self.count("input_required") > 0 {
+            "questions are open; `lanes list --state input_required` lists the tasks, `lanes answer ID` answers one"
+        } else if self.count("queued") > 0 {
             "workers: `lanes claim --lane LANE` takes the next queued task"
         } else if self.stale > 0 {
             "some leases have ended; a worker that claims the lane takes these tasks over"

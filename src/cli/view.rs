@@ -72,6 +72,7 @@ pub(super) fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_
             let last = last.map_or("none", |event| event.kind.as_str());
             format!("claimed by {} until {}; last event: {last}", claim.owner, claim.lease_expires_at)
         }
+        Status::InputRequired => format!("a question is open; `lanes answer {id}` answers it"),
         Status::Completed { .. } if missing_response => {
             "the answer's file is gone from the store; `lanes fsck` reports more".to_string()
         }

@@ -7,11 +7,11 @@ use super::args::{LaneQueryArgs, WaitArgs};
 use super::context::{CommandContext, resolve_all};
 use super::exit::CommandExit;
 use super::next;
-use super::waiting::{AnsweredTask, wait_for_answers};
-use crate::error::{Error, ErrorKind, Result};
+use super::waiting::{AnsweredTask, WaitGoal, WaitedAnswers, wait_for_answers};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ResponseStatus, TaskId};
+use crate::model::{Question, ResponseStatus, TaskId};
 use crate::store::Store;
 use crate::workspace::deliver;
 
@@ -38,6 +38,9 @@ pub(super) struct WaitCommand {
     /// Exit with code 3 if a task failed
     #[arg(long)]
     exit_status: bool,
+    /// Also return, with code 5, when a task has an open question, and print the question
+    #[arg(long)]
+    or_question: bool,
     /// Print the answer itself instead of the id
     #[arg(long, conflicts_with = "json")]
     body: bool,
@@ -55,18 +58,25 @@ impl WaitCommand {
         let timing = self.wait.timing()?;
         let store = context.store()?;
         let ids = resolve_all(&store, &self.ids)?;
-        let (answered, pending) = wait_for_answers(context, &store, &ids, self.any, "wait", timing)?;
+        let goal = WaitGoal { any: self.any, or_question: self.or_question };
+        let WaitedAnswers { answered, pending, asking } =
+            wait_for_answers(context, &store, &ids, goal, "wait", timing)?;
         let complete = pending.is_empty() || (self.any && !answered.is_empty());
         // An answer that cannot be delivered does not keep the others from being delivered and printed.
         let deliveries: Vec<Delivery> =
             answered.iter().map(|answer| Delivery::of(context, &store, answer)).collect();
-        self.render(context, &store, &deliveries, &pending, complete)?;
+        if asking.is_none() || !context.out.json {
+            self.render(context, &store, &deliveries, &pending, complete)?;
+        }
         let mut failures = deliveries.into_iter().filter_map(|delivery| delivery.failure);
         if let Some(failure) = failures.next() {
             for other in failures {
                 context.out.warn(&other.to_string());
             }
             return Err(failure);
+        }
+        if let Some((id, question)) = asking {
+            return print_question(context, &id, &question);
         }
         if !complete {
             let names: Vec<&str> = pending.iter().map(TaskId::as_str).collect();
@@ -156,6 +166,30 @@ impl<'a> Delivery<'a> {
         }
         result
     }
+}
+
+/// Prints an open question that ends a wait.
+pub(super) fn print_question(
+    context: &mut CommandContext,
+    id: &TaskId,
+    question: &Question,
+) -> Result<CommandExit> {
+    if context.out.json {
+        context.out.object(&object([
+            ("status", "input_required".into()),
+            ("task_id", id.as_str().into()),
+            ("question", Value::Object(question.to_object())),
+        ]))?;
+    } else {
+        print_body(context, &question.text)?;
+        for choice in &question.choices {
+            context.out.line(&format!("- {}", printable(choice)))?;
+        }
+        context
+            .out
+            .note(&format!("lanes: question {} of {id}; `lanes answer {id}` answers it", question.number));
+    }
+    Ok(CommandExit::QuestionOpen)
 }
 
 /// Prints the text of an answer, and adds a newline at its end if it has none.

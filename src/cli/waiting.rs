@@ -1,12 +1,14 @@
 //! Waits until tasks are answered or can be claimed, with heartbeats.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::args::WaitTiming;
 use super::context::CommandContext;
+use super::table::shorten;
 use super::view::{lease_expired, next_action};
-use crate::error::{Error, Result};
-use crate::model::{LaneName, Now, Response, Status, Task, TaskId, Time};
+use crate::error::{Error, Result, printable};
+use crate::model::{LaneName, Now, Question, Response, Status, Task, TaskId, Time};
 use crate::store::Store;
 
 /// A task that was answered.
@@ -17,20 +19,41 @@ pub(super) struct AnsweredTask {
     pub response: Response,
 }
 
-/// Waits until all of `ids` are answered, or any one of them. At the timeout, returns the answers so far and the
-/// ids that are not answered. `verb` names the command in heartbeats.
+/// What a wait for answers waits for.
+#[derive(Clone, Copy)]
+pub(super) struct WaitGoal {
+    /// One of the tasks suffices.
+    pub any: bool,
+    /// An open question of one of them ends the wait too.
+    pub or_question: bool,
+}
+
+/// The end of a wait for answers.
+pub(super) struct WaitedAnswers {
+    /// The tasks that were answered, in the order in which they were given.
+    pub answered: Vec<AnsweredTask>,
+    /// The tasks that were not.
+    pub pending: Vec<TaskId>,
+    /// The task whose open question ended the wait, and the question.
+    pub asking: Option<(TaskId, Question)>,
+}
+
+/// Waits until all of `ids` are answered, or any one of them, or, if that is wanted, one has an open question. At the
+/// timeout, returns the answers so far and the ids that are not answered. `verb` names the command in heartbeats.
 pub(super) fn wait_for_answers(
     context: &CommandContext,
     store: &Store,
     ids: &[TaskId],
-    any: bool,
+    goal: WaitGoal,
     verb: &str,
     mut timing: WaitTiming,
-) -> Result<(Vec<AnsweredTask>, Vec<TaskId>)> {
+) -> Result<WaitedAnswers> {
     let mut watch = store.watch_tasks_until_exit(ids);
     let mut pending: Vec<TaskId> = ids.to_vec();
     let mut answered = Vec::new();
+    let mut asking = None;
     let mut noted_unserved = false;
+    let mut noted_questions = BTreeSet::new();
     loop {
         let mut open = Vec::new();
         for id in std::mem::take(&mut pending) {
@@ -42,8 +65,17 @@ pub(super) fn wait_for_answers(
             }
         }
         pending.extend(open.iter().map(|task| task.id.clone()));
-        if pending.is_empty() || (any && !answered.is_empty()) {
+        if pending.is_empty() || (goal.any && !answered.is_empty()) {
             break;
+        }
+        let questions = open_questions(&open, &store.now());
+        if goal.or_question {
+            asking = questions.into_iter().next().map(|(id, question)| (id.clone(), question.clone()));
+            if asking.is_some() {
+                break;
+            }
+        } else {
+            note_questions(context, verb, &questions, &mut noted_questions);
         }
         if !noted_unserved {
             noted_unserved = note_if_unserved(context, store, verb, &open)?;
@@ -61,7 +93,30 @@ pub(super) fn wait_for_answers(
         watch.wait(timing.sleep_until(next_due(&open, &store.now())));
     }
     answered.sort_by_key(|answer| ids.iter().position(|id| *id == answer.task.id));
-    Ok((answered, pending))
+    Ok(WaitedAnswers { answered, pending, asking })
+}
+
+/// Returns the open questions of the tasks.
+fn open_questions<'a>(open: &'a [Task], now: &Now) -> Vec<(&'a TaskId, &'a Question)> {
+    let wall = now.wall;
+    open.iter().flat_map(|task| task.open_questions(wall).map(|question| (&task.id, question))).collect()
+}
+
+/// Prints a line for each question that was not noted before.
+fn note_questions(
+    context: &CommandContext,
+    verb: &str,
+    questions: &[(&TaskId, &Question)],
+    noted: &mut BTreeSet<(TaskId, u32)>,
+) {
+    for (id, question) in questions {
+        if noted.insert(((*id).clone(), question.number)) {
+            context.out.note(&format!(
+                "lanes {verb}: {id} asks: {}; `lanes answer {id}` answers it",
+                printable(&shorten(&question.text, 200))
+            ));
+        }
+    }
 }
 
 fn with_response(store: &Store, task: Task) -> Result<AnsweredTask> {
@@ -79,7 +134,11 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
     let due = |task: &Task| -> Option<Time> {
         match &task.status {
             Status::Scheduled { until } => Some(*until),
-            Status::Claimed(claim) => Some(claim.lease_expires_at),
+            Status::Claimed(claim) => Some(
+                task.questions_expire_at()
+                    .map_or(claim.lease_expires_at, |at| at.min(claim.lease_expires_at)),
+            ),
+            Status::InputRequired => task.questions_expire_at(),
             _ => None,
         }
     };

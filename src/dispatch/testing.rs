@@ -38,6 +38,7 @@ pub(super) fn task() -> Task {
         attempt: 0,
         fence: 0,
         retried_as: None,
+        questions: Vec::new(),
         bookkeeping: Bookkeeping::default(),
         extra: Default::default(),
     }

@@ -112,8 +112,10 @@ fn needs_dispatcher(store: &Store, task: &Task) -> Result<bool> {
             Ok(store.dead_workers(&WorkerKind::Dispatcher)?.iter().any(is_dead)
                 && !store.live_workers()?.iter().any(|worker| worker.kind == WorkerKind::Dispatcher))
         }
-        Status::Blocked { .. } | Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
-            Ok(false)
-        }
+        Status::Blocked { .. }
+        | Status::InputRequired
+        | Status::Completed { .. }
+        | Status::Failed { .. }
+        | Status::Unknown(_) => Ok(false),
     }
 }

@@ -40,7 +40,10 @@ pub(super) async fn state_of(call: &ToolCall, id: TaskId) -> Result<ProtocolTask
         let status = match reported_state(&task.status) {
             ReportedState::Cancelled => TaskStatus::Cancelled,
             ReportedState::Done | ReportedState::Failed => TaskStatus::Completed,
-            ReportedState::Queued | ReportedState::Running => TaskStatus::Working,
+            // A person or another agent answers the question, not the client of this call.
+            ReportedState::Queued | ReportedState::InputRequired | ReportedState::Running => {
+                TaskStatus::Working
+            }
         };
         let (created, updated) = (task.created_at.to_string(), task.updated_at.to_string());
         let state = ProtocolTask::new(id.to_string(), status, created, updated)

@@ -17,6 +17,8 @@ pub(super) enum ReportedState {
     Cancelled,
     /// Ended with an answer.
     Done,
+    /// It waits for the answer to a question.
+    InputRequired,
     /// A worker has it.
     Running,
     /// Nobody has it yet.
@@ -25,8 +27,8 @@ pub(super) enum ReportedState {
 
 impl ReportedState {
     /// All states.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Failed, Self::Cancelled, Self::Done, Self::Running, Self::Queued];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Failed, Self::Cancelled, Self::Done, Self::InputRequired, Self::Running, Self::Queued];
 
     /// Returns the word for it.
     pub(super) const fn as_str(self) -> &'static str {
@@ -34,6 +36,7 @@ impl ReportedState {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Done => "done",
+            Self::InputRequired => "input_required",
             Self::Running => "running",
             Self::Queued => "queued",
         }

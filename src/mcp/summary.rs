@@ -28,6 +28,7 @@ pub(super) fn reported_state(status: &Status) -> ReportedState {
         Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } | Status::Unknown(_) => {
             ReportedState::Queued
         }
+        Status::InputRequired => ReportedState::InputRequired,
         Status::Claimed(_) => ReportedState::Running,
         Status::Completed { .. } => ReportedState::Done,
         Status::Failed { class: FailureClass::Cancelled, .. } => ReportedState::Cancelled,
@@ -62,9 +63,11 @@ pub(super) fn report_of(queue: &OpenQueue, task: &Task) -> Result<TaskReport> {
             None => why(store, task)?.sentence,
         },
         Status::Queued if is_coordinated(task) => activity(store, task).unwrap_or_default(),
-        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } | Status::Unknown(_) => {
-            why(store, task)?.sentence
-        }
+        Status::Queued
+        | Status::Scheduled { .. }
+        | Status::Blocked { .. }
+        | Status::InputRequired
+        | Status::Unknown(_) => why(store, task)?.sentence,
     };
     Ok(TaskReport {
         id: task.id.to_string(),

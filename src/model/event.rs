@@ -22,7 +22,7 @@ pub struct Event {
 }
 
 /// Event types that are reserved for the queue itself, so that a history can be trusted.
-pub const ENGINE_KINDS: [&str; 16] = [
+pub const ENGINE_KINDS: [&str; 19] = [
     "created",
     "claimed",
     "renewed",
@@ -39,6 +39,9 @@ pub const ENGINE_KINDS: [&str; 16] = [
     "blocked",
     "unblocked",
     "upstream_failed",
+    "asked",
+    "answered",
+    "input_required",
 ];
 
 impl Event {

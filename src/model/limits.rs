@@ -121,6 +121,21 @@ fn delay_out_of_range(seconds: f64) -> Error {
     Error::invalid(format!("delay of {seconds} seconds is out of range; give 0 to {}", MAX_DELAY.as_secs()))
 }
 
+/// Checks after which time the default answer to a question counts.
+///
+/// # Errors
+/// `Invalid` unless it is more than 0 and at most [`MAX_DELAY`].
+pub(crate) fn check_expiry(length: Duration) -> Result<()> {
+    if is_within(length, MAX_DELAY) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "expiry of {} seconds is out of range; give more than 0 and at most {}",
+        duration::seconds(length),
+        MAX_DELAY.as_secs()
+    )))
+}
+
 /// Returns whether a duration is more than 0 and at most `most`.
 fn is_within(length: Duration, most: Duration) -> bool {
     !length.is_zero() && length <= most
@@ -236,7 +251,11 @@ pub(crate) fn check_metadata(metadata: &Object) -> Result<()> {
     Ok(())
 }
 
-fn check_one_line(what: &str, text: &str, max_bytes: usize) -> Result<()> {
+/// Checks a text of one line without hidden characters.
+///
+/// # Errors
+/// `Invalid` when it is empty, longer than `max_bytes` or not one line.
+pub(super) fn check_one_line(what: &str, text: &str, max_bytes: usize) -> Result<()> {
     if text.trim().is_empty() {
         return Err(Error::invalid(format!("{what} is empty")));
     }

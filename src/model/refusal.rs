@@ -89,6 +89,43 @@ pub enum Refusal {
         /// The number of its dependencies.
         dependencies: usize,
     },
+    /// The task waits for the answers to questions.
+    InputRequired {
+        /// The id of the task.
+        id: TaskId,
+        /// The numbers of the open questions.
+        open: Vec<u32>,
+    },
+    /// The task has no question.
+    NoQuestion {
+        /// The id of the task.
+        id: TaskId,
+    },
+    /// The task has no question with this number.
+    NoSuchQuestion {
+        /// The id of the task.
+        id: TaskId,
+        /// The number.
+        number: u32,
+    },
+    /// An answer does not say which of the open questions it belongs to.
+    SeveralQuestions {
+        /// The id of the task.
+        id: TaskId,
+        /// The numbers of the open questions.
+        open: Vec<u32>,
+    },
+    /// The question has another answer.
+    QuestionAnswered {
+        /// The id of the task.
+        id: TaskId,
+        /// The number of the question.
+        number: u32,
+        /// The name of the person or program that answered; `None` for the default.
+        by: Option<String>,
+        /// The time of the answer.
+        at: Time,
+    },
     /// All attempts of the task are spent.
     AttemptsSpent {
         /// The id of the task.
@@ -210,6 +247,11 @@ impl Refusal {
             | Self::Leased { .. }
             | Self::Scheduled { .. }
             | Self::Blocked { .. }
+            | Self::InputRequired { .. }
+            | Self::NoQuestion { .. }
+            | Self::NoSuchQuestion { .. }
+            | Self::SeveralQuestions { .. }
+            | Self::QuestionAnswered { .. }
             | Self::AttemptsSpent { .. }
             | Self::LanePaused { .. }
             | Self::RequestUnusable { .. }
@@ -223,7 +265,15 @@ impl Refusal {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotHolder { .. } => "stop working on it and report nothing",
+            Self::NotClaimed { state, .. } if state == "input_required" => {
+                "once its question is answered, it can be claimed again"
+            }
             Self::NotClaimed { .. } => "claim it first",
+            Self::InputRequired { id, .. } => return Some(format!("`lanes answer {id}` answers it")),
+            Self::NoQuestion { .. } => "only a worker that holds the task can ask one",
+            Self::NoSuchQuestion { id, .. } => return Some(format!("`lanes show {id}` lists its questions")),
+            Self::SeveralQuestions { .. } => "name one with --question",
+            Self::QuestionAnswered { id, .. } => return Some(format!("`lanes show {id}` shows the answer")),
             Self::ClaimEnded { .. } => "claim it again, or answer a queued task without --claim-token",
             Self::Claimed { .. } => "release or cancel it first",
             Self::LanePaused { lane, .. } => {
@@ -248,6 +298,16 @@ impl Refusal {
             | Self::AttemptsSpent { .. } => return None,
         };
         Some(hint.to_string())
+    }
+}
+
+/// Returns numbers as people list them: `1, 2 and 3`.
+fn numbers(all: &[u32]) -> String {
+    let words: Vec<String> = all.iter().map(u32::to_string).collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -286,6 +346,23 @@ impl fmt::Display for Refusal {
                 write!(f, "cannot claim {id}; it waits for {its}")
             }
             Self::Scheduled { id, until } => write!(f, "cannot claim {id}; it is scheduled for {until}"),
+            Self::InputRequired { id, open } => match open[..] {
+                [number] => write!(f, "cannot claim {id}; its question {number} waits for an answer"),
+                _ => write!(f, "cannot claim {id}; its questions {} wait for answers", numbers(open)),
+            },
+            Self::NoQuestion { id } => write!(f, "cannot answer a question of {id}; it has none"),
+            Self::NoSuchQuestion { id, number } => {
+                write!(f, "cannot answer question {number} of {id}; there is none with this number")
+            }
+            Self::SeveralQuestions { id, open } => {
+                write!(f, "cannot answer a question of {id}; questions {} are open", numbers(open))
+            }
+            Self::QuestionAnswered { id, number, by: Some(by), at } => {
+                write!(f, "cannot answer question {number} of {id}; {} answered it at {at}", printable(by))
+            }
+            Self::QuestionAnswered { id, number, by: None, at } => {
+                write!(f, "cannot answer question {number} of {id}; its default counts since {at}")
+            }
             Self::AttemptsSpent { id, attempt, max_attempts } => {
                 write!(f, "cannot claim {id}; {attempt} of {max_attempts} attempts are spent")
             }

@@ -8,6 +8,7 @@ use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::Object;
 use super::owner::Owner;
+use super::question::{self, Question};
 use super::response::Response;
 use super::sha256::Sha256;
 use super::spec::TaskSpec;
@@ -126,6 +127,8 @@ pub enum Status {
     },
     /// Claimed by a worker; others can claim it once the lease has ended.
     Claimed(Claim),
+    /// Waits for the answer to a question; free of any claim.
+    InputRequired,
     /// Succeeded. Terminal.
     Completed {
         /// The time of the answer.
@@ -150,7 +153,8 @@ pub enum Status {
 
 impl Status {
     /// The names of the states in files, except those of a newer version.
-    pub const NAMES: [&'static str; 6] = ["queued", "scheduled", "blocked", "claimed", "completed", "failed"];
+    pub const NAMES: [&'static str; 7] =
+        ["queued", "scheduled", "blocked", "claimed", "input_required", "completed", "failed"];
 
     /// Returns the name used in files.
     pub fn as_str(&self) -> &str {
@@ -159,6 +163,7 @@ impl Status {
             Self::Scheduled { .. } => "scheduled",
             Self::Blocked { .. } => "blocked",
             Self::Claimed(_) => "claimed",
+            Self::InputRequired => "input_required",
             Self::Completed { .. } => "completed",
             Self::Failed { .. } => "failed",
             Self::Unknown(word) => word,
@@ -175,7 +180,11 @@ impl Status {
         match self {
             Self::Claimed(claim) => Some(claim),
             Self::Completed { claim, .. } | Self::Failed { claim, .. } => claim.as_ref(),
-            Self::Queued | Self::Scheduled { .. } | Self::Blocked { .. } | Self::Unknown(_) => None,
+            Self::Queued
+            | Self::Scheduled { .. }
+            | Self::Blocked { .. }
+            | Self::InputRequired
+            | Self::Unknown(_) => None,
         }
     }
 }
@@ -240,6 +249,8 @@ pub struct Task {
     pub fence: u64,
     /// The id of the task that retries this one.
     pub retried_as: Option<String>,
+    /// The questions that its workers have asked, and their answers.
+    pub questions: Vec<Question>,
     /// The bookkeeping of `lanes`, hidden from output.
     #[doc(hidden)]
     pub bookkeeping: Bookkeeping,
@@ -258,6 +269,8 @@ pub enum Availability {
     Leased(Time),
     /// Once its dependencies are satisfied.
     Blocked,
+    /// Once its open questions are answered.
+    InputRequired,
     /// Never: its attempts are spent, and it is about to be declared dead.
     Spent,
     /// Never: it has ended, or is in a state of a newer version of `lanes`.
@@ -293,6 +306,21 @@ impl Task {
         now.wall < claim.lease_expires_at && begun.seconds_since(now.wall) <= CLOCK_SLACK_SECONDS
     }
 
+    /// Returns the questions that have no answer at `now`.
+    pub fn open_questions(&self, now: Time) -> impl Iterator<Item = &Question> {
+        self.questions.iter().filter(move |question| question.is_open(now))
+    }
+
+    /// Returns whether a question has no answer yet, even if its default counts by now.
+    pub(super) fn has_unanswered_question(&self) -> bool {
+        self.questions.iter().any(|question| question.answer.is_none())
+    }
+
+    /// Returns when the last unanswered question gets its default; `None` if one has none.
+    pub fn questions_expire_at(&self) -> Option<Time> {
+        question::last_expiry(&self.questions)
+    }
+
     /// Returns whether and when the task can be claimed.
     pub fn availability(&self, now: &Now) -> Availability {
         let open = if self.spec.max_attempts.is_some_and(|max| self.attempt >= max) {
@@ -300,15 +328,18 @@ impl Task {
         } else {
             Availability::Ready
         };
+        let is_asking = self.open_questions(now.wall).next().is_some();
         match &self.status {
             Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => Availability::Closed,
             Status::Claimed(claim) if self.lease_is_live(now) => Availability::Leased(claim.lease_expires_at),
             Status::Blocked { .. } => Availability::Blocked,
             // Another implementation may have claimed it in spite of its dependencies, and given it back.
             _ if self.waits_for_dependencies() => Availability::Blocked,
-            Status::Queued => open,
+            Status::Queued | Status::InputRequired if is_asking => Availability::InputRequired,
+            Status::Queued | Status::InputRequired => open,
             Status::Scheduled { until } if now.wall < *until => Availability::NotBefore(*until),
             Status::Scheduled { .. } => open,
+            Status::Claimed(_) if is_asking && open == Availability::Ready => Availability::InputRequired,
             Status::Claimed(_) => open,
         }
     }

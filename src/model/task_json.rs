@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::duration::StoredDuration;
 use super::json::Object;
+use super::question::questions_value;
 use super::spec::reader::BOOKKEEPING_KEY;
 use super::task::{Bookkeeping, Status, Task};
 
@@ -24,6 +25,9 @@ impl Task {
         put("attempt", self.attempt.into());
         put("fence", self.fence.into());
         put("retried_as", self.retried_as.clone().into());
+        if !self.questions.is_empty() {
+            put("questions", questions_value(&self.questions));
+        }
         put_status(&mut put, &self.status);
         object
     }
@@ -61,7 +65,7 @@ fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
         }
         Status::Scheduled { until } => not_before = Some(until.to_string()),
         Status::Blocked { until } => not_before = until.map(|until| until.to_string()),
-        Status::Queued | Status::Claimed(_) | Status::Unknown(_) => {}
+        Status::Queued | Status::Claimed(_) | Status::InputRequired | Status::Unknown(_) => {}
     }
     put("completed_at", completed_at.into());
     put("failed_at", failed_at.into());
@@ -123,9 +127,9 @@ mod tests {
 
     #[test]
     fn a_state_of_a_newer_version_keeps_all_that_belongs_to_it() {
-        let text = OLD.replace("\"claimed\"", "\"input_required\"").replace("\"t\"", "[\"t\", 1]");
+        let text = OLD.replace("\"claimed\"", "\"delegated\"").replace("\"t\"", "[\"t\", 1]");
         let task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
-        assert_eq!(task.status, Status::Unknown("input_required".to_string()));
+        assert_eq!(task.status, Status::Unknown("delegated".to_string()));
         let (before, after) = (json::parse_object(text.as_bytes()).unwrap(), task.to_object());
         for key in ["state", "claim_owner", "claim_token", "lease_expires_at", "claimed_at", "theirs"] {
             assert_eq!(after.get(key), before.get(key), "{key}");

@@ -12,6 +12,7 @@ use super::id::{ClaimToken, TaskId};
 use super::json::raw::{Raw, RawString, members};
 use super::json::{Object, parse_object};
 use super::owner::Owner;
+use super::question::Question;
 use super::response::Response;
 use super::sha256::Sha256;
 use super::spec::SpecText;
@@ -39,6 +40,9 @@ pub struct TaskText<'a> {
     request_sha256: RawString<'a>,
     response_path: RawString<'a>,
     attempt: u32,
+    questions: Option<Raw<'a>>,
+    /// Whether a question has no answer yet.
+    is_asking: bool,
     bookkeeping: Option<Raw<'a>>,
     others: Vec<(&'a str, Raw<'a>)>,
 }
@@ -171,6 +175,8 @@ impl<'a> TaskText<'a> {
         let spec = SpecText::take(&mut fields);
         let state = fields.text(key!("state"));
         let state_fields = StateFields::take(&mut fields, &state.decode());
+        let questions = fields.list(key!("questions"));
+        let is_asking = questions.is_some_and(|raw| check_questions(&mut fields, raw));
         let task = Self {
             id,
             spec,
@@ -184,6 +190,8 @@ impl<'a> TaskText<'a> {
             attempt: fields.number(key!("attempt"), Raw::integer).unwrap_or(0),
             fence: fields.number(key!("fence"), Raw::integer).unwrap_or(0),
             retried_as: fields.optional_text(key!("retried_as")),
+            questions,
+            is_asking,
             bookkeeping: fields.map(key!(BOOKKEEPING_KEY)),
             others: Vec::new(),
         };
@@ -194,8 +202,15 @@ impl<'a> TaskText<'a> {
     }
 
     /// Returns the name of the state.
+    ///
+    /// A task waits for input exactly as long as a question is open, whatever another implementation has made of its
+    /// state.
     pub fn state(&self) -> Cow<'a, str> {
-        self.state.decode()
+        match self.state.decode() {
+            state if self.is_asking && matches!(&*state, "queued" | "scheduled") => INPUT_REQUIRED.into(),
+            state if !self.is_asking && state == INPUT_REQUIRED => "queued".into(),
+            state => state,
+        }
     }
 
     /// Returns whether the state is final.
@@ -216,11 +231,12 @@ impl<'a> TaskText<'a> {
     /// Returns the state.
     pub fn status(&self) -> Status {
         let own = &self.state_fields;
-        let state = self.state.decode();
+        let state = self.state();
         match (&*state, own.not_before, own.claim()) {
             ("scheduled", Some(until), _) => Status::Scheduled { until },
             ("queued" | "scheduled", ..) => Status::Queued,
             ("blocked", until, _) => Status::Blocked { until },
+            (INPUT_REQUIRED, ..) => Status::InputRequired,
             ("claimed", _, Some(claim)) => Status::Claimed(claim),
             ("completed", _, claim) => {
                 Status::Completed { at: own.completed_at.unwrap_or(self.updated_at), claim }
@@ -233,6 +249,15 @@ impl<'a> TaskText<'a> {
             },
             _ => Status::Unknown(state.into_owned()),
         }
+    }
+
+    /// Returns the questions.
+    pub fn questions(&self) -> Vec<Question> {
+        let mut questions = Vec::new();
+        if let Some(raw) = self.questions {
+            raw.items(|raw| questions.extend(Question::from_raw(raw)));
+        }
+        questions
     }
 
     /// Returns the part of the bookkeeping that a check of the store needs.
@@ -280,6 +305,7 @@ impl<'a> TaskText<'a> {
             attempt: self.attempt,
             fence: self.fence,
             retried_as: optional(self.retried_as),
+            questions: self.questions(),
             bookkeeping: self.bookkeeping(),
             extra,
         }
@@ -295,6 +321,25 @@ impl Task {
         let text = serde_json::to_string(&object).map_err(|error| error.to_string())?;
         TaskText::parse_ours(&text).map(|task| task.to_task())
     }
+}
+
+/// The name of the state in which a task waits for an answer.
+const INPUT_REQUIRED: &str = "input_required";
+
+/// Checks that all questions can be read; returns whether one has no answer.
+fn check_questions(fields: &mut Members<'_>, questions: Raw<'_>) -> bool {
+    let (mut is_asking, mut are_valid, mut last) = (false, true, 0);
+    questions.items(|raw| match Question::from_raw(raw) {
+        Some(question) if question.number > last => {
+            last = question.number;
+            is_asking |= question.answer.is_none();
+        }
+        _ => are_valid = false,
+    });
+    if !are_valid {
+        fields.fail(key!("questions"), "a list of questions, each with n, question, asked_by and asked_at");
+    }
+    is_asking
 }
 
 fn time(raw: Raw<'_>) -> Option<Time> {

@@ -7,6 +7,7 @@ mod claim;
 mod dependency;
 mod edit;
 mod end;
+mod question;
 mod respond;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::id::ClaimToken;
 use super::json::Object;
 use super::lane::LaneName;
 use super::owner::Owner;
+use super::question::NewQuestion;
 use super::refusal::{Refusal, RequestFault};
 use super::response::{Response, ResponseStatus, Verdict};
 use super::sha256::Sha256;
@@ -145,6 +147,24 @@ pub enum Command {
     },
     /// Answer the task.
     Respond(Answer),
+    /// Ask a question about the task.
+    Ask {
+        /// The token of the claim.
+        token: ClaimToken,
+        /// The question.
+        question: NewQuestion,
+    },
+    /// Answer a question of a worker.
+    AnswerQuestion {
+        /// The number of the question; `None` for the only open one.
+        number: Option<u32>,
+        /// The answer.
+        text: String,
+        /// Whether the answer must be one of the choices.
+        is_choice: bool,
+        /// The name of the person or program that answers.
+        by: String,
+    },
     /// Add an event to the history.
     Note {
         /// The event type: without spaces, and not one of [`ENGINE_KINDS`](super::event::ENGINE_KINDS).
@@ -188,8 +208,9 @@ pub enum Command {
     },
     /// Record that the request file has changed since the submit, so that the task is skipped.
     RequestChanged,
-    /// Apply the changes that are due by time: due tasks are queued, tasks without attempts left are dead. A task
-    /// that another implementation took in spite of its dependencies waits for them again once it is given back.
+    /// Apply the changes that are due by time: due tasks are queued, tasks without attempts left are dead, questions
+    /// get their defaults. A task that another implementation took in spite of its dependencies waits for them again
+    /// once it is given back.
     Settle,
     /// Apply the outcome of the dependencies: the task can be claimed, or fails.
     Unblock(DependencyOutcome),
@@ -219,6 +240,10 @@ impl Command {
                 claim::release(task, context, token, reason.as_deref(), *delay, spent.as_ref())
             }
             Self::Respond(answer) => respond::respond(task, context, answer),
+            Self::Ask { token, question } => question::ask(task, context, token, question),
+            Self::AnswerQuestion { number, text, is_choice, by } => {
+                question::answer_question(task, context, *number, text, *is_choice, by)
+            }
             Self::Note { kind, message, data, token } => {
                 claim::note(task, context, kind, message, data, token.as_ref())
             }
@@ -259,9 +284,10 @@ fn current_claim<'a>(
         Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
             Err(Refusal::ended(task, verb, Some(token)))
         }
-        status @ (Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. }) => {
-            Err(Refusal::NotClaimed { id, verb, state: status.as_str().to_string() })
-        }
+        status @ (Status::Queued
+        | Status::Scheduled { .. }
+        | Status::Blocked { .. }
+        | Status::InputRequired) => Err(Refusal::NotClaimed { id, verb, state: status.as_str().to_string() }),
     }
 }
 

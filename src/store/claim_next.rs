@@ -117,10 +117,13 @@ impl Store {
             {
                 return Ok(outcome);
             }
-            let spent = loaded.task.availability(&self.now()) == Availability::Spent;
+            let availability = loaded.task.availability(&self.now());
+            let spent = availability == Availability::Spent;
             let task = match loaded.task.status {
-                Status::Scheduled { .. } => self.settle_if_possible(&loaded.task)?,
-                _ if spent => self.settle_if_possible(&loaded.task)?,
+                Status::Scheduled { .. } | Status::InputRequired => self.settle_if_possible(&loaded.task)?,
+                _ if spent || availability == Availability::InputRequired => {
+                    self.settle_if_possible(&loaded.task)?
+                }
                 _ => loaded.task,
             };
             Ok(match self.check_candidate(query, entry, lane, &task) {
@@ -386,6 +389,7 @@ impl Store {
             Availability::Ready => CandidateOutcome::Skipped,
             Availability::Spent
             | Availability::NotBefore(_)
+            | Availability::InputRequired
             | Availability::Leased(_)
             | Availability::Blocked
             | Availability::Closed => CandidateOutcome::Stale,
@@ -417,7 +421,10 @@ impl Store {
         {
             return Ok(outcome);
         }
-        if loaded.task.availability(&self.now()) == Availability::Spent {
+        let availability = loaded.task.availability(&self.now());
+        let lost_its_claim =
+            availability == Availability::InputRequired && matches!(loaded.task.status, Status::Claimed(_));
+        if availability == Availability::Spent || lost_its_claim {
             self.apply_locked(&dir, id, &Command::Settle, &lock)?;
             return Ok(CandidateOutcome::Skipped);
         }
@@ -493,7 +500,7 @@ impl Store {
     }
 
     /// Applies the changes of one task that have come due: a scheduled task is queued, a task without
-    /// attempts left is dead-lettered.
+    /// attempts left is dead-lettered, an open question gets its default.
     ///
     /// # Errors
     /// As [`Store::apply`]; nothing is written when nothing has come due.

@@ -403,6 +403,7 @@ fn ended_at(task: &Task) -> Option<Time> {
         | Status::Scheduled { .. }
         | Status::Blocked { .. }
         | Status::Claimed(_)
+        | Status::InputRequired
         | Status::Unknown(_) => None,
     }
 }

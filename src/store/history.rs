@@ -155,11 +155,13 @@ pub(super) fn newest_number(events: &[Event]) -> u64 {
     numbers.fold(0, |end, n| if n <= end.saturating_add(MAX_NUMBER_GAP) { end.max(n) } else { end })
 }
 
-/// Returns the number of claims in a history, and of releases that gave the attempt back.
+/// Returns the number of claims in a history, and of releases and questions that gave the attempt back.
 pub(super) fn count_claims(events: &[Event]) -> (u64, u64) {
     let claims = events.iter().filter(|event| event.kind == "claimed").count() as u64;
-    let given_back =
-        events.iter().filter(|event| event.kind == "released" && !event.data.contains_key("spent")).count()
-            as u64;
-    (claims, given_back)
+    let gives_back = |event: &&Event| match event.kind.as_str() {
+        "released" => !event.data.contains_key("spent"),
+        "asked" => !event.data.contains_key("kept_claim"),
+        _ => false,
+    };
+    (claims, events.iter().filter(gives_back).count() as u64)
 }

@@ -286,6 +286,7 @@ impl Store {
             attempt: 0,
             fence: 0,
             retried_as: None,
+            questions: Vec::new(),
             bookkeeping: Bookkeeping {
                 written_at: Some(now),
                 content_sha256: Some(content),

@@ -69,6 +69,7 @@ fn reason_of_state(store: &Store, task: &Task) -> Result<Reason> {
         (_, Availability::Spent) => {
             say("spent", "its attempts are spent; the next claim in its lane declares it dead".to_string())
         }
+        (_, Availability::InputRequired) => Ok(input_reason(task, now.wall)),
         (_, Availability::NotBefore(until)) => {
             say("scheduled", format!("waiting for its time: scheduled for {until}"))
         }
@@ -105,6 +106,27 @@ fn blocked_sentence(store: &Store, task: &Task) -> Result<String> {
         if after.len() == 1 { "dependency" } else { "dependencies" },
         open.join(", ")
     ))
+}
+
+/// Explains a task that waits for the answer to a question.
+fn input_reason(task: &Task, now: Time) -> Reason {
+    let open: Vec<_> = task.open_questions(now).collect();
+    let more = match open.len() {
+        0 | 1 => String::new(),
+        n => format!(" ({} more)", n - 1),
+    };
+    let asked = open.first().map_or_else(String::new, |question| {
+        let default = question
+            .default
+            .as_ref()
+            .map_or_else(String::new, |default| format!(" or at {} the default counts", default.expires_at));
+        let text = shorten(&question.text, 200);
+        format!(
+            "question {} of {}: {text}{more}; `lanes answer {}` answers it{default}",
+            question.number, question.asked_by, task.id
+        )
+    });
+    Reason { code: "input_required", sentence: format!("waiting for an answer to {asked}") }
 }
 
 /// Explains a task under a lease that has not ended.

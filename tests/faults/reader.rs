@@ -193,7 +193,7 @@ fn view(dir: &Path, id: &str, after: After) -> Result<View, String> {
             }
             Some(text(&response["body"]).ok_or("ended without an answer")?)
         }
-        "queued" | "scheduled" | "claimed" => {
+        "queued" | "scheduled" | "claimed" | "input_required" => {
             // agent-lanes trusts response.json, complete or torn, whatever the state in task.json.
             if dir.join("response.json").exists() {
                 return Err("an answer although it is open".to_string());

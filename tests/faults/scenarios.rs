@@ -57,6 +57,11 @@ impl World {
                 ..plain("submit without an index", &["submit", "--lane", "l", "--prompt", "new"])
             },
             plain("claim", &["claim", waiting]),
+            plain("ask", &["ask", held, "--claim-token", token, "--question", "Which one?"]),
+            Scenario {
+                before: Some(asking_task),
+                ..plain("answer", &["answer", held, "--body", "The first."])
+            },
             plain("claim next", &["claim", "--lane", "l"]),
             Scenario { before: Some(expired_claim), ..plain("claim of a lost lease", &["claim", waiting]) },
             Scenario {
@@ -133,6 +138,12 @@ fn without_index(world: &World) {
 fn expired_claim(world: &World) {
     world.ok(&["claim", &world.tasks.waiting, "--lease-seconds", "0.001"]);
     std::thread::sleep(std::time::Duration::from_millis(2));
+}
+
+/// Leaves the held task with an open question.
+fn asking_task(world: &World) {
+    let Tasks { held, token, .. } = &world.tasks;
+    world.ok(&["ask", held, "--claim-token", token, "--question", "Which one?"]);
 }
 
 /// Leaves a task in lane `m` whose only attempt is over, which no command has recorded yet.

@@ -18,7 +18,7 @@ const LISTED_TASK: usize = 120;
 /// Returns the old word for a state.
 pub(super) fn status_word(state: ReportedState) -> &'static str {
     match state {
-        ReportedState::Queued => "pending",
+        ReportedState::Queued | ReportedState::InputRequired => "pending",
         state => state.as_str(),
     }
 }

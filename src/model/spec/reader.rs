@@ -10,7 +10,7 @@ use crate::model::time::Time;
 pub(in crate::model) const BOOKKEEPING_KEY: &str = "_lanes";
 
 /// The keys other than those of the specification, sorted.
-const OWN_KEYS: [&str; 22] = [
+const OWN_KEYS: [&str; 23] = [
     BOOKKEEPING_KEY,
     "attempt",
     "checkpoint_id",
@@ -27,6 +27,7 @@ const OWN_KEYS: [&str; 22] = [
     "lease_expires_at",
     "lease_seconds",
     "not_before",
+    "questions",
     "request_path",
     "request_sha256",
     "response_path",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Effect, TransitionContext, check_request, current_claim, end};
+use super::{Effect, TransitionContext, check_request, current_claim, end, question};
 use crate::error::{Error, Result};
 use crate::model::duration;
 use crate::model::event::ENGINE_KINDS;
@@ -37,6 +37,7 @@ pub(super) fn claim(
     let now = context.now;
     check_available(task, now)?;
     check_request(task, context)?;
+    question::apply_due_defaults(task, context);
     let previous = match &task.status {
         Status::Claimed(claim) => Value::from(claim.owner.clone()),
         _ => Value::Null,
@@ -73,6 +74,10 @@ fn check_available(task: &Task, now: &Now) -> std::result::Result<(), Refusal> {
         Availability::Ready => return Ok(()),
         Availability::Closed => Refusal::ended(task, "claim", None),
         Availability::NotBefore(until) => Refusal::Scheduled { id, until },
+        Availability::InputRequired => {
+            let open = task.open_questions(now.wall).map(|question| question.number).collect();
+            Refusal::InputRequired { id, open }
+        }
         Availability::Leased(until) => {
             let owner =
                 task.status.claim().map_or_else(|| Owner::stored("unknown"), |claim| claim.owner.clone());
@@ -145,8 +150,11 @@ pub(super) fn release(
     }
     task.record(now.wall, "released", message, data);
     task.bookkeeping.lease = None;
-    task.status =
-        if delay.is_zero() { Status::Queued } else { Status::Scheduled { until: now.wall + delay } };
+    task.status = match delay {
+        _ if task.has_unanswered_question() => Status::InputRequired,
+        Duration::ZERO => Status::Queued,
+        delay => Status::Scheduled { until: now.wall + delay },
+    };
     if spent.is_some() && task.spec.max_attempts.is_some_and(|max| task.attempt >= max) {
         end::declare_dead(task, context, reason);
     }
@@ -197,7 +205,7 @@ pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &L
         return Ok(Effect::Unchanged);
     }
     match &task.status {
-        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } => {}
+        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } | Status::InputRequired => {}
         Status::Claimed(claim) => {
             return Err(Refusal::Claimed { id: task.id.clone(), owner: claim.owner.clone() }.into());
         }

@@ -1,6 +1,6 @@
 //! Ends without an answer of a worker (cancelled, dead), and the records allowed on an ended task.
 
-use super::{Effect, TransitionContext};
+use super::{Effect, TransitionContext, question};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::refusal::Refusal;
@@ -82,10 +82,15 @@ pub(crate) fn check_redrive(task: &Task) -> Result<()> {
     }
 }
 
-/// Applies what is due because time has passed: queues a scheduled task, and declares one dead whose attempts
-/// are spent.
+/// Applies what is due because time has passed: queues a scheduled task, gives questions their defaults, declares
+/// dead a task whose attempts are spent, and lets one wait for input that lost its claim with a question open.
 pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
+    let defaulted = question::apply_due_defaults(task, context);
     match (task.availability(context.now), &task.status) {
+        (Availability::InputRequired, Status::Claimed(_)) => {
+            question::require_input(task, context);
+            Effect::Changed
+        }
         (Availability::Spent, _) => {
             declare_dead(task, context, None);
             Effect::Changed
@@ -96,6 +101,7 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
             task.status = Status::Queued;
             Effect::Changed
         }
+        _ if defaulted => Effect::Changed,
         _ => Effect::Unchanged,
     }
 }

@@ -25,7 +25,13 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
             return Err(Refusal::TokenMissing { id: task.id.clone(), owner: claim.owner.clone() }.into());
         }
         (Status::Unknown(_), token) => return Err(Refusal::ended(task, "respond to", token.as_ref()).into()),
-        (status @ (Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. }), Some(_)) => {
+        (
+            status @ (Status::Queued
+            | Status::Scheduled { .. }
+            | Status::Blocked { .. }
+            | Status::InputRequired),
+            Some(_),
+        ) => {
             let (id, state) = (task.id.clone(), status.as_str().to_string());
             return Err(Refusal::ClaimEnded { id, state }.into());
         }

@@ -24,6 +24,9 @@ const UNKNOWN_COUNT: &str = "?";
 /// The longest count, in bytes.
 const MAX_COUNT: usize = 64;
 
+/// The time at which a task that does not come due by itself is in the `later` set.
+pub(super) const NEVER: i64 = i64::MAX;
+
 /// Metadata longer than this is not kept in the index, in bytes.
 const MAX_METADATA: usize = 1024;
 
@@ -41,6 +44,10 @@ pub(in crate::store) fn position(task: &Task) -> Option<Position> {
         Status::Queued => Some(Position::Ready(task.rank())),
         Status::Scheduled { until } => Some(Position::Later(until.micros())),
         Status::Blocked { .. } => Some(Position::Blocked(task.rank())),
+        // The answer moves the task to the ready ones, or the default does when it is due.
+        Status::InputRequired => {
+            Some(Position::Later(task.questions_expire_at().map_or(NEVER, |at| at.micros())))
+        }
         Status::Claimed(claim) => Some(Position::Held(claim.lease_expires_at.micros())),
         Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => None,
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use super::lane::NEVER;
 use super::{Index, LANE_SETS, LaneSets, due};
 use crate::error::Result;
 use crate::model::{LaneName, Now, Time};
@@ -20,7 +21,8 @@ impl Index<'_> {
             return Ok(None);
         };
         let keys = [sets.later.first_key()?, sets.held.first_key()?];
-        Ok(keys.into_iter().flatten().min().map(Time::from_micros))
+        let comes_due = |key: &i64| *key != NEVER;
+        Ok(keys.into_iter().flatten().filter(comes_due).min().map(Time::from_micros))
     }
 
     /// Returns how many tasks of a lane can be claimed, including due ones that were not moved to the ready

@@ -140,7 +140,11 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
                 printable(word)
             )));
         }
-        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } | Status::Claimed(_) => None,
+        Status::Queued
+        | Status::Scheduled { .. }
+        | Status::Blocked { .. }
+        | Status::Claimed(_)
+        | Status::InputRequired => None,
     };
     let state = task.status.as_str();
     let carried = task.bookkeeping.response.as_ref();
@@ -172,7 +176,12 @@ impl StateKeys {
     pub(super) fn check(&self, written: &Object) -> Result<()> {
         let state = written.get("state").unwrap_or(&Value::Null);
         for (key, value) in &self.0 {
-            refuse_if(*key == "state" && value != state, "it is scheduled and 'not_before' is missing")?;
+            let why = match value.as_str() {
+                Some("scheduled") if state == "queued" => "it is scheduled and 'not_before' is missing",
+                Some("input_required") => "it is input_required and no question is open",
+                _ => "it can be claimed and a question is open",
+            };
+            refuse_if(*key == "state" && value != state, why)?;
             let is_kept = written.get(*key).is_some_and(|written| !written.is_null());
             let state = state.as_str().unwrap_or_default();
             refuse_if(!is_kept, format!("'{key}' is set in a task that is {}", printable(state)))?;

@@ -14,6 +14,7 @@ mod history;
 mod init;
 mod inside_run;
 mod output;
+mod question;
 mod readers;
 mod respond;
 mod setup;

@@ -43,7 +43,7 @@ const READERS: [(&str, i32); 34] = [
 ];
 
 /// Commands that change something, which may create the store.
-const WRITERS: [&str; 20] = [
+const WRITERS: [&str; 22] = [
     "init",
     "init-pool",
     "submit",
@@ -51,6 +51,8 @@ const WRITERS: [&str; 20] = [
     "renew",
     "release",
     "event",
+    "ask",
+    "answer",
     "respond",
     "cancel",
     "retry",

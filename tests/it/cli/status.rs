@@ -177,7 +177,7 @@ fn status_of_all_tasks() {
         all["summary"],
         serde_json::json!({
             "queued": 1, "scheduled": 1, "claimed": 1, "completed": 1, "failed": 1,
-            "stale_claims": 0, "missing_response": 0,
+            "input_required": 0, "stale_claims": 0, "missing_response": 0,
         })
     );
     assert!(all["next_action"].is_string());
@@ -206,6 +206,7 @@ fn status_at_a_glance() {
               "claimed": 0,
               "completed": 0,
               "failed": 0,
+              "input_required": 0,
               "oldest_queued_at": "2026-11-21T07:00:11.000000Z",
               "paused": true,
               "queued": 1,
@@ -217,6 +218,7 @@ fn status_at_a_glance() {
               "claimed": 1,
               "completed": 1,
               "failed": 1,
+              "input_required": 0,
               "oldest_queued_at": null,
               "paused": false,
               "queued": 0,
@@ -231,6 +233,7 @@ fn status_at_a_glance() {
             "claimed": 1,
             "completed": 1,
             "failed": 1,
+            "input_required": 0,
             "missing_response": 0,
             "queued": 1,
             "scheduled": 1,

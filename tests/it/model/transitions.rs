@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use lanes::ErrorKind;
 use lanes::internals::model::event::ENGINE_KINDS;
 use lanes::internals::model::task::Availability;
 use lanes::internals::model::transition::TransitionContext;
@@ -10,6 +9,7 @@ use lanes::internals::model::{
     Answer, AnswerOutcome, Claim, ClaimToken, Command, Dependency, DependencyCondition, DependencyOutcome,
     Effect, FailureClass, Now, RequestCheck, Response, Status, Task, TaskId, Time, json,
 };
+use lanes::{DefaultAnswer, ErrorKind, NewQuestion, Question};
 
 use crate::testkit::store::{lane_name, owner};
 
@@ -22,37 +22,48 @@ const ID: &str = "20261121T065000000000Z-c-0123456789ab-000001";
 /// States: `future` and `due` are scheduled; `live` and `last` are held (`last` in the last of three
 /// attempts); `expired` and `spent` are claimed under a lease that has ended (`spent` in the last
 /// attempt); the four after them have ended; `parked` is a state of a newer version; `blocked` waits for another task,
-/// and so does `strayed`, which another implementation has claimed nevertheless and given back.
+/// and so does `strayed`, which another implementation has claimed nevertheless and given back; `asking` waits for an
+/// answer, `timely` for one whose default counts by now, and `lost` is claimed under a lease that has ended with a
+/// question open.
 const TABLE: &str = "
-                       queued  future  due     live    last    expired spent   done    failed  cancel  dead    parked  blocked strayed
-claim                  live    no      live    no      no      live    no      no      no      no      no      no      no      no
-renew/mine             no      no      no      live    live    live    live    no      no      no      no      no      no      no
-renew/other            no      no      no      no      no      no      no      no      no      no      no      no      no      no
-release/mine           no      no      no      queued  queued  queued  queued  no      no      no      no      no      no      no
-release/mine/later     no      no      no      future  future  future  future  no      no      no      no      no      no      no
-release/mine/spent     no      no      no      queued  dead    queued  dead    no      no      no      no      no      no      no
-release/mine/both      no      no      no      future  dead    future  dead    no      no      no      no      no      no      no
-release/other          no      no      no      no      no      no      no      no      no      no      no      no      no      no
-done/mine              no      no      no      done    done    done    done    =       no      no      no      no      no      no
-done/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no
-done/none              done    done    done    no      no      no      no      no      no      no      no      no      done    done
-failed/mine            no      no      no      failed  failed  failed  failed  no      =       no      no      no      no      no
-failed/other           no      no      no      no      no      no      no      no      no      no      no      no      no      no
-failed/none            failed  failed  failed  no      no      no      no      no      no      no      no      no      failed  failed
-note/none              queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed
-note/mine              no      no      no      live    live    expired spent   no      no      no      no      no      no      no
-note/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no
-note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
-cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no      cancel  cancel
-edit/name              queued  future  due     live    live    expired spent   done    failed  cancel  dead    no      blocked strayed
-edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no      =       =
-move/away              queued  future  due     no      no      no      no      no      no      no      no      no      blocked strayed
-move/here              =       =       =       =       =       =       =       =       =       =       =       =       =       =
-retried                no      no      no      no      no      no      no      no      failed  cancel  dead    no      no      no
-request_changed        queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed
-settle                 =       =       queued  =       =       =       dead    =       =       =       =       =       =       blocked
-unblock/met            =       =       =       =       =       =       =       =       =       =       =       =       queued   queued
-unblock/failed         =       =       =       =       =       =       =       =       =       =       =       =       upstream upstream
+                       queued  future  due     live    last    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost
+claim                  live    no      live    no      no      live    no      no      no      no      no      no      no      no      no      live    no
+renew/mine             no      no      no      live    live    live    live    no      no      no      no      no      no      no      no      no      live
+renew/other            no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+release/mine           no      no      no      queued  queued  queued  queued  no      no      no      no      no      no      no      no      no      asking
+release/mine/later     no      no      no      future  future  future  future  no      no      no      no      no      no      no      no      no      asking
+release/mine/spent     no      no      no      queued  dead    queued  dead    no      no      no      no      no      no      no      no      no      asking
+release/mine/both      no      no      no      future  dead    future  dead    no      no      no      no      no      no      no      no      no      asking
+release/other          no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+done/mine              no      no      no      done    done    done    done    =       no      no      no      no      no      no      no      no      done
+done/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+done/none              done    done    done    no      no      no      no      no      no      no      no      no      done    done    done    done    no
+failed/mine            no      no      no      failed  failed  failed  failed  no      =       no      no      no      no      no      no      no      failed
+failed/other           no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+failed/none            failed  failed  failed  no      no      no      no      no      no      no      no      no      failed  failed  failed  failed  no
+ask/mine               no      no      no      asking  asking  asking  asking  no      no      no      no      no      no      no      no      no      asking
+ask/mine/wait          no      no      no      live    live    lost    spent   no      no      no      no      no      no      no      no      no      lost
+ask/other              no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+answer/1               no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired
+answer/1/yes           no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired
+answer/1/maybe         no      no      no      no      no      no      no      no      no      no      no      no      no      no      bad     bad     bad
+answer/2               no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+answer/none            no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired
+answer/empty           bad     bad     bad     bad     bad     bad     bad     no      no      no      no      no      bad     bad     bad     bad     bad
+note/none              queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost
+note/mine              no      no      no      live    live    expired spent   no      no      no      no      no      no      no      no      no      lost
+note/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
+cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no      cancel  cancel  cancel  cancel  cancel
+edit/name              queued  future  due     live    live    expired spent   done    failed  cancel  dead    no      blocked strayed asking  timely  lost
+edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no      =       =       =       =       =
+move/away              queued  future  due     no      no      no      no      no      no      no      no      no      blocked strayed asking  timely  no
+move/here              =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =
+retried                no      no      no      no      no      no      no      no      failed  cancel  dead    no      no      no      no      no      no
+request_changed        queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost
+settle                 =       =       queued  =       =       =       dead    =       =       =       =       =       =       blocked =       queued  asking
+unblock/met            =       =       =       =       =       =       =       =       =       =       =       =       queued  queued  =       =       =
+unblock/failed         =       =       =       =       =       =       =       =       =       =       =       =       upstream upstream =       =       =
 ";
 
 fn at(seconds: i64) -> Time {
@@ -109,9 +120,11 @@ fn task(state: &str) -> Task {
         "failed" => failed(FailureClass::Error),
         "cancel" => failed(FailureClass::Cancelled),
         "dead" => failed(FailureClass::Dead),
-        "parked" => Status::Unknown("input_required".to_string()),
+        "parked" => Status::Unknown("delegated".to_string()),
         "blocked" => Status::Blocked { until: None },
         "strayed" => Status::Queued,
+        "asking" | "timely" => Status::InputRequired,
+        "lost" => Status::Claimed(claim(0)),
         other => panic!("no state {other}"),
     };
     if ["last", "spent"].contains(&state) {
@@ -119,6 +132,19 @@ fn task(state: &str) -> Task {
     }
     if ["blocked", "strayed"].contains(&state) {
         task.spec.after = vec![Dependency { task: other_id(), on: DependencyCondition::Completed }];
+    }
+    if ["asking", "timely", "lost"].contains(&state) {
+        let default = DefaultAnswer { text: "no".into(), expires_at: at(0) };
+        task.questions.push(Question {
+            number: 1,
+            text: "Delete it?".into(),
+            choices: vec!["yes".into(), "no".into()],
+            asked_by: owner("ann"),
+            asked_at: at(-50),
+            default: (state == "timely").then_some(default),
+            answer: None,
+            extra: json::Object::new(),
+        });
     }
     task
 }
@@ -134,6 +160,7 @@ fn state_of(task: &Task) -> &'static str {
         Status::Scheduled { .. } => "due",
         Status::Claimed(_) if task.lease_is_live(&now()) => "live",
         Status::Claimed(_) if spent => "spent",
+        Status::Claimed(_) if task.availability(&now()) == Availability::InputRequired => "lost",
         Status::Claimed(_) => "expired",
         Status::Completed { .. } => "done",
         Status::Failed { class, .. } => match class {
@@ -147,6 +174,8 @@ fn state_of(task: &Task) -> &'static str {
             | FailureClass::Permanent
             | FailureClass::Other(_) => "failed",
         },
+        Status::InputRequired if task.availability(&now()) == Availability::Ready => "timely",
+        Status::InputRequired => "asking",
         Status::Unknown(_) => "parked",
     }
 }
@@ -169,6 +198,7 @@ fn previous(task: &Task) -> Option<Response> {
         | Status::Scheduled { .. }
         | Status::Blocked { .. }
         | Status::Claimed(_)
+        | Status::InputRequired
         | Status::Unknown(_) => return None,
     };
     let command = Command::Respond(answer(outcome, None));
@@ -185,6 +215,15 @@ fn release(proof: &str, delay: Option<u64>, spent: bool) -> Command {
 fn note(kind: &str, proof: Option<&str>) -> Command {
     let data = json::Object::new();
     Command::Note { kind: kind.into(), message: "hello".into(), data, token: proof.map(token) }
+}
+
+fn ask(proof: &str, keeps_claim: bool) -> Command {
+    let question = NewQuestion { text: "Which one?".into(), keeps_claim, ..NewQuestion::default() };
+    Command::Ask { token: token(proof), question }
+}
+
+fn answer_question(number: Option<u32>, text: &str, is_choice: bool) -> Command {
+    Command::AnswerQuestion { number, text: text.into(), is_choice, by: "eve".into() }
 }
 
 fn edit(name: Option<&str>) -> Command {
@@ -212,6 +251,15 @@ fn row(name: &str) -> Command {
         "failed/mine" => respond(failed, Some("mine")),
         "failed/other" => respond(failed, Some("other")),
         "failed/none" => respond(failed, None),
+        "ask/mine" => ask("mine", false),
+        "ask/mine/wait" => ask("mine", true),
+        "ask/other" => ask("other", false),
+        "answer/1" => answer_question(Some(1), "the first", false),
+        "answer/1/yes" => answer_question(Some(1), "yes", true),
+        "answer/1/maybe" => answer_question(Some(1), "maybe", true),
+        "answer/2" => answer_question(Some(2), "the first", false),
+        "answer/none" => answer_question(None, "the first", false),
+        "answer/empty" => answer_question(None, " \n", false),
         "note/none" => note("progress", None),
         "note/mine" => note("progress", Some("mine")),
         "note/other" => note("progress", Some("other")),
@@ -239,7 +287,9 @@ fn next_variant(command: &Command) -> Option<&'static str> {
         Command::Claim { .. } => Some("renew/mine"),
         Command::Renew { .. } => Some("release/mine"),
         Command::Release { .. } => Some("done/mine"),
-        Command::Respond(_) => Some("note/none"),
+        Command::Respond(_) => Some("ask/mine"),
+        Command::Ask { .. } => Some("answer/1"),
+        Command::AnswerQuestion { .. } => Some("note/none"),
         Command::Note { .. } => Some("cancel"),
         Command::Cancel { .. } => Some("edit/name"),
         Command::Edit { .. } => Some("move/away"),
@@ -280,7 +330,8 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
     assert_eq!(after.updated_at, now().wall, "{place}");
     let claims = u64::from(matches!(command, Command::Claim { .. }));
     assert_eq!(after.fence, before.fence + claims, "{place}: the fence counts claims");
-    let given_back = u32::from(matches!(command, Command::Release { spent: None, .. }));
+    let asks = matches!(command, Command::Ask { question, .. } if !question.keeps_claim);
+    let given_back = u32::from(asks || matches!(command, Command::Release { spent: None, .. }));
     assert_eq!(after.attempt + given_back, before.attempt + claims as u32, "{place}: attempts");
     if before.status.is_terminal() {
         assert_eq!(after.status, before.status, "{place}: what has ended has ended");
@@ -296,6 +347,9 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
     match command {
         Command::Move { .. } => rest.spec.lane.clone_from(&before.spec.lane),
         Command::Edit { .. } => rest.spec.name.clone_from(&before.spec.name),
+        Command::Ask { .. } | Command::AnswerQuestion { .. } | Command::Settle | Command::Claim { .. } => {
+            rest.questions.clone_from(&before.questions);
+        }
         Command::Retried { .. } => rest.retried_as.clone_from(&before.retried_as),
         _ => {}
     }
@@ -348,7 +402,7 @@ fn the_table_has_every_variant_and_every_state() {
     for state in states.split_whitespace().filter(|state| *state != "last") {
         assert_eq!(state_of(&task(state)), state);
     }
-    assert_eq!(states.split_whitespace().count(), 14);
+    assert_eq!(states.split_whitespace().count(), 17);
 }
 
 #[test]

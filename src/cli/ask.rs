@@ -1,0 +1,182 @@
+//! `lanes ask`: asks a question about a claimed task.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{ArgGroup, Args};
+
+use super::args::{DEFAULT_WAIT, deadline, seconds, span};
+use super::body;
+use super::context::CommandContext;
+use super::exit::CommandExit;
+use super::wait::print_body;
+use crate::error::{Error, Result};
+use crate::model::question::{MAX_QUESTION, NewQuestion, Question};
+use crate::model::task::object;
+use crate::model::{ClaimState, ClaimToken, Command, Refusal, Status, Task, TaskId};
+use crate::store::Store;
+
+/// Ask a question about a task that you hold.
+///
+/// The task then waits for the answer in the state input_required: your claim ends, the attempt does not
+/// count, and the next claim after the answer has question and answer with it. With --wait you
+/// keep the claim, which is renewed, and the answer is printed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes ask d64cf2 --claim-token $token --question 'Which database?'\n  \
+                  lanes ask d64cf2 --claim-token $token --question 'Delete it?' --choice yes --choice no \
+                  --default no --expires 2h --wait")]
+#[command(group(ArgGroup::new("what").args(["question", "file"]).required(true)))]
+pub(super) struct AskCommand {
+    /// Id of the task; its beginning or end suffices if unique
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Token printed by `claim`
+    #[arg(long, value_name = "TOKEN")]
+    claim_token: String,
+    /// The question
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    question: Option<String>,
+    /// Read the question from this file; `-` is standard input
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// An answer that you suggest; repeatable
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    choice: Vec<String>,
+    /// The answer that counts if nobody gives another one within --expires
+    #[arg(long, value_name = "TEXT", requires = "expires", allow_hyphen_values = true)]
+    default: Option<String>,
+    /// When the default counts: after this long, such as 15m or 2h
+    #[arg(long, value_name = "SPAN", value_parser = span, requires = "default", allow_negative_numbers = true)]
+    expires: Option<Duration>,
+    /// Keep the claim, wait for the answer and print it
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after this long: seconds, or 15m, 2h, 1d [default: 21600]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, requires = "wait", allow_negative_numbers = true)]
+    timeout: Option<f64>,
+}
+
+impl AskCommand {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        let until = deadline(self.timeout.unwrap_or(DEFAULT_WAIT))?;
+        let store = context.store()?;
+        let id = store.resolve(&self.id)?;
+        let token = ClaimToken::from_text(&self.claim_token);
+        let question = NewQuestion {
+            text: self.read_question()?,
+            choices: self.choice.clone(),
+            default: self.default.clone().zip(self.expires),
+            keeps_claim: self.wait,
+        };
+        let (task, _) = store.apply(&id, &Command::Ask { token: token.clone(), question })?;
+        let number = task.questions.last().map_or(0, |question| question.number);
+        if !self.wait {
+            return show(context, &task, number);
+        }
+        context.out.note(&format!(
+            "lanes ask: question {number} of {id} waits for an answer; `lanes answer {id}` gives it"
+        ));
+        match wait_for_answer(&store, &id, &token, number, until)? {
+            Some(question) => print_answer(context, &id, &question),
+            None => Ok(CommandExit::TimedOut(format!(
+                "no answer to question {number} of {id} in time; the question stays open, and the claim is still yours"
+            ))),
+        }
+    }
+
+    fn read_question(&self) -> Result<String> {
+        match (&self.question, &self.file) {
+            (Some(text), _) => Ok(text.clone()),
+            (None, Some(file)) => body::from_file(file, MAX_QUESTION),
+            (None, None) => Err(Error::invalid("no question was given").with_hint("give --question")),
+        }
+    }
+}
+
+/// Prints the reply about a question that was asked.
+fn show(context: &mut CommandContext, task: &Task, number: u32) -> Result<CommandExit> {
+    if context.out.json {
+        context.out.object(&object([
+            ("status", "asked".into()),
+            ("task_id", task.id.as_str().into()),
+            ("question", number.into()),
+            ("state", task.status.as_str().into()),
+        ]))?;
+    } else {
+        context.out.pair("task_id", task.id.as_str())?;
+        context.out.pair("question", &number.to_string())?;
+        context.out.pair("state", task.status.as_str())?;
+    }
+    Ok(CommandExit::Done)
+}
+
+/// Waits until a question is answered, and renews the claim meanwhile. Returns `None` at the deadline.
+///
+/// # Errors
+/// `Refused` when the claim is lost.
+fn wait_for_answer(
+    store: &Store,
+    id: &TaskId,
+    token: &ClaimToken,
+    number: u32,
+    until: Instant,
+) -> Result<Option<Question>> {
+    let mut watch = store.watch_tasks_until_exit(std::slice::from_ref(id));
+    let mut renewed_at = Instant::now();
+    loop {
+        let mut task = store.read_settled(id)?;
+        let Some(claim) = task.status.claim().filter(|_| task.claim_state(token) == ClaimState::Held) else {
+            return Err(lost(task));
+        };
+        let lease = claim.lease.map_or(0.0, |lease| lease.as_secs_f64()).max(1.0);
+        let renewal = renewed_at + Duration::from_secs_f64(lease / 3.0);
+        let asked = task.questions.iter().position(|question| question.number == number);
+        let Some(question) = asked.map(|place| task.questions.swap_remove(place)) else {
+            return Err(Error::corrupt(format!("question {number} of {id} is gone")));
+        };
+        if question.answer.is_some() {
+            return Ok(Some(question));
+        }
+        let now = Instant::now();
+        if now >= until {
+            return Ok(None);
+        }
+        if now >= renewal {
+            store.apply(id, &Command::Renew { token: token.clone(), lease: None })?;
+            renewed_at = now;
+            continue;
+        }
+        let expiry = question.default.as_ref().map(|default| {
+            let left = default.expires_at.seconds_since(store.now().wall).clamp(0.0, 3600.0);
+            now + Duration::from_secs_f64(left) + Duration::from_millis(1)
+        });
+        watch.wait(until.min(renewal).min(expiry.unwrap_or(until)));
+    }
+}
+
+/// Returns the refusal for a worker whose claim has ended while it waited.
+fn lost(task: Task) -> Error {
+    match &task.status {
+        Status::Claimed(claim) => {
+            let (owner, since) = (claim.owner.clone(), claim.claimed_at);
+            Refusal::NotHolder { id: task.id, verb: "wait for an answer about", owner, since }.into()
+        }
+        status => {
+            let state = status.as_str().to_string();
+            Refusal::NotClaimed { id: task.id, verb: "wait for an answer about", state }.into()
+        }
+    }
+}
+
+fn print_answer(context: &mut CommandContext, id: &TaskId, question: &Question) -> Result<CommandExit> {
+    let Some(answer) = &question.answer else { return Ok(CommandExit::Done) };
+    if context.out.json {
+        let mut reply = question.to_object();
+        reply.insert("status".into(), "answered".into());
+        reply.insert("task_id".into(), id.as_str().into());
+        context.out.object(&reply)?;
+    } else {
+        print_body(context, &answer.text)?;
+    }
+    Ok(CommandExit::Done)
+}
