@@ -35,6 +35,7 @@ mod fsck;
 mod gc;
 mod idle;
 mod import;
+mod inbox;
 mod init;
 mod init_pool;
 mod inside_run;
@@ -168,6 +169,7 @@ commands! {
     "list" List(list::ListCommand);
     "show" Show(show::ShowCommand);
     "why" Why(why::WhyCommand);
+    "inbox" Inbox(inbox::InboxCommand);
     "agents" Agents(agents::AgentsCommand);
     "dispatch" Dispatch(dispatch::DispatchCommand);
     "bridge" Bridge(bridge::BridgeCommand);

@@ -11,7 +11,8 @@ use super::api::params::{Field, FieldKind, MAX_TEXT, optional, required};
 use super::context::{Call, HandlerResult};
 use super::handlers::tasks::MAX_PAGE;
 use super::handlers::{
-    agents, claims, dispatch_routes, events, lanes, logs, responses, server, submit, tasks, vendors,
+    agents, claims, dispatch_routes, events, lanes, logs, questions, responses, server, submit, tasks,
+    vendors,
 };
 use super::log_follower::STREAMS;
 use super::transport::response::HttpResponse;
@@ -300,6 +301,30 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         &[BY],
         &[(201, "Retried"), (200, "Retried")],
         tasks::redrive,
+    ),
+    post(
+        "/tasks/{id}/questions",
+        "askQuestion",
+        "Asks a question about a claimed task, which then waits for the answer.",
+        ASK,
+        &[(201, "Asked")],
+        questions::ask,
+    ),
+    post(
+        "/tasks/{id}/answer",
+        "answerQuestion",
+        "Answers a question of a worker.",
+        ANSWER,
+        &[(200, "Changed")],
+        questions::answer,
+    ),
+    get(
+        "/inbox",
+        "listInbox",
+        "Lists what waits for a person: open questions, and dead tasks that were not retried.",
+        &[optional("lane", LANE_NAME, "Only tasks of this lane.")],
+        &[(200, "Inbox")],
+        questions::inbox,
     ),
     get(
         "/tasks/{id}/why",

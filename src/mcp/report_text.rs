@@ -85,6 +85,12 @@ impl TaskReport {
     /// Returns the text for a model, with at most `max_chars` characters of the answer.
     pub(super) fn text(&self, max_chars: usize) -> String {
         let head = self.head();
+        if self.state == ReportedState::InputRequired {
+            return format!(
+                "{head}. Answer it with answer(id:\"{}\", text: …) if you know, or ask the user.",
+                self.id
+            );
+        }
         if !self.state.is_over() {
             return format!("{head}. Go on with wait(ids:[\"{}\"]).", self.id);
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, printable};
 use crate::model::Task;
+use crate::model::question::answered_text;
 use crate::store::Store;
 
 /// The maximum number of bytes that are read of a request in the store.
@@ -42,6 +43,10 @@ pub(super) fn request_text(store: &Store, task: &Task) -> Result<String> {
             parts.push(String::new());
         }
         parts.push(prompt);
+    }
+    let answered = answered_text(&task.questions);
+    if !answered.is_empty() {
+        parts.push(format!("\nAnswers to earlier questions:\n\n{answered}"));
     }
     Ok(parts.join("\n"))
 }

@@ -13,7 +13,7 @@ use super::given_results::GivenResult;
 use super::report_text::TaskReport;
 use super::summary::{activity, report_of, reported_state};
 use super::watched_tasks::WatchedTasks;
-use crate::model::{LaneName, Task, TaskId};
+use crate::model::{LaneName, Status, Task, TaskId};
 use crate::store::Store;
 
 /// How long a call waits before it returns a task of the protocol to a client that accepts one in place of a
@@ -27,7 +27,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Longer than any call waits.
 const NEVER: Duration = Duration::from_secs(7 * 86_400);
 
-/// Waits until all of the tasks have ended (or one of them, with `any`), at most `seconds`, and never longer than the
+/// Waits until all of the tasks have ended (or one of them, with `any`) or one waits for an answer, at most `seconds`, and never longer than the
 /// client does. Returns a report of each, in the same order.
 ///
 /// # Errors
@@ -53,7 +53,9 @@ pub(super) async fn wait_for_ends(
         attendance.check(call, watched.tasks()).await?;
         let tasks = watched.tasks();
         let ended = tasks.iter().filter(|task| task.status.is_terminal()).count();
-        let is_enough = ended == tasks.len() || (any && ended > 0);
+        // The caller may know the answer to a question, without which nothing goes on.
+        let asks = tasks.iter().any(|task| task.status == Status::InputRequired);
+        let is_enough = ended == tasks.len() || (any && ended > 0) || asks;
         if is_enough || Instant::now() >= deadline || call.end.is_over() {
             call.handed_off = ids.first().filter(|_| hands_off && !is_enough).cloned();
             return reports_of(call, watched, attendance.failures).await;

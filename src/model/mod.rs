@@ -20,6 +20,8 @@ pub(crate) mod event;
 pub(crate) mod filter;
 pub(crate) mod id;
 mod idempotency_key;
+#[cfg(feature = "cli")]
+pub(crate) mod inbox;
 pub(crate) mod json;
 mod lane;
 pub(crate) mod limits;

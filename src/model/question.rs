@@ -233,6 +233,27 @@ pub(super) fn check_room(id: &TaskId, questions: &[Question], is_new: bool, more
     Ok(())
 }
 
+/// Returns whether a task with these questions may have another one without choices.
+#[cfg(feature = "cli")]
+pub(crate) fn has_room(questions: &[Question], text: &str) -> bool {
+    let size = questions.iter().map(Question::size).sum::<usize>() + text.len();
+    questions.len() < MAX_QUESTIONS && size <= MAX_TOTAL
+}
+
+/// Returns the answered questions as a worker reads them, one after the other; empty without any.
+pub(crate) fn answered_text(questions: &[Question]) -> String {
+    let pairs = questions.iter().filter_map(|question| {
+        let answer = question.answer.as_ref()?;
+        let by =
+            answer.by.as_ref().map_or_else(|| "by default".to_string(), |by| format!("by {}", printable(by)));
+        Some(format!(
+            "question {}: {}\nanswer: {}\n(answered {by})",
+            question.number, question.text, answer.text
+        ))
+    });
+    pairs.collect::<Vec<_>>().join("\n\n")
+}
+
 /// Returns questions as other programs see them.
 pub(super) fn questions_value(questions: &[Question]) -> Value {
     questions.iter().map(|question| Value::Object(question.to_object())).collect()

@@ -116,6 +116,25 @@ pub(crate) const RESPOND: &[Field] = &[
     optional("metadata", FieldKind::Map, "Free-form values."),
 ];
 
+pub(crate) const ASK: &[Field] = &[
+    TOKEN,
+    required("question", MESSAGE_TEXT, "The question."),
+    optional("choices", FieldKind::Texts, "The answers that it suggests."),
+    optional("default", MESSAGE_TEXT, "The answer that counts after `expires_seconds`."),
+    optional("expires_seconds", DELAY, "After how many seconds the default counts."),
+    optional("keep_claim", FieldKind::Flag, "Whether the worker keeps its claim until the answer."),
+];
+pub(crate) const ANSWER: &[Field] = &[
+    required("answer", MESSAGE_TEXT, "The answer."),
+    optional(
+        "question",
+        FieldKind::Whole(1, 1_000_000),
+        "The number of the question; the only open one by default.",
+    ),
+    optional("choice", FieldKind::Flag, "Whether the answer must be one of the choices."),
+    BY,
+];
+
 const ONE_MODEL: Field = optional("model", NAME_TEXT, "One of its models; all by default.");
 pub(crate) const PAUSE_VENDOR: &[Field] = &[
     ONE_MODEL,

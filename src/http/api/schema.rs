@@ -277,6 +277,22 @@ fn task_responses() -> Vec<NamedSchema> {
             "PausedVendor",
             object([("vendor", text()), ("paused", flag()), ("changed", flag()), ("pauses", list(&map()))]),
         ),
+        (
+            "Inbox",
+            object([
+                ("count", count()),
+                (
+                    "items",
+                    list(&object([
+                        ("kind", text()),
+                        ("task_id", text()),
+                        ("lane", text()),
+                        ("since", text()),
+                    ])),
+                ),
+            ]),
+        ),
+        ("Asked", object([("question", count()), ("task", named("Task"))])),
         ("Reason", object([("task_id", text()), ("state", text()), ("reason", text()), ("message", text())])),
     ]
 }

@@ -6,6 +6,7 @@ pub(crate) mod dispatch_routes;
 pub(crate) mod events;
 pub(crate) mod lanes;
 pub(crate) mod logs;
+pub(crate) mod questions;
 pub(crate) mod responses;
 pub(crate) mod server;
 pub(crate) mod submit;

@@ -1,6 +1,7 @@
 //! What each tool does, one file for each.
 
 mod agents;
+mod answer;
 mod cancel;
 mod claim_next;
 pub(super) mod delegate;
@@ -31,6 +32,7 @@ pub(super) async fn run(call: ToolCall, name: &str, arguments: Arguments) -> Too
         "wait" => wait::run(call, arguments).await,
         "result" => result::run(call, arguments).await,
         "jobs" => jobs::run(call, arguments).await,
+        "answer" => answer::run(call, arguments).await,
         "cancel" => cancel::run(call, arguments).await,
         "claim_next" => claim_next::run(call, arguments).await,
         "report" => report::run(call, arguments).await,

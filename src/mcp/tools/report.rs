@@ -1,11 +1,11 @@
-//! `report`: renews the lease of a claimed task, records its progress, or releases it.
+//! `report`: renews the lease of a claimed task, records its progress, releases it, or asks a question about it.
 
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
 use crate::mcp::failure::ToolFailure;
 use crate::model::json::Object;
 use crate::model::limits::lease_from_seconds;
-use crate::model::{ClaimToken, Command};
+use crate::model::{ClaimToken, Command, NewQuestion};
 
 pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     let name = arguments.needed_text("id")?.to_string();
@@ -21,6 +21,11 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
             Command::Note { kind: "progress".to_string(), message, data: Object::new(), token: Some(token) }
         }
         Some("release") => Command::Release { token, reason: text, delay: None, spent: None },
+        Some("ask") => {
+            let choices = arguments.needed_texts("choices").unwrap_or_default();
+            let text = arguments.needed_text("text")?.to_string();
+            Command::Ask { token, question: NewQuestion { text, choices, ..NewQuestion::default() } }
+        }
         _ => return Err(ToolFailure::invalid("'do' is missing", "give 'do'")),
     };
     call.with_queue(move |queue| {
@@ -29,6 +34,9 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
         Ok(ToolReply::text(match (&command, task.status.claim()) {
             (Command::Renew { .. }, Some(claim)) => format!("renewed {id} until {}", claim.lease_expires_at),
             (Command::Release { .. }, _) => format!("released {id}"),
+            (Command::Ask { .. }, _) => {
+                format!("asked; {id} waits for the answer and is not yours any more, so stop working on it")
+            }
             _ => format!("noted for {id}"),
         }))
     })

@@ -226,3 +226,27 @@ fn what_another_implementation_makes_of_a_task_that_asks_does_not_lose_the_quest
     let other = sandbox.submit("l", &[]);
     assert_eq!(sandbox.claim("l").0, other);
 }
+
+#[test]
+fn the_inbox_lists_what_waits_for_a_person() {
+    let sandbox = Sandbox::new();
+    assert!(sandbox.run(&["inbox"]).stderr.contains("nothing waits for a person"));
+    let (id, _) = ask(&sandbox, &["--choice", "a"]);
+    sandbox.submit("m", &["--max-attempts", "1"]);
+    let (dead, token) = sandbox.claim("m");
+    sandbox.ok(&["release", &dead, "--claim-token", &token, "--spent", "--reason", "no network"]);
+    let all = sandbox.json(&["inbox"]);
+    assert_eq!(
+        (&all["count"], text(&all["items"][0]["task_id"]), text(&all["items"][0]["kind"])),
+        (&2.into(), id.clone(), "question".into())
+    );
+    assert_eq!(
+        (text(&all["items"][1]["task_id"]), text(&all["items"][1]["kind"])),
+        (dead.clone(), "dead".into())
+    );
+    let table = sandbox.ok(&["inbox", "--lane", "l"]);
+    assert!(table.contains("Which one?") && !table.contains(&dead), "{table}");
+    sandbox.ok(&["answer", &id, "--choice", "a"]);
+    sandbox.ok(&["retry", &dead]);
+    assert_eq!(sandbox.json(&["inbox"])["count"], 0);
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::testkit::sandbox::{Outcome, Sandbox, words};
 
 /// Commands that read, and the code with which they end for an empty queue.
-const READERS: [(&str, i32); 34] = [
+const READERS: [(&str, i32); 36] = [
     ("status", 0),
     ("status --all", 0),
     ("status --json", 0),
@@ -16,6 +16,8 @@ const READERS: [(&str, i32); 34] = [
     ("list --lane l --active-only", 0),
     ("show 20261121", 1),
     ("why 20261121", 1),
+    ("inbox", 0),
+    ("inbox --lane l --json", 0),
     ("stats", 0),
     ("stats --json", 0),
     ("events", 0),

@@ -202,7 +202,7 @@ fn unknown_fields_are_reported() {
     let state = server.get("/tasks?state=bogus");
     assert_eq!((state.status, state.code().as_str()), (400, "invalid"));
     assert!(
-        state.text_at("/error").contains("queued, scheduled, claimed, completed, failed"),
+        state.text_at("/error").contains("queued, scheduled, claimed, input_required, completed, failed"),
         "{}",
         state.text
     );
@@ -229,4 +229,42 @@ fn an_event_is_bounded_at_every_door() {
         ask(&server, "GET", &format!("/tasks/{id}/history"), None).at("/events/1/data/a"),
         "x".repeat(100_000)
     );
+}
+
+#[test]
+fn questions_are_asked_answered_and_listed() {
+    let server = Server::new();
+    let id = server.submit("l");
+    let token = server.claim(&id);
+    let questions = format!("/tasks/{id}/questions");
+    let question = json!({"claim_token": token, "question": "Which one?", "choices": ["a", "b"]});
+    let half = json!({"claim_token": token, "question": "q", "default": "a"});
+    assert_eq!(server.post(&questions, &half).status, 400);
+    assert_eq!(server.post(&questions, &json!({"claim_token": "x", "question": "q"})).status, 409);
+    let asked = server.post(&questions, &question);
+    assert_eq!((asked.status, asked.at("/question")), (201, json!(1)), "{}", asked.text);
+    assert_eq!(asked.text_at("/task/state"), "input_required");
+    let inbox = server.get("/inbox?lane=l");
+    assert_eq!(
+        (inbox.at("/count"), inbox.text_at("/items/0/task_id")),
+        (json!(1), id.clone()),
+        "{}",
+        inbox.text
+    );
+    assert_eq!(server.get("/inbox?lane=m").at("/count"), json!(0));
+    assert_eq!(server.post("/tasks/claim", &json!({"lane": "l"})).at("/task"), Value::Null);
+    let answer = format!("/tasks/{id}/answer");
+    assert_eq!(server.post(&answer, &json!({"answer": "c", "choice": true})).status, 400);
+    assert_eq!(server.post(&answer, &json!({"answer": "c", "question": 7})).status, 409);
+    let answered = server.post(&answer, &json!({"answer": "b", "choice": true, "by": "me"}));
+    assert_eq!(
+        (answered.status, answered.text_at("/task/state").as_str()),
+        (200, "queued"),
+        "{}",
+        answered.text
+    );
+    assert_eq!(server.post(&answer, &json!({"answer": "b"})).at("/changed"), json!(false));
+    assert_eq!(server.post(&answer, &json!({"answer": "a"})).status, 409);
+    let claimed = server.post("/tasks/claim", &json!({"lane": "l"}));
+    assert_eq!(claimed.text_at("/task/questions/0/answer"), "b");
 }

@@ -118,7 +118,7 @@ fn a_user_may_have_a_queue_of_their_own() {
 #[test]
 fn tools_are_offered_in_sets() {
     let sandbox = Sandbox::new();
-    let caller = ["delegate", "dialogue", "wait", "result", "jobs", "cancel", "agents"];
+    let caller = ["delegate", "dialogue", "wait", "result", "jobs", "answer", "cancel", "agents"];
     let admin = ["edit_agent", "upkeep"];
     let worker = ["claim_next", "report", "respond"];
     for (words, expected) in [
@@ -178,7 +178,7 @@ fn the_default_list_is_small_and_complete() {
     }
     assert_eq!(tools[0]["_meta"]["anthropic/alwaysLoad"], true);
     // The tools that codex runs where nobody can be asked.
-    for name in ["wait", "result", "jobs", "claim_next", "report", "respond"] {
+    for name in ["wait", "result", "jobs", "answer", "claim_next", "report", "respond"] {
         let tool = tools.iter().find(|tool| tool["name"] == name).unwrap();
         let hints = &tool["annotations"];
         let passes = hints["readOnlyHint"] == true

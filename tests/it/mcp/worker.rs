@@ -199,3 +199,25 @@ fn a_prompt_makes_a_chat_a_worker() {
         assert!(answer["error"]["message"].as_str().unwrap().contains(expected), "{answer}");
     }
 }
+
+#[test]
+fn a_chat_asks_and_another_one_answers() {
+    let sandbox = Sandbox::new();
+    let (mut worker, mut caller) = (client(&sandbox), client(&sandbox));
+    let id = sandbox.submit("a", &[]);
+    let claim = worker.call("claim_next", json!({"lane": "a"}));
+    let ask =
+        json!({"id": id, "token": token(&claim), "do": "ask", "text": "Which one?", "choices": ["x", "y"]});
+    let asked = worker.call("report", ask.clone()).fine();
+    assert!(asked.contains("waits for the answer"), "{asked}");
+    worker.call("report", ask).refused("refused", "input_required");
+    let waited = caller.call("wait", json!({"ids": [&id], "seconds": 50})).fine();
+    assert!(waited.starts_with(&format!("input_required {id} ")), "{waited}");
+    assert!(waited.contains("Which one?") && waited.contains("Answer it with answer(id:"), "{waited}");
+    assert!(caller.call("jobs", json!({"status": "input_required"})).fine().contains(&id));
+    let answered = caller.call("answer", json!({"id": id, "text": "y"})).fine();
+    assert_eq!(answered, format!("answered a question of {id}, which is queued now"));
+    caller.call("answer", json!({"id": id, "text": "x"})).refused("refused", "answered it at");
+    let claim = worker.call("claim_next", json!({"lane": "a"}));
+    assert!(claim.text.contains("question 1: Which one?") && claim.text.contains("answer: y"), "{claim:?}");
+}

@@ -1,0 +1,67 @@
+//! Questions of workers, their answers, and what else waits for a person.
+
+use std::ops::ControlFlow;
+
+use serde_json::Value;
+
+use crate::error::Result;
+use crate::http::api::params::missing;
+use crate::http::api::views::public_task;
+use crate::http::context::{Call, HandlerResult};
+use crate::http::transport::response::{HttpResponse, members, ok};
+use crate::model::inbox::InboxItem;
+use crate::model::{Command, Effect, NewQuestion};
+
+/// `POST /tasks/{id}/questions`
+pub(crate) fn ask(call: &Call<'_>) -> HandlerResult {
+    let body = &call.body;
+    let default = match (body.text("default"), body.duration("expires_seconds")) {
+        (Some(_), None) => return Err(missing("expires_seconds").into()),
+        (None, Some(_)) => return Err(missing("default").into()),
+        (text, after) => text.zip(after),
+    };
+    let question = NewQuestion {
+        text: body.needed("question")?,
+        choices: body.texts("choices").unwrap_or_default(),
+        default,
+        keeps_claim: body.flag("keep_claim"),
+    };
+    let token = body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
+    let (task, _) = call.app.store.apply(&call.id()?, &Command::Ask { token, question })?;
+    let number = task.questions.last().map_or(0, |question| question.number);
+    let object = members([("question", number.into()), ("task", public_task(&task))]);
+    Ok(HttpResponse::json(201, &object).into())
+}
+
+/// `POST /tasks/{id}/answer`
+pub(crate) fn answer(call: &Call<'_>) -> HandlerResult {
+    let body = &call.body;
+    let answer = Command::AnswerQuestion {
+        number: body.count("question").map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
+        text: body.needed("answer")?,
+        is_choice: body.flag("choice"),
+        by: body.text_or("by", "api"),
+    };
+    let (task, effect) = call.app.store.apply(&call.id()?, &answer)?;
+    Ok(ok([("task", public_task(&task)), ("changed", (effect == Effect::Changed).into())]).into())
+}
+
+/// `GET /inbox`
+pub(crate) fn inbox(call: &Call<'_>) -> HandlerResult {
+    let store = &call.app.store;
+    let (lane, now) = (call.query.text("lane"), store.now().wall);
+    let names = store.task_names()?;
+    let extract = |task: &crate::model::TaskText<'_>| {
+        let is_wanted = lane.as_ref().is_none_or(|lane| task.spec.lane.is(lane));
+        if is_wanted { InboxItem::of(task, now) } else { Vec::new() }
+    };
+    let mut items: Vec<InboxItem> = Vec::new();
+    // Unreadable tasks are shown by `GET /tasks`.
+    store.scan_names(&names, extract, &mut |_, seen: Result<Vec<InboxItem>>| {
+        items.extend(seen.into_iter().flatten());
+        ControlFlow::Continue(())
+    });
+    items.sort_by(|a, b| (a.since, &a.task_id).cmp(&(b.since, &b.task_id)));
+    let objects: Vec<Value> = items.iter().map(|item| Value::Object(item.to_object())).collect();
+    Ok(ok([("count", objects.len().into()), ("items", objects.into())]).into())
+}
