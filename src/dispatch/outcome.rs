@@ -134,10 +134,13 @@ pub enum Interruption {
     Timeout,
     /// Its dispatcher died or was stopped.
     Lost,
+    /// Its agent asked a question, which is answered by now.
+    Answered,
 }
 
 impl Interruption {
-    const ALL: [Self; 3] = [Self::Refused, Self::Timeout, Self::Lost];
+    /// Those that `resume_on` may name. A run that asked a question is always resumed.
+    const OPTIONAL: [Self; 3] = [Self::Refused, Self::Timeout, Self::Lost];
 
     /// Returns the name in configuration.
     pub const fn as_str(self) -> &'static str {
@@ -145,6 +148,7 @@ impl Interruption {
             Self::Refused => "limit",
             Self::Timeout => "timeout",
             Self::Lost => "lost",
+            Self::Answered => "question",
         }
     }
 
@@ -153,11 +157,11 @@ impl Interruption {
     /// # Errors
     /// What was expected, for people.
     pub fn list_from_yaml(value: &serde_yaml::Value) -> Result<Vec<Self>, String> {
-        let expected = || format!("expected a list of {}", Self::ALL.map(Self::as_str).join(", "));
+        let expected = || format!("expected a list of {}", Self::OPTIONAL.map(Self::as_str).join(", "));
         let names = value.as_sequence().ok_or_else(expected)?;
         let parse = |name: &serde_yaml::Value| {
             let name = name.as_str()?;
-            Self::ALL.into_iter().find(|interruption| interruption.as_str() == name)
+            Self::OPTIONAL.into_iter().find(|interruption| interruption.as_str() == name)
         };
         names.iter().map(parse).collect::<Option<_>>().ok_or_else(expected)
     }
@@ -168,6 +172,7 @@ impl Interruption {
             Self::Refused => "the vendor's service refused further requests, as at a usage limit",
             Self::Timeout => "the run reached its time limit",
             Self::Lost => "the process that ran you ended",
+            Self::Answered => "you asked a question",
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum ClosingStatus {
     Partial,
     /// The agent needs something that it cannot get by itself.
     Blocked,
+    /// The answer is a question, without whose answer the agent cannot go on.
+    NeedsInput,
 }
 
 impl ClosingStatus {
@@ -36,16 +38,18 @@ impl ClosingStatus {
             Self::Done => "done",
             Self::Partial => "partial",
             Self::Blocked => "blocked",
+            Self::NeedsInput => "needs_input",
         }
     }
 
-    /// Parses a status in lower case and without underscores. Agents also use synonyms of the three names that the prompt
-    /// gives them.
+    /// Parses a status in lower case and without underscores. Agents also use synonyms of the names that the prompt gives
+    /// them.
     fn parse(word: &str) -> Option<Self> {
         match word {
             "done" | "complete" | "completed" => Some(Self::Done),
             "partial" | "incomplete" | "unfinished" => Some(Self::Partial),
-            "blocked" | "failed" | "needsinput" | "needs-input" => Some(Self::Blocked),
+            "blocked" | "failed" => Some(Self::Blocked),
+            "needsinput" | "needs-input" => Some(Self::NeedsInput),
             _ => None,
         }
     }
@@ -102,7 +106,7 @@ pub(crate) fn json_value(text: &str) -> Result<Value, String> {
 }
 
 /// Returns `text` without the `STATUS:` and `VERDICT:` lines at its end.
-fn without_closing_lines(text: &str) -> &str {
+pub(crate) fn without_closing_lines(text: &str) -> &str {
     let mut rest = text.trim_end();
     for _ in 0..CLOSING_LINES {
         let start = rest.rfind('\n').map_or(0, |at| at + 1);
@@ -162,7 +166,7 @@ mod tests {
         );
         assert_eq!(closing("text\nSTATUS: partial\n\n"), Some(ClosingStatus::Partial));
         assert_eq!(closing("## Status: blocked"), Some(ClosingStatus::Blocked));
-        assert_eq!(closing("STATUS: needs_input"), Some(ClosingStatus::Blocked));
+        assert_eq!(closing("STATUS: needs_input"), Some(ClosingStatus::NeedsInput));
         assert_eq!(closing("STATUS: partial\nstatus: 200 OK"), Some(ClosingStatus::Partial));
     }
 

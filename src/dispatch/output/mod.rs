@@ -19,7 +19,7 @@ pub(crate) mod usage;
 
 use serde_json::Value;
 
-pub(crate) use answer::{ClosingStatus, closing, json_value, verdict};
+pub(crate) use answer::{ClosingStatus, closing, json_value, verdict, without_closing_lines};
 pub use note::Note;
 pub(crate) use note::one_line;
 pub(crate) use report::BackgroundWork;

@@ -8,11 +8,12 @@ use super::{FollowUp, Report, ReportAction};
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{NotStarted, RunAnswer, RunFailure, RunOutcome, StopReason};
-use crate::dispatch::output::{ClosingStatus, Tokens, Usage};
+use crate::dispatch::output::{ClosingStatus, Tokens, Usage, without_closing_lines};
 use crate::dispatch::run::context::{AgentRun, FinishedRun, RunEnd};
 use crate::dispatch::run::retry::{RetryDecision, after_failure};
 use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::model::json::Object;
+use crate::model::question::{MAX_QUESTION, has_room};
 use crate::model::release_reason::DISPATCHER_STOPPED;
 use crate::model::task::object;
 use crate::model::{ClaimToken, FailureClass, Owner, RunId, Status, Task, Time};
@@ -51,13 +52,8 @@ pub(crate) struct ReportInput<'a> {
 pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEvent)> {
     let (action, event, outcome) = match &run.result.end {
         RunEnd::Ran(AgentRun { outcome: RunOutcome::Completed(answer), .. }) => {
-            let event = DispatchEvent::Answered {
-                task_id: run.task.id.clone(),
-                duration: run.result.duration,
-                cost_usd: run.result.cost_usd(),
-                outcome: answer.closing,
-            };
-            (respond(run, answer), event, RecordedOutcome::Completed)
+            let (action, event) = answered(run, answer);
+            (action, event, RecordedOutcome::Completed)
         }
         RunEnd::Ran(AgentRun { outcome: RunOutcome::Failed(failure), .. })
         | RunEnd::NotStarted(NotStarted::Task(failure)) => failed(run, failure),
@@ -78,7 +74,7 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
     let follow_up = match &action {
         ReportAction::Complete { .. } => on_success(run, closing),
         ReportAction::Fail { .. } => run.route.dead_letter_lane.as_ref().map(FollowUp::after_failure),
-        ReportAction::Release { .. } | ReportAction::Nothing => None,
+        ReportAction::Release { .. } | ReportAction::Ask { .. } | ReportAction::Nothing => None,
     };
     let report = Report {
         task_id: run.task.id.clone(),
@@ -150,6 +146,36 @@ fn returned(
 
 fn release(reason: &str, delay: Duration, spent: Option<FailureClass>) -> ReportAction {
     ReportAction::Release { reason: reason.to_string(), delay, spent }
+}
+
+/// Returns the action and the event for the answer of an agent: it answers the task, or is a question about it.
+fn answered(run: &ReportInput<'_>, answer: &RunAnswer) -> (ReportAction, DispatchEvent) {
+    let task_id = run.task.id.clone();
+    if let Some(question) = question_of(run.task, answer) {
+        let first = question.lines().next().unwrap_or_default();
+        let message = format!("it asks: {}", first.chars().take(200).collect::<String>());
+        return (ReportAction::Ask { question }, DispatchEvent::Returned { task_id, message });
+    }
+    let event = DispatchEvent::Answered {
+        task_id,
+        duration: run.result.duration,
+        cost_usd: run.result.cost_usd(),
+        outcome: answer.closing,
+    };
+    (respond(run, answer), event)
+}
+
+/// Returns the question that an answer is. An answer that is too long for one is cut at its beginning; a task that
+/// cannot have more questions is answered with it.
+fn question_of(task: &Task, answer: &RunAnswer) -> Option<String> {
+    if answer.closing != Some(ClosingStatus::NeedsInput) {
+        return None;
+    }
+    let text = without_closing_lines(&answer.body).trim();
+    let start =
+        (text.len().saturating_sub(MAX_QUESTION)..=text.len()).find(|at| text.is_char_boundary(*at))?;
+    let question = text.get(start..).filter(|question| !question.is_empty())?;
+    has_room(&task.questions, question).then(|| question.to_string())
 }
 
 fn respond(run: &ReportInput<'_>, answer: &RunAnswer) -> ReportAction {
@@ -340,6 +366,29 @@ mod tests {
         assert_eq!(next(Some(ClosingStatus::Done)).as_ref().map(LaneName::as_str), Some("review"));
         assert_eq!(next(Some(ClosingStatus::Partial)), None);
         assert_eq!(next(Some(ClosingStatus::Blocked)), None);
+    }
+
+    #[test]
+    fn a_question_is_asked_and_an_empty_one_is_an_answer() {
+        let route = Route::with_defaults(LaneName::stored("work"));
+        let action = |body: &str| {
+            let answer = RunAnswer {
+                body: body.to_string(),
+                verdict: None,
+                closing: Some(ClosingStatus::NeedsInput),
+                unfinished_work: Vec::new(),
+                parsed: None,
+            };
+            report_of(RunOutcome::Completed(answer), &route).expect("a report").0.action
+        };
+        let asked = ReportAction::Ask { question: "Which one?".to_string() };
+        assert_eq!(action("Which one?\n\nSTATUS: needs_input\n"), asked);
+        assert!(matches!(action("STATUS: needs_input"), ReportAction::Complete { .. }));
+        let ReportAction::Ask { question } = action(&format!("{}?\nSTATUS: needs_input", "ä".repeat(20_000)))
+        else {
+            panic!("no question");
+        };
+        assert!(question.len() <= MAX_QUESTION && question.ends_with("ä?"));
     }
 
     #[test]

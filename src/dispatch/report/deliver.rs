@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::build::{ReportInput, answered_by_agent, build_report, record};
-use super::{Report, ReportDelivery};
+use super::{Report, ReportAction, ReportDelivery};
 use crate::dispatch::cooldown;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{NotStarted, RunOutcome};
@@ -106,6 +106,9 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
     if let DispatchEvent::Retry { delay, .. } = &event {
         reported.disposition =
             TaskDisposition::Failed { retry_at: Some(now.plus_seconds(delay.as_secs_f64())) };
+    }
+    if matches!(report.action, ReportAction::Ask { .. }) {
+        reported.disposition = TaskDisposition::Returned;
     }
     note_run_end(context, claimed, &event, result);
     match deliver_with_retries(context, claimed, &report) {

@@ -21,8 +21,8 @@ use super::usage_record::UsageRecord;
 use crate::error::ErrorKind;
 use crate::model::json::Object;
 use crate::model::{
-    Answer, AnswerOutcome, ClaimState, ClaimToken, Command, FailureClass, IdempotencyKey, LaneName, NewTask,
-    Owner, Refusal, Status, Task, TaskId, Verdict,
+    Answer, AnswerOutcome, ClaimState, ClaimToken, Command, FailureClass, IdempotencyKey, LaneName,
+    NewQuestion, NewTask, Owner, Refusal, Status, Task, TaskId, Verdict,
 };
 use crate::store::Store;
 use crate::{Error, Result};
@@ -82,6 +82,11 @@ pub(crate) enum ReportAction {
         delay: Duration,
         /// Class of the failure, if the attempt counts.
         spent: Option<FailureClass>,
+    },
+    /// Asks a question, for whose answer the task waits.
+    Ask {
+        /// The question.
+        question: String,
     },
     /// Does nothing: the agent answered the task itself.
     Nothing,
@@ -236,6 +241,10 @@ impl Report {
                 reason: Some(reason.clone()),
                 delay: (!delay.is_zero()).then_some(*delay),
                 spent: spent.clone(),
+            }),
+            ReportAction::Ask { question } => Some(Command::Ask {
+                token: token.clone(),
+                question: NewQuestion { text: question.clone(), ..NewQuestion::default() },
             }),
             ReportAction::Nothing => None,
         }

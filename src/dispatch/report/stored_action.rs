@@ -43,6 +43,11 @@ pub(super) enum StoredAction {
         /// Class of the failure, if the attempt counts.
         spent: Option<FailureClass>,
     },
+    /// Asks a question about the task.
+    Ask {
+        /// The question.
+        question: String,
+    },
     /// Does nothing: the agent answered the task itself.
     Nothing,
 }
@@ -57,6 +62,7 @@ impl From<ReportAction> for StoredAction {
                 Self::Respond { completed: false, class: Some(class), body, verdict: None, metadata }
             }
             ReportAction::Release { reason, delay, spent } => Self::Release { reason, delay, spent },
+            ReportAction::Ask { question } => Self::Ask { question },
             ReportAction::Nothing => Self::Nothing,
         }
     }
@@ -72,6 +78,7 @@ impl From<StoredAction> for ReportAction {
                 Self::Fail { class: class.unwrap_or(FailureClass::Error), body, metadata }
             }
             StoredAction::Release { reason, delay, spent } => Self::Release { reason, delay, spent },
+            StoredAction::Ask { question } => Self::Ask { question },
             StoredAction::Nothing => Self::Nothing,
         }
     }

@@ -16,7 +16,7 @@ use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::mcp_access::MCP_VARIABLE;
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::ServedLane;
-use crate::dispatch::outcome::RunFailure;
+use crate::dispatch::outcome::{Interruption, RunFailure};
 use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
 use crate::dispatch::task_metadata;
@@ -221,6 +221,9 @@ impl RunContext<'_> {
             input.effort_hint.clone_from(&line.effort);
         }
         let prompt = match conversation {
+            Some(ConversationToResume { interruption: Interruption::Answered, .. }) => {
+                prompt::answer_prompt(&input)
+            }
             Some(conversation) => prompt::resume_prompt(&input, conversation.interruption.describe()),
             None => prompt::build(&input),
         };

@@ -9,7 +9,8 @@ use super::retry::MAX_INTERRUPTIONS;
 use crate::dispatch::config::options::ProcessContext;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::prompt::{
-    MAX_REQUEST_BYTES, PromptInput, RequestContent, ThreadAnswer, ThreadLink, fill_template, thread_history,
+    AnsweredQuestion, MAX_REQUEST_BYTES, PromptInput, RequestContent, ThreadAnswer, ThreadLink,
+    fill_template, thread_history,
 };
 use crate::dispatch::task_metadata::metadata_text;
 use crate::model::{Event, Sha256, Task, TaskId};
@@ -114,9 +115,24 @@ pub(crate) fn prompt_input(
         supporting_paths: task.spec.supporting_paths.iter().map(|file| file.path.clone()).collect(),
         thread: thread_history(task.id.as_str(), metadata_text(task, "parent_task_id"), |id| link(store, id)),
         earlier_attempts: earlier_attempts(events),
+        questions: answered_questions(task),
         wants_json: wants_json(task, route),
         task_url: api_url,
     })
+}
+
+/// Returns the questions about a task that have answers.
+fn answered_questions(task: &Task) -> Vec<AnsweredQuestion> {
+    let answered = task.questions.iter().filter_map(|question| {
+        let answer = question.answer.as_ref()?;
+        Some(AnsweredQuestion {
+            number: question.number,
+            question: question.text.clone(),
+            answer: answer.text.clone(),
+            by: answer.by.clone(),
+        })
+    });
+    answered.collect()
 }
 
 fn read_prompt(file: File, path: &Path) -> Result<String> {

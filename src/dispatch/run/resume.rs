@@ -1,4 +1,5 @@
-//! Decides whether an attempt resumes the conversation of an interrupted run instead of starting anew.
+//! Decides whether an attempt resumes the conversation of an interrupted run, or of one that asked a question, instead
+//! of starting anew.
 //!
 //! The work of an interrupted agent has been paid for. If the route says so (`resume_on`), the next attempt resumes
 //! the conversation of the previous one. This is tried once for each attempt: if the conversation no longer exists, or
@@ -31,6 +32,7 @@ pub(crate) fn last_interruption(events: &[Event]) -> Option<Interruption> {
         match event.kind.as_str() {
             // Taken over after the previous lease expired.
             "claimed" if text("previous_owner").is_some() => interruption = Some(Interruption::Lost),
+            "asked" if !event.data.contains_key("kept_claim") => interruption = Some(Interruption::Answered),
             "released" => match (text("spent"), text("reason").unwrap_or_default()) {
                 (Some("lost"), _) => interruption = Some(Interruption::Lost),
                 (Some("timeout"), _) => interruption = Some(Interruption::Timeout),
@@ -61,8 +63,8 @@ pub(crate) fn conversation_to_resume(
     before: u64,
 ) -> Result<Option<ConversationToResume>> {
     let (route, vendor) = (&served.route, &served.vendor);
-    let Some(interruption) =
-        last_interruption(events).filter(|interruption| route.resume_on.contains(interruption))
+    let Some(interruption) = last_interruption(events)
+        .filter(|why| *why == Interruption::Answered || route.resume_on.contains(why))
     else {
         return Ok(None);
     };
@@ -145,6 +147,10 @@ mod tests {
                 "{data}"
             );
         }
+        let asked = event("asked", r#"{"n": 1}"#);
+        assert_eq!(last_interruption(std::slice::from_ref(&asked)), Some(Interruption::Answered));
+        assert_eq!(last_interruption(&[event("asked", r#"{"n": 1, "kept_claim": true}"#)]), None);
+        assert_eq!(last_interruption(&[asked, event("released", r#"{"spent": "error"}"#)]), None);
         let taken_over = event("claimed", r#"{"previous_owner": "x"}"#);
         assert_eq!(last_interruption(&[taken_over]), Some(Interruption::Lost));
         let timeout = event("released", r#"{"spent": "timeout"}"#);

@@ -11,6 +11,7 @@ mod money;
 mod on_demand;
 mod outcomes;
 mod places;
+mod questions;
 mod recorded_notices;
 mod resume;
 mod runs;

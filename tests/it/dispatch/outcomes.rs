@@ -76,7 +76,6 @@ fn only_done_or_no_word_moves_the_work_on() {
         ("STATUS: done", Some("done"), 1),
         ("STATUS: partial", Some("partial"), 0),
         ("STATUS: blocked", Some("blocked"), 0),
-        ("STATUS: needs_input", Some("blocked"), 0),
     ] {
         let before = next_tasks(&pool);
         let id = pool.submit(&format!("result 'words\\n{closing}'"), &[]);
