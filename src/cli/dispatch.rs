@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::{number, owner, seconds, span};
+use super::automation::{Automation, AutomationEvent};
 use super::context::CommandContext;
 use super::dispatch_log::DispatchLog;
 use super::env;
@@ -175,6 +176,7 @@ impl DispatchCommand {
             drain: self.drain,
             lifetime: self.lifetime(),
         };
+        let scheduled = (config.clone(), process.consent.clone());
         let (plan, reloader) = PlanReloader::start(config, &store, options, process)?;
         for warning in &plan.warnings {
             context.out.warn(warning);
@@ -187,7 +189,7 @@ impl DispatchCommand {
         }
         let json = context.out.json || self.log == LogFormat::Json;
         let format = if json { LogFormat::Json } else { LogFormat::Text };
-        run_dispatcher(context, &store, (plan, reloader), format, on_closed_input.as_deref())
+        run_dispatcher(context, &store, (plan, reloader), scheduled, format, on_closed_input.as_deref())
     }
 
     fn lifetime(&self) -> Lifetime {
@@ -240,6 +242,7 @@ fn run_dispatcher(
     context: &mut CommandContext,
     store: &Store,
     (plan, reloader): (Plan, PlanReloader),
+    (config, consent): (Config, ConsentPolicy),
     format: LogFormat,
     on_closed_input: Option<&OnceLock<ShutdownHandle>>,
 ) -> Result<CommandExit> {
@@ -268,7 +271,16 @@ fn run_dispatcher(
     if let Some(handle) = on_closed_input {
         let _ = handle.set(dispatcher.shutdown_handle());
     }
-    let ended = dispatcher.run();
+    let observe_automation = |event: AutomationEvent| {
+        observe(match event {
+            AutomationEvent::Scheduled { schedule, task_id } => {
+                DispatchEvent::Scheduled { task_id, schedule }
+            }
+            AutomationEvent::Warning(message) => DispatchEvent::Warning { message },
+        });
+    };
+    let automation = Automation::new(store, config, consent, false, &observe_automation);
+    let ended = automation.during(|| dispatcher.run());
     if !log.finish(store.now().wall) && ended.is_ok() {
         // The thread of the log still locks standard output, and returning from `main` would wait for it.
         std::process::exit(CommandExit::Done.code().into());

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::automation::{Automation, AutomationEvent};
 use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
@@ -206,7 +207,16 @@ impl ServeCommand {
             messages,
             access_log: self.log.then(own_stderr).transpose()?,
         };
-        http::serve(options, |places| {
+        let beside = (context.workspace()?.1, options.config.clone());
+        let observe = |event: AutomationEvent| match event {
+            AutomationEvent::Scheduled { schedule, task_id } => {
+                print_error_line(&format!("lanes: schedule {schedule} submitted {task_id}"));
+            }
+            AutomationEvent::Warning(message) => print_error_line(&format!("lanes: warning: {message}")),
+        };
+        let consent = ConsentPolicy::new(env::trust_records());
+        let automation = Automation::new(&beside.0, beside.1, consent, true, &observe);
+        let announce = |places: &ServerAddresses| {
             if places.address.is_some_and(|address| !address.ip().is_loopback()) {
                 print_error_line(
                     "warning: other machines can reach this server, and nothing on the way is encrypted",
@@ -223,7 +233,8 @@ impl ServeCommand {
                 context.out.line(&line)?;
             }
             context.out.flush()
-        })?;
+        };
+        automation.during(|| http::serve(options, announce))?;
         Ok(CommandExit::Done)
     }
 

@@ -105,6 +105,13 @@ pub(crate) enum DispatchEvent {
         /// What was done with the task.
         message: String,
     },
+    /// A schedule has submitted a task.
+    Scheduled {
+        /// Id of the task.
+        task_id: TaskId,
+        /// Name of the schedule.
+        schedule: String,
+    },
     /// A problem that does not stop the dispatcher.
     Warning {
         /// Description for people.
@@ -141,6 +148,7 @@ impl DispatchEvent {
             Self::LaneReady { .. } => "lane_back",
             Self::Reloaded { .. } => "reloaded",
             Self::Recovered { .. } => "recovered",
+            Self::Scheduled { .. } => "scheduled",
             Self::Warning { .. } => "warning",
             Self::Draining { .. } => "draining",
             Self::Done { .. } => "done",
@@ -157,7 +165,8 @@ impl DispatchEvent {
             | Self::Retry { task_id, .. }
             | Self::Failed { task_id, .. }
             | Self::Returned { task_id, .. }
-            | Self::Recovered { task_id, .. } => Some(task_id),
+            | Self::Recovered { task_id, .. }
+            | Self::Scheduled { task_id, .. } => Some(task_id),
             Self::Ready { .. }
             | Self::CooldownStarted(_)
             | Self::LaneUnready { .. }
@@ -193,6 +202,7 @@ impl DispatchEvent {
             | Self::Returned { message, .. }
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
+            Self::Scheduled { schedule, .. } => format!("submitted by schedule {schedule}"),
             Self::CooldownStarted(cooldown) => cooldown.describe(),
             Self::LaneUnready { lane, message } => format!("lane {lane} is not served: {message}"),
             Self::LaneReady { lane } => format!("lane {lane} is served again"),
@@ -227,6 +237,7 @@ impl DispatchEvent {
                 ("outcome", outcome.map(ClosingStatus::as_str).into()),
             ]),
             Self::Retry { delay, .. } => object([("delay_seconds", delay.as_secs_f64().into())]),
+            Self::Scheduled { schedule, .. } => object([("schedule", schedule.clone().into())]),
             Self::CooldownStarted(cooldown) => cooldown.to_object(),
             Self::LaneUnready { lane, .. } | Self::LaneReady { lane } => {
                 object([("lane", lane.clone().into())])

@@ -25,6 +25,9 @@ pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(6 * 3600);
 pub(crate) const MAX_DELAY: Duration = LONGEST;
 /// The longest idempotency key and the longest name, in bytes.
 pub(crate) const MAX_KEY: usize = 200;
+/// The longest name of a schedule, in bytes.
+#[cfg(feature = "cli")]
+pub(crate) const MAX_SCHEDULE_NAME: usize = 64;
 /// The longest label, in bytes.
 pub(crate) const MAX_LABEL: usize = 100;
 /// The largest number of labels of a task.

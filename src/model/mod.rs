@@ -31,6 +31,8 @@ pub(crate) mod question;
 pub(crate) mod refusal;
 pub(crate) mod release_reason;
 pub(crate) mod response;
+#[cfg(feature = "cli")]
+pub(crate) mod schedule;
 mod sha256;
 pub(crate) mod spec;
 pub(crate) mod task;

@@ -30,6 +30,8 @@ pub(super) const AGENTS: &str = "agents.json";
 /// The token that clients of `lanes serve` send.
 pub(super) const SERVER_TOKEN: &str = "serve.token";
 pub(super) const LANES: &str = "lanes.json";
+/// What has become of schedules.
+pub(super) const SCHEDULES: &str = "schedules.json";
 pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";
 /// Which task answered a request that may come again.

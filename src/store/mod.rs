@@ -40,6 +40,7 @@
 //! | `dispatch_routes.rs` | `routes_text`, `routes_path`, `routes`, `change_routes`, `routes_version` |
 //! | `agents.rs` | `agents_text`, `agents_path`, `agents`, `change_agents`, `agents_version` |
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
+//! | `schedule_records.rs` | `schedule_records`, `record_schedule` |
 //! | `usage_log.rs` | `append_usage`, `usage_log_text` |
 //! | `server_token.rs` | `server_token_file` |
 //! | `on_demand.rs` | `try_on_demand_lock`, `try_on_demand_next_lock`, `on_demand_is_locked`, `on_demand_log` |
@@ -92,6 +93,7 @@ mod quarantine;
 mod request_file;
 mod response_delivery;
 mod scan;
+mod schedule_records;
 mod server_token;
 mod settings_file;
 #[cfg(feature = "cli")]
@@ -128,6 +130,7 @@ pub(crate) use lock::stop_waiting_for_locks;
 pub(crate) use own_files::{is_linked_into_store, lies_in_store};
 pub(crate) use private_files::PrivateFiles;
 pub use progress::ProgressListener;
+pub(crate) use schedule_records::ScheduleRecord;
 pub(crate) use server_token::new_secret;
 pub(crate) use settings_file::FileVersion;
 #[cfg(feature = "cli")]

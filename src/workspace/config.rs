@@ -69,6 +69,8 @@ pub struct Config {
     pub agents: Option<serde_yaml::Value>,
     /// The `bridges` section as it was written, for the bridges to read.
     pub bridges: Option<serde_yaml::Value>,
+    /// The `schedules` section as it was written.
+    pub schedules: Option<Value>,
     /// A file of agent-dispatch with further agents.
     pub agents_from: Option<PathBuf>,
     /// The directories below which chats may add agents.
@@ -192,6 +194,7 @@ impl Config {
         let dispatch = fields.value("dispatch").map(yaml::to_yaml);
         let agents = fields.value("agents").map(yaml::to_yaml);
         let bridges = fields.value("bridges").map(yaml::to_yaml);
+        let schedules = fields.value("schedules");
         let agents_from = fields.text_or_blank("agents_from")?;
         let agents_from = agents_from.map(|text| absolute(base, Path::new(&text))).transpose()?;
         let agent_roots = match fields.has("agent_roots") {
@@ -213,6 +216,7 @@ impl Config {
             dispatch,
             agents,
             bridges,
+            schedules,
             agents_from,
             agent_roots,
             warnings: fields.unknown_keys().into_iter().collect(),
@@ -240,6 +244,7 @@ impl Config {
             dispatch: None,
             agents: None,
             bridges: None,
+            schedules: None,
             agents_from: None,
             warnings: Vec::new(),
         })

@@ -1,7 +1,7 @@
 //! The rules of a workspace: turns what a user or program requests into operations of the store.
 //!
 //! Contains configuration, task files, path rules and scaffolds. Nothing here prints, and only `deliver`,
-//! `doctor` and `why` access the state directory.
+//! `doctor`, `schedules` and `why` access the state directory.
 
 mod agent_change;
 mod agent_description;
@@ -27,6 +27,8 @@ mod marked_section;
 mod ownership;
 mod paths;
 mod scaffold;
+#[cfg(feature = "cli")]
+mod schedules;
 mod sensitive_paths;
 mod submit;
 mod submit_paths;
@@ -64,6 +66,8 @@ pub(crate) use marked_section::{find_section, with_section, without_section};
 pub use ownership::{FoundConfig, Identity};
 pub(crate) use paths::{absolute, home, real_path};
 pub(crate) use scaffold::{InitOptions, init, init_pool};
+#[cfg(feature = "cli")]
+pub(crate) use schedules::{ScheduledTask, run_schedules, schedule_reports, schedules};
 pub(crate) use sensitive_paths::is_in_secret_directory;
 pub(crate) use submit::check_line;
 pub use submit::{CheckedSubmit, SubmitContext, check_submit};

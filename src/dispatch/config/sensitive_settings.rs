@@ -73,6 +73,15 @@ pub(crate) fn sensitive_files(workspace: &Config, beside: &SettingsFiles) -> Vec
         sensitive.extend(sensitive_in_section(&dispatch, "dispatch"));
         collect_agents(&workspace.agents.as_ref().map(to_json).unwrap_or_default(), &mut sensitive);
         collect_bridges(&workspace.bridges.as_ref().map(to_json).unwrap_or_default(), &mut sensitive);
+        // A schedule makes work without anybody's doing.
+        match &workspace.schedules {
+            None => {}
+            Some(Value::Object(schedules)) => {
+                let named = |(name, value): (&String, &Value)| (format!("schedules.{name}"), value.clone());
+                sensitive.extend(schedules.iter().map(named));
+            }
+            Some(other) => drop(sensitive.insert("schedules".to_string(), other.clone())),
+        }
         if let Some(file) = &workspace.agents_from {
             sensitive.insert("agents_from".to_string(), file.to_string_lossy().into());
         }

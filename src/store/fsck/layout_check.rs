@@ -17,8 +17,7 @@ use crate::model::json::raw::{Raw, members};
 use crate::store::dir::Dir;
 use crate::store::history::open_read;
 use crate::store::layout::{
-    AGENTS, BELLS, BOARD, BRIDGES, CACHE, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX,
-    QUARANTINE, ROUTES, SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
+    AGENTS, BELLS, BOARD, BRIDGES, CACHE, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES, SCHEDULES, SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::scan::map_in_order;
 use crate::store::worker_registry::is_dispatcher_registration;
@@ -52,6 +51,7 @@ const FILES: &[(&str, FileType)] = &[
     (OLD_USAGE, FileType::RegularFile),
     (ROUTES, FileType::RegularFile),
     (AGENTS, FileType::RegularFile),
+    (SCHEDULES, FileType::RegularFile),
     (SERVER_TOKEN, FileType::RegularFile),
     (USAGE, FileType::RegularFile),
     (VENDORS, FileType::RegularFile),
@@ -96,6 +96,7 @@ impl Checker<'_> {
         self.check_registrations()?;
         self.check_pauses()?;
         self.check_cooldowns()?;
+        self.check_schedules()?;
         self.check_answer_cache()?;
         self.check_feed_end()
     }
@@ -198,6 +199,13 @@ impl Checker<'_> {
         let message = "it cannot be read, so nothing is claimed for any vendor";
         let remedy = "repair moves it to the quarantine, which ends the pauses of all vendors";
         self.check_readable(VENDORS, read, "vendors-unreadable", message, remedy)
+    }
+
+    fn check_schedules(&mut self) -> Result<()> {
+        let read = |store: &Store| store.schedule_records().map(drop);
+        let message = "it cannot be read, so no schedule submits anything";
+        let remedy = "repair moves it to the quarantine; every schedule then begins with its next time";
+        self.check_readable(SCHEDULES, read, "schedules-unreadable", message, remedy)
     }
 
     /// Removes what is not an entry of the cache. Entries that have expired are removed by those who use it.

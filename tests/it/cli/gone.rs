@@ -35,6 +35,7 @@ const COMMANDS: [(&str, &str, i32); 47] = [
     ("show", "show ID", 0),
     ("why", "why ID", 0),
     ("inbox", "inbox", 0),
+    ("schedules", "schedules", 0),
     ("stats", "stats", 0),
     ("events", "events", 0),
     ("logs", "logs ID", 1),

@@ -17,6 +17,7 @@ mod output;
 mod question;
 mod readers;
 mod respond;
+mod schedules;
 mod setup;
 mod status;
 mod strangers;

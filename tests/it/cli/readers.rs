@@ -18,6 +18,8 @@ const READERS: [(&str, i32); 36] = [
     ("why 20261121", 1),
     ("inbox", 0),
     ("inbox --lane l --json", 0),
+    ("schedules", 0),
+    ("schedules --json", 0),
     ("stats", 0),
     ("stats --json", 0),
     ("events", 0),
