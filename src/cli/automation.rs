@@ -1,19 +1,23 @@
-//! What a dispatcher and a server do by themselves beside their main work: they submit the tasks of schedules.
+//! What a dispatcher and a server do by themselves beside their main work: they submit the tasks of schedules, and
+//! deliver notices.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::current_sensitive_files;
 use crate::error::{Result, printable};
 use crate::model::{TaskId, Time};
-use crate::store::{FileVersion, Store};
-use crate::workspace::{Config, ScheduledTask, run_schedules, schedules};
+use crate::store::{FileVersion, Store, Watch};
+use crate::workspace::{Config, NoticeRule, Notifier, ScheduledTask, notice_rules, run_schedules, schedules};
 
 /// The time between two looks at the configuration.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The time after which what has failed is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// The same for the delivery of notices, when the store cannot be used.
+const NOTICE_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Something that happened beside the main work of a process.
 pub(super) enum AutomationEvent {
@@ -28,7 +32,7 @@ pub(super) enum AutomationEvent {
     Warning(String),
 }
 
-/// Runs the schedules of a workspace for as long as something else runs.
+/// Runs the schedules of a workspace, and delivers its notices, for as long as something else runs.
 pub(super) struct Automation<'a> {
     store: &'a Store,
     config: Config,
@@ -38,12 +42,16 @@ pub(super) struct Automation<'a> {
     observe: &'a (dyn Fn(AutomationEvent) + Sync),
     seen: Option<Vec<Option<FileVersion>>>,
     schedules: Vec<ScheduledTask>,
+    notice_rules: SharedRules,
     retry_at: Option<Time>,
 }
 
+/// The rules for notices as they are now, for the thread that delivers.
+type SharedRules = Arc<Mutex<Arc<Vec<NoticeRule>>>>;
+
 impl<'a> Automation<'a> {
-    /// Prepares the schedules of `config`. `reports_settings` means that settings which cannot be used are reported
-    /// here; a dispatcher does that itself.
+    /// Prepares the schedules and notices of `config`. `reports_settings` means that settings which cannot be used are
+    /// reported here; a dispatcher does that itself.
     pub(super) fn new(
         store: &'a Store,
         config: Config,
@@ -59,18 +67,33 @@ impl<'a> Automation<'a> {
             observe,
             seen: None,
             schedules: Vec::new(),
+            notice_rules: SharedRules::default(),
             retry_at: None,
         }
     }
 
-    /// Submits what is due, then does `work`, and meanwhile submits what becomes due.
+    /// Submits what is due, then does `work`. Meanwhile submits what becomes due and delivers notices, those of the
+    /// last moment too.
     pub(super) fn during<R>(mut self, work: impl FnOnce() -> R) -> R {
         self.pass();
-        let (stop, stopped) = mpsc::channel::<()>();
+        let mut notices = NoticeLoop {
+            store: self.store,
+            config: self.config.clone(),
+            rules: Arc::clone(&self.notice_rules),
+            observe: self.observe,
+            active: None,
+        };
+        // Before the work begins, so that notices begin with it.
+        let _ = notices.start();
+        let store = self.store;
+        let ((stop, stopped), (stop_notices, notices_stopped)) =
+            (mpsc::channel::<()>(), mpsc::channel::<()>());
         std::thread::scope(|scope| {
             scope.spawn(move || self.run(&stopped));
+            scope.spawn(move || notices.run(&notices_stopped));
             let result = work();
-            drop(stop);
+            drop((stop, stop_notices));
+            store.wake_waiters(&[]);
             result
         })
     }
@@ -79,8 +102,7 @@ impl<'a> Automation<'a> {
         let mut wait = CHECK_INTERVAL;
         while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             let next = self.pass();
-            let left = next.map_or(f64::MAX, |next| next.seconds_since(self.store.now().wall).max(0.01));
-            wait = Duration::try_from_secs_f64(left).unwrap_or(CHECK_INTERVAL).min(CHECK_INTERVAL);
+            wait = time_until(self.store, next).min(CHECK_INTERVAL);
         }
     }
 
@@ -99,19 +121,19 @@ impl<'a> Automation<'a> {
                 }
                 self.retry_at = (!pass.failed.is_empty()).then_some(retry_at);
                 for (schedule, error) in pass.failed {
-                    self.warn(format!("schedule {schedule} cannot submit its task: {error}"));
+                    warn(self.observe, &format!("schedule {schedule} cannot submit its task: {error}"));
                 }
                 self.retry_at.or(pass.next)
             }
             Err(error) => {
-                self.warn(format!("schedules cannot be run: {error}"));
+                warn(self.observe, &format!("schedules cannot be run: {error}"));
                 self.retry_at = Some(retry_at);
                 self.retry_at
             }
         }
     }
 
-    /// Reads the schedules if the configuration or the consent to it has changed. Those that cannot be used are
+    /// Reads the settings if the configuration or the consent to it has changed. Those that cannot be used are
     /// ignored, and the ones before stay.
     fn reload_if_changed(&mut self) {
         let seen = self.versions();
@@ -121,19 +143,24 @@ impl<'a> Automation<'a> {
         self.seen = Some(seen);
         self.retry_at = None;
         match self.read() {
-            Ok((config, schedules)) => (self.config, self.schedules) = (config, schedules),
-            Err(error) if self.reports_settings => self.warn(format!("no schedules are run: {error}")),
+            Ok((config, schedules, rules)) => {
+                (self.config, self.schedules) = (config, schedules);
+                *self.notice_rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+            }
+            Err(error) if self.reports_settings => {
+                warn(self.observe, &format!("no schedules are run, and no notices delivered: {error}"));
+            }
             Err(_) => {}
         }
     }
 
-    fn read(&self) -> Result<(Config, Vec<ScheduledTask>)> {
+    fn read(&self) -> Result<(Config, Vec<ScheduledTask>, Vec<NoticeRule>)> {
         let config = self.config.reload(Some(self.store.root()))?;
-        let schedules = schedules(&config)?;
-        if !schedules.is_empty() {
+        let (schedules, rules) = (schedules(&config)?, notice_rules(&config)?);
+        if !schedules.is_empty() || !rules.is_empty() {
             self.consent.check(&current_sensitive_files(&config, Some(self.store))?)?;
         }
-        Ok((config, schedules))
+        Ok((config, schedules, rules))
     }
 
     fn versions(&self) -> Vec<Option<FileVersion>> {
@@ -141,8 +168,79 @@ impl<'a> Automation<'a> {
         versions.extend(self.consent.record_versions(&self.config, self.store));
         versions
     }
+}
 
-    fn warn(&self, message: String) {
-        (self.observe)(AutomationEvent::Warning(printable(&message)));
+/// The thread that delivers notices.
+struct NoticeLoop<'a> {
+    store: &'a Store,
+    config: Config,
+    rules: SharedRules,
+    observe: &'a (dyn Fn(AutomationEvent) + Sync),
+    /// What this process delivers with; `None` while there are no rules, or another process delivers.
+    active: Option<(Notifier, Watch)>,
+}
+
+impl NoticeLoop<'_> {
+    fn run(mut self, stopped: &Receiver<()>) {
+        loop {
+            // Looked at first: what has happened until the end is still delivered.
+            let is_over = stopped.try_recv() == Err(TryRecvError::Disconnected);
+            let started = self.start();
+            let next = started.and_then(|()| self.deliver());
+            if is_over {
+                return;
+            }
+            match (&mut self.active, next) {
+                (Some((_, watch)), Ok(next)) => {
+                    watch.wait(Instant::now() + time_until(self.store, next).min(CHECK_INTERVAL));
+                }
+                (None, Ok(_)) => drop(stopped.recv_timeout(CHECK_INTERVAL)),
+                (_, Err(())) => drop(stopped.recv_timeout(NOTICE_RETRY_INTERVAL)),
+            }
+        }
     }
+
+    /// Begins to deliver if there are rules and no other process does, and ends it if there are none any more. An
+    /// error is reported.
+    fn start(&mut self) -> std::result::Result<(), ()> {
+        let has_rules = !self.rules.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if !has_rules {
+            self.active = None;
+        } else if self.active.is_none() {
+            match Notifier::start(self.store, &self.config) {
+                Ok(notifier) => self.active = notifier.map(|notifier| (notifier, self.store.watch_feed())),
+                Err(error) => {
+                    warn(self.observe, &format!("notices cannot be delivered: {error}"));
+                    return Err(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers what there is. Returns when something is to be delivered again, or an error that was reported.
+    fn deliver(&mut self) -> std::result::Result<Option<Time>, ()> {
+        let rules = Arc::clone(&self.rules.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some((notifier, _)) = &mut self.active else { return Ok(None) };
+        match notifier.deliver(self.store, &rules) {
+            Ok((warnings, next)) => {
+                warnings.iter().for_each(|warning| warn(self.observe, warning));
+                Ok(next)
+            }
+            Err(error) => {
+                warn(self.observe, &format!("notices cannot be delivered: {error}"));
+                Err(())
+            }
+        }
+    }
+}
+
+/// Returns the time until `time`, at least a moment; the longest one if there is none.
+fn time_until(store: &Store, time: Option<Time>) -> Duration {
+    let left = time.map_or(f64::MAX, |time| time.seconds_since(store.now().wall).max(0.01));
+    Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX)
+}
+
+fn warn(observe: &(dyn Fn(AutomationEvent) + Sync), message: &str) {
+    observe(AutomationEvent::Warning(printable(message)));
 }

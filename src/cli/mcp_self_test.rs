@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::error::{Error, Result, brief};
-use crate::mcp::{MAX_LIST_BYTES, output_within};
+use crate::mcp::MAX_LIST_BYTES;
+use crate::workspace::output_within;
 
 /// How long the server may take for all answers.
 const LIMIT: Duration = Duration::from_secs(15);

@@ -9,7 +9,6 @@ mod agents;
 mod aggregation;
 mod answer_cache;
 mod arguments;
-mod bounded_command;
 mod cache_state;
 mod call;
 mod call_log;
@@ -56,7 +55,6 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::agent_dispatch::{AgentDispatch, DispatcherStarter};
 pub(crate) use self::agents::AgentRegistry;
-pub(crate) use self::bounded_command::output_within;
 pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
 pub(crate) use self::open_queue::{QueueOpener, QueueSource, RecursionLimitsSource, SettingsReader};
 pub(crate) use self::post_server::{McpPost, McpPostReply, PostServer};

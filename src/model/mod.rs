@@ -26,6 +26,8 @@ pub(crate) mod json;
 mod lane;
 pub(crate) mod limits;
 pub(crate) mod names;
+#[cfg(feature = "cli")]
+pub(crate) mod notice;
 mod owner;
 pub(crate) mod question;
 pub(crate) mod refusal;

@@ -32,6 +32,8 @@ pub(super) const SERVER_TOKEN: &str = "serve.token";
 pub(super) const LANES: &str = "lanes.json";
 /// What has become of schedules.
 pub(super) const SCHEDULES: &str = "schedules.json";
+/// What is delivered of the notices of each workspace.
+pub(super) const NOTICES: &str = "notices";
 pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";
 /// Which task answered a request that may come again.

@@ -41,6 +41,7 @@
 //! | `agents.rs` | `agents_text`, `agents_path`, `agents`, `change_agents`, `agents_version` |
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
 //! | `schedule_records.rs` | `schedule_records`, `record_schedule` |
+//! | `notice_state.rs` | `try_notice_lock`, `notice_state`, `set_notice_state` |
 //! | `usage_log.rs` | `append_usage`, `usage_log_text` |
 //! | `server_token.rs` | `server_token_file` |
 //! | `on_demand.rs` | `try_on_demand_lock`, `try_on_demand_next_lock`, `on_demand_is_locked`, `on_demand_log` |
@@ -84,6 +85,7 @@ mod lane_settings;
 mod layout;
 mod lock;
 mod lock_queue;
+mod notice_state;
 mod on_demand;
 mod outbox;
 mod own_files;
@@ -127,6 +129,7 @@ pub(crate) use lock::FileLock;
 #[doc(hidden)]
 pub use lock::last_lock_hold;
 pub(crate) use lock::stop_waiting_for_locks;
+pub(crate) use notice_state::{NoticeState, PendingNotice};
 pub(crate) use own_files::{is_linked_into_store, lies_in_store};
 pub(crate) use private_files::PrivateFiles;
 pub use progress::ProgressListener;

@@ -69,6 +69,8 @@ pub struct Config {
     pub agents: Option<serde_yaml::Value>,
     /// The `bridges` section as it was written, for the bridges to read.
     pub bridges: Option<serde_yaml::Value>,
+    /// The `notify` section as it was written.
+    pub notify: Option<Value>,
     /// The `schedules` section as it was written.
     pub schedules: Option<Value>,
     /// A file of agent-dispatch with further agents.
@@ -194,6 +196,7 @@ impl Config {
         let dispatch = fields.value("dispatch").map(yaml::to_yaml);
         let agents = fields.value("agents").map(yaml::to_yaml);
         let bridges = fields.value("bridges").map(yaml::to_yaml);
+        let notify = fields.value("notify");
         let schedules = fields.value("schedules");
         let agents_from = fields.text_or_blank("agents_from")?;
         let agents_from = agents_from.map(|text| absolute(base, Path::new(&text))).transpose()?;
@@ -216,6 +219,7 @@ impl Config {
             dispatch,
             agents,
             bridges,
+            notify,
             schedules,
             agents_from,
             agent_roots,
@@ -244,6 +248,7 @@ impl Config {
             dispatch: None,
             agents: None,
             bridges: None,
+            notify: None,
             schedules: None,
             agents_from: None,
             warnings: Vec::new(),

@@ -1,7 +1,7 @@
 //! The rules of a workspace: turns what a user or program requests into operations of the store.
 //!
 //! Contains configuration, task files, path rules and scaffolds. Nothing here prints, and only `deliver`,
-//! `doctor`, `schedules` and `why` access the state directory.
+//! `doctor`, `notices`, `schedules` and `why` access the state directory.
 
 mod agent_change;
 mod agent_description;
@@ -9,6 +9,8 @@ mod agent_report;
 mod agents;
 mod agents_file;
 mod base_dir;
+#[cfg(feature = "cli")]
+mod bounded_command;
 #[cfg(feature = "mcp")]
 mod client_file;
 mod client_metadata;
@@ -24,6 +26,8 @@ mod file_hashes;
 mod key_value;
 #[cfg(feature = "cli")]
 mod marked_section;
+#[cfg(feature = "cli")]
+mod notices;
 mod ownership;
 mod paths;
 mod scaffold;
@@ -47,6 +51,8 @@ pub(crate) use agent_report::{AgentReport, TypicalRun};
 pub(crate) use agents::{Agent, AgentSource, agents};
 pub(crate) use agents_file::read_agents_file;
 pub use base_dir::BaseDir;
+#[cfg(feature = "cli")]
+pub(crate) use bounded_command::output_within;
 #[cfg(feature = "mcp")]
 pub(crate) use client_file::read_text_for_client;
 pub(crate) use client_metadata::check_client_metadata;
@@ -63,6 +69,8 @@ pub use file_hashes::FileHashes;
 pub(crate) use key_value::parse_pairs;
 #[cfg(feature = "cli")]
 pub(crate) use marked_section::{find_section, with_section, without_section};
+#[cfg(feature = "cli")]
+pub(crate) use notices::{NoticeRule, Notifier, notice_rules};
 pub use ownership::{FoundConfig, Identity};
 pub(crate) use paths::{absolute, home, real_path};
 pub(crate) use scaffold::{InitOptions, init, init_pool};

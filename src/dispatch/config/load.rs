@@ -21,7 +21,7 @@ use crate::model::LaneName;
 use crate::model::RecursionLimits;
 use crate::model::json::{self, Object};
 use crate::store::Store;
-use crate::workspace::{Config, Section, SourceText, check_nesting, schedules};
+use crate::workspace::{Config, Section, SourceText, check_nesting, notice_rules, schedules};
 use crate::{Error, Result};
 
 /// Reads the current settings, and refuses those that `consent` does not allow.
@@ -32,6 +32,7 @@ pub(crate) fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -
     let files = SettingsFiles::read(workspace, Some(store))?;
     let config = read_settings(workspace, &files)?;
     schedules(workspace)?;
+    notice_rules(workspace)?;
     // Checks the texts that were read above, not the current content of the files.
     consent.check(&sensitive_files(workspace, &files))?;
     Ok(config)

@@ -73,6 +73,9 @@ pub(crate) fn sensitive_files(workspace: &Config, beside: &SettingsFiles) -> Vec
         sensitive.extend(sensitive_in_section(&dispatch, "dispatch"));
         collect_agents(&workspace.agents.as_ref().map(to_json).unwrap_or_default(), &mut sensitive);
         collect_bridges(&workspace.bridges.as_ref().map(to_json).unwrap_or_default(), &mut sensitive);
+        if let Some(notify) = &workspace.notify {
+            sensitive.insert("notify".to_string(), notify.clone());
+        }
         // A schedule makes work without anybody's doing.
         match &workspace.schedules {
             None => {}

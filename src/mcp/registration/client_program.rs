@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::error::{Error, Result, brief, printable, shell_word};
-use crate::mcp::bounded_command::output_within;
+use crate::workspace::output_within;
 
 /// How long a client's program may take to change its settings.
 const LIMIT: Duration = Duration::from_secs(60);

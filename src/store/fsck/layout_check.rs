@@ -17,11 +17,11 @@ use crate::model::json::raw::{Raw, members};
 use crate::store::dir::Dir;
 use crate::store::history::open_read;
 use crate::store::layout::{
-    AGENTS, BELLS, BOARD, BRIDGES, CACHE, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES, SCHEDULES, SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
+    AGENTS, BELLS, BOARD, BRIDGES, CACHE, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, NOTICES, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES, SCHEDULES, SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::scan::map_in_order;
 use crate::store::worker_registry::is_dispatcher_registration;
-use crate::store::{Store, answer_cache, atomic, feed, lock};
+use crate::store::{Store, answer_cache, atomic, feed, lock, notice_state};
 
 /// How long an entry of `tmp/` that names no process is left alone.
 const UNKNOWN_OWNER_GRACE: Duration = Duration::from_secs(3600);
@@ -36,6 +36,7 @@ const DIRECTORIES: &[(&str, FileType)] = &[
     (CACHE, FileType::Directory),
     (CONVERSATIONS, FileType::Directory),
     (INDEXES, FileType::Directory),
+    (NOTICES, FileType::Directory),
     (OUTBOX, FileType::Directory),
     (QUARANTINE, FileType::Directory),
     (TMP, FileType::Directory),
@@ -97,6 +98,7 @@ impl Checker<'_> {
         self.check_pauses()?;
         self.check_cooldowns()?;
         self.check_schedules()?;
+        self.check_notices()?;
         self.check_answer_cache()?;
         self.check_feed_end()
     }
@@ -206,6 +208,21 @@ impl Checker<'_> {
         let message = "it cannot be read, so no schedule submits anything";
         let remedy = "repair moves it to the quarantine; every schedule then begins with its next time";
         self.check_readable(SCHEDULES, read, "schedules-unreadable", message, remedy)
+    }
+
+    fn check_notices(&mut self) -> Result<()> {
+        let Ok(Some(notices)) = self.store.layout.root.open_existing(NOTICES) else { return Ok(()) };
+        for name in notices.names()?.into_iter().filter(|name| name.ends_with(".json")) {
+            if notice_state::is_readable(&notices, &name) {
+                continue;
+            }
+            let repaired = self.try_repair(|check| check.move_to_quarantine(&notices, OsStr::new(&name)))?;
+            let (path, message) =
+                (notices.path().join(&name), "it cannot be read, so no notices are delivered");
+            let remedy = "repair moves it to the quarantine; notices then begin with what happens next";
+            self.found("notices-unreadable", Severity::Damage, path, message, remedy, repaired);
+        }
+        Ok(())
     }
 
     /// Removes what is not an entry of the cache. Entries that have expired are removed by those who use it.

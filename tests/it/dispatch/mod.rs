@@ -8,6 +8,7 @@ mod guard;
 mod life;
 mod limits;
 mod money;
+mod notices;
 mod on_demand;
 mod outcomes;
 mod places;
