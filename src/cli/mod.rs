@@ -17,6 +17,7 @@ mod bridge;
 mod bridge_diagnoses;
 mod bridge_settings;
 mod bridge_test;
+mod budget;
 mod call;
 mod cancel;
 mod claim;
@@ -177,6 +178,7 @@ commands! {
     "bridge" Bridge(bridge::BridgeCommand);
     "trust" Trust(trust::TrustCommand);
     "schedules" Schedules(schedules::SchedulesCommand);
+    "budget" Budget(budget::BudgetCommand);
     "stats" Stats(stats::StatsCommand);
     "events" Events(events::EventsCommand);
     "logs" Logs(logs::LogsCommand);

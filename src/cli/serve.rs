@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::automation::{Automation, AutomationEvent};
+use super::budget::show_budgets;
 use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
@@ -204,6 +205,7 @@ impl ServeCommand {
                 agree: agree_to_routes(context)?,
                 restricted_change: restricted_route_change,
             },
+            budgets: show_budgets,
             messages,
             access_log: self.log.then(own_stderr).transpose()?,
         };

@@ -12,7 +12,10 @@ use super::list::{Selection, print_rows, print_views, row};
 use super::show::print_task;
 use super::table::{Table, relative};
 use super::view::task_view;
-use super::workers::{active_cooldowns, cooldowns_object, print_cooldowns, print_workers, worker_objects};
+use super::workers::{
+    active_cooldowns, cooldowns_object, lanes_over_budget, over_budget_object, print_cooldowns,
+    print_over_budget, print_workers, worker_objects,
+};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -89,6 +92,7 @@ impl StatusCommand {
             Default::default()
         });
         let cooldowns = active_cooldowns(context, store);
+        let over_budget = lanes_over_budget(context, store);
         let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
         for (created_at, _, (lane, task_facts)) in &facts {
             lanes.entry(lane).or_default().add(task_facts, *created_at);
@@ -111,6 +115,7 @@ impl StatusCommand {
                 ("lanes", Value::Object(lanes)),
                 ("workers", worker_objects(&workers).into()),
                 ("parked", cooldowns_object(&cooldowns)),
+                ("over_budget", over_budget_object(&over_budget)),
                 (
                     "summary",
                     Value::Object(
@@ -145,7 +150,8 @@ impl StatusCommand {
             context.out.line("")?;
             print_workers(context, &workers, &now)?;
         }
-        print_cooldowns(context, &cooldowns, &now)
+        print_cooldowns(context, &cooldowns, &now)?;
+        print_over_budget(context, &over_budget, &now)
     }
 }
 

@@ -1,5 +1,7 @@
 //! `lanes workers`: lists the running workers and their runs.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -8,9 +10,13 @@ use super::exit::CommandExit;
 use super::table::{Table, relative, shorten};
 use crate::error::{Result, printable};
 use crate::model::cooldown::indefinite_end;
+use crate::model::spending::LaneOverBudget;
 use crate::model::task::object;
 use crate::model::{CooldownCause, Cooldowns, Now, duration};
 use crate::store::{Store, WorkerInfo};
+
+/// The lanes that start no run because of a budget, by name.
+pub(super) type LanesOverBudget = BTreeMap<String, LaneOverBudget>;
 
 /// Show the running workers: dispatchers, bridges, and `claim --wait` commands that wait.
 #[derive(Args, Debug)]
@@ -23,19 +29,23 @@ impl WorkersCommand {
         let workers = store.live_workers()?;
         let now = store.now();
         let cooldowns = active_cooldowns(context, &store);
+        let over_budget = lanes_over_budget(context, &store);
         if context.out.json {
             context.out.object(&object([
                 ("status", "ok".into()),
                 ("count", workers.len().into()),
                 ("workers", worker_objects(&workers).into()),
                 ("parked", cooldowns_object(&cooldowns)),
+                ("over_budget", over_budget_object(&over_budget)),
             ]))?;
         } else if workers.is_empty() {
             context.out.note("lanes: no workers running");
             print_cooldowns(context, &cooldowns, &now)?;
+            print_over_budget(context, &over_budget, &now)?;
         } else {
             print_workers(context, &workers, &now)?;
             print_cooldowns(context, &cooldowns, &now)?;
+            print_over_budget(context, &over_budget, &now)?;
         }
         Ok(CommandExit::Done)
     }
@@ -140,6 +150,34 @@ pub(super) fn active_cooldowns(context: &mut CommandContext, store: &Store) -> C
     store.active_cooldowns().unwrap_or_else(|error| {
         context.out.warn(&error.to_string());
         Cooldowns::new()
+    })
+}
+
+/// Returns the lanes that start no run because of a budget. If they cannot be read, prints a warning and returns none.
+pub(super) fn lanes_over_budget(context: &mut CommandContext, store: &Store) -> LanesOverBudget {
+    let now = store.now().wall;
+    let recorded = store.recorded_spending().map(|record| record.over).unwrap_or_else(|error| {
+        context.out.warn(&error.to_string());
+        LanesOverBudget::new()
+    });
+    recorded.into_iter().filter(|(_, over)| over.until > now).collect()
+}
+
+/// Returns lanes that start no run because of a budget as a JSON object.
+pub(super) fn over_budget_object(over_budget: &LanesOverBudget) -> Value {
+    over_budget.iter().map(|(lane, over)| (lane.clone(), Value::Object(over.to_object()))).collect()
+}
+
+/// Prints a line for each lane that starts no run because of a budget.
+pub(super) fn print_over_budget(
+    context: &mut CommandContext,
+    over_budget: &LanesOverBudget,
+    now: &Now,
+) -> Result<()> {
+    over_budget.iter().try_for_each(|(lane, over)| {
+        let then =
+            if over.is_spent { format!("; goes on {}", relative(over.until, now)) } else { String::new() };
+        context.out.line(&printable(&format!("lane {lane} waits for a budget{then}: {}", over.message)))
     })
 }
 

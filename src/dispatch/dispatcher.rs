@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::admission::Admission;
 use super::agent::StopHandle;
 use super::agent::reaper::GuardPool;
+use super::budget_gate::BudgetGate;
 use super::config::options::Lifetime;
 use super::config::plan::Plan;
 use super::config::reload::PlanReloader;
@@ -30,6 +31,7 @@ use super::run::context::{ClaimedTask, RunContext, run_id};
 use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
+use crate::model::spending::LaneOverBudget;
 use crate::model::{Cooldown, CooldownKey, LaneName, Task, TaskId, Time, TokenPrefix};
 use crate::store::{ClaimRequest, LaneQuery, RegisteredRun, Store, WorkerInfo, WorkerKind};
 
@@ -85,6 +87,8 @@ struct LoopState {
     recover_at: Instant,
     /// End of each cooldown that has been reported, by the key of the cooldown.
     reported_cooldowns: BTreeMap<CooldownKey, Time>,
+    /// End of the day or week of each budget that has been reported, by lane.
+    reported_budgets: BTreeMap<LaneName, Time>,
     /// Number of times that `once` has deferred its end for dispatchers that are exiting.
     final_recoveries: u32,
     /// How long a dispatcher that was started on demand has been idle.
@@ -111,6 +115,7 @@ impl LoopState {
             retry_until: None,
             recover_at: Instant::now() + RECOVERY_INTERVAL,
             reported_cooldowns: BTreeMap::new(),
+            reported_budgets: BTreeMap::new(),
             final_recoveries: 0,
         }
     }
@@ -381,6 +386,13 @@ impl<'env> EventLoop<'env> {
         }
     }
 
+    /// Reports a budget that keeps a lane from starting runs, once for each day or week.
+    fn report_budget(&self, state: &mut LoopState, lane: &LaneName, over: &LaneOverBudget) {
+        if over.is_spent && state.reported_budgets.insert(lane.clone(), over.until) != Some(over.until) {
+            (self.observe)(DispatchEvent::OverBudget { lane: lane.clone(), over: over.clone() });
+        }
+    }
+
     /// Claims tasks and starts their runs while slots are free. Returns true if there was nothing left to claim.
     fn fill_slots<'scope>(&self, state: &mut LoopState, scope: &'scope Scope<'scope, 'env>) -> Result<bool>
     where
@@ -415,6 +427,7 @@ impl<'env> EventLoop<'env> {
     fn claim_from_first_lane(&self, state: &mut LoopState) -> Result<Option<(Arc<ServedLane>, Task)>> {
         let (store, plan) = (self.store, state.plan.clone());
         let admission = Admission::load(store)?;
+        let gate = BudgetGate::load(store, &plan)?;
         for served in &plan.served_lanes {
             let lane = &served.route.lane;
             if state.left_to_others.contains(lane) {
@@ -432,25 +445,50 @@ impl<'env> EventLoop<'env> {
             if is_full || state.unready_lanes.is_blocked(lane) {
                 continue;
             }
+            let over = gate.over_budget(served);
+            let waits = over.is_some() && store.queue_depth(lane)? > 0;
+            if waits || over.is_none() {
+                gate.note(served, over.as_ref())?;
+            }
+            if let Some(over) = over {
+                if waits {
+                    self.report_budget(state, lane, &over);
+                    state.has_passed_over.set(true);
+                }
+                continue;
+            }
             let cooldowns = RefCell::new(Vec::new());
             let admit = |task: &Task| {
                 let collect = |cooldown| cooldowns.borrow_mut().push(cooldown);
                 admission.admit(served, task).map_err(collect).unwrap_or(false)
             };
+            let token = self.prefix.token(store.random());
+            let reservation = RefCell::new(Ok(None));
             let current = &*state;
             let query = LaneQuery { lanes: vec![lane.clone()], filter: served.filter.clone() };
             let request = ClaimRequest {
                 owner: &plan.owner,
                 lease: plan.lease,
-                token: Some(self.prefix.token(store.random())),
+                token: Some(token.clone()),
                 accepts: &|task| {
-                    let is_accepted = self.is_conversation_free(current, task) && admit(task);
+                    // A budget that does not allow one task allows none that is behind it.
+                    let may_reserve = reservation.borrow().as_ref().is_ok_and(Option::is_none);
+                    let is_accepted =
+                        may_reserve && self.is_conversation_free(current, task) && admit(task) && {
+                            let reserved = gate.reserve(served, task, &token);
+                            let is_allowed = matches!(reserved, Ok(None));
+                            *reservation.borrow_mut() = reserved;
+                            is_allowed
+                        };
                     current.has_passed_over.set(current.has_passed_over.get() || !is_accepted);
                     is_accepted
                 },
             };
             let claimed = store.claim_next_as(&query, &request)?;
             cooldowns.into_inner().iter().for_each(|cooldown| self.report_cooldown(state, cooldown));
+            if let Some(over) = reservation.into_inner()? {
+                self.report_budget(state, lane, &over);
+            }
             if let Some(task) = claimed {
                 return Ok(Some((served.clone(), task)));
             }

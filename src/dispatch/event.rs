@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::output::ClosingStatus;
 use crate::model::duration;
 use crate::model::json::Object;
+use crate::model::spending::LaneOverBudget;
 use crate::model::task::object;
 use crate::model::{Cooldown, LaneName, Owner, TaskId};
 
@@ -81,6 +82,13 @@ pub(crate) enum DispatchEvent {
     },
     /// A vendor, or one of its models, is not used for a while.
     CooldownStarted(Cooldown),
+    /// A lane starts no run because a budget is spent.
+    OverBudget {
+        /// Name of the lane.
+        lane: LaneName,
+        /// The budget.
+        over: LaneOverBudget,
+    },
     /// A lane is not served because something that all its runs need is missing.
     LaneUnready {
         /// Name of the lane.
@@ -144,6 +152,7 @@ impl DispatchEvent {
             Self::Failed { .. } => "failed",
             Self::Returned { .. } => "returned",
             Self::CooldownStarted(_) => "parked",
+            Self::OverBudget { .. } => "over_budget",
             Self::LaneUnready { .. } => "lane_unready",
             Self::LaneReady { .. } => "lane_back",
             Self::Reloaded { .. } => "reloaded",
@@ -169,6 +178,7 @@ impl DispatchEvent {
             | Self::Scheduled { task_id, .. } => Some(task_id),
             Self::Ready { .. }
             | Self::CooldownStarted(_)
+            | Self::OverBudget { .. }
             | Self::LaneUnready { .. }
             | Self::LaneReady { .. }
             | Self::Reloaded { .. }
@@ -204,6 +214,9 @@ impl DispatchEvent {
             | Self::Warning { message } => message.clone(),
             Self::Scheduled { schedule, .. } => format!("submitted by schedule {schedule}"),
             Self::CooldownStarted(cooldown) => cooldown.describe(),
+            Self::OverBudget { lane, over } => {
+                format!("lane {lane} waits until {}: {}", over.until, over.message)
+            }
             Self::LaneUnready { lane, message } => format!("lane {lane} is not served: {message}"),
             Self::LaneReady { lane } => format!("lane {lane} is served again"),
             Self::Reloaded { lanes } => format!("the settings have changed; serves {}", lanes.join(", ")),
@@ -239,6 +252,11 @@ impl DispatchEvent {
             Self::Retry { delay, .. } => object([("delay_seconds", delay.as_secs_f64().into())]),
             Self::Scheduled { schedule, .. } => object([("schedule", schedule.clone().into())]),
             Self::CooldownStarted(cooldown) => cooldown.to_object(),
+            Self::OverBudget { lane, over } => {
+                let mut all = over.to_object();
+                all.insert("lane".to_string(), lane.clone().into());
+                all
+            }
             Self::LaneUnready { lane, .. } | Self::LaneReady { lane } => {
                 object([("lane", lane.clone().into())])
             }

@@ -15,6 +15,7 @@ pub(crate) mod admission;
 pub(crate) mod agent;
 #[cfg(feature = "mcp")]
 pub(crate) mod agent_settings;
+pub(crate) mod budget_gate;
 pub(crate) mod config;
 pub(crate) mod cooldown;
 pub(crate) mod dispatcher;

@@ -39,6 +39,9 @@ pub(super) type HandlerResult = std::result::Result<Reply, HttpResponse>;
 /// after the change.
 pub(crate) type AgreeToRoutes = Box<dyn Fn(&Config, &Path, &Object, &Object) + Send + Sync>;
 
+/// Shows how much of each budget of a configuration is spent, one object each.
+pub(crate) type ShowBudgets = fn(&Config, &Store) -> Result<Vec<Object>>;
+
 /// How dispatch routes may be changed.
 pub(crate) struct RouteRules {
     /// Whether a route may choose what runs, with which rights and limits.
@@ -73,6 +76,8 @@ pub(crate) struct App {
     pub submit_batcher: SubmitBatcher,
     /// Reads the files of submits that name large ones.
     pub submit_readers: SubmitReaders,
+    /// Shows how much of each budget is spent.
+    pub budgets: ShowBudgets,
     /// The number of tasks by lane and state.
     pub counts: CountCache,
     /// The counters.
@@ -112,6 +117,7 @@ impl App {
             long_polls: LongPolls::default(),
             submit_batcher: SubmitBatcher::default(),
             submit_readers: SubmitReaders::default(),
+            budgets: |_, _| Ok(Vec::new()),
             counts: CountCache::default(),
             metrics,
             started: Instant::now(),

@@ -11,7 +11,7 @@ use super::api::params::{Field, FieldKind, MAX_TEXT, optional, required};
 use super::context::{Call, HandlerResult};
 use super::handlers::tasks::MAX_PAGE;
 use super::handlers::{
-    agents, claims, dispatch_routes, events, lanes, logs, questions, responses, server, submit, tasks,
+    agents, automation, claims, dispatch_routes, events, lanes, logs, questions, responses, server, submit, tasks,
     vendors,
 };
 use super::log_follower::STREAMS;
@@ -413,6 +413,22 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         tasks::redrive_lane,
     ),
     delete("/lanes/{name}", "deleteLane", "Deletes a lane without tasks.", lanes::delete),
+    get(
+        "/schedules",
+        "listSchedules",
+        "Lists the schedules of the workspace.",
+        NO_QUERY,
+        &[(200, "Schedules")],
+        automation::schedules,
+    ),
+    get(
+        "/budget",
+        "showBudgets",
+        "Shows how much of each budget of the dispatchers is spent.",
+        NO_QUERY,
+        &[(200, "Budgets")],
+        automation::budgets,
+    ),
     get(
         "/vendors",
         "listVendors",

@@ -13,7 +13,7 @@ use super::access_log::AccessLog;
 use super::allowed_paths::AllowedPaths;
 use super::auth::AuthPolicy;
 use super::auth::MESSAGE_PATH;
-use super::context::{App, RouteRules};
+use super::context::{App, RouteRules, ShowBudgets};
 use super::message_route::{MessageOptions, MessageRoute};
 use super::session::{self, BrowserSession};
 use super::submit_batcher::submit_all;
@@ -61,6 +61,8 @@ pub(crate) struct ServeOptions {
     pub manage_queues: bool,
     /// How dispatch routes may be changed.
     pub routes: RouteRules,
+    /// Shows how much of each budget is spent.
+    pub budgets: ShowBudgets,
     /// What answers messages of the Model Context Protocol, if they are to be served.
     pub messages: Option<MessageOptions>,
     /// The destination of the access log.
@@ -194,6 +196,7 @@ impl Server {
             AccessLog::new(options.access_log)?,
             reactor,
         )?;
+        app.budgets = options.budgets;
         app.messages = options.messages.map(|messages| MessageRoute::new(messages.endpoint));
         Ok(Self { app, _socket: socket, places, stop: Arc::new(AtomicBool::new(false)) })
     }

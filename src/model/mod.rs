@@ -37,6 +37,8 @@ pub(crate) mod response;
 pub(crate) mod schedule;
 mod sha256;
 pub(crate) mod spec;
+#[cfg(feature = "cli")]
+pub(crate) mod spending;
 pub(crate) mod task;
 mod task_json;
 pub(crate) mod task_text;

@@ -22,15 +22,18 @@ pub(crate) enum NoticeKind {
     Dead,
     /// A vendor, or one of its models, is not used for a while.
     Parked,
+    /// A lane starts no run because a budget is spent.
+    Budget,
 }
 
 impl NoticeKind {
     /// All kinds, by name.
-    pub(crate) const NAMES: [(&'static str, Self); 4] = [
+    pub(crate) const NAMES: [(&'static str, Self); 5] = [
         ("completed", Self::Completed),
         ("failed", Self::Failed),
         ("dead", Self::Dead),
         ("parked", Self::Parked),
+        ("budget", Self::Budget),
     ];
 
     /// Returns the kind with this name.

@@ -34,6 +34,8 @@ pub(super) const LANES: &str = "lanes.json";
 pub(super) const SCHEDULES: &str = "schedules.json";
 /// What is delivered of the notices of each workspace.
 pub(super) const NOTICES: &str = "notices";
+/// What dispatchers have spent.
+pub(super) const BUDGET: &str = "budget.json";
 pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";
 /// Which task answered a request that may come again.

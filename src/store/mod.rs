@@ -42,6 +42,7 @@
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
 //! | `schedule_records.rs` | `schedule_records`, `record_schedule` |
 //! | `notice_state.rs` | `try_notice_lock`, `notice_state`, `set_notice_state` |
+//! | `spending.rs` | `spending`, `recorded_spending`, `change_spending` |
 //! | `usage_log.rs` | `append_usage`, `usage_log_text` |
 //! | `server_token.rs` | `server_token_file` |
 //! | `on_demand.rs` | `try_on_demand_lock`, `try_on_demand_next_lock`, `on_demand_is_locked`, `on_demand_log` |
@@ -100,6 +101,7 @@ mod server_token;
 mod settings_file;
 #[cfg(feature = "cli")]
 mod shared_file;
+mod spending;
 mod submit;
 mod submit_batch;
 mod task_files;

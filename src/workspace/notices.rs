@@ -213,7 +213,7 @@ impl Notifier {
             for entry in &entries {
                 notices.extend(self.notice_of(store, entry)?);
             }
-            notices.extend(parked_notices(store, &mut next)?);
+            notices.extend(notices_of_conditions(store, &mut next)?);
             let now = store.now().wall;
             let (due, later) = next.pending.into_iter().partition(|pending| pending.next <= now);
             next.pending = later;
@@ -344,8 +344,9 @@ fn told_entry(cooldown: &Cooldown) -> Option<(String, String)> {
         .then(|| (format!("parked:{}", cooldown.scope.key()), cooldown.since.to_string()))
 }
 
-/// Returns the notices of cooldowns that have begun since the last look, and records them in `state`.
-fn parked_notices(store: &Store, state: &mut NoticeState) -> Result<Vec<Object>> {
+/// Returns the notices of cooldowns that have begun, and of budgets that were spent, since the last look, and records
+/// them in `state`.
+fn notices_of_conditions(store: &Store, state: &mut NoticeState) -> Result<Vec<Object>> {
     let mut notices = Vec::new();
     let mut told = BTreeMap::new();
     for (key, cooldown) in store.active_cooldowns()? {
@@ -362,6 +363,24 @@ fn parked_notices(store: &Store, state: &mut NoticeState) -> Result<Vec<Object>>
             notices.push(notice);
         }
         told.insert(entry, since);
+    }
+    let now = store.now().wall;
+    for (lane, over) in
+        store.recorded_spending()?.over.into_iter().filter(|(_, over)| over.is_spent && over.until > now)
+    {
+        let (entry, until) = (format!("budget:{lane}"), over.until.to_string());
+        if state.told.get(&entry) != Some(&until) {
+            let mut notice = over.to_object();
+            notice.extend(object([
+                ("id", format!("{entry}:{until}").into()),
+                ("notice", NoticeKind::Budget.as_str().into()),
+                ("at", now.to_string().into()),
+                ("message", printable(&format!("lane {lane} waits until {until}: {}", over.message)).into()),
+                ("lane", lane.into()),
+            ]));
+            notices.push(notice);
+        }
+        told.insert(entry, until);
     }
     state.told = told;
     Ok(notices)

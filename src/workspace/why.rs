@@ -190,6 +190,15 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         let nobody = if is_served { String::new() } else { format!(" (and nobody serves lane {lane} now)") };
         return say(cooldown_code(&cooldown), cooldown_sentence(&cooldown, &nobody));
     }
+    if let Some(over) = store.recorded_spending()?.over.remove(lane.as_str())
+        && over.until > store.now().wall
+    {
+        let then = match over.is_spent {
+            true => format!("lane {lane} goes on at {}, or after `lanes budget add`", over.until),
+            false => format!("lane {lane} goes on when they are done and have cost less"),
+        };
+        return say("budget", format!("waiting for a budget: {}; {then}", over.message));
+    }
     if !is_served {
         return say("no_worker", format!("waiting for a worker: nobody serves lane {lane}"));
     }

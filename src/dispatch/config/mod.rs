@@ -16,6 +16,7 @@ pub(crate) mod agent_inspection;
 mod agent_rights;
 pub(crate) mod agent_sections;
 pub(crate) mod allowed_directories;
+mod budgets;
 pub(crate) mod consent;
 pub(crate) mod load;
 pub(crate) mod options;
@@ -35,19 +36,21 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use self::budgets::read_budgets;
 use self::prices::Prices;
 use self::route::{ROUTE_KEYS, Route, SettingLevel, read_route};
 use self::route_set::{ConfigSource, RouteSections, RouteSet};
 use super::vendor::Vendors;
 #[cfg(feature = "mcp")]
 use crate::model::RecursionLimits;
+use crate::model::spending::Budgets;
 use crate::model::{LaneName, Owner};
 use crate::workspace::Config;
 use crate::workspace::{Section, SourceText};
 use crate::{Error, Result};
 
 /// Keys that apply to the whole dispatcher, not to a route.
-pub(super) const PROCESS_KEYS: [&str; 12] = [
+pub(super) const PROCESS_KEYS: [&str; 13] = [
     "max_concurrent",
     "max_depth",
     "lease_seconds",
@@ -59,6 +62,7 @@ pub(super) const PROCESS_KEYS: [&str; 12] = [
     "worktree_roots",
     "vendors",
     "prices",
+    "budget",
     "routes",
 ];
 
@@ -87,6 +91,8 @@ pub struct DispatchConfig {
     pub vendors: Vendors,
     /// Prices of tokens, for vendors that do not report the cost.
     pub prices: Prices,
+    /// What may be spent in a day or a week.
+    pub(crate) budgets: Budgets,
     /// The defaults as a route, for lanes without their own.
     pub defaults: Route,
     routes: RouteSet,
@@ -129,6 +135,7 @@ impl DispatchConfig {
         let lanes = lanes.map_err(|error| section.error("lanes", error.message()))?;
         let owner = section.text("owner")?.value().map(Owner::new).transpose();
         let owner = owner.map_err(|error| section.error("owner", error.message()))?;
+        let budgets = read_budgets(&section.section("budget")?, &vendors, (&routes.routes, &defaults))?;
         Ok(Self {
             max_concurrent,
             max_depth: section.count("max_depth")?.or(3),
@@ -141,6 +148,7 @@ impl DispatchConfig {
             worktree_roots: section.list("worktree_roots")?.or(Vec::new()),
             vendors,
             prices: Prices::read(&section.section("prices")?)?,
+            budgets,
             defaults,
             routes,
             config_source: ConfigSource::of(source),

@@ -16,6 +16,7 @@ use super::vendor_match::{self, RunnerChoice};
 use crate::error::printable;
 use crate::model::duration::TimeLimit;
 use crate::model::limits;
+use crate::model::spending::Budgets;
 use crate::model::{AgentChain, LaneName, Owner};
 use crate::store::Store;
 use crate::workspace::{Config, absolute};
@@ -46,6 +47,8 @@ pub(crate) struct Plan {
     pub drain: Option<Duration>,
     /// Prices of tokens, for vendors that do not report costs.
     pub prices: Prices,
+    /// What may be spent in a day or a week.
+    pub budgets: Budgets,
     /// The agents above this dispatcher.
     pub chain: AgentChain,
     /// The maximum nesting depth.
@@ -170,6 +173,7 @@ impl Plan {
             linger: config.linger,
             drain: options.drain.or(config.drain),
             prices: config.prices,
+            budgets: config.budgets,
             chain,
             max_depth: config.max_depth,
             lifetime: options.lifetime,

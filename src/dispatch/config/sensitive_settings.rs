@@ -274,7 +274,7 @@ mod tests {
 
     /// All other settings. Each affects a program or its prompt, environment, working directory, permissions or
     /// budget.
-    const NEED_CONSENT: [&str; 20] = [
+    const NEED_CONSENT: [&str; 21] = [
         "vendor",
         "command",
         "args",
@@ -287,6 +287,7 @@ mod tests {
         "allowed_tools",
         "disallowed_tools",
         "max_budget_usd",
+        "budget",
         "mcp_config",
         "add_dirs",
         "max_depth",

@@ -273,6 +273,8 @@ fn task_responses() -> Vec<NamedSchema> {
         ("Changed", object([("task", named("Task")), ("changed", flag())])),
         ("Paused", object([("lane", text()), ("paused", flag()), ("changed", flag())])),
         ("Vendors", object([("parked", map()), ("count", count())])),
+        ("Schedules", object([("schedules", list(&map())), ("count", count())])),
+        ("Budgets", object([("budgets", list(&map())), ("count", count())])),
         (
             "PausedVendor",
             object([("vendor", text()), ("paused", flag()), ("changed", flag()), ("pauses", list(&map()))]),

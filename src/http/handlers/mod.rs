@@ -1,6 +1,7 @@
 //! The handlers of the routes, one file for each resource.
 
 pub(crate) mod agents;
+pub(crate) mod automation;
 pub(crate) mod claims;
 pub(crate) mod dispatch_routes;
 pub(crate) mod events;

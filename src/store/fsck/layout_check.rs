@@ -17,7 +17,8 @@ use crate::model::json::raw::{Raw, members};
 use crate::store::dir::Dir;
 use crate::store::history::open_read;
 use crate::store::layout::{
-    AGENTS, BELLS, BOARD, BRIDGES, CACHE, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, NOTICES, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES, SCHEDULES, SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
+    AGENTS, BELLS, BOARD, BRIDGES, BUDGET, CACHE, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, NOTICES,
+    OLD_USAGE, OUTBOX, QUARANTINE, ROUTES, SCHEDULES, SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::scan::map_in_order;
 use crate::store::worker_registry::is_dispatcher_registration;
@@ -46,6 +47,7 @@ const DIRECTORIES: &[(&str, FileType)] = &[
 /// The files at the root of a store, except format.json.
 const FILES: &[(&str, FileType)] = &[
     (BOARD, FileType::RegularFile),
+    (BUDGET, FileType::RegularFile),
     (FEED, FileType::RegularFile),
     (LANES, FileType::RegularFile),
     (LOCK, FileType::RegularFile),
@@ -97,6 +99,8 @@ impl Checker<'_> {
         self.check_registrations()?;
         self.check_pauses()?;
         self.check_cooldowns()?;
+        #[cfg(feature = "cli")]
+        self.check_spending()?;
         self.check_schedules()?;
         self.check_notices()?;
         self.check_answer_cache()?;
@@ -201,6 +205,15 @@ impl Checker<'_> {
         let message = "it cannot be read, so nothing is claimed for any vendor";
         let remedy = "repair moves it to the quarantine, which ends the pauses of all vendors";
         self.check_readable(VENDORS, read, "vendors-unreadable", message, remedy)
+    }
+
+    #[cfg(feature = "cli")]
+    fn check_spending(&mut self) -> Result<()> {
+        let read = |store: &Store| store.recorded_spending().map(drop);
+        let message = "it cannot be read, so nothing is claimed for a lane with a budget";
+        let remedy =
+            "repair moves it to the quarantine; what was spent is then counted again from the usage log";
+        self.check_readable(BUDGET, read, "budget-unreadable", message, remedy)
     }
 
     fn check_schedules(&mut self) -> Result<()> {

@@ -27,6 +27,7 @@ fn what_decides_what_runs_is_for_people() {
         &["setup"],
         &["agents", "add", "x", "--directory", "."],
         &["agents", "remove", "x"],
+        &["budget", "add", "5"],
         &["--quiet", "dispatch", "--vendor", "claude"],
     ];
     for words in refused {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::testkit::sandbox::{Outcome, Sandbox, words};
 
 /// Commands that read, and the code with which they end for an empty queue.
-const READERS: [(&str, i32); 36] = [
+const READERS: [(&str, i32); 40] = [
     ("status", 0),
     ("status --all", 0),
     ("status --json", 0),
@@ -20,6 +20,8 @@ const READERS: [(&str, i32); 36] = [
     ("inbox --lane l --json", 0),
     ("schedules", 0),
     ("schedules --json", 0),
+    ("budget", 0),
+    ("budget --json", 0),
     ("stats", 0),
     ("stats --json", 0),
     ("events", 0),

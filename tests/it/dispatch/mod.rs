@@ -3,6 +3,7 @@
 mod agent;
 mod agents;
 mod bad_agents;
+mod budgets;
 mod environment;
 mod guard;
 mod life;

@@ -225,7 +225,7 @@ fn the_examples_send_the_message() {
     let bin = pool.path("bin");
     std::fs::create_dir(&bin).unwrap();
     for program in ["notify-send", "curl"] {
-        let script = "#!/bin/sh\n{ for word; do echo \"$word\"; done; if [ \"${0##*/}\" = curl ]; then cat; fi; } >> sent.\"$$\"\n";
+        let script = "#!/bin/sh\n{ for word; do printf '%s\\n' \"$word\"; done; if [ \"${0##*/}\" = curl ]; then cat; fi; } >> sent.\"$$\"\n";
         std::fs::write(bin.join(program), script).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(bin.join(program), mode).unwrap();

@@ -131,6 +131,8 @@ fn every_shape_holds_what_the_document_promises() {
     let pause = server.post("/vendors/claude/pause", &json!({"model": "opus", "for_seconds": 60}));
     check(&document, "PausedVendor", &pause.json());
     check(&document, "Vendors", &server.get("/vendors").json());
+    check(&document, "Schedules", &server.get("/schedules").json());
+    check(&document, "Budgets", &server.get("/budget").json());
     check(&document, "PausedVendor", &server.post("/vendors/claude/resume", &json!({})).json());
     check(&document, "Redriven", &server.post("/lanes/l/redrive", &json!({})).json());
     let new = server.submit("l");
