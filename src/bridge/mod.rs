@@ -13,7 +13,6 @@
 pub(crate) mod adapter;
 mod backoff;
 pub(crate) mod board;
-pub(crate) mod board;
 pub(crate) mod config;
 pub(crate) mod conformance;
 mod connect;

@@ -11,8 +11,8 @@ use super::api::params::{Field, FieldKind, MAX_TEXT, optional, required};
 use super::context::{Call, HandlerResult};
 use super::handlers::tasks::MAX_PAGE;
 use super::handlers::{
-    agents, automation, claims, dispatch_routes, events, lanes, logs, questions, responses, server, submit, tasks,
-    vendors,
+    agents, automation, claims, dispatch_routes, events, lanes, logs, questions, responses, server, submit,
+    tasks, vendors,
 };
 use super::log_follower::STREAMS;
 use super::transport::response::HttpResponse;

@@ -105,6 +105,7 @@ impl CardNote {
             ),
             Status::Queued
             | Status::Blocked { .. }
+            | Status::InputRequired
             | Status::Scheduled { .. }
             | Status::Claimed(_)
             | Status::Unknown(_) => {
@@ -230,6 +231,7 @@ mod tests {
             attempt: 2,
             fence: 2,
             retried_as: None,
+            questions: Vec::new(),
             bookkeeping: crate::model::Bookkeeping::default(),
             extra: Object::new(),
         }

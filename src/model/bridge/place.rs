@@ -52,7 +52,7 @@ pub(crate) fn card_place(task: &Task, events: &[Event], rules: PlaceRules) -> Ca
         }
         Status::Failed { .. } => named.unwrap_or(CardPlace::Failed),
         Status::Claimed(_) => named.unwrap_or(CardPlace::InProgress),
-        Status::Blocked { .. } | Status::Unknown(_) => CardPlace::Stay,
+        Status::Blocked { .. } | Status::InputRequired | Status::Unknown(_) => CardPlace::Stay,
         Status::Queued | Status::Scheduled { .. } => match released {
             Some(released) if text(released, "spent").is_some() => match rules.back_for_retry {
                 true => CardPlace::Source,
@@ -96,6 +96,7 @@ mod tests {
             attempt: 1,
             fence: 1,
             retried_as: None,
+            questions: Vec::new(),
             bookkeeping: crate::model::Bookkeeping::default(),
             extra: json::Object::new(),
         }
