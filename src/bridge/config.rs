@@ -16,7 +16,7 @@ use crate::workspace::{Config, Override, Section, SourceText, absolute, most_sim
 use crate::{Error, Result};
 
 /// The keys of a bridge that say which board it serves, and how fast.
-pub(crate) const BRIDGE_KEYS: [&str; 10] = [
+pub(crate) const BRIDGE_KEYS: [&str; 11] = [
     "adapter",
     "path",
     "url",
@@ -26,6 +26,7 @@ pub(crate) const BRIDGE_KEYS: [&str; 10] = [
     "config",
     "poll_interval",
     "requests_per_second",
+    "take_assigned_after",
     "queues",
 ];
 /// The keys of a watched queue, apart from its lane. A bridge may have them too, for all of its queues.
@@ -47,6 +48,8 @@ const LANE: &str = "lane";
 const MAX_NAME: usize = 64;
 /// The interval between two looks at a queue.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(30);
+/// How long an assigned card lies in its queue until it is taken nevertheless: longer than any request takes.
+const DEFAULT_TAKE_ASSIGNED_AFTER: Duration = Duration::from_secs(60);
 /// Requests to a board per second.
 const DEFAULT_RATE: f64 = 5.0;
 
@@ -82,6 +85,7 @@ fn read_bridge(section: &Section<'_>, name: String, directory: &Path) -> Result<
     section.refuse_unknown_keys(&known)?;
     let adapter = read_adapter(section, directory)?;
     let requests_per_second = section.positive_number("requests_per_second")?.or(DEFAULT_RATE);
+    let take_assigned_after = section.duration("take_assigned_after")?.or(DEFAULT_TAKE_ASSIGNED_AFTER);
     let base = QueueDefaults::none().read(section)?;
     let watched = section.section("queues")?;
     let read = |name: String| read_queue(&watched.section(&name)?, &name, &base);
@@ -93,7 +97,14 @@ fn read_bridge(section: &Section<'_>, name: String, directory: &Path) -> Result<
     if let Some(problem) = queue_flow::problem(&queues) {
         return Err(watched.section(&problem.queue)?.error(problem.key, &problem.reason));
     }
-    Ok(BridgeSettings { name, adapter, poll_interval: base.poll_interval, requests_per_second, queues })
+    Ok(BridgeSettings {
+        name,
+        adapter,
+        poll_interval: base.poll_interval,
+        requests_per_second,
+        take_assigned_after,
+        queues,
+    })
 }
 
 /// Checks the name of a bridge, which is also the name of files.

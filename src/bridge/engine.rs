@@ -3,8 +3,9 @@
 //! Every operation may be repeated, so that a bridge that is killed between any two of them goes on where it was.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::ffi::OsString;
 
+use super::adapter::AdapterLog;
 use super::board::{Board, BoardError, BoardErrorCode, BoardQueue, BoardResult, CardChange, QueueRef};
 use super::event::{BridgeEvent, BridgeEventKind};
 use super::served_queue::{ServedQueue, find_queues};
@@ -59,13 +60,14 @@ pub(crate) struct BridgeContext<'a> {
     pub store: &'a Store,
     /// The workspace of its tasks.
     pub config: &'a Config,
+    /// The environment, which may have the secrets of the board.
+    pub environment: &'a [(OsString, OsString)],
+    /// Receives the log of a program that serves as adapter.
+    pub adapter_log: &'a AdapterLog,
     /// Tells it to stop.
     pub stop: &'a StopFlag,
     /// Gets to know what it does.
     pub observe: &'a (dyn Fn(BridgeEvent) + Sync),
-    /// How long a card has to lie in its queue that was assigned before, until it is taken nevertheless. Between the
-    /// assignment by another bridge and its next visible step, less time passes.
-    pub patience: Duration,
     /// Whether it only reports what it would do.
     pub dry_run: bool,
 }

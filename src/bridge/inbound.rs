@@ -172,7 +172,7 @@ impl Bridge<'_> {
             return Ok(true);
         }
         let now = self.context.store.now().wall;
-        let wait = self.context.patience.max(self.queues[at].settings.poll_interval * 2);
+        let wait = self.context.settings.take_assigned_after;
         let source = self.queues[at].source.id.clone();
         let Some(record) = self.records.cards.get_mut(&card.id) else { return Ok(false) };
         let was_mine = record.previous_task.is_some();

@@ -9,6 +9,13 @@ use crate::model::bridge::place::card_place;
 use crate::model::bridge::record::CardRecord;
 use crate::model::{Event, Task};
 
+/// Whether the store has the task of a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KnownTask {
+    There,
+    Removed,
+}
+
 /// Whether a card still exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CardPresence {
@@ -34,8 +41,12 @@ impl Bridge<'_> {
             if let Some(task) = &record.task {
                 self.cards.insert(task.clone(), card.clone());
             }
-            self.records.cards.insert(card.clone(), record);
             match updated {
+                // Nothing is left to remember: should the card come back, it is a new one.
+                Ok(KnownTask::Removed) if record.left => drop(self.records.cards.remove(card)),
+                _ => drop(self.records.cards.insert(card.clone(), record)),
+            }
+            match updated.map(drop) {
                 // Others may be allowed: a card of another board of the server, say.
                 Err(BridgeFailure::Board(error)) if error.code == BoardErrorCode::Forbidden => {
                     self.problem.get_or_insert(error);
@@ -53,12 +64,12 @@ impl Bridge<'_> {
         open.map(|(card, _)| card.clone()).collect()
     }
 
-    fn update_card(&mut self, card: &str, record: &mut CardRecord) -> StepResult<()> {
+    fn update_card(&mut self, card: &str, record: &mut CardRecord) -> StepResult<KnownTask> {
         self.check_stop()?;
         let Some(task) = self.current_task(card, record)? else {
             // It ended long ago and was removed.
             record.settled = record.task.is_some();
-            return Ok(());
+            return Ok(if record.settled { KnownTask::Removed } else { KnownTask::There });
         };
         if record.task.as_deref() != Some(task.id.as_str()) {
             // It was retried, or the bridge was killed before it could remember the task.
@@ -67,23 +78,23 @@ impl Bridge<'_> {
             (record.event, record.settled) = (0, false);
         }
         if record.settled {
-            return Ok(());
+            return Ok(KnownTask::There);
         }
         if record.placed.is_none() || record.recovered || record.returning {
             self.find_card(card, &task, record)?;
         }
         if record.settled {
-            return Ok(());
+            return Ok(KnownTask::There);
         }
         let events = self.context.store.events(&task.id)?;
         if self.tell(card, &task, &events, record)? == CardPresence::Gone {
-            return self.give_up(card, &task, record);
+            return self.give_up(card, &task, record).map(|()| KnownTask::There);
         }
         if !record.away && self.put(card, &task, &events, record)? == CardPresence::Gone {
-            return self.give_up(card, &task, record);
+            return self.give_up(card, &task, record).map(|()| KnownTask::There);
         }
         record.settled = task.status.is_terminal();
-        Ok(())
+        Ok(KnownTask::There)
     }
 
     /// Tells a card what happened to its task since the last time.

@@ -102,7 +102,7 @@ impl BridgeRunner<'_> {
     /// Serves the board until something fails.
     fn session(&mut self, was_connected: &mut bool) -> StepResult<()> {
         let context = self.context;
-        let board = connect(context.settings).map_err(BridgeFailure::Board)?;
+        let board = connect(context).map_err(BridgeFailure::Board)?;
         let board = RateLimited::new(board, context.settings.requests_per_second, context.stop);
         let mut cursor = FeedCursor::after(context.store.feed_end()?);
         let mut bridge = Bridge::open(context, Box::new(board))?;

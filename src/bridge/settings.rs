@@ -18,6 +18,8 @@ pub(crate) struct BridgeSettings {
     pub poll_interval: Duration,
     /// Maximum number of requests to the board per second.
     pub requests_per_second: f64,
+    /// How long a card that was assigned before lies in its queue until it is taken nevertheless.
+    pub take_assigned_after: Duration,
     /// The watched queues, in the order of the file.
     pub queues: Vec<WatchedQueue>,
 }

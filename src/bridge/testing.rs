@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::adapter::AdapterLog;
 use super::board::{
     Board, BoardAbilities, BoardError, BoardErrorCode, BoardIdentity, BoardQueue, BoardResult, BoardUser,
     Card, CardChange, CardComment, NewCard, QueueRef,
@@ -270,7 +271,6 @@ pub(crate) struct World {
     pub config: Config,
     pub settings: BridgeSettings,
     pub events: Mutex<Vec<BridgeEvent>>,
-    pub patience: Duration,
 }
 
 impl World {
@@ -289,9 +289,10 @@ impl World {
             adapter: AdapterSettings::Json { path: root.join("board.json") },
             poll_interval: Duration::ZERO,
             requests_per_second: 1000.0,
+            take_assigned_after: Duration::ZERO,
             queues: vec![watched("Todo")],
         };
-        Self { dir, data, store, config, settings, events: Mutex::new(Vec::new()), patience: Duration::ZERO }
+        Self { dir, data, store, config, settings, events: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn board(&self) -> MutexGuard<'_, BoardData> {
@@ -301,13 +302,15 @@ impl World {
     /// Starts a bridge, makes a round, and ends it.
     pub(crate) fn try_round(&self, dry_run: bool) -> StepResult<()> {
         let stop = StopFlag::default();
+        let adapter_log: AdapterLog = Arc::new(|_| {});
         let context = BridgeContext {
             settings: &self.settings,
             store: &self.store,
             config: &self.config,
+            environment: &[],
+            adapter_log: &adapter_log,
             stop: &stop,
             observe: &|event| self.events.lock().unwrap().push(event),
-            patience: self.patience,
             dry_run,
         };
         let mut bridge = Bridge::open(&context, Box::new(MemoryBoard::connect(&self.data)))?;

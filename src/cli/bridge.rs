@@ -1,21 +1,61 @@
-//! `lanes bridge`: boards outside whose cards become tasks.
+//! `lanes bridge`: makes tasks of the cards of outside boards, and tells the cards what becomes of these.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
+use super::bridge_settings::{configured_bridges, named_bridge};
 use super::bridge_test::BridgeTestCommand;
 use super::context::CommandContext;
+use super::env;
 use super::exit::CommandExit;
-use crate::error::Result;
+use super::inside_run;
+use super::output::{Output, print_error_line};
+use crate::bridge::adapter::AdapterLog;
+use crate::bridge::engine::BridgeContext;
+use crate::bridge::event::{BridgeEvent, BridgeEventKind};
+use crate::bridge::runner::{BridgeLifetime, run_bridge};
+use crate::bridge::settings::BridgeSettings;
+use crate::bridge::stop::StopFlag;
+use crate::error::{Error, Result};
+use crate::signals::not_ignored;
+use crate::store::Store;
+use crate::workspace::Config;
 
-/// Work with a board outside.
+/// Make tasks of the cards of a board, and tell the cards what becomes of these, until stopped.
+///
+/// Bridges are defined under `bridges:` in handoff.yaml. A card in a watched queue becomes a task of the queue's lane,
+/// once for each time that it is put there; it moves along as its task does, and gets the answer as a comment.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  lanes bridge test -- ./adapter")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  lanes bridge team
+  lanes bridge team --dry-run
+  lanes bridge --all --once
+  lanes bridge test -- ./adapter"
+)]
 pub(super) struct BridgeCommand {
     #[command(subcommand)]
-    action: BridgeAction,
+    action: Option<BridgeAction>,
+    /// Name of the bridge
+    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    name: Option<String>,
+    /// Run all bridges of handoff.yaml
+    #[arg(long)]
+    all: bool,
+    /// Look at the board once, and exit
+    #[arg(long)]
+    once: bool,
+    /// Show what would be done, without doing it
+    #[arg(long)]
+    dry_run: bool,
 }
 
-/// What to do with a board.
+/// What is done instead of running bridges.
 #[derive(Subcommand, Debug)]
 enum BridgeAction {
     #[command(name = "test")]
@@ -25,7 +65,123 @@ enum BridgeAction {
 impl BridgeCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         match &self.action {
-            BridgeAction::Test(command) => command.run(context),
+            Some(BridgeAction::Test(command)) => command.run(context),
+            None => self.run_bridges(context),
         }
     }
+
+    fn run_bridges(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        if !self.dry_run {
+            inside_run::refuse(context, "bridge")?;
+        }
+        let (config, bridges) = configured_bridges(context)?;
+        let chosen = match &self.name {
+            Some(name) => vec![named_bridge(&config, bridges, name)?],
+            None if bridges.is_empty() => {
+                return Err(Error::config("the configuration has no bridges")
+                    .with_hint("add them under `bridges`, as docs/bridge.md shows"));
+            }
+            None => bridges,
+        };
+        let store = if self.dry_run { context.store()? } else { context.store_or_new()? };
+        let stop = StopFlag::default();
+        let out = Mutex::new(&mut context.out);
+        std::thread::scope(|scope| {
+            let signals = stop_at_signals(scope, &stop, &store)?;
+            let ended = self.run_all(&chosen, (&config, &store), &stop, &out);
+            signals.close();
+            ended
+        })
+    }
+
+    fn run_all(
+        &self,
+        bridges: &[BridgeSettings],
+        (config, store): (&Config, &Store),
+        stop: &StopFlag,
+        out: &Mutex<&mut Output>,
+    ) -> Result<CommandExit> {
+        let lifetime = match (self.once, self.all) {
+            (true, _) => BridgeLifetime::Once,
+            (false, false) => BridgeLifetime::UntilStopped,
+            (false, true) => BridgeLifetime::Persistent,
+        };
+        let environment = env::all_variables();
+        let is_quiet = out.lock().unwrap_or_else(PoisonError::into_inner).quiet;
+        let run = |settings: &BridgeSettings| {
+            let observe = |event: BridgeEvent| {
+                let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+                // If nobody reads the log any more, the bridge goes on.
+                let _ = print_event(&mut out, &store.now().wall.to_string(), &settings.name, &event);
+            };
+            let name = settings.name.clone();
+            let adapter_log: AdapterLog = Arc::new(move |line: &str| {
+                if !is_quiet {
+                    print_error_line(&format!("bridge {name}: adapter: {line}"));
+                }
+            });
+            let context = BridgeContext {
+                settings,
+                store,
+                config,
+                environment: &environment,
+                adapter_log: &adapter_log,
+                stop,
+                observe: &observe,
+                dry_run: self.dry_run,
+            };
+            run_bridge(&context, lifetime)
+        };
+        if let [one] = bridges {
+            return run(one).map(|()| CommandExit::Done);
+        }
+        let failures = std::thread::scope(|scope| {
+            let run_one = |settings| {
+                let ended = run(settings);
+                ended.inspect_err(|error| print_error_line(&format!("lanes: {error}"))).is_err()
+            };
+            let threads: Vec<_> =
+                bridges.iter().map(|settings| scope.spawn(move || run_one(settings))).collect();
+            // A thread that has panicked has failed.
+            threads.into_iter().map(|thread| thread.join().unwrap_or(true)).filter(|failed| *failed).count()
+        });
+        Ok(if failures == 0 { CommandExit::Done } else { CommandExit::Problems })
+    }
+}
+
+/// Stops the bridges at the first signal, and this process at the second. The thread ends when the handle is closed.
+fn stop_at_signals<'s>(
+    scope: &'s std::thread::Scope<'s, '_>,
+    stop: &'s StopFlag,
+    store: &'s Store,
+) -> Result<signal_hook::iterator::Handle> {
+    let handled = [&[SIGTERM][..], &not_ignored(&[SIGINT, SIGHUP])].concat();
+    let mut signals = Signals::new(handled).map_err(|error| Error::io("listen for", "signals", error))?;
+    let handle = signals.handle();
+    scope.spawn(move || {
+        for signal in signals.forever() {
+            if stop.is_set() {
+                // The next start goes on where this one was.
+                std::process::exit(128 + signal);
+            }
+            stop.set();
+            store.wake_waiters(&[]);
+        }
+    });
+    Ok(handle)
+}
+
+/// Prints an event: a warning to standard error, anything else to standard output.
+fn print_event(out: &mut Output, now: &str, bridge: &str, event: &BridgeEvent) -> Result<()> {
+    if out.json {
+        let mut all = event.to_object(bridge);
+        all.insert("at".to_string(), now.into());
+        out.object_line(&all)?;
+    } else if event.kind.is_warning() {
+        out.warn(&format!("bridge {bridge}: {}", event.line()));
+        return Ok(());
+    } else if !(out.quiet && event.kind == BridgeEventKind::Connected) {
+        out.line(&format!("{} {bridge}: {}", now.get(11..19).unwrap_or_default(), event.line()))?;
+    }
+    out.flush()
 }

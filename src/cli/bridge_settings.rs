@@ -29,7 +29,6 @@ pub(super) fn configured_bridges(context: &CommandContext) -> Result<(Config, Ve
 ///
 /// # Errors
 /// `NotFound`, with the bridges that there are.
-#[allow(dead_code, reason = "the command follows")]
 pub(super) fn named_bridge(
     workspace: &Config,
     bridges: Vec<BridgeSettings>,

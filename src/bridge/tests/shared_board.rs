@@ -10,7 +10,9 @@ fn a_card_of_a_shared_board_becomes_one_task_in_all() {
     let mut first = World::new(true);
     first.board().assigns_once = true;
     let mut second = World::on(Arc::clone(&first.data));
-    (first.patience, second.patience) = (Duration::from_secs(600), Duration::from_secs(600));
+    for world in [&mut first, &mut second] {
+        world.settings.take_assigned_after = Duration::from_secs(600);
+    }
     for number in 0..100 {
         first.board().add(&format!("{number}"), "Todo");
     }

@@ -82,6 +82,7 @@ impl RunContext<'_> {
             object([
                 ("owner", self.plan.owner.clone().into()),
                 ("vendor", claimed.served.vendor.name.clone().into()),
+                ("max_attempts", retry::max_attempts(task, &claimed.served.route).into()),
             ]),
         );
         if let Some(failure) = self.reason_not_to_run(task, &claimed.served.route, past) {

@@ -111,6 +111,12 @@ pub(crate) fn after_failure(
     RetryDecision::GiveUp(if was_repeated { FailureClass::Dead } else { failure.class.clone() })
 }
 
+/// Returns how many attempts a task has at most, if all of them fail.
+pub(crate) fn max_attempts(task: &Task, route: &Route) -> u32 {
+    let by_route = route.max_retries.saturating_add(1);
+    task.spec.max_attempts.map_or(by_route, |most| most.min(by_route))
+}
+
 /// Returns the delay before attempt `attempt + 1`: a random part (by `random`) of a maximum that starts at `first`
 /// and doubles each time up to `longest`, so that tasks that failed together are not retried together.
 pub(crate) fn retry_delay(attempt: u32, first: Duration, longest: Duration, random: u64) -> Duration {

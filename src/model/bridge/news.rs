@@ -148,7 +148,8 @@ pub(crate) fn news(task: &Task, events: &[Event], at: usize) -> Option<CardNews>
                 // The last comment tells of the last attempt.
                 let is_last = events.get(at + 1).is_some_and(|next| next.kind == "dead");
                 let what = if class == "lost" { "was lost" } else { "failed" };
-                let of = task.spec.max_attempts.map(|most| format!(" of {most}")).unwrap_or_default();
+                let most = max_attempts(task, &events[..at]).filter(|most| attempt <= *most);
+                let of = most.map(|most| format!(" of {most}")).unwrap_or_default();
                 let again = again(event);
                 let message = format!("Attempt {attempt}{of} {what}: {reason}; {again}");
                 return (!is_last).then(|| note(task, attempt, " · failed", &message));
@@ -180,6 +181,13 @@ fn edit(task: &Task, data: &Object) -> CardEdit {
 fn attempt_before(events: &[Event], at: usize) -> u64 {
     let claims = events[..at].iter().rev().filter(|event| event.kind == "claimed");
     claims.into_iter().find_map(|event| number(&event.data, "attempt")).unwrap_or(1)
+}
+
+/// Returns how many attempts a task has, as far as it or its dispatcher says so.
+fn max_attempts(task: &Task, events: &[Event]) -> Option<u64> {
+    let started = events.iter().rev().find(|event| event.kind == "dispatcher_started");
+    let by_dispatcher = started.and_then(|event| number(&event.data, "max_attempts"));
+    by_dispatcher.or(task.spec.max_attempts.map(u64::from))
 }
 
 /// Returns when the next attempt begins at the earliest, for people.
@@ -277,6 +285,7 @@ mod tests {
         let events = [
             event("created", "{}"),
             event("claimed", r#"{"attempt": 1}"#),
+            event("dispatcher_started", r#"{"max_attempts": 3}"#),
             event("comment", "{}"),
             event(
                 "released",
@@ -294,8 +303,9 @@ mod tests {
         let expected = [
             None,
             None,
+            None,
             comment("Half of it works.", "comment 7"),
-            comment("Attempt 1 failed: timeout after 30m; again at 14:05 UTC", "attempt 1 · failed"),
+            comment("Attempt 1 of 3 failed: timeout after 30m; again at 14:05 UTC", "attempt 1 · failed"),
             None,
             comment(
                 "Waiting: the vendor's usage limit is reached: resets at 5. The attempt does not count.",

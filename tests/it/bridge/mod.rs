@@ -1,4 +1,8 @@
 //! Bridges: the built program with boards of tests.
 
 mod adapter;
+mod commands;
+mod desk;
 mod examples;
+mod killed;
+mod work;

@@ -14,11 +14,12 @@ fn in_a_run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
 fn what_decides_what_runs_is_for_people() {
     let sandbox = Sandbox::new();
     let id = sandbox.answered("l", "completed", "x");
-    let refused: [&[&str]; 13] = [
+    let refused: [&[&str]; 14] = [
         &["trust", "handoff"],
         &["dispatch", "--once", "--command", "--", "/bin/true"],
         &["serve", "--port", "0"],
         &["bridge", "test", "--", "/bin/true"],
+        &["bridge", "--all", "--once"],
         &["init", "other"],
         &["init-pool", "pool"],
         &["import", "-"],

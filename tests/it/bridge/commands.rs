@@ -1,0 +1,58 @@
+//! What the command prints and refuses.
+
+use serde_json::json;
+
+use super::desk::{Desk, stderr};
+use crate::testkit::sandbox::Sandbox;
+
+#[test]
+fn a_dry_run_shows_what_would_be_done() {
+    let desk = Desk::new("");
+    desk.add(json!("1"), "result Yes");
+    let before = std::fs::read(desk.board_file()).unwrap();
+    let shown = desk.pool.ok(&["bridge", "team", "--dry-run"]);
+    assert!(shown.contains("team: card 1: would be submitted to work"), "{shown}");
+    assert_eq!(std::fs::read(desk.board_file()).unwrap(), before);
+    assert!(!desk.pool.path("state").exists());
+}
+
+#[test]
+fn its_log_may_be_json() {
+    let desk = Desk::new("");
+    desk.add(json!("1"), "result Yes");
+    let printed = desk.pool.ok(&["bridge", "--all", "--once", "--json"]);
+    let lines: Vec<serde_json::Value> =
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["connected", "submitted", "moved"], "{printed}");
+    assert_eq!((&lines[1]["bridge"], &lines[1]["card"]), (&json!("team"), &json!("1")));
+    assert_eq!(lines[1]["task_id"], desk.tasks()[0]["id"]);
+}
+
+#[test]
+fn mistakes_are_reported_in_one_line() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run(&["bridge", "--all"])
+        .refused(1, "the configuration has no bridges; add them under `bridges`");
+    sandbox.run(&["bridge", "team"]).refused(1, "there is no bridge 'team' in");
+    let desk = Desk::new("");
+    let refused = |words: &[&str]| {
+        let output = desk.bridge(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let line = stderr(&output);
+        assert_eq!(line.lines().count(), 1, "{line}");
+        line
+    };
+    assert!(refused(&["tem"]).contains("did you mean team?"));
+    desk.write(&json!({"queues": {"Todo": []}}));
+    let line = refused(&["team"]);
+    assert!(line.starts_with("lanes: bridge team: ") && line.contains("In Progress"), "{line}");
+    std::fs::write(desk.board_file(), "{\"queues\": {\"Todo\": [}").unwrap();
+    let line = refused(&["team", "--once"]);
+    assert!(line.contains("line 1"), "{line}");
+    std::fs::remove_file(desk.board_file()).unwrap();
+    let line = refused(&["team", "--once"]);
+    assert!(line.contains("board.json"), "{line}");
+    assert!(desk.tasks().is_empty());
+}

@@ -1,0 +1,71 @@
+//! Cards are taken, worked on by a dispatcher, and answered.
+
+use serde_json::json;
+
+use super::desk::Desk;
+use crate::testkit::pool::Dispatcher;
+use crate::testkit::wait::eventually;
+
+#[test]
+fn three_cards_are_done_once_each() {
+    let desk = Desk::new("");
+    for id in [json!(7), json!("abc"), json!("1835601234567890123")] {
+        desk.add(id, "result \"It works.\"");
+    }
+    desk.round();
+    assert_eq!(desk.tasks().len(), 3);
+    assert_eq!(desk.cards("In Progress"), [json!(7), json!("abc"), json!("1835601234567890123")]);
+    desk.pool.dispatch_once(&[]);
+    desk.round();
+    assert_eq!(desk.cards("Done").len(), 3);
+    for id in [json!(7), json!("abc"), json!("1835601234567890123")] {
+        assert_eq!(desk.comments(&id), ["It works."]);
+    }
+    let before = std::fs::read(desk.board_file()).unwrap();
+    let changed = std::fs::metadata(desk.board_file()).unwrap().modified().unwrap();
+    desk.round();
+    assert_eq!(std::fs::read(desk.board_file()).unwrap(), before);
+    assert_eq!(std::fs::metadata(desk.board_file()).unwrap().modified().unwrap(), changed);
+    assert_eq!(desk.tasks().len(), 3);
+}
+
+#[test]
+fn two_attempts_fail_and_the_card_goes_to_the_dead_letters() {
+    let desk = Desk::new("        dead_letter: Attic\n");
+    let id = json!("1");
+    desk.add(id.clone(), "exit 3");
+    desk.round();
+    desk.pool.dispatch_once(&[]);
+    desk.round();
+    assert_eq!(desk.cards("Attic"), [json!("1")]);
+    let comments = desk.comments(&id);
+    assert_eq!(comments.len(), 2, "{comments:?}");
+    assert!(comments[0].starts_with("Attempt 1 of 2 failed: "), "{comments:?}");
+    assert!(comments[1].starts_with("Given up after 2 attempts: "), "{comments:?}");
+    desk.pool.ok(&["redrive", "--lane", "work"]);
+    desk.round();
+    assert_eq!(desk.cards("In Progress"), [json!("1")]);
+}
+
+#[test]
+fn a_running_bridge_follows_board_and_tasks() {
+    let desk = Desk::new("");
+    let mut bridge = Dispatcher::of(&mut desk.bridge(&["team"]));
+    let dispatcher = desk.pool.dispatcher(&[]);
+    desk.add(json!("1"), "result Yes");
+    eventually("the card is done", || desk.cards("Done") == [json!("1")]);
+    desk.put(&json!("1"), "Todo");
+    eventually("the card is done again", || desk.tasks().len() == 2 && desk.cards("Done") == [json!("1")]);
+    assert_eq!(desk.comments(&json!("1")), ["Yes", "Yes"]);
+    assert!(!bridge.has_ended());
+    let second = desk.bridge(&["team", "--once"]).output().unwrap();
+    let message = super::desk::stderr(&second);
+    assert!(
+        message.contains("bridge team is running already as process ") && message.lines().count() == 1,
+        "{message}"
+    );
+    assert_eq!(second.status.code(), Some(1));
+    bridge.signal(rustix::process::Signal::TERM);
+    assert!(bridge.wait().success());
+    drop(dispatcher);
+}
