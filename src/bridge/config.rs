@@ -12,6 +12,7 @@ use super::board::QueueRef;
 use super::queue_flow;
 use super::settings::{AdapterSettings, BridgeSettings, CardRetry, MoveOn, TaskFate, WatchedQueue};
 use crate::model::LaneName;
+use crate::model::bridge::check_bridge_name;
 use crate::workspace::{Config, Override, Section, SourceText, absolute, most_similar};
 use crate::{Error, Result};
 
@@ -44,8 +45,6 @@ pub(crate) const QUEUE_KEYS: [&str; 9] = [
 /// The key of the lane of a watched queue.
 const LANE: &str = "lane";
 
-/// The longest name of a bridge, in bytes.
-const MAX_NAME: usize = 64;
 /// The interval between two looks at a queue.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// How long an assigned card lies in its queue until it is taken nevertheless: longer than any request takes.
@@ -80,7 +79,10 @@ fn read_bridges(
 }
 
 fn read_bridge(section: &Section<'_>, name: String, directory: &Path) -> Result<BridgeSettings> {
-    check_name(&name).map_err(|reason| section.error_here(reason))?;
+    check_bridge_name(&name).map_err(|error| {
+        let place = section.error_here(error.message());
+        place.with_hint(error.hint().unwrap_or_default())
+    })?;
     let known: Vec<&str> = BRIDGE_KEYS.into_iter().chain(QUEUE_KEYS).collect();
     section.refuse_unknown_keys(&known)?;
     let adapter = read_adapter(section, directory)?;
@@ -105,19 +107,6 @@ fn read_bridge(section: &Section<'_>, name: String, directory: &Path) -> Result<
         take_assigned_after,
         queues,
     })
-}
-
-/// Checks the name of a bridge, which is also the name of files.
-fn check_name(name: &str) -> std::result::Result<(), &'static str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.len() <= MAX_NAME
-        && name.chars().all(is_plain);
-    if is_name {
-        Ok(())
-    } else {
-        Err("the name of a bridge is a word of at most 64 letters, digits, -, _ and .")
-    }
 }
 
 /// Reads which board a bridge serves. A key that is for another kind of board is refused.
@@ -483,7 +472,7 @@ bridges:
             (json("{lane: a, in_progress: Todo}"), "bridges.team.queues.In.in_progress: is a watched queue"),
             (json("{lane: a, failed: In}"), "bridges.team.queues.In.failed: is the watched queue itself"),
             (json("{lane: a, done: ''}"), "the name of the queue is empty"),
-            (message("bridges: {'a b': {}}"), "line 1: bridges.a b: the name of a bridge is a word"),
+            (message("bridges: {'a b': {}}"), "line 1: bridges.a b: 'a b' cannot be the name of a bridge"),
             (message("bridges: [team]"), "line 1: bridges: expected keys with values"),
         ] {
             assert!(

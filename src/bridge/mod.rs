@@ -8,11 +8,14 @@
 //! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
 //!   which new cards there are ([`inbound`]). Both are made of the operations in [`engine`], and follow the rules in
 //!   `model/bridge/`.
-//! - [`settings`] is what `handoff.yaml` says of it, read by [`config`]; [`queue_flow`] checks where its queues lead.
+//! - [`settings`] is what `handoff.yaml` says of it, read by [`config`]; [`queue_flow`] checks where its queues lead,
+//!   and [`check`] whether they are on the board.
 
 pub(crate) mod adapter;
 mod backoff;
 pub(crate) mod board;
+pub(crate) mod board;
+pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod conformance;
 mod connect;

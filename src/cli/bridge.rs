@@ -6,6 +6,8 @@ use clap::{Args, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::bridge_check::BridgeCheckCommand;
+use super::bridge_import::BridgeImportCommand;
 use super::bridge_settings::{configured_bridges, named_bridge};
 use super::bridge_test::BridgeTestCommand;
 use super::context::CommandContext;
@@ -36,6 +38,8 @@ use crate::workspace::Config;
   lanes bridge team
   lanes bridge team --dry-run
   lanes bridge --all --once
+  lanes bridge check team
+  lanes bridge import pyproject.toml
   lanes bridge test -- ./adapter"
 )]
 pub(super) struct BridgeCommand {
@@ -58,6 +62,10 @@ pub(super) struct BridgeCommand {
 /// What is done instead of running bridges.
 #[derive(Subcommand, Debug)]
 enum BridgeAction {
+    #[command(name = "check")]
+    Check(BridgeCheckCommand),
+    #[command(name = "import")]
+    Import(BridgeImportCommand),
     #[command(name = "test")]
     Test(BridgeTestCommand),
 }
@@ -65,6 +73,8 @@ enum BridgeAction {
 impl BridgeCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         match &self.action {
+            Some(BridgeAction::Check(command)) => command.run(context),
+            Some(BridgeAction::Import(command)) => command.run(context),
             Some(BridgeAction::Test(command)) => command.run(context),
             None => self.run_bridges(context),
         }

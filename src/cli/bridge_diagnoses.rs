@@ -1,29 +1,73 @@
-//! What `lanes doctor` reports of the bridges.
+//! What `lanes doctor` reports of the bridges: whether their settings can be used, whether each can work, and whether
+//! it runs.
 
+use super::bridge_check::findings;
 use super::bridge_settings::configured_bridges;
 use super::context::CommandContext;
+use crate::bridge::check::BoardFinding;
+use crate::bridge::settings::BridgeSettings;
+use crate::error::{printable, shell_word};
+use crate::store::{BridgeInfo, Store, WorkerInfo};
 use crate::workspace::{Diagnosis, DiagnosisLevel};
 
 /// Returns the diagnoses about bridges; none if the configuration has none, or cannot be read, which has a diagnosis of
 /// its own.
 pub(super) fn diagnoses(context: &CommandContext) -> Vec<Diagnosis> {
-    if context.config().is_ok_and(|config| config.bridges.is_none()) {
+    let Ok(config) = context.config() else { return Vec::new() };
+    if config.bridges.is_none() {
         return Vec::new();
     }
-    match configured_bridges(context) {
-        Err(error) if context.config().is_ok() => {
-            let remedy = error.hint().unwrap_or("correct it; until then no bridge runs");
-            vec![diagnosis(DiagnosisLevel::Blocking, error.message().to_string(), Some(remedy.to_string()))]
+    let bridges = match configured_bridges(context) {
+        Ok((_, bridges)) => bridges,
+        Err(error) => {
+            let remedy = error.hint().unwrap_or("correct it; until then no bridge runs").to_string();
+            let message = error.message().to_string();
+            return vec![diagnosis("bridges", DiagnosisLevel::Blocking, message, Some(remedy))];
         }
-        Err(_) => Vec::new(),
-        Ok((_, bridges)) => {
-            let names: Vec<&str> = bridges.iter().map(|bridge| bridge.name.as_str()).collect();
-            let message = format!("the settings of these bridges can be used: {}", names.join(", "));
-            vec![diagnosis(DiagnosisLevel::Ok, message, None)]
-        }
-    }
+    };
+    let store = Some(&config.store_root).filter(|root| root.is_dir());
+    let store = store.and_then(|root| Store::open_to_read(root, context.store_options().ok()?).ok());
+    let workers = store.and_then(|store| store.live_workers().ok()).unwrap_or_default();
+    let running: Vec<BridgeInfo> = workers.iter().filter_map(WorkerInfo::bridge).collect();
+    let check = |bridge| findings(context, &config, bridge).unwrap_or_default();
+    bridges.iter().flat_map(|bridge| of_bridge(bridge, &check(bridge), &running)).collect()
 }
 
-fn diagnosis(level: DiagnosisLevel, message: String, remedy: Option<String>) -> Diagnosis {
-    Diagnosis { area: "bridges", code: "bridges", level, message, remedy }
+fn of_bridge(bridge: &BridgeSettings, checks: &[BoardFinding], running: &[BridgeInfo]) -> Vec<Diagnosis> {
+    let name = printable(&bridge.name);
+    let mut found = Vec::new();
+    for check in checks.iter().filter(|check| !check.is_ok) {
+        let message = format!("bridge {name}: {}", printable(&check.message));
+        let remedy = format!("`lanes bridge check {}` checks it again", shell_word(&bridge.name));
+        found.push(diagnosis("bridge-check", DiagnosisLevel::Warning, message, Some(remedy)));
+    }
+    if found.is_empty()
+        && let Some(first) = checks.first()
+    {
+        let message = format!("bridge {name} can work: {}", printable(&first.message));
+        found.push(diagnosis("bridge-check", DiagnosisLevel::Ok, message, None));
+    }
+    match running.iter().find(|info| info.name == bridge.name) {
+        Some(BridgeInfo { failure: Some((since, error)), .. }) => {
+            let message = format!("board {name} cannot be reached since {since}: {}", printable(error));
+            let remedy = "tasks that are there go on; the bridge tries again by itself".to_string();
+            found.push(diagnosis("bridge-failing", DiagnosisLevel::Warning, message, Some(remedy)));
+        }
+        Some(_) => {}
+        None => {
+            let message = format!("bridge {name} is not running, so its cards do not become tasks");
+            let remedy = format!("start it: `lanes bridge {}`", shell_word(&bridge.name));
+            found.push(diagnosis("bridge-stopped", DiagnosisLevel::Warning, message, Some(remedy)));
+        }
+    }
+    found
+}
+
+fn diagnosis(
+    code: &'static str,
+    level: DiagnosisLevel,
+    message: String,
+    remedy: Option<String>,
+) -> Diagnosis {
+    Diagnosis { area: "bridges", code, level, message, remedy }
 }

@@ -2,11 +2,8 @@
 
 use serde_json::Value;
 
-use super::worker_registry::WorkerInfo;
+use super::worker_registry::{WorkerInfo, WorkerKind};
 use crate::model::Time;
-
-/// The kind of the registrations of bridges.
-const KIND: &str = "bridge";
 
 /// What a running bridge has registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +24,7 @@ impl WorkerInfo {
         let text = |key: &str| self.data.get(key).and_then(Value::as_str);
         let queues = self.data.get("queues").and_then(Value::as_array).cloned().unwrap_or_default();
         let since = text("failing_since").and_then(|since| Time::parse(since).ok());
-        (self.kind.as_str() == KIND).then(|| BridgeInfo {
+        (self.kind == WorkerKind::Bridge).then(|| BridgeInfo {
             name: text("bridge").unwrap_or_default().to_string(),
             adapter: text("adapter").unwrap_or_default().to_string(),
             queues: queues.iter().filter_map(|queue| queue.as_str().map(str::to_string)).collect(),
@@ -40,12 +37,11 @@ impl WorkerInfo {
 mod tests {
     use super::*;
     use crate::model::{Owner, json};
-    use crate::store::WorkerKind;
 
     #[test]
     fn a_bridge_tells_what_it_serves_and_since_when_its_board_fails() {
         let mut worker = WorkerInfo {
-            kind: WorkerKind::parse(KIND),
+            kind: WorkerKind::Bridge,
             owner: Owner::stored("bridge team"),
             pid: 1,
             lanes: Vec::new(),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::error::{Result, shell_word};
+use crate::model::bridge::{BRIDGE, metadata_text};
 use crate::model::task::Availability;
 use crate::model::{
     Claim, Cooldown, CooldownCause, CooldownKey, FailureClass, LaneName, Owner, RequestCheck, Status, Task,
@@ -32,7 +33,7 @@ pub(crate) fn why(store: &Store, task: &Task) -> Result<Reason> {
 
 /// Explains what keeps the card of a task from telling what becomes of it; `None` if nothing does, or if it has no card.
 fn state_of_board(store: &Store, task: &Task) -> Result<Option<String>> {
-    let Some(name) = task.spec.metadata.get("bridge").and_then(Value::as_str) else { return Ok(None) };
+    let Some(name) = metadata_text(&task.spec.metadata, BRIDGE) else { return Ok(None) };
     let running =
         store.live_workers()?.iter().filter_map(WorkerInfo::bridge).find(|bridge| bridge.name == name);
     Ok(match running {

@@ -11,6 +11,7 @@ use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::http::transport::service::Reply;
+use crate::model::bridge::{BRIDGE, CARD_MOVE};
 use crate::model::json::Object;
 use crate::model::names;
 use crate::model::task::object;
@@ -18,11 +19,6 @@ use crate::model::transition::check_redrive;
 use crate::model::{Command, Effect, LaneName, Task, TaskId};
 use crate::store::SubmittedTask;
 use crate::workspace::{TaskEdit, check_edit};
-
-/// The metadata of a task that names the bridge which made it from a card.
-const BRIDGE: &str = "bridge";
-/// The type of the event by which an agent asks for its card to be moved.
-const CARD_MOVE: &str = "card_move";
 
 /// The maximum number of tasks on one page.
 pub(crate) const MAX_PAGE: i64 = 1000;

@@ -4,5 +4,6 @@ mod adapter;
 mod commands;
 mod desk;
 mod examples;
+mod http;
 mod killed;
 mod work;

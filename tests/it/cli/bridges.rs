@@ -104,3 +104,92 @@ fn a_board_that_cannot_be_reached_is_named() {
     sandbox.ok(&["cancel", &id]);
     assert!(!why(&id).contains("card"), "an ended task waits for nothing");
 }
+
+const PYPROJECT: &str = r#"
+[tool.artificer-dispatcher]
+max_concurrent_agents = 2
+[tool.artificer-dispatcher.backend]
+type = "json"
+url = "board.json"
+[tool.artificer-dispatcher.routing."My Queue"]
+command = "./agent.sh"
+args = ["--task", "{task_id}", "it's"]
+in_progress_queue = "Doing"
+"#;
+
+#[test]
+fn settings_of_artificer_dispatcher_work_here() {
+    let sandbox = Sandbox::new();
+    sandbox.write("handoff/handoff.yaml", "workspace_id: w # mine");
+    sandbox.write("pyproject.toml", PYPROJECT);
+    let printed = sandbox.run(&["bridge", "import", "pyproject.toml"]);
+    assert_eq!(printed.code, 0, "{printed}");
+    assert!(printed.stdout.starts_with("bridges:\n  board:\n    adapter: json\n"), "{printed}");
+    assert!(
+        printed.stderr.contains("lanes: agents call the API at 127.0.0.1:8000: run `lanes serve"),
+        "{printed}"
+    );
+
+    let written = sandbox.json(&["bridge", "import", "pyproject.toml", "--write"]);
+    assert_eq!(written["status"], "written");
+    let text = sandbox.read("handoff/handoff.yaml");
+    assert_eq!(text, format!("workspace_id: w # mine\n\n{}", printed.stdout), "what was there stays");
+    sandbox.run(&["bridge", "import", "pyproject.toml", "--write"]).refused(1, "has `bridges` already");
+
+    sandbox.write("agent.sh", "#!/bin/sh\necho \"got $*\"\n");
+    std::fs::set_permissions(sandbox.path("agent.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let id = sandbox.submit("my-queue", &[]);
+    let mut dispatch = sandbox.live_command(&["dispatch", "--once"]);
+    let outcome = sandbox.outcome(dispatch.env("PATH", "/usr/bin:/bin").output().unwrap());
+    assert_eq!(outcome.code, 0, "{outcome}");
+    assert_eq!(sandbox.ok(&["wait", &id]), format!("got --task {id} it's"));
+}
+
+#[test]
+fn a_file_that_cannot_be_translated_is_refused_in_one_line() {
+    let sandbox = Sandbox::new();
+    let import = |words: &[&str]| sandbox.run(&[&["bridge", "import"], words].concat());
+    import(&["none.toml"]).refused(1, "none.toml does not exist");
+    sandbox.write("pyproject.toml", "[project]\n");
+    import(&["pyproject.toml"]).refused(1, "has no table [tool.artificer-dispatcher]");
+    sandbox.write("pyproject.toml", "[tool\n");
+    import(&["pyproject.toml"]).refused(1, "pyproject.toml line 1 column ");
+    sandbox.write("pyproject.toml", PYPROJECT);
+    sandbox.write("handoff/handoff.yaml", r#"{"workspace_id": "w"}"#);
+    import(&["pyproject.toml", "--write"]).refused(1, "nothing can be appended to");
+    assert_eq!(sandbox.read("handoff/handoff.yaml"), r#"{"workspace_id": "w"}"#);
+}
+
+#[test]
+fn check_names_what_a_bridge_cannot_reach() {
+    let sandbox = Sandbox::new();
+    sandbox.write("handoff/handoff.yaml", SETTINGS);
+    let check = || sandbox.run(&["bridge", "check", "team"]);
+    let missing = check();
+    assert_eq!(missing.code, 1, "{missing}");
+    assert!(missing.stdout.starts_with("FAILED  ") && missing.stdout.contains("board.json"), "{missing}");
+
+    sandbox.write("board.json", r#"{"queues": {"Todo": [{"id": 1}], "Done": []}}"#);
+    let good = check();
+    assert_eq!(good.code, 0, "{good}");
+    assert!(good.stdout.starts_with("ok      connected to json"), "{good}");
+    assert!(good.stdout.contains("ok      queue Todo → lane work: 1 card\n"), "{good}");
+    let report = sandbox.json(&["bridge", "check", "team"]);
+    assert_eq!((&report["status"], &report["bridge"]), (&json!("ok"), &json!("team")));
+    let found = diagnoses(&sandbox);
+    assert!(
+        found.iter().any(|(level, message)| level == "ok" && message.contains("team can work")),
+        "{found:?}"
+    );
+    assert!(found.iter().any(|(_, message)| message.contains("is not running")), "{found:?}");
+
+    sandbox.write("board.json", r#"{"queues": {"Todo": []}}"#);
+    let gone = check();
+    assert_eq!(gone.code, 1, "{gone}");
+    assert!(gone.stdout.contains("FAILED  queue Todo: done: "), "{gone}");
+    sandbox.write("board.json", "{\"queues\": {\n\"Todo\": [");
+    let broken = check();
+    assert!(broken.code == 1 && broken.stdout.contains("line 2"), "{broken}");
+    sandbox.run(&["bridge", "check", "taem"]).refused(1, "did you mean team?");
+}

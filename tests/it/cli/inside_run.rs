@@ -14,12 +14,14 @@ fn in_a_run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
 fn what_decides_what_runs_is_for_people() {
     let sandbox = Sandbox::new();
     let id = sandbox.answered("l", "completed", "x");
-    let refused: [&[&str]; 14] = [
+    let refused: [&[&str]; 17] = [
         &["trust", "handoff"],
         &["dispatch", "--once", "--command", "--", "/bin/true"],
         &["serve", "--port", "0"],
         &["bridge", "test", "--", "/bin/true"],
         &["bridge", "--all", "--once"],
+        &["bridge", "check", "team"],
+        &["bridge", "import", "--write", "pyproject.toml"],
         &["init", "other"],
         &["init-pool", "pool"],
         &["import", "-"],
