@@ -3,120 +3,40 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde_json::json;
 
 use super::*;
-use stand_in::{Fault, PlankaServer, request};
+use stand_in::world::PlankaWorld;
+use stand_in::{Fault, PlankaServer};
 
 #[path = "../../../tests/testkit/planka/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the integration tests use it, too")]
 mod stand_in;
 
-/// A board on a server: project "Demo.App", board "Work", lists Todo, Doing and Done, and a user who edits it.
-struct World {
-    stand_in: Option<PlankaServer>,
-    url: String,
-    admin: String,
-    project: String,
-    /// The name of the project.
-    name: String,
-    board: String,
-    lists: [String; 3],
-    bot: String,
-    key: String,
-}
+/// A board on a server, and how to connect to it.
+struct World(PlankaWorld);
 
-fn variable(name: &str) -> Option<String> {
-    std::env::vars().find_map(|(have, value)| (have == name && !value.is_empty()).then_some(value))
+impl std::ops::Deref for World {
+    type Target = PlankaWorld;
+
+    fn deref(&self) -> &PlankaWorld {
+        &self.0
+    }
 }
 
 impl World {
     fn new() -> Self {
-        match (variable("LANES_TEST_PLANKA_URL"), variable("LANES_TEST_PLANKA_KEY")) {
-            (Some(url), Some(key)) => Self::on(None, url, format!("X-Api-Key: {key}")),
-            _ => Self::with_stand_in(),
-        }
+        Self(PlankaWorld::new())
     }
 
     fn with_stand_in() -> Self {
-        let server = PlankaServer::new();
-        let url = server.url();
-        let body = json!({"emailOrUsername": stand_in::ADMIN, "password": stand_in::PASSWORD});
-        let (_, login) = request(&url, "", "POST", "/api/access-tokens", &body);
-        let identity = format!("Authorization: Bearer {}", login["item"].as_str().unwrap());
-        Self::on(Some(server), url, identity)
-    }
-
-    fn on(stand_in: Option<PlankaServer>, url: String, admin: String) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let nonce = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = match &stand_in {
-            Some(_) => "Demo.App".to_string(),
-            None => format!("Demo.App {}-{nonce}", std::process::id()),
-        };
-        let unnamed = String::new();
-        let mut world = Self {
-            stand_in,
-            url,
-            admin,
-            project: unnamed.clone(),
-            name,
-            board: unnamed.clone(),
-            lists: [unnamed.clone(), unnamed.clone(), unnamed.clone()],
-            bot: unnamed.clone(),
-            key: unnamed,
-        };
-        let bot = format!("bot{}x{nonce}", std::process::id());
-        let user = json!({"email": format!("{bot}@x.example"), "password": "correct-horse-battery",
-            "role": "boardUser", "name": "Bot", "username": bot});
-        world.bot = world.make("/api/users", user);
-        let reply = world.ask("POST", &format!("/api/users/{}/api-key", world.bot), &json!({}));
-        world.key = reply["included"]["apiKey"].as_str().unwrap().to_string();
-        world.project = world.make("/api/projects", json!({"type": "shared", "name": world.name}));
-        world.board = world.new_board("Work");
-        world.add_bot(&world.board, "editor");
-        for (at, list) in ["Todo", "Doing", "Done"].into_iter().enumerate() {
-            world.lists[at] = world.new_list(&world.board, list);
-        }
-        world
-    }
-
-    #[track_caller]
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        let (status, reply) = request(&self.url, &self.admin, method, path, body);
-        assert_eq!(status, 200, "{method} {path}: {reply}");
-        reply
-    }
-
-    #[track_caller]
-    fn make(&self, path: &str, body: Value) -> String {
-        self.ask("POST", path, &body)["item"]["id"].as_str().unwrap().to_string()
-    }
-
-    fn new_board(&self, name: &str) -> String {
-        self.make(&format!("/api/projects/{}/boards", self.project), json!({"position": 1, "name": name}))
-    }
-
-    fn add_bot(&self, board: &str, role: &str) {
-        let body = json!({"userId": self.bot, "role": role});
-        self.make(&format!("/api/boards/{board}/board-memberships"), body);
-    }
-
-    fn new_list(&self, board: &str, name: &str) -> String {
-        let body = json!({"type": "active", "position": 65536, "name": name});
-        self.make(&format!("/api/boards/{board}/lists"), body)
-    }
-
-    fn new_card(&self, list: usize, name: &str, position: f64) -> String {
-        let body = json!({"type": "project", "position": position, "name": name});
-        self.make(&format!("/api/lists/{}/cards", self.lists[list]), body)
+        Self(PlankaWorld::with_stand_in())
     }
 
     fn queue(&self, list: &str) -> QueueRef {
-        QueueRef::Name(format!("{}.Work.{list}", self.name))
+        QueueRef::Name(self.full_name(list))
     }
 
     fn secrets(&self, variables: &[(&str, &str)]) -> Secrets {
@@ -130,28 +50,6 @@ impl World {
 
     fn connect(&self) -> PlankaBoard {
         self.connect_as(&[("PLANKA_API_KEY", &self.key)], QUICK).unwrap()
-    }
-
-    fn server(&self) -> &PlankaServer {
-        self.stand_in.as_ref().unwrap()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        if self.stand_in.is_none() {
-            for board in [&self.board] {
-                request(&self.url, &self.admin, "DELETE", &format!("/api/boards/{board}"), &Value::Null);
-            }
-            request(
-                &self.url,
-                &self.admin,
-                "DELETE",
-                &format!("/api/projects/{}", self.project),
-                &Value::Null,
-            );
-            request(&self.url, &self.admin, "DELETE", &format!("/api/users/{}", self.bot), &Value::Null);
-        }
     }
 }
 
@@ -364,6 +262,20 @@ fn a_queue_that_was_renamed_keeps_its_cards_and_one_that_was_deleted_is_missed()
     // Another one of that name takes its place.
     world.new_list(&world.board, "Todo");
     assert!(board.get_ready_tasks(&todo, 9).unwrap().is_empty());
+}
+
+#[test]
+fn a_card_whose_next_queue_was_deleted_waits_for_a_new_one() {
+    let world = World::new();
+    let card = world.new_card(0, "card", 1.0);
+    let mut board = world.connect();
+    let done = QueueRef::Id { id: board.get_queue(&world.queue("Done")).unwrap().id };
+    world.ask("DELETE", &format!("/api/lists/{}", world.lists[2]), &Value::Null);
+    let error = board.move_task(&card, &done, None).unwrap_err();
+    // Not as if the card were gone.
+    assert_eq!(error.code, BoardErrorCode::Unavailable);
+    assert!(error.message.contains("no queue with id"), "{}", error.message);
+    assert_eq!(board.get_task(&card).unwrap().queue, world.lists[0]);
 }
 
 #[test]
@@ -588,6 +500,34 @@ fn a_server_that_is_no_planka_2_is_refused() {
         assert!(error.message.ends_with("is not Planka 2: update the server"), "{}", error.message);
     }
     assert_eq!(world.connect().identity().version, "2.1.1");
+}
+
+#[test]
+fn a_certificate_is_trusted_for_its_host_if_the_authority_is_given() {
+    let server = PlankaServer::with_tls();
+    let certificates = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testkit/planka/tls"));
+    let variables = [("PLANKA_USER", "admin"), ("PLANKA_PASSWORD", stand_in::PASSWORD)];
+    let variables = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let secrets = Secrets::read(None, variables.to_vec()).unwrap();
+    let port = server.address.port();
+    let connect = |host: &str, ca_file: Option<&str>| {
+        let ca_file = ca_file.map(|name| certificates.join(name));
+        PlankaBoard::connect(&format!("https://{host}:{port}"), &secrets, ca_file.as_deref(), 1000.0)
+    };
+    let board = connect("127.0.0.1", Some("ca.pem")).unwrap();
+    assert_eq!(board.identity().user.as_ref().unwrap().name, "admin");
+    server.take_received();
+    for (host, ca_file) in
+        [("127.0.0.1", None), ("127.0.0.1", Some("other_ca.pem")), ("localhost", Some("ca.pem"))]
+    {
+        let error = connect(host, ca_file).err().unwrap();
+        assert_eq!(error.code, BoardErrorCode::Unavailable, "{}", error.message);
+        assert!(error.message.contains("invalid peer certificate"), "{}", error.message);
+        let names_ca_file = error.message.ends_with("name the certificate of its authority in ca_file");
+        assert_eq!(names_ca_file, host == "127.0.0.1", "{}", error.message);
+    }
+    // Not even a name is sent to a server that has not shown who it is.
+    assert!(server.take_received().is_empty());
 }
 
 #[test]

@@ -7,3 +7,5 @@ mod examples;
 mod http;
 mod killed;
 mod work;
+#[cfg(feature = "planka")]
+mod planka;

@@ -3,6 +3,7 @@
 //! `api` is what it answers. A *side effect* is a request that changes something; tests count them.
 
 mod api;
+pub mod world;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 use api::Data;
@@ -88,6 +91,24 @@ impl Default for PlankaServer {
 
 impl PlankaServer {
     pub fn new() -> Self {
+        Self::start(None)
+    }
+
+    /// A server that speaks TLS, with the certificate for 127.0.0.1 in `tls/`, which is signed by `tls/ca.pem`.
+    pub fn with_tls() -> Self {
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self::start(Some(Arc::new(config)))
+    }
+
+    fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
@@ -98,8 +119,20 @@ impl PlankaServer {
                 if lock(&shared).kill == Some((0, KillTime::Before, 0)) {
                     break;
                 }
-                let (own, state) = (stream.try_clone().unwrap(), Arc::clone(&shared));
-                connections.push((own, std::thread::spawn(move || serve(stream, &state))));
+                let (own, state, tls) = (stream.try_clone().unwrap(), Arc::clone(&shared), tls.clone());
+                let end = stream.try_clone().unwrap();
+                let answering = std::thread::spawn(move || {
+                    match tls {
+                        None => serve(&stream, &state),
+                        Some(tls) => {
+                            let connection = rustls::ServerConnection::new(tls).unwrap();
+                            serve(rustls::StreamOwned::new(connection, stream), &state);
+                        }
+                    }
+                    // Other handles of the connection are still open.
+                    let _ = end.shutdown(Shutdown::Both);
+                });
+                connections.push((own, answering));
             }
             for (stream, thread) in connections {
                 let _ = stream.shutdown(Shutdown::Both);
@@ -176,15 +209,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// Answers the requests of one connection.
-fn serve(stream: TcpStream, state: &Mutex<State>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
+fn serve(stream: impl Read + Write, state: &Mutex<State>) {
+    let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader) {
         let Some(answer) = answer(request, state) else { break };
-        if (&stream).write_all(&answer).is_err() {
+        if reader.get_mut().write_all(&answer).and_then(|()| reader.get_mut().flush()).is_err() {
             break;
         }
     }
-    let _ = stream.shutdown(Shutdown::Both);
 }
 
 fn read_request(reader: &mut impl BufRead) -> Option<Received> {
@@ -261,7 +293,7 @@ fn answer(request: Received, state: &Mutex<State>) -> Option<Vec<u8>> {
     }
 }
 
-fn take_fault(faults: &mut Vec<(String, Fault, usize)>, line: &str) -> Option<Fault> {
+fn take_fault(faults: &mut [(String, Fault, usize)], line: &str) -> Option<Fault> {
     let at = faults.iter().position(|(part, _, times)| *times > 0 && line.contains(part.as_str()))?;
     faults[at].2 -= 1;
     Some(faults[at].1.clone())
