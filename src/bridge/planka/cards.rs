@@ -94,17 +94,25 @@ impl PlankaBoard {
         queue: &QueueRef,
         expected: Option<&QueueRef>,
     ) -> BoardResult<()> {
-        let target = self.resolve(queue)?;
-        let expected = expected.map(|expected| self.resolve(expected)).transpose()?;
         let card = self.live_card(id)?.item;
+        let target = self.resolve(queue).map_err(missing_queue)?;
+        // A queue that does not exist any more is not where the card is.
+        let expected = match expected {
+            None => None,
+            Some(QueueRef::Id { id }) => Some(id.clone()),
+            Some(name) => match self.resolve(name) {
+                Err(error) if error.code == BoardErrorCode::NotFound => Some(String::new()),
+                place => Some(place?.list),
+            },
+        };
         if card.list_id == target.list {
             return Ok(());
         }
-        if expected.is_some_and(|expected| expected.list != card.list_id) {
+        if expected.is_some_and(|expected| expected != card.list_id) {
             let message = format!("card {id} was moved by somebody else");
             return Err(BoardError::new(BoardErrorCode::Conflict, message));
         }
-        let list = self.read_list(queue)?;
+        let list = self.read_list(queue).map_err(missing_queue)?;
         let mut body = json!({"listId": list.item.id, "position": end_of(&list.included)});
         if list.item.board_id != card.board_id {
             body["boardId"] = json!(list.item.board_id);
@@ -263,6 +271,14 @@ impl PlankaBoard {
 struct SetOfCard {
     path: &'static str,
     field: &'static str,
+}
+
+/// A missing queue says nothing of the card that is to go there, as `NotFound` would: it can come back.
+fn missing_queue(error: BoardError) -> BoardError {
+    match error.code {
+        BoardErrorCode::NotFound => BoardError { code: BoardErrorCode::Unavailable, ..error },
+        _ => error,
+    }
 }
 
 fn gone(id: &str) -> BoardError {

@@ -252,7 +252,7 @@ impl PlankaClient {
             ureq::Error::Rustls(error) => error.to_string(),
             error => error.to_string(),
         };
-        let hint = if reason.contains("certificate") {
+        let hint = if reason.contains("UnknownIssuer") {
             "; name the certificate of its authority in ca_file"
         } else {
             ""
