@@ -1,6 +1,6 @@
 //! Checks of the operations on cards.
 
-use super::{Checker, by_id, equal, fails_with, holds, or_failed, skipped};
+use super::{CheckRunner, by_id, equal, fails_with, holds, or_failed, skipped};
 use crate::bridge::board::{Board, BoardErrorCode, BoardQueue, Card, CardChange, NewCard, QueueRef};
 use crate::model::Time;
 use crate::store::Entropy;
@@ -26,7 +26,7 @@ impl CardChecks {
     pub(super) fn create(
         board: &mut dyn Board,
         queue: &BoardQueue,
-        checker: &mut Checker<'_>,
+        checker: &mut CheckRunner<'_>,
     ) -> Option<Self> {
         let mut cards = Vec::new();
         for number in 1..=2 {
@@ -74,7 +74,7 @@ impl CardChecks {
     }
 
     /// Checks everything but moves.
-    pub(super) fn check(&self, board: &mut dyn Board, checker: &mut Checker<'_>) {
+    pub(super) fn check(&self, board: &mut dyn Board, checker: &mut CheckRunner<'_>) {
         self.check_creating(board, checker);
         self.check_reading(board, checker);
         self.check_changing(board, checker);
@@ -82,7 +82,7 @@ impl CardChecks {
         self.check_assigning(board, checker);
     }
 
-    fn check_creating(&self, board: &mut dyn Board, checker: &mut Checker<'_>) {
+    fn check_creating(&self, board: &mut dyn Board, checker: &mut CheckRunner<'_>) {
         checker.check("create_task gives each card an id of its own", || {
             holds(self.cards[0].id != self.cards[1].id, "two ids", format!("'{}' twice", self.first()))
         });
@@ -97,7 +97,7 @@ impl CardChecks {
         });
     }
 
-    fn check_reading(&self, board: &mut dyn Board, checker: &mut Checker<'_>) {
+    fn check_reading(&self, board: &mut dyn Board, checker: &mut CheckRunner<'_>) {
         checker.check("get_task", || {
             let card = or_failed("the card", board.get_task(self.first()))?;
             let expected = new_card(self.queue(), 1);
@@ -143,7 +143,7 @@ impl CardChecks {
         });
     }
 
-    fn check_changing(&self, board: &mut dyn Board, checker: &mut Checker<'_>) {
+    fn check_changing(&self, board: &mut dyn Board, checker: &mut CheckRunner<'_>) {
         checker.check("update_task changes the name alone", || {
             let change = CardChange { name: Some("Another name".to_string()), ..CardChange::default() };
             or_failed("no error", board.update_task(self.first(), &change))?;
@@ -177,7 +177,7 @@ impl CardChecks {
         });
     }
 
-    fn check_comments(&self, board: &mut dyn Board, checker: &mut Checker<'_>) {
+    fn check_comments(&self, board: &mut dyn Board, checker: &mut CheckRunner<'_>) {
         let count = |board: &mut dyn Board, marker: &str| {
             let card = or_failed("the card", board.get_task(self.first()))?;
             Ok(card.comments.iter().filter(|comment| comment.text.contains(marker)).count())
@@ -207,7 +207,7 @@ impl CardChecks {
         });
     }
 
-    fn check_assigning(&self, board: &mut dyn Board, checker: &mut Checker<'_>) {
+    fn check_assigning(&self, board: &mut dyn Board, checker: &mut CheckRunner<'_>) {
         let identity = board.identity().clone();
         checker.check("update_task assigns, once", || {
             let Some(user) = &identity.user else { return skipped("it has no users") };
@@ -228,7 +228,12 @@ impl CardChecks {
     }
 
     /// Checks moves between the scratch queue and another one.
-    pub(super) fn check_moves(&self, board: &mut dyn Board, other: &BoardQueue, checker: &mut Checker<'_>) {
+    pub(super) fn check_moves(
+        &self,
+        board: &mut dyn Board,
+        other: &BoardQueue,
+        checker: &mut CheckRunner<'_>,
+    ) {
         let (card, here, there) = (self.first(), self.queue(), by_id(other));
         let has_card = |board: &mut dyn Board, queue: &QueueRef| {
             let ready = or_failed("a list of cards", board.get_ready_tasks(queue, 1000))?;

@@ -78,7 +78,7 @@ pub(crate) fn check_program(
     scratch: &ScratchQueues,
     on_check: OnCheck<'_>,
 ) -> (CheckCounts, Option<String>) {
-    let mut checker = Checker::new(on_check);
+    let mut checker = CheckRunner::new(on_check);
     let mut connected = None;
     checker.check("initialize", || {
         connected = Some(or_failed("an answer to initialize", ProgramBoard::connect(program.clone()))?);
@@ -97,7 +97,7 @@ pub(crate) fn check_board(
     scratch: &ScratchQueues,
     on_check: OnCheck<'_>,
 ) -> CheckCounts {
-    let mut checker = Checker::new(on_check);
+    let mut checker = CheckRunner::new(on_check);
     board_checks(board, scratch, &mut checker);
     checker.counts
 }
@@ -125,7 +125,7 @@ impl LeftBehind {
 fn board_checks(
     board: &mut dyn Board,
     scratch: &ScratchQueues,
-    checker: &mut Checker<'_>,
+    checker: &mut CheckRunner<'_>,
 ) -> Option<LeftBehind> {
     queues::check_reading(board, checker);
     let queue = queues::scratch_queue(board, scratch, checker)?;
@@ -145,7 +145,7 @@ fn board_checks(
 }
 
 /// Runs checks and counts their results.
-struct Checker<'a> {
+struct CheckRunner<'a> {
     on_check: OnCheck<'a>,
     counts: CheckCounts,
     process_failures: usize,
@@ -159,7 +159,7 @@ enum NotPassed {
 
 type Check = Result<(), NotPassed>;
 
-impl<'a> Checker<'a> {
+impl<'a> CheckRunner<'a> {
     fn new(on_check: OnCheck<'a>) -> Self {
         Self { on_check, counts: CheckCounts::default(), process_failures: 0 }
     }

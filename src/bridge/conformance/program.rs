@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Checker, LeftBehind, equal, fails_with, holds, or_failed, skipped};
+use super::{CheckRunner, LeftBehind, equal, fails_with, holds, or_failed, skipped};
 use crate::bridge::adapter::{AdapterProgram, ProgramBoard};
 use crate::bridge::board::{Board as _, BoardErrorCode};
 
@@ -14,7 +14,7 @@ pub(super) fn check(
     mut board: ProgramBoard,
     program: &AdapterProgram,
     left: Option<&LeftBehind>,
-    checker: &mut Checker<'_>,
+    checker: &mut CheckRunner<'_>,
 ) {
     checker.check("an unknown method", || {
         let result = board.call("lanes_bridge_test", json!({}));

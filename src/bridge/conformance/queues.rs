@@ -2,7 +2,7 @@
 
 use super::cards::CardChecks;
 use super::{
-    Checker, SCRATCH_QUEUE, ScratchQueues, by_id, equal, failed, fails_with, holds, or_failed, skipped,
+    CheckRunner, SCRATCH_QUEUE, ScratchQueues, by_id, equal, failed, fails_with, holds, or_failed, skipped,
 };
 use crate::bridge::board::{Board, BoardErrorCode, BoardQueue, BoardResult, QueueRef};
 
@@ -26,7 +26,7 @@ fn unknown() -> QueueRef {
 }
 
 /// Checks what only reads.
-pub(super) fn check_reading(board: &mut dyn Board, checker: &mut Checker<'_>) {
+pub(super) fn check_reading(board: &mut dyn Board, checker: &mut CheckRunner<'_>) {
     checker.check("list_queues", || {
         let queues = or_failed("a list of queues", board.list_queues())?;
         let nameless = queues.iter().find(|queue| queue.id.is_empty() || queue.name.is_empty());
@@ -55,7 +55,7 @@ pub(super) fn check_reading(board: &mut dyn Board, checker: &mut Checker<'_>) {
 pub(super) fn scratch_queue(
     board: &mut dyn Board,
     scratch: &ScratchQueues,
-    checker: &mut Checker<'_>,
+    checker: &mut CheckRunner<'_>,
 ) -> Option<BoardQueue> {
     let can_create = board.identity().can.queues;
     let mut found = None;
@@ -87,7 +87,7 @@ pub(super) fn scratch_queue(
 pub(super) fn other_queue(
     board: &mut dyn Board,
     scratch: &ScratchQueues,
-    checker: &mut Checker<'_>,
+    checker: &mut CheckRunner<'_>,
 ) -> Option<OtherQueue> {
     let can_create = board.identity().can.queues;
     let mut found = None;
@@ -116,7 +116,7 @@ fn find_or_create(board: &mut dyn Board, name: &str) -> BoardResult<BoardQueue> 
 }
 
 /// Checks what changes queues, on a queue of its own.
-pub(super) fn check_changing(board: &mut dyn Board, cards: &CardChecks, checker: &mut Checker<'_>) {
+pub(super) fn check_changing(board: &mut dyn Board, cards: &CardChecks, checker: &mut CheckRunner<'_>) {
     if !board.identity().can.queues {
         checker.check("create_queue of a board without `queues`", || {
             fails_with(&[BoardErrorCode::Unsupported], board.create_queue(CHANGED_QUEUE))
@@ -169,7 +169,7 @@ pub(super) fn remove(
     board: &mut dyn Board,
     cards: &CardChecks,
     other: &OtherQueue,
-    checker: &mut Checker<'_>,
+    checker: &mut CheckRunner<'_>,
 ) {
     checker.check("cleaning up", || {
         for card in cards.ids() {
