@@ -108,6 +108,7 @@ impl CardNote {
             | Status::InputRequired
             | Status::Scheduled { .. }
             | Status::Claimed(_)
+            | Status::InputRequired
             | Status::Unknown(_) => {
                 return None;
             }
