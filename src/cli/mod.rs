@@ -26,6 +26,7 @@ mod claim;
 mod complete;
 mod completions;
 mod context;
+mod diff;
 mod dispatch;
 mod dispatch_log;
 mod doctor;
@@ -93,6 +94,7 @@ mod wait;
 mod waiting;
 mod why;
 mod workers;
+mod worktrees;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -184,6 +186,8 @@ commands! {
     "stats" Stats(stats::StatsCommand);
     "events" Events(events::EventsCommand);
     "logs" Logs(logs::LogsCommand);
+    "diff" Diff(diff::DiffCommand);
+    "worktrees" Worktrees(worktrees::WorktreesCommand);
     "workers" Workers(workers::WorkersCommand);
     "doctor" Doctor(doctor::DoctorCommand);
     "fsck" Fsck(fsck::FsckCommand);

@@ -9,7 +9,8 @@ use super::exit::CommandExit;
 use super::list::state_label;
 use super::table::{relative, shorten};
 use super::view::{next_action, task_view};
-use crate::error::{Result, printable};
+use crate::error::{Result, printable, shell_word};
+use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Event, Status, Task, Time};
 use crate::store::Store;
@@ -60,9 +61,21 @@ impl ShowCommand {
                 printable(&response.reviewer)
             ))?;
             print_block(context, &response.body)?;
+            if let Some(line) = merge_command(&response.metadata) {
+                context.out.line(&format!("\nmerge its work with: {}", printable(&line)))?;
+            }
         }
         Ok(CommandExit::Done)
     }
+}
+
+/// Returns the command that merges the commits that the agent of a task has made in its worktree, if it has made some.
+fn merge_command(metadata: &Object) -> Option<String> {
+    let worktree = metadata.get("worktree")?;
+    let text = |key: &str| worktree.get(key).and_then(Value::as_str);
+    let (repository, branch) = (text("repository")?, text("branch")?);
+    (text("head_commit")? != text("base_commit")?)
+        .then(|| format!("git -C {} merge {}", shell_word(repository), shell_word(branch)))
 }
 
 /// Prints the fields of a task, one a line.

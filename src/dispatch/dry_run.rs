@@ -64,7 +64,7 @@ fn next_command(
     let events = store.events(&task.id)?;
     let conversation = resume::conversation_to_resume(store, task, &events, served, task.fence + 1)?;
     let session = conversation.as_ref().map(|conversation| conversation.session.as_str());
-    command_line(store, plan, served, task, session, 0)
+    command_line(store, plan, served, task, session, 0, None)
 }
 
 /// Computes the next run of each lane, without claiming a task.

@@ -37,3 +37,4 @@ mod testing;
 pub(crate) mod usage_record;
 pub(crate) mod usage_stats;
 pub(crate) mod vendor;
+pub(crate) mod worktree;

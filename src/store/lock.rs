@@ -150,12 +150,24 @@ impl Drop for FileLock {
 /// file stays.
 #[cfg(feature = "cli")]
 #[derive(Debug)]
-pub(super) struct CompanionLock {
+pub(crate) struct CompanionLock {
     _lock: HeldLock,
 }
 
 #[cfg(feature = "cli")]
 impl CompanionLock {
+    /// Waits for the lock on the file at `path`, an absolute path, which is created if it is missing, until one process has
+    /// held it for `timeout`.
+    ///
+    /// # Errors
+    /// `Invalid` for a path without a file name; `Locked`; `Corrupt` when it is not a regular file; `Io`.
+    pub(crate) fn acquire_at(path: &Path, timeout: Duration) -> Result<Self> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
+            return Err(Error::invalid(format!("{} names no file", printable(&path.to_string_lossy()))));
+        };
+        Self::acquire(&Dir::open_root(parent)?, name, timeout)
+    }
+
     /// Waits for the lock on the file `name` in `dir`, which is created if it is missing, until one process has held it for
     /// `timeout`.
     ///

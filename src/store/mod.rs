@@ -127,6 +127,8 @@ pub(crate) use foreign_file::ForeignFile;
 pub use fsck::{Finding, FsckReport, Severity};
 pub use gc::{GcAge, GcPlan, GcReport};
 pub use lane_settings::Pause;
+#[cfg(feature = "cli")]
+pub(crate) use lock::CompanionLock;
 pub(crate) use lock::FileLock;
 #[doc(hidden)]
 pub use lock::last_lock_hold;

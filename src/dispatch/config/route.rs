@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use super::worktree_settings::{WorktreeSettings, read_worktree};
 use crate::Result;
 use crate::dispatch::agent::mcp_access::McpAccess;
 use crate::dispatch::outcome::Interruption;
@@ -18,7 +19,7 @@ use crate::workspace::{Override, Section};
 pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys of a route, which are also allowed directly under `dispatch:` as defaults.
-pub(crate) const ROUTE_KEYS: [&str; 32] = [
+pub(crate) const ROUTE_KEYS: [&str; 33] = [
     "vendor",
     "command",
     "args",
@@ -38,6 +39,7 @@ pub(crate) const ROUTE_KEYS: [&str; 32] = [
     "concurrency",
     "env",
     "cwd",
+    "worktree",
     "model",
     "effort",
     "permission_mode",
@@ -151,6 +153,8 @@ pub struct Route {
     pub env: BTreeMap<String, Option<String>>,
     /// Working directory instead of the task's worktree or workspace root.
     pub cwd: Option<String>,
+    /// Worktree that each task gets.
+    pub(crate) worktree: Option<WorktreeSettings>,
     /// Model for tasks without a model class.
     pub model: Option<String>,
     /// Effort for tasks without one.
@@ -226,6 +230,7 @@ impl Route {
             concurrency: None,
             env: BTreeMap::new(),
             cwd: None,
+            worktree: None,
             model: None,
             effort: None,
             permission_mode: Override::Inherit,
@@ -379,6 +384,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         concurrency: section.count("concurrency")?.or_inherit(base.concurrency),
         env,
         cwd: section.argument("cwd")?.or_inherit(base.cwd),
+        worktree: read_worktree(section, base.worktree)?,
         model: section.argument("model")?.or_inherit(base.model),
         effort: section.argument("effort")?.or_inherit(base.effort),
         permission_mode: inherit(section.argument("permission_mode")?, base.permission_mode),

@@ -25,6 +25,7 @@ const CHANGE_RULES: &[(&str, ChangeRule)] = &[
     ("format", ChangeRule::Restricted),
     ("env", ChangeRule::Restricted),
     ("cwd", ChangeRule::Restricted),
+    ("worktree", ChangeRule::Restricted),
     ("model", ChangeRule::Restricted),
     ("permission_mode", ChangeRule::Restricted),
     ("setting_sources", ChangeRule::Restricted),

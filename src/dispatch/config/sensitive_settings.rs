@@ -274,7 +274,8 @@ mod tests {
 
     /// All other settings. Each affects a program or its prompt, environment, working directory, permissions or
     /// budget.
-    const NEED_CONSENT: [&str; 21] = [
+    const NEED_CONSENT: [&str; 22] = [
+        "worktree",
         "vendor",
         "command",
         "args",

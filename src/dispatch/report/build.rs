@@ -235,6 +235,7 @@ fn metadata(run: &ReportInput<'_>) -> Object {
     if let Some(agent_run) = run.result.agent_run() {
         metadata.extend(run_metadata(agent_run));
     }
+    metadata.extend(run.result.worktree.clone().map(|worktree| ("worktree".to_string(), worktree.into())));
     metadata
 }
 
@@ -292,7 +293,12 @@ mod tests {
 
     fn report_of_end(end: RunEnd, route: &Route) -> Option<(Report, DispatchEvent)> {
         let task = testing::task();
-        let result = FinishedRun { end, duration: Duration::from_secs(5), past: PastAttempts::default() };
+        let result = FinishedRun {
+            end,
+            duration: Duration::from_secs(5),
+            past: PastAttempts::default(),
+            worktree: None,
+        };
         build_report(&ReportInput {
             task: &task,
             token: &ClaimToken::from_text("t"),

@@ -34,6 +34,16 @@ pub(crate) mod files {
     pub(crate) const LAST_MESSAGE: &str = "last.md";
     /// Progress: a line each with time and text.
     pub(crate) const PROGRESS: &str = "progress.log";
+    /// The worktree of the attempt, and what has changed in it.
+    pub(crate) const WORKTREE: &str = "worktree.json";
+    /// The changes in the worktree as a patch.
+    pub(crate) const PATCH: &str = "diff.patch";
+    /// A summary of the changes, if the patch would be too large.
+    pub(crate) const STAT: &str = "diff.stat";
+    /// Standard output of the last command of the worktree's setup.
+    pub(crate) const SETUP: &str = "setup.log";
+    /// Standard error of that command.
+    pub(crate) const SETUP_STDERR: &str = "setup-stderr.log";
     /// The [`RunFile`](super::RunFile), for the recovery of a run whose dispatcher died.
     pub(crate) const RUN: &str = "run.json";
 }
@@ -108,6 +118,8 @@ pub(crate) struct FinishedRun {
     pub duration: Duration,
     /// What became of the earlier attempts.
     pub past: PastAttempts,
+    /// The worktree of the attempt and what has changed in it, for the metadata of the response.
+    pub worktree: Option<Object>,
 }
 
 /// How a run ended.
@@ -195,9 +207,9 @@ pub(crate) fn run_id(token: &ClaimToken) -> RunId {
 /// # Errors
 /// When a file cannot be rewritten.
 pub(crate) fn hide_token(attempt: &AttemptDir, token: &ClaimToken) -> Result<()> {
-    let mut all =
-        [files::PROMPT, files::STDOUT, files::STDERR, files::LAST_MESSAGE, files::PROGRESS].into_iter();
-    all.try_for_each(|name| attempt.redact(name, token.as_str().as_bytes()))
+    let own = [files::PROMPT, files::STDOUT, files::STDERR, files::LAST_MESSAGE, files::PROGRESS];
+    let setup = [files::SETUP, files::SETUP_STDERR];
+    own.into_iter().chain(setup).try_for_each(|name| attempt.redact(name, token.as_str().as_bytes()))
 }
 
 /// Reads `run.json` from its attempt's directory; `None` if there is none that can be read.

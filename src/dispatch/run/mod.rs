@@ -13,9 +13,11 @@ pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod session_baseline;
 pub(crate) mod vendor_version;
+pub(crate) mod worktree_run;
 
 use std::fs::File;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -54,6 +56,8 @@ struct AttemptContext<'a> {
     attempt: &'a AttemptDir,
     started: Instant,
     past: PastAttempts,
+    /// The working directory of the agent, if the task has a worktree.
+    cwd: Option<&'a Path>,
 }
 
 impl RunContext<'_> {
@@ -91,19 +95,38 @@ impl RunContext<'_> {
         // The claim is exclusive: processes that an earlier dispatcher left are ended first.
         self.terminate_earlier_run(task)?;
         let attempt = self.store.attempt(&task.id, task.fence)?;
-        let attempt_context = AttemptContext { events: &events, attempt: &attempt, started, past };
-        let Some(conversation) =
-            resume::conversation_to_resume(self.store, task, &events, &claimed.served, task.fence)?
-        else {
-            return self.run_agent(claimed, &attempt_context, None);
+        let worktree = match self.open_worktree(claimed, &attempt) {
+            Ok(worktree) => worktree,
+            Err(reason) => return Ok(not_started(reason, started, past)),
         };
-        let resumed = self.run_agent(claimed, &attempt_context, Some(&conversation))?;
+        let cwd = worktree.as_ref().map(|opened| opened.cwd.as_path());
+        let attempt_context = AttemptContext { events: &events, attempt: &attempt, started, past, cwd };
+        let mut finished = self.run_in_conversation(claimed, &attempt_context)?;
+        if let Some(opened) = &worktree {
+            self.close_worktree(claimed, &attempt, opened, &mut finished);
+        }
+        Ok(finished)
+    }
+
+    /// Runs the agent in the conversation of an earlier attempt if there is one to resume, else in a new one.
+    fn run_in_conversation(
+        &self,
+        claimed: &ClaimedTask,
+        attempt_context: &AttemptContext<'_>,
+    ) -> Result<FinishedRun> {
+        let (task, events) = (&claimed.task, attempt_context.events);
+        let Some(conversation) =
+            resume::conversation_to_resume(self.store, task, events, &claimed.served, task.fence)?
+        else {
+            return self.run_agent(claimed, attempt_context, None);
+        };
+        let resumed = self.run_agent(claimed, attempt_context, Some(&conversation))?;
         if !resume::is_refused(&resumed, &conversation.session) || claimed.stop.reason().is_some() {
             return Ok(resumed);
         }
         let message = format!("its conversation {} cannot be continued; begun anew", conversation.session);
         self.note_if_possible(claimed, "resume_refused", message, Object::new());
-        self.run_agent(claimed, &attempt_context, None)
+        self.run_agent(claimed, attempt_context, None)
     }
 
     /// Runs the agent once, in a new conversation unless it is to resume one.
@@ -113,8 +136,9 @@ impl RunContext<'_> {
         attempt_context: &AttemptContext<'_>,
         conversation: Option<&ConversationToResume>,
     ) -> Result<FinishedRun> {
-        let (task, AttemptContext { events, attempt, started, past }) = (&claimed.task, *attempt_context);
-        let prepared = match self.prepare(claimed, events, attempt, conversation) {
+        let (task, AttemptContext { events, attempt, started, past, cwd }) =
+            (&claimed.task, *attempt_context);
+        let prepared = match self.prepare(claimed, events, attempt, conversation, cwd) {
             Ok(prepared) => prepared,
             Err(PrepareError::Task(failure)) => {
                 return Ok(not_started(NotStarted::Task(failure), started, past));
@@ -196,7 +220,12 @@ impl RunContext<'_> {
             },
             run_file.wants_json,
         );
-        Ok(FinishedRun { end: RunEnd::Ran(AgentRun { outcome, report, version }), duration, past })
+        Ok(FinishedRun {
+            end: RunEnd::Ran(AgentRun { outcome, report, version }),
+            duration,
+            past,
+            worktree: None,
+        })
     }
 
     /// Returns why a task must not be run, if so.
@@ -268,7 +297,7 @@ impl RunContext<'_> {
 }
 
 fn not_started(reason: NotStarted, started: Instant, past: PastAttempts) -> FinishedRun {
-    FinishedRun { end: RunEnd::NotStarted(reason), duration: started.elapsed(), past }
+    FinishedRun { end: RunEnd::NotStarted(reason), duration: started.elapsed(), past, worktree: None }
 }
 
 /// The progress file of a run, limited in lines and in lines per second.

@@ -15,6 +15,7 @@ use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::mcp_access::MCP_VARIABLE;
 use crate::dispatch::config::plan::Plan;
+use crate::dispatch::config::route::Route;
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::{Interruption, RunFailure};
 use crate::dispatch::output::StreamParser;
@@ -85,25 +86,11 @@ impl fmt::Display for PrepareError {
     }
 }
 
-/// Builds the command line of the agent for a task. `random` determines the id of a new conversation. If the task
-/// does not name a conversation, the run resumes `conversation`.
+/// Returns the directory that the agent of a task works in unless it gets a worktree.
 ///
 /// # Errors
-/// When something that the run needs is missing, or a value of the task could be parsed as a flag.
-pub(crate) fn command_line(
-    store: &Store,
-    plan: &Plan,
-    served: &ServedLane,
-    task: &Task,
-    conversation: Option<&str>,
-    random: u128,
-) -> Result<CommandLine, PrepareError> {
-    let (route, vendor) = (&served.route, &served.vendor);
-    let program = match (served.check_ready(), served.program()) {
-        (Ok(()), Some(program)) => program.to_path_buf(),
-        (Ok(()), None) => PathBuf::from(&vendor.command),
-        (Err(error), _) => return Err(PrepareError::Lane(error.message().to_string())),
-    };
+/// When it does not exist, or the task may not choose it.
+pub(super) fn working_directory(plan: &Plan, route: &Route, task: &Task) -> Result<PathBuf, PrepareError> {
     let cwd = match &route.cwd {
         Some(cwd) => plan.process.cwd.join(cwd),
         None => {
@@ -118,6 +105,33 @@ pub(crate) fn command_line(
         let cwd = crate::error::printable(&cwd.to_string_lossy());
         return Err(PrepareError::task(format!("the working directory {cwd} does not exist")));
     }
+    Ok(cwd)
+}
+
+/// Builds the command line of the agent for a task, which works in `cwd` if that is given. `random` determines the id of a
+/// new conversation. If the task does not name a conversation, the run resumes `conversation`.
+///
+/// # Errors
+/// When something that the run needs is missing, or a value of the task could be parsed as a flag.
+pub(crate) fn command_line(
+    store: &Store,
+    plan: &Plan,
+    served: &ServedLane,
+    task: &Task,
+    conversation: Option<&str>,
+    random: u128,
+    cwd: Option<&Path>,
+) -> Result<CommandLine, PrepareError> {
+    let (route, vendor) = (&served.route, &served.vendor);
+    let program = match (served.check_ready(), served.program()) {
+        (Ok(()), Some(program)) => program.to_path_buf(),
+        (Ok(()), None) => PathBuf::from(&vendor.command),
+        (Err(error), _) => return Err(PrepareError::Lane(error.message().to_string())),
+    };
+    let cwd = match cwd {
+        Some(cwd) => cwd.to_path_buf(),
+        None => working_directory(plan, route, task)?,
+    };
     let resumed = match task_metadata::session_id(task) {
         Ok(session) => session.or(conversation),
         Err(message) => return Err(PrepareError::task(message)),
@@ -199,12 +213,13 @@ impl RunContext<'_> {
         events: &[Event],
         attempt: &AttemptDir,
         conversation: Option<&ConversationToResume>,
+        cwd: Option<&Path>,
     ) -> Result<PreparedRun, PrepareError> {
         let ClaimedTask { task, served, token, .. } = claimed;
         let (route, vendor) = (&served.route, &served.vendor);
         let session = conversation.map(|conversation| conversation.session.as_str());
         let random = self.store.random();
-        let line = command_line(self.store, &self.plan, served, task, session, random)?;
+        let line = command_line(self.store, &self.plan, served, task, session, random, cwd)?;
         for warning in &line.warnings {
             self.warn(format!("{}: {warning}", task.id));
         }
@@ -266,7 +281,8 @@ impl RunContext<'_> {
         Ok(PreparedRun { spec, run_file, version })
     }
 
-    fn environment(
+    /// Returns the environment of a program that works for a task.
+    pub(super) fn environment(
         &self,
         claimed: &ClaimedTask,
         chain_above: &AgentChain,

@@ -163,7 +163,12 @@ mod tests {
 
     #[test]
     fn a_conversation_is_refused_only_when_no_new_one_would_be() {
-        let ended = |end| FinishedRun { end, duration: Duration::ZERO, past: PastAttempts::default() };
+        let ended = |end| FinishedRun {
+            end,
+            duration: Duration::ZERO,
+            past: PastAttempts::default(),
+            worktree: None,
+        };
         let failed = |class, report: &RunReport| {
             let outcome = RunOutcome::Failed(RunFailure::new(class, "x"));
             ended(RunEnd::Ran(AgentRun { outcome, report: report.clone(), version: None }))

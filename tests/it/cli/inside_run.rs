@@ -14,7 +14,7 @@ fn in_a_run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
 fn what_decides_what_runs_is_for_people() {
     let sandbox = Sandbox::new();
     let id = sandbox.answered("l", "completed", "x");
-    let refused: [&[&str]; 17] = [
+    let refused: [&[&str]; 18] = [
         &["trust", "handoff"],
         &["dispatch", "--once", "--command", "--", "/bin/true"],
         &["serve", "--port", "0"],
@@ -31,6 +31,7 @@ fn what_decides_what_runs_is_for_people() {
         &["agents", "add", "x", "--directory", "."],
         &["agents", "remove", "x"],
         &["budget", "add", "5"],
+        &["worktrees", "remove", "x"],
         &["--quiet", "dispatch", "--vendor", "claude"],
     ];
     for words in refused {
@@ -40,13 +41,14 @@ fn what_decides_what_runs_is_for_people() {
     }
     assert!(!sandbox.path("other").exists() && !sandbox.path("pool").exists());
     // What an agent works with, and what changes nothing.
-    let harmless: [&[&str]; 8] = [
+    let harmless: [&[&str]; 9] = [
         &["show", &id],
         &["why", &id],
         &["submit", "--lane", "l", "--prompt", "more"],
         &["fsck"],
         &["setup", "--print"],
         &["agents"],
+        &["worktrees"],
         &["gc", "--all-ended", "--dry-run"],
         &["dispatch", "--dry-run", "--lane", "l", "--command", "--", "/bin/true"],
     ];

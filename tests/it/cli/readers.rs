@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::testkit::sandbox::{Outcome, Sandbox, words};
 
 /// Commands that read, and the code with which they end for an empty queue.
-const READERS: [(&str, i32); 40] = [
+const READERS: [(&str, i32); 43] = [
     ("status", 0),
     ("status --all", 0),
     ("status --json", 0),
@@ -27,6 +27,9 @@ const READERS: [(&str, i32); 40] = [
     ("events", 0),
     ("events 20261121", 1),
     ("logs 20261121", 1),
+    ("diff 20261121", 1),
+    ("worktrees", 0),
+    ("worktrees --stale --json", 0),
     ("workers", 0),
     ("workers --json", 0),
     ("doctor", 0),

@@ -19,3 +19,4 @@ mod resume;
 mod runs;
 mod settings;
 mod signals;
+mod worktrees;

@@ -1,0 +1,202 @@
+//! A worktree for each task.
+
+use std::path::{Path, PathBuf};
+
+use crate::testkit::command::git;
+use crate::testkit::pool::Pool;
+
+/// A pool whose workspace is a repository with one commit.
+fn repository(worktree: &str) -> Pool {
+    let pool = Pool::scripted(&format!("  worktree: {worktree}\n"));
+    git(&pool.path(""), &["init", "-q", "-b", "main"]);
+    std::fs::write(pool.path("a"), "one\n").unwrap();
+    std::fs::write(pool.path(".gitignore"), "state\n.trees\nlog\n").unwrap();
+    git(&pool.path(""), &["add", "a", ".gitignore"]);
+    git(&pool.path(""), &["commit", "-q", "-m", "first"]);
+    pool
+}
+
+fn short(id: &str) -> &str {
+    id.rsplit('-').next().unwrap()
+}
+
+fn tree(pool: &Pool, id: &str) -> PathBuf {
+    pool.path("").canonicalize().unwrap().join(".trees").join(short(id))
+}
+
+fn commit(name: &str) -> String {
+    format!("echo {name} > {name}; git add {name}; git -c user.name=n -c user.email=e@x commit -q -m {name}")
+}
+
+/// Returns the last lines of a failed task's answer.
+fn failure(pool: &Pool, id: &str) -> String {
+    let task = pool.task(id);
+    assert_eq!(task["failure_class"], "permanent", "{task}");
+    pool.response(id)["body"].as_str().unwrap().to_string()
+}
+
+#[test]
+fn each_task_works_on_a_branch_of_its_own() {
+    let pool = repository("{dir: .trees}");
+    let [one, other] =
+        ["x", "y"].map(|name| pool.submit(&format!("{}\nresult \"$(pwd)\"", commit(name)), &[]));
+    pool.dispatch_once(&[]);
+    let base = git(&pool.path(""), &["rev-parse", "main"]);
+    for (id, name) in [(&one, "x"), (&other, "y")] {
+        let response = pool.response(id);
+        assert_eq!(response["body"], tree(&pool, id).to_str().unwrap());
+        let worktree = &response["metadata"]["worktree"];
+        let branch = format!("lanes/{}", short(id));
+        assert_eq!(
+            (&worktree["branch"], &worktree["base_commit"]),
+            (&branch.clone().into(), &base.clone().into())
+        );
+        assert_eq!(worktree["head_commit"], git(&pool.path(""), &["rev-parse", &branch]));
+        let counts = ["files_changed", "insertions", "deletions"].map(|key| worktree[key].as_u64());
+        assert_eq!(
+            (counts, &worktree["uncommitted_files"]),
+            ([Some(1), Some(1), Some(0)], &serde_json::json!([]))
+        );
+        let patch = pool.ok(&["diff", id]);
+        assert!(
+            patch.contains(&format!("+++ b/{name}\n")) && patch.contains(&format!("\n+{name}")),
+            "{patch}"
+        );
+        let shown = pool.ok(&["show", id]);
+        assert!(shown.contains(&format!(" merge {branch}")), "{shown}");
+    }
+    assert!(!pool.path("x").exists(), "the workspace itself is as it was");
+    let listed = pool.json(&["worktrees", "--stale"]);
+    assert_eq!(listed["count"], 2, "{listed}");
+}
+
+#[test]
+fn a_worktree_without_work_is_removed_and_one_with_work_stays() {
+    let pool = repository("{dir: .trees}");
+    let idle = pool.submit("result nothing", &[]);
+    let open = pool.submit("echo more >> a; echo new > b\nresult open", &[]);
+    pool.dispatch_once(&[]);
+    assert!(!tree(&pool, &idle).exists() && tree(&pool, &open).exists());
+    assert_eq!(pool.response(&idle)["metadata"]["worktree"]["removed"], true);
+    assert_eq!(
+        pool.response(&open)["metadata"]["worktree"]["uncommitted_files"],
+        serde_json::json!(["a", "b"])
+    );
+    assert_eq!(
+        git(&pool.path(""), &["branch", "--list", "lanes/*", "--format", "%(refname:short)"]),
+        format!("lanes/{}", short(&open))
+    );
+    let patch = pool.ok(&["diff", &open]);
+    assert!(patch.contains("+more") && patch.contains("+new"), "{patch}");
+    let refused = pool.refused(&["worktrees", "remove", &open]);
+    assert!(refused.contains("has changes that are in no commit (2 files)"), "{refused}");
+    pool.ok(&["worktrees", "remove", short(&open), "--force"]);
+    assert!(!tree(&pool, &open).exists());
+    assert_eq!(pool.json(&["worktrees"])["count"], 0);
+    assert!(pool.refused(&["diff", &pool.submit("result x", &[])]).contains("had a worktree"));
+}
+
+#[test]
+fn commits_that_are_not_merged_are_kept() {
+    let pool = repository("{dir: .trees, keep: always}");
+    let id = pool.submit(&format!("{}\nresult done", commit("x")), &[]);
+    pool.dispatch_once(&[]);
+    let refused = pool.refused(&["worktrees", "remove", &id]);
+    assert!(refused.contains("are not merged") && refused.contains("merge lanes/"), "{refused}");
+    let branch = format!("lanes/{}", short(&id));
+    git(&pool.path(""), &["merge", "-q", &branch]);
+    pool.ok(&["worktrees", "remove", &id]);
+    assert!(!tree(&pool, &id).exists() && pool.path("x").exists());
+    assert!(!git(&pool.path(""), &["branch", "--list", &branch]).is_empty(), "a branch with commits stays");
+}
+
+#[test]
+fn a_second_attempt_continues_where_the_first_one_was() {
+    for (fresh, expected) in [("", "first second"), (", fresh: true", "second")] {
+        let pool = repository(&format!("{{dir: .trees, keep: always{fresh}}}"));
+        let script = "[ \"$LANES_ATTEMPT\" = 1 ] && { echo first > done; exit 3; }\n\
+                      echo second >> done; result \"$(echo $(cat done))\"";
+        let file = std::fs::read_to_string(pool.path("handoff.yaml")).unwrap();
+        std::fs::write(
+            pool.path("handoff.yaml"),
+            file.replace("  worktree:", "  max_retries: 1\n  worktree:"),
+        )
+        .unwrap();
+        let id = pool.submit(script, &[]);
+        pool.dispatch_once(&[]);
+        assert_eq!(pool.response(&id)["body"], expected, "{fresh}: {}", pool.task(&id));
+    }
+}
+
+#[test]
+fn a_setup_makes_a_worktree_ready_once_and_its_failure_is_permanent() {
+    let pool = repository("{dir: .trees, setup: ['echo ready >> set-up', [cp, a, copy]]}");
+    let id = pool.submit("result \"$(echo $(cat set-up copy))\"", &[]);
+    pool.dispatch_once(&[]);
+    assert_eq!(pool.response(&id)["body"], "ready one");
+    let pool = repository("{dir: .trees, setup: [['true'], 'echo no lock file; echo really >&2; exit 7']}");
+    let id = pool.submit("touch ran; result x", &[]);
+    pool.dispatch_once(&[]);
+    let body = failure(&pool, &id);
+    assert!(body.starts_with("the setup of its worktree failed: `sh -c echo no lock file"), "{body}");
+    assert!(
+        body.contains("exited with code 7") && body.contains("no lock file") && body.contains("really"),
+        "{body}"
+    );
+    assert!(!pool.path("ran").exists());
+}
+
+#[test]
+fn what_git_cannot_do_is_said_in_one_line() {
+    let cases: [(&str, fn(&Path), &str); 4] = [
+        ("{dir: .trees}", |_| {}, "is in no git repository"),
+        ("{dir: .trees}", |top| drop(git(top, &["init", "-q"])), "has no commits: make the first one"),
+        (
+            "{dir: .trees, base: gone}",
+            |top| {
+                git(top, &["init", "-q"]);
+                git(top, &["commit", "-q", "--allow-empty", "-m", "first"]);
+            },
+            "has no commit \"gone\", the base of its worktrees: correct `worktree.base`",
+        ),
+        (
+            "{dir: .trees, branch: 'work/{short_id}'}",
+            |top| {
+                git(top, &["init", "-q"]);
+                git(top, &["commit", "-q", "--allow-empty", "-m", "first"]);
+                // No branch can be below another one.
+                git(top, &["branch", "work"]);
+            },
+            "work/",
+        ),
+    ];
+    for (settings, prepare, expected) in cases {
+        let pool = Pool::scripted(&format!("  worktree: {settings}\n"));
+        prepare(&pool.path(""));
+        let id = pool.submit("result x", &[]);
+        pool.dispatch_once(&[]);
+        let body = failure(&pool, &id);
+        assert!(body.contains(expected) && body.lines().count() == 1, "{body}");
+    }
+    let pool = repository("{dir: .trees}");
+    let id = pool.submit("result x", &[]);
+    git(&pool.path(""), &["branch", &format!("lanes/{}", short(&id))]);
+    pool.dispatch_once(&[]);
+    assert!(failure(&pool, &id).contains("exists already"), "{}", failure(&pool, &id));
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    for (settings, expected) in [
+        ("{branch: all}", "worktree.branch: needs {short_id} or {task_id}"),
+        ("{branch: 'a/{id}'}", "worktree.branch"),
+        ("{keep: maybe}", "worktree.keep: expected never, changed, failed or always"),
+        ("{setup: [[]]}", "worktree.setup: expected a list of commands"),
+        ("{directory: x}", "worktree.directory: unknown key"),
+        ("yes", "worktree: expected keys with values"),
+    ] {
+        let pool = Pool::scripted(&format!("  worktree: {settings}\n"));
+        let refused = pool.refused(&["dispatch"]);
+        assert!(refused.contains(expected), "{settings}: {refused}");
+    }
+}
