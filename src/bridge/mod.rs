@@ -14,7 +14,6 @@
 pub(crate) mod adapter;
 mod backoff;
 pub(crate) mod board;
-pub(crate) mod board;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod conformance;

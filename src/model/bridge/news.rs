@@ -108,7 +108,6 @@ impl CardNote {
             | Status::InputRequired
             | Status::Scheduled { .. }
             | Status::Claimed(_)
-            | Status::InputRequired
             | Status::Unknown(_) => {
                 return None;
             }

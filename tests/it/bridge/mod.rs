@@ -6,6 +6,6 @@ mod desk;
 mod examples;
 mod http;
 mod killed;
-mod work;
 #[cfg(feature = "planka")]
 mod planka;
+mod work;
