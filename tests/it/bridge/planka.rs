@@ -115,7 +115,7 @@ fn cards_become_tasks_and_get_their_answers_once() {
     let ids: Vec<String> =
         desk.tasks().iter().map(|task| task["metadata"]["card"].as_str().unwrap().to_string()).collect();
     assert!(cards.iter().all(|card| card.len() == 19 && ids.contains(card)), "{ids:?}");
-    desk.pool.dispatch_once(&["--concurrency", "4"]);
+    desk.pool.dispatch_once(&["--max-concurrent", "4"]);
     desk.round();
     assert_eq!((desk.world.cards(1).len(), desk.world.cards(2).len()), (0, 55));
     desk.round();
