@@ -13,4 +13,6 @@ skip() {
 
 [ -n "$url" ] || skip "no server is given (LANES_TEST_PLANKA_URL)"
 [ -n "${LANES_TEST_PLANKA_KEY:-}" ] || skip "no API key is given (LANES_TEST_PLANKA_KEY)"
-LANES_TEST_PLANKA_URL=${url%/} cargo test --locked --lib bridge::planka
+export LANES_TEST_PLANKA_URL=${url%/}
+cargo test --locked --lib bridge::planka
+cargo test --locked --test it bridge::planka
