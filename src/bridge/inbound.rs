@@ -26,7 +26,7 @@ struct TakenCard {
 /// What became of the submit of a card.
 enum CardSubmit {
     /// It is a task.
-    Submitted(Task),
+    Submitted(Box<Task>),
     /// It cannot be one; the reason is one line.
     Refused(String),
 }
@@ -131,7 +131,7 @@ impl Bridge<'_> {
         let task = match known {
             Some(task) => task,
             None => match self.submit(at, card, generation)? {
-                CardSubmit::Submitted(task) => task,
+                CardSubmit::Submitted(task) => *task,
                 CardSubmit::Refused(why) => return self.refuse(card, generation, &why),
             },
         };
@@ -240,7 +240,7 @@ impl Bridge<'_> {
             Err(error) => return Err(error.into()),
         };
         self.report(BridgeEventKind::Submitted, &card.id, Some(task.id.as_str()), message);
-        Ok(CardSubmit::Submitted(task))
+        Ok(CardSubmit::Submitted(Box::new(task)))
     }
 
     /// Tells a card why it cannot become a task. It is not looked at again before it was moved.

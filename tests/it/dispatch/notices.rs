@@ -33,8 +33,8 @@ fn dispatch_ahead(pool: &Pool, seconds: i64) -> String {
 
 /// The notices that wait for another attempt.
 fn pending(pool: &Pool) -> Vec<Value> {
-    let files = std::fs::read_dir(pool.path("state/notices")).unwrap().map(|file| file.unwrap().path());
-    let state = files.filter(|path| path.extension().is_some_and(|end| end == "json")).next().unwrap();
+    let mut files = std::fs::read_dir(pool.path("state/notices")).unwrap().map(|file| file.unwrap().path());
+    let state = files.find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
     let state: Value = serde_json::from_str(&std::fs::read_to_string(state).unwrap()).unwrap();
     state["pending"].as_array().unwrap().clone()
 }
@@ -195,8 +195,8 @@ fn rules_that_cannot_be_used_are_refused_in_one_line() {
 fn a_state_that_cannot_be_read_is_reported_and_repaired() {
     let pool = pool("  - {on: [completed], command: cat >> told}\n");
     pool.dispatch_once(&[]);
-    let files = std::fs::read_dir(pool.path("state/notices")).unwrap().map(|file| file.unwrap().path());
-    let state = files.filter(|path| path.extension().is_some_and(|end| end == "json")).next().unwrap();
+    let mut files = std::fs::read_dir(pool.path("state/notices")).unwrap().map(|file| file.unwrap().path());
+    let state = files.find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
     std::fs::write(&state, "{").unwrap();
     pool.submit("result fine", &[]);
     let output = pool.output(&["dispatch", "--once"]);

@@ -148,7 +148,8 @@ fn a_setup_makes_a_worktree_ready_once_and_its_failure_is_permanent() {
 
 #[test]
 fn what_git_cannot_do_is_said_in_one_line() {
-    let cases: [(&str, fn(&Path), &str); 4] = [
+    type Case = (&'static str, fn(&Path), &'static str);
+    let cases: [Case; 4] = [
         ("{dir: .trees}", |_| {}, "is in no git repository"),
         ("{dir: .trees}", |top| drop(git(top, &["init", "-q"])), "has no commits: make the first one"),
         (
