@@ -90,7 +90,7 @@ pub mod model {
     pub use crate::model::{
         Answer, AnswerOutcome, Claim, ClaimToken, Command, Dependency, DependencyCondition,
         DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, FailureClass, Filter,
-        IdempotencyKey, LaneName, NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus,
+        GroupName, IdempotencyKey, LaneName, NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus,
         RunId, Status, Task, TaskId, TaskSpec, TaskText, Time, Verdict,
     };
     pub mod cooldown {

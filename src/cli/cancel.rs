@@ -1,6 +1,6 @@
 //! `lanes cancel`: ends tasks without an answer.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::context::{CommandContext, resolve_all};
@@ -16,11 +16,16 @@ use crate::model::{Command, Effect};
 /// The token of a claimed task becomes invalid at once, and the worker's next renewal is refused.
 /// Anything that waits for the task gets a failed answer.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  lanes cancel d64cf2 --reason 'no longer needed'")]
+#[command(override_usage = "lanes cancel [OPTIONS] <ID>...\n       lanes cancel [OPTIONS] --group <GROUP>")]
+#[command(after_help = "Examples:\n  lanes cancel d64cf2 --reason 'no longer needed'\n  lanes cancel --group night")]
+#[command(group(ArgGroup::new("what").args(["ids", "group"]).required(true)))]
 pub(super) struct CancelCommand {
     /// Ids of the tasks; their beginnings or ends suffice if unique
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
+    /// All open tasks of this group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     /// Reason, recorded in the task's history
     #[arg(long)]
     reason: Option<String>,
@@ -33,8 +38,14 @@ impl CancelCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let by = self.by.clone().unwrap_or_else(env::user);
-        let ids = resolve_all(&store, &self.ids)?;
-        for_each_task(context, &ids, ids.len() > 1, |_, id| {
+        let ids = match &self.group {
+            Some(group) => context.group_members(&store, group, &|task| !task.is_terminal())?,
+            None => resolve_all(&store, &self.ids)?,
+        };
+        if ids.is_empty() {
+            context.out.note("lanes: no open tasks to cancel");
+        }
+        for_each_task(context, &ids, self.group.is_some() || ids.len() > 1, |_, id| {
             let cancel = Command::Cancel { reason: self.reason.clone(), by: by.clone() };
             let (task, effect) = store.apply(id, &cancel)?;
             let reply = object([

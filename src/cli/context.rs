@@ -9,7 +9,7 @@ use super::args::seconds;
 use super::env;
 use super::output::{Output, ProgressLine};
 use crate::error::Result;
-use crate::model::{Event, Task, TaskId, TaskText};
+use crate::model::{Event, GroupName, Task, TaskId, TaskText};
 use crate::store::{Store, StoreOptions};
 use crate::workspace::{BaseDir, Config, LocateOptions, locate};
 
@@ -160,6 +160,21 @@ impl CommandContext {
             ControlFlow::Continue(())
         });
         found
+    }
+
+    /// Returns the tasks of a group that `keep` accepts, in the order in which they were submitted. Prints a warning
+    /// for each task that cannot be read.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that no group can have; `NotFound` when the group has no task.
+    pub(super) fn group_members(
+        &self,
+        store: &Store,
+        group: &str,
+        keep: &(dyn Fn(&TaskText<'_>) -> bool + Sync),
+    ) -> Result<Vec<TaskId>> {
+        let group = GroupName::new(group)?;
+        store.group_members(&group, keep, &mut |error| self.out.warn(&error.to_string()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `lanes events`: shows or follows the events of a task or of the queue.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -10,7 +11,7 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Result, printable};
 use crate::model::task::object;
-use crate::model::{Event, TaskId};
+use crate::model::{Event, GroupName, TaskId};
 use crate::store::{FeedEntry, Store};
 
 /// How many entries are read at a time.
@@ -25,8 +26,11 @@ const ENTRIES_PER_READ: usize = 1000;
 #[command(after_help = "Examples:\n  lanes events d64cf2\n  lanes events --since 1041 --follow --json")]
 pub(super) struct EventsCommand {
     /// The task; without it the whole queue
-    #[arg(value_name = "ID", conflicts_with = "since")]
+    #[arg(value_name = "ID", conflicts_with_all = ["since", "group"])]
     id: Option<String>,
+    /// Only events of the tasks of this group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     /// Only events after change number N
     #[arg(long, value_name = "N", value_parser = number::<u64>, default_value_t = 0, allow_negative_numbers = true)]
     since: u64,
@@ -85,13 +89,19 @@ impl EventsCommand {
             ));
         }
         let mut left = self.limit.unwrap_or(usize::MAX);
+        let mut group = self.group.as_deref().map(GroupFilter::new).transpose()?;
         loop {
-            let entries = store.feed_since(since, left.min(ENTRIES_PER_READ))?;
+            let entries = store.feed_since(since, ENTRIES_PER_READ)?;
             for entry in &entries {
-                print_entry(context, entry)?;
+                if left == 0 {
+                    return Ok(());
+                }
                 since = entry.seq;
+                if group.as_mut().is_none_or(|group| group.has(store, &entry.task_id)) {
+                    print_entry(context, entry)?;
+                    left -= 1;
+                }
             }
-            left -= entries.len();
             if left == 0 {
                 return Ok(());
             }
@@ -101,6 +111,28 @@ impl EventsCommand {
             let Some(watch) = &mut watch else { return Ok(()) };
             context.out.flush()?;
             watch.wait(Instant::now() + Duration::from_secs(3600));
+        }
+    }
+}
+
+/// Selects the events of the tasks of a group.
+struct GroupFilter {
+    group: GroupName,
+    /// Whether a task that was seen belongs to it: that does not change.
+    known: HashMap<TaskId, bool>,
+}
+
+impl GroupFilter {
+    fn new(group: &str) -> Result<Self> {
+        Ok(Self { group: GroupName::new(group)?, known: HashMap::new() })
+    }
+
+    /// Returns whether a task belongs to the group; one that is gone does not.
+    fn has(&mut self, store: &Store, id: &TaskId) -> bool {
+        let is_member = || store.task(id).is_ok_and(|task| task.spec.group.as_ref() == Some(&self.group));
+        match self.known.get(id) {
+            Some(known) => *known,
+            None => *self.known.entry(id.clone()).or_insert(is_member()),
         }
     }
 }

@@ -25,6 +25,9 @@ pub(super) struct Selection {
     /// Only tasks of this lane
     #[arg(long)]
     lane: Option<String>,
+    /// Only tasks of this group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     /// Leave out completed and failed tasks
     #[arg(long)]
     active_only: bool,
@@ -45,7 +48,7 @@ pub(super) type SelectedTask<T> = (Time, TaskId, T);
 impl Selection {
     /// Returns whether it excludes any task.
     pub(super) fn is_narrow(&self) -> bool {
-        self.lane.is_some() || self.active_only || !self.state.is_empty() || self.limit.is_some()
+        self.lane.is_some() || self.group.is_some() || self.active_only || !self.state.is_empty() || self.limit.is_some()
     }
 
     /// Applies `extract` to the selected tasks, and returns the results, oldest task first. Prints a warning for each
@@ -75,6 +78,7 @@ impl Selection {
 
     fn wants(&self, task: &TaskText<'_>) -> bool {
         self.lane.as_ref().is_none_or(|lane| task.spec.lane.is(lane))
+            && self.group.as_ref().is_none_or(|group| task.spec.group.is_some_and(|name| name.is(group)))
             && !(self.active_only && task.is_terminal())
             && (self.state.is_empty() || self.state.contains(&task.state().into_owned()))
     }

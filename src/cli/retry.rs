@@ -1,6 +1,6 @@
 //! `lanes retry`: submits failed tasks again.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::context::{CommandContext, resolve_all};
@@ -8,7 +8,7 @@ use super::each_task::for_each_task;
 use super::env;
 use super::exit::CommandExit;
 use crate::error::Result;
-use crate::model::TaskId;
+use crate::model::{TaskId, TaskText};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::store::Store;
@@ -17,18 +17,32 @@ use crate::store::Store;
 ///
 /// The failed task stays as it is and names its successor; a second retry returns the same successor.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  lanes retry d64cf2")]
+#[command(override_usage = "lanes retry [OPTIONS] <ID>...\n       lanes retry [OPTIONS] --group <GROUP>")]
+#[command(after_help = "Examples:\n  lanes retry d64cf2\n  lanes retry --group night")]
+#[command(group(ArgGroup::new("what").args(["ids", "group"]).required(true)))]
 pub(super) struct RetryCommand {
     /// Ids of the tasks; their beginnings or ends suffice if unique
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
+    /// All failed tasks of this group that have not been retried
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
 }
 
 impl RetryCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
-        let ids = resolve_all(&store, &self.ids)?;
-        for_each_task(context, &ids, ids.len() > 1, |context, id| retry(context, &store, id))
+        let ids = match &self.group {
+            Some(group) => {
+                let failed = |task: &TaskText<'_>| task.state() == "failed" && task.retried_as.is_none();
+                context.group_members(&store, group, &failed)?
+            }
+            None => resolve_all(&store, &self.ids)?,
+        };
+        if ids.is_empty() {
+            context.out.note("lanes: no failed tasks to retry");
+        }
+        for_each_task(context, &ids, self.group.is_some() || ids.len() > 1, |context, id| retry(context, &store, id))
     }
 }
 

@@ -20,15 +20,20 @@ use crate::workspace::deliver;
 /// With --lane instead of ids: wait until a task of the lane can be claimed, without claiming it.
 /// Exits with code 2 when no answer comes before the timeout.
 #[derive(Args, Debug)]
-#[command(override_usage = "lanes wait [OPTIONS] <ID>...\n       lanes wait [OPTIONS] --lane <LANE>...")]
 #[command(
-    after_help = "Examples:\n  lanes wait d64cf2 --timeout 1h\n  lanes wait --any d64cf2 57ebd2 --body"
+    override_usage = "lanes wait [OPTIONS] <ID>...\n       lanes wait [OPTIONS] --group <GROUP>\n       lanes wait [OPTIONS] --lane <LANE>..."
 )]
-#[command(group(ArgGroup::new("what").args(["ids", "lane"]).required(true)))]
+#[command(
+    after_help = "Examples:\n  lanes wait d64cf2 --timeout 1h\n  lanes wait --any d64cf2 57ebd2 --body\n  lanes wait --group night --body"
+)]
+#[command(group(ArgGroup::new("what").args(["ids", "group", "lane"]).required(true)))]
 pub(super) struct WaitCommand {
     /// The tasks: ids, or unique beginnings or ends of ids
     #[arg(value_name = "ID")]
     ids: Vec<String>,
+    /// All tasks that are in this group now; prints the id and the state of each
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     /// Return as soon as one of the tasks is answered
     #[arg(long, conflicts_with = "all")]
     any: bool,
@@ -57,7 +62,10 @@ impl WaitCommand {
         }
         let timing = self.wait.timing()?;
         let store = context.store()?;
-        let ids = resolve_all(&store, &self.ids)?;
+        let ids = match &self.group {
+            Some(group) => context.group_members(&store, group, &|_| true)?,
+            None => resolve_all(&store, &self.ids)?,
+        };
         let goal = WaitGoal { any: self.any, or_question: self.or_question };
         let WaitedAnswers { answered, pending, asking } =
             wait_for_answers(context, &store, &ids, goal, "wait", timing)?;
@@ -102,7 +110,7 @@ impl WaitCommand {
         pending: &[TaskId],
         complete: bool,
     ) -> Result<()> {
-        let single = self.ids.len() == 1;
+        let single = self.ids.len() == 1 && self.group.is_none();
         if context.out.json {
             let mut results =
                 deliveries.iter().filter(|delivery| delivery.is_known()).map(Delivery::to_object);
@@ -121,7 +129,15 @@ impl WaitCommand {
         for Delivery { answer, failure } in deliveries.iter().filter(|delivery| delivery.is_known()) {
             // An answer that was not written to a response path is printed here; there is no other place for it.
             let is_only_here = failure.is_some() || store.is_response_kept_in_store(&answer.task);
-            if self.body || (single && is_only_here) {
+            if self.group.is_some() {
+                let name = format!("{} {}", answer.task.id, answer.response.status.as_str());
+                if self.body {
+                    context.out.line(&format!("==> {name} <=="))?;
+                    print_body(context, &answer.response.body)?;
+                } else {
+                    context.out.line(&name)?;
+                }
+            } else if self.body || (single && is_only_here) {
                 print_body(context, &answer.response.body)?;
             } else if failure.is_none() {
                 context.out.line(answer.task.id.as_str())?;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::group::GroupName;
 use super::id::TaskId;
 use super::json::raw::Raw;
 use crate::error::{Error, Result};
@@ -91,6 +92,8 @@ impl DependencyRef {
 pub enum DependencyTarget {
     /// The task with this id, or with an id that begins or ends with this.
     Task(String),
+    /// All tasks that are in a group when the dependent is submitted.
+    Group(GroupName),
 }
 
 /// The outcome of all dependencies of a task together.

@@ -18,6 +18,7 @@ pub(crate) mod dialogue;
 pub(crate) mod duration;
 pub(crate) mod event;
 pub(crate) mod filter;
+mod group;
 pub(crate) mod id;
 mod idempotency_key;
 #[cfg(feature = "cli")]
@@ -58,6 +59,7 @@ pub use dependency::{Dependency, DependencyCondition, DependencyOutcome, Depende
 pub use duration::StoredDuration;
 pub use event::Event;
 pub use filter::Filter;
+pub use group::GroupName;
 pub(crate) use id::TokenPrefix;
 pub use id::{ClaimToken, RunId, TaskId};
 pub use idempotency_key::IdempotencyKey;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::dependency::{Dependency, DependencyRef};
 use super::duration::StoredDuration;
+use super::group::GroupName;
 use super::idempotency_key::IdempotencyKey;
 use super::json::Object;
 use super::json::raw::{Raw, RawString};
@@ -70,6 +71,8 @@ pub struct TaskSpec {
     pub retry_of: Option<String>,
     /// The tasks that must end before this one may be claimed.
     pub after: Vec<Dependency>,
+    /// The group that it belongs to.
+    pub group: Option<GroupName>,
 }
 
 /// The source of the request of a new task.
@@ -178,10 +181,11 @@ pub(crate) enum FieldType {
 }
 
 /// The fields of a [`TaskSpec`] in task.json, sorted by their keys.
-pub(crate) const SPEC_FIELDS: [(&str, FieldType); 18] = [
+pub(crate) const SPEC_FIELDS: [(&str, FieldType); 19] = [
     ("after", FieldType::Dependencies),
     ("correlation_id", FieldType::Text),
     ("expected_branch", FieldType::OptionalText),
+    ("group", FieldType::OptionalText),
     ("idempotency_key", FieldType::OptionalText),
     ("labels", FieldType::Texts),
     ("lane", FieldType::Text),
@@ -215,6 +219,8 @@ pub struct SpecText<'a> {
     pub name: Option<RawString<'a>>,
     /// See [`TaskSpec::priority`].
     pub priority: i32,
+    /// See [`TaskSpec::group`].
+    pub group: Option<RawString<'a>>,
     source_agent: RawString<'a>,
     workspace_root: RawString<'a>,
     worktree_path: Option<RawString<'a>>,
@@ -256,6 +262,7 @@ impl<'a> SpecText<'a> {
             timeout: fields.duration(key!("timeout_seconds")),
             retry_of: fields.optional_text(key!("retry_of")),
             after: fields.dependencies(key!("after")),
+            group: fields.optional_text(key!("group")),
         }
     }
 
@@ -308,6 +315,7 @@ impl<'a> SpecText<'a> {
             timeout: self.timeout,
             retry_of: optional(self.retry_of),
             after: self.dependencies(),
+            group: self.group.map(|name| GroupName::stored(name.decode())),
         }
     }
 }
@@ -334,6 +342,7 @@ impl TaskSpec {
             timeout: None,
             retry_of: None,
             after: Vec::new(),
+            group: None,
         }
     }
 
@@ -362,6 +371,7 @@ impl TaskSpec {
         put("labels", self.labels.clone().into());
         put("timeout_seconds", self.timeout.map(StoredDuration::as_secs_f64).into());
         put("retry_of", self.retry_of.clone().into());
+        put("group", self.group.clone().into());
         put("after", self.after.iter().map(Dependency::to_value).collect());
     }
 }
@@ -431,6 +441,7 @@ mod tests {
                 task: crate::model::TaskId::parse("t-0").unwrap(),
                 on: crate::model::DependencyCondition::Ended,
             }],
+            group: Some(GroupName::stored("g")),
         };
         let text = r#"{"id": "t-1", "workspace_id": "", "correlation_id": "", "lane": "", "workspace_root": "",
             "request_path": "", "request_sha256": "", "response_path": "", "state": "queued",

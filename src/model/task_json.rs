@@ -38,6 +38,9 @@ impl Task {
         if self.spec.after.is_empty() {
             object.remove("after");
         }
+        if self.spec.group.is_none() {
+            object.remove("group");
+        }
         object.insert(BOOKKEEPING_KEY.to_string(), Value::Object(bookkeeping_object(&self.bookkeeping)));
         object
     }

@@ -70,8 +70,19 @@ impl Store {
                     let task = self.resolve(&text).map_err(|error| name_dependency(&text, &error))?;
                     after.push(Dependency { task, on });
                 }
+                DependencyTarget::Group(group) => {
+                    let mut failure = None;
+                    let members =
+                        self.group_members(&group, &|_| true, &mut |error| drop(failure.get_or_insert(error)))?;
+                    // One that cannot be read may belong to the group.
+                    if let Some(failure) = failure {
+                        return Err(failure);
+                    }
+                    after.extend(members.into_iter().map(|task| Dependency { task, on }));
+                }
             }
         }
+        check_count(after.len())?;
         new.spec.after = without_repetitions(after);
         let found = self.dependency_outcome(&new.spec.after)?;
         Ok(Some(CheckedDependencies {

@@ -26,6 +26,7 @@
 //! | `submit_batch.rs` | `submit_batch` |
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle`, `read_settled` |
 //! | `dependencies.rs` | `dependents` |
+//! | `groups.rs` | `group_members` |
 //! | `commit.rs` | `claim`, `apply` |
 //! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
 //! | `scan.rs` | `task_names`, `scan_names`, `scan`, `scan_after`, `dead_tasks` |
@@ -78,6 +79,7 @@ mod file_tail;
 mod foreign_file;
 mod fsck;
 mod gc;
+mod groups;
 mod history;
 mod index;
 mod json_file;

@@ -12,7 +12,7 @@ use super::yaml::{MappingReader, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::limits;
-use crate::model::{IdempotencyKey, LaneName, NewRequest, NewTask, SupportingPath, TaskSpec, Time, json};
+use crate::model::{DependencyCondition, DependencyRef, DependencyTarget, GroupName, IdempotencyKey, LaneName, NewRequest, NewTask, SupportingPath, TaskSpec, Time, json};
 
 /// The context in which a submit is checked.
 pub struct SubmitContext<'a> {
@@ -170,15 +170,20 @@ fn check(
         timeout: asked.timeout_seconds.map(limits::timeout_from_seconds).transpose()?.map(Into::into),
         retry_of: None,
         after: Vec::new(),
+        group: asked.group.map(GroupName::new).transpose()?,
     };
+    let mut after = [asked.after, asked.after_ended].concat();
+    for group in asked.after_group {
+        let target = DependencyTarget::Group(GroupName::new(group)?);
+        after.push(DependencyRef { target, on: DependencyCondition::Completed });
+    }
     let not_before = start(*now, asked.not_before, asked.delay_seconds)?;
     let task = NewTask {
         spec,
         request,
         response_path,
         not_before,
-        after: [asked.after, asked.after_ended].concat(),
-    };
+        after };
     Ok(CheckedSubmit { task, warnings })
 }
 

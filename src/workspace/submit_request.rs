@@ -18,7 +18,7 @@ use crate::model::json::Object;
 use crate::model::limits::{
     MAX_ATTEMPTS, MAX_DELAY, MAX_KEY, MAX_PRIORITY, MAX_PROMPT_ONLY, MAX_SHORT_TEXT, MAX_TIMEOUT,
 };
-use crate::model::{DependencyCondition, DependencyRef, DependencyTarget, MAX_LANE, Time};
+use crate::model::{DependencyCondition, DependencyRef, DependencyTarget, GroupName, MAX_LANE, Time};
 
 const TASK_FILE: TextFile = TextFile {
     name: "task file",
@@ -76,6 +76,10 @@ pub struct SubmitRequest {
     pub after: Vec<DependencyRef>,
     /// The tasks that must end before it may be claimed.
     pub after_ended: Vec<DependencyRef>,
+    /// Groups whose tasks must complete before it may be claimed.
+    pub after_group: Vec<String>,
+    /// The group that it belongs to.
+    pub group: Option<String>,
 }
 
 /// The accessor of a field of a [`SubmitRequest`].
@@ -172,7 +176,7 @@ impl SubmitField {
 }
 
 /// The fields of a submit, in the order of the help.
-pub(crate) const SUBMIT_FIELDS: [SubmitField; 21] = {
+pub(crate) const SUBMIT_FIELDS: [SubmitField; 23] = {
     use SubmitValue::{Dependencies, Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
     use WhenEmpty::{Absent, UseTaskFile, Value, ValueExceptInTaskFile};
     const fn field(
@@ -312,40 +316,61 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 21] = {
         .flag_help(": seconds, or 15m, 2h, 1d"),
         field(
             "after",
-            "ID[,ID…]",
+            "ID",
             Dependencies(DependencyCondition::Completed, |task| &mut task.after),
             Absent,
             "Task that must complete before this one can be claimed",
-        ),
+        )
+        .flag_help("; several with commas"),
         field(
             "after_ended",
-            "ID[,ID…]",
+            "ID",
             Dependencies(DependencyCondition::Ended, |task| &mut task.after_ended),
             Absent,
             "Task that must end before this one can be claimed, whatever its outcome",
         )
-        .flag("after-ended"),
+        .flag("after-ended")
+        .flag_help("; several with commas"),
+        field(
+            "after_group",
+            "GROUP",
+            Texts(|task| &mut task.after_group),
+            Absent,
+            "Group whose present tasks must complete before this one can be claimed",
+        )
+        .flag("after-group"),
+        field(
+            "group",
+            "GROUP",
+            Text(MAX_KEY, |task| &mut task.group),
+            ValueExceptInTaskFile,
+            "Group that the task belongs to",
+        ),
     ]
 };
 
 /// What a list of dependencies consists of, for messages.
 pub(crate) const DEPENDENCIES: &str =
-    "a list of ids, or of mappings with 'task' and 'on' (completed or ended)";
+    "a list of ids, or of mappings with 'task' or 'group', and 'on' (completed or ended)";
 
-/// Reads a list of dependencies: ids, or mappings with `task` and `on`; `None` if an item is something else.
+/// Reads a list of dependencies: ids, or mappings with `task` or `group`, and `on`; `None` if an item is something else.
 pub(crate) fn dependency_refs(items: &[Value], on: DependencyCondition) -> Option<Vec<DependencyRef>> {
     let read = |item: &Value| match item {
         Value::String(id) => Some(DependencyRef { target: DependencyTarget::Task(id.clone()), on }),
         Value::Object(object) => {
-            if object.keys().any(|key| !["task", "on"].contains(&key.as_str())) {
+            if object.keys().any(|key| !["task", "group", "on"].contains(&key.as_str())) {
                 return None;
             }
             let on = match object.get("on") {
                 Some(word) => DependencyCondition::parse(word.as_str()?)?,
                 None => on,
             };
-            let id = object.get("task")?.as_str()?.to_string();
-            Some(DependencyRef { target: DependencyTarget::Task(id), on })
+            let target = match (object.get("task"), object.get("group")) {
+                (Some(id), None) => DependencyTarget::Task(id.as_str()?.to_string()),
+                (None, Some(name)) => DependencyTarget::Group(GroupName::new(name.as_str()?).ok()?),
+                _ => return None,
+            };
+            Some(DependencyRef { target, on })
         }
         _ => None,
     };

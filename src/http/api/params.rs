@@ -171,9 +171,11 @@ impl FieldKind {
                 "items": {"anyOf": [
                     {"type": "string"},
                     {
-                        "type": "object", "required": ["task"], "additionalProperties": false,
+                        "type": "object", "additionalProperties": false,
+                        "oneOf": [{"required": ["task"]}, {"required": ["group"]}],
                         "properties": {
                             "task": {"type": "string"},
+                            "group": {"type": "string"},
                             "on": {"type": "string", "enum": DependencyCondition::NAMES},
                         },
                     },

@@ -11,7 +11,7 @@ use crate::model::json::Object;
 use crate::model::limits::{self, MAX_LEASE, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::response::MAX_BODY;
 use crate::model::{
-    Claim, Dependency, FailureClass, LaneName, Now, Response, ResponseStatus, Sha256, Status, StoredDuration,
+    Claim, Dependency, FailureClass, GroupName, LaneName, Now, Response, ResponseStatus, Sha256, Status, StoredDuration,
     Task, TaskId, Time,
 };
 use crate::sha256::sha256_bytes;
@@ -62,6 +62,7 @@ fn texts(task: &Task) -> Result<()> {
         refuse_if(!TaskId::is_valid(id), format!("'{what}' is not a task id"))?;
         refuse_if(id == task.id.as_str(), format!("'{what}' names the task itself"))?;
     }
+    task.spec.group.as_ref().map(|group| GroupName::new(group.as_str())).transpose()?;
     check_count(task.spec.after.len())?;
     let is_own = |dependency: &Dependency| dependency.task == task.id;
     refuse_if(task.spec.after.iter().any(is_own), "'after' names the task itself")?;

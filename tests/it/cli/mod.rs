@@ -25,3 +25,4 @@ mod submit;
 mod trust;
 mod usage;
 mod wait;
+mod workflow;

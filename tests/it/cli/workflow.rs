@@ -1,0 +1,112 @@
+//! Dependencies and groups from the command line.
+
+use crate::testkit::sandbox::{Sandbox, text};
+
+fn submit(sandbox: &Sandbox, prompt: &str, flags: &[&str]) -> String {
+    sandbox.ok(&[&["submit", "--lane", "l", "--prompt", prompt], flags].concat())
+}
+
+#[test]
+fn a_dependent_can_be_claimed_when_the_last_of_its_dependencies_has_ended() {
+    let sandbox = Sandbox::new();
+    let (a, b) = (submit(&sandbox, "a", &[]), submit(&sandbox, "b", &[]));
+    let c = submit(&sandbox, "c", &["--after", &format!("{a},{b}")]);
+    let d = submit(&sandbox, "d", &["--after-ended", &a, "--after-ended", &c]);
+    assert_eq!(sandbox.json(&["why", &c])["reason"], "blocked");
+    let sentence = sandbox.ok(&["why", &c]);
+    assert_eq!(sentence, format!("waiting for 2 of 2 dependencies: {a} (queued), {b} (queued)"));
+    sandbox.run(&["claim", &c]).refused(1, "it waits for its dependencies");
+    let listed = sandbox.json(&["list", "--state", "blocked"]);
+    assert_eq!(listed["count"], 2);
+    let after = &listed["tasks"][0]["after"];
+    assert_eq!((text(&after[0]["task"]), text(&after[1]["on"])), (a.as_str(), "completed"));
+    assert_eq!(sandbox.json(&["status"])["lanes"]["l"]["blocked"], 2);
+    sandbox.ok(&["respond", &a, "--body", "done"]);
+    sandbox.ok(&["cancel", &b]);
+    let failed = sandbox.json(&["show", &c]);
+    assert_eq!(text(&failed["task"]["failure_class"]), "upstream");
+    assert_eq!(text(&failed["task"]["failure_reason"]), format!("its dependency {b} was cancelled"));
+    assert_eq!(sandbox.run(&["wait", &c, "--exit-status"]).code, 3);
+    assert_eq!(sandbox.json(&["claim", "--lane", "l"])["task_id"], d.as_str());
+    sandbox.ok(&["fsck"]);
+}
+
+#[test]
+fn a_task_file_and_a_line_of_a_batch_name_dependencies() {
+    let sandbox = Sandbox::new();
+    let a = submit(&sandbox, "a", &[]);
+    sandbox.write("task.yaml", &format!("lane: l\nprompt: b\nafter:\n- {a}\n- {{task: {a}, on: ended}}\n"));
+    let b = sandbox.ok(&["submit", "--task", "task.yaml"]);
+    let line = format!("{{\"lane\": \"l\", \"prompt\": \"c\", \"after_ended\": [\"{b}\"]}}\n");
+    sandbox.write("batch.jsonl", &line);
+    let c = sandbox.ok(&["submit", "--batch", "batch.jsonl"]);
+    for (id, on) in [(&b, "completed"), (&c, "ended")] {
+        let task = &sandbox.json(&["show", id])["task"];
+        assert_eq!((text(&task["state"]), text(&task["after"][0]["on"])), ("blocked", on));
+    }
+    for (after, says) in [
+        ("x", "'after' must be a list"),
+        ("[7]", "'after' must be a list of ids, or of mappings"),
+        ("[{task: x, on: later}]", "'after' must be a list of ids, or of mappings"),
+        ("[{task: x, when: ended}]", "'after' must be a list of ids, or of mappings"),
+        ("[{task: x, group: y}]", "'after' must be a list of ids, or of mappings"),
+        ("[nobody]", "dependency 'nobody': unknown task: nobody"),
+    ] {
+        sandbox.write("task.yaml", &format!("lane: l\nprompt: b\nafter: {after}\n"));
+        sandbox.run(&["submit", "--task", "task.yaml"]).refused(1, says);
+    }
+    assert_eq!(sandbox.json(&["list"])["count"], 3);
+}
+
+#[test]
+fn a_group_is_waited_for_listed_and_joined() {
+    let sandbox = Sandbox::new();
+    let members: Vec<String> = ["a", "b"].iter().map(|name| submit(&sandbox, name, &["--group", "g"])).collect();
+    let other = submit(&sandbox, "other", &[]);
+    let join = submit(&sandbox, "join", &["--after-group", "g"]);
+    assert_eq!(sandbox.json(&["show", &join])["task"]["after"].as_array().unwrap().len(), 2);
+    assert_eq!(sandbox.json(&["list", "--group", "g"])["count"], 2);
+    assert_eq!(sandbox.json(&["status", "--all", "--group", "g"])["summary"]["queued"], 2);
+    let pending = sandbox.run(&["wait", "--group", "g", "--timeout", "0"]);
+    assert_eq!((pending.code, pending.stdout.as_str()), (2, ""));
+    sandbox.ok(&["respond", &members[1], "--body", "second"]);
+    let any = sandbox.ok(&["wait", "--group", "g", "--any"]);
+    assert_eq!(any, format!("{} completed", members[1]));
+    sandbox.ok(&["respond", &members[0], "--status", "failed", "--body", "first"]);
+    let all = sandbox.run(&["wait", "--group", "g", "--body"]);
+    let expected =
+        format!("==> {} failed <==\nfirst\n==> {} completed <==\nsecond\n", members[0], members[1]);
+    assert_eq!(all.stdout, expected);
+    let results = sandbox.json(&["wait", "--group", "g"]);
+    assert_eq!((text(&results["status"]), results["results"].as_array().unwrap().len()), ("answered", 2));
+    assert_eq!(sandbox.run(&["wait", "--group", "g", "--exit-status"]).code, 3);
+    let events = sandbox.run(&["events", "--group", "g", "--json"]).stdout;
+    assert!(events.lines().count() == 4 && !events.contains(&other), "{events}");
+    let retried = sandbox.json(&["retry", "--group", "g"]);
+    assert_eq!((retried["count"].as_u64(), text(&retried["results"][0]["retry_of"])), (Some(1), members[0].as_str()));
+    // The new task is in the group too.
+    assert_eq!(sandbox.json(&["cancel", "--group", "g"])["count"], 1);
+    assert_eq!(sandbox.json(&["cancel", "--group", "g"])["count"], 0);
+    assert_eq!(sandbox.json(&["list", "--group", "g"])["count"], 3);
+}
+
+#[test]
+fn a_group_without_tasks_is_an_error_where_its_tasks_matter() {
+    let sandbox = Sandbox::new();
+    submit(&sandbox, "x", &[]);
+    for args in [
+        &["wait", "--group", "nobody"][..],
+        &["cancel", "--group", "nobody"],
+        &["retry", "--group", "nobody"],
+        &["submit", "--lane", "l", "--prompt", "x", "--after-group", "nobody"],
+    ] {
+        sandbox.run(args).refused(1, "there is no task in group 'nobody'");
+    }
+    for name in ["", " ", "-x", "a\u{200b}", &"x".repeat(201)] {
+        let submitted = sandbox.run(&["submit", "--lane", "l", "--prompt", "x", &format!("--group={name}")]);
+        assert_eq!(submitted.code, 1, "{name}: {submitted:?}");
+        assert!(submitted.stderr.contains("the group"), "{}", submitted.stderr);
+    }
+    assert_eq!(sandbox.json(&["list", "--group", "nobody"])["count"], 0);
+    assert_eq!(sandbox.json(&["list"])["count"], 1);
+}
