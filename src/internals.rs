@@ -89,8 +89,8 @@ pub mod http {
 pub mod model {
     pub use crate::model::{
         Answer, AnswerOutcome, Claim, ClaimToken, Command, Dependency, DependencyCondition,
-        DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, FailureClass, Filter,
-        GroupName, IdempotencyKey, LaneName, NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus,
+        DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, FailureClass, Filter, GroupName,
+        IdempotencyKey, LaneName, NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus,
         RunId, Status, Task, TaskId, TaskSpec, TaskText, Time, Verdict,
     };
     pub mod cooldown {

@@ -17,7 +17,9 @@ use crate::model::{Command, Effect};
 /// Anything that waits for the task gets a failed answer.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes cancel [OPTIONS] <ID>...\n       lanes cancel [OPTIONS] --group <GROUP>")]
-#[command(after_help = "Examples:\n  lanes cancel d64cf2 --reason 'no longer needed'\n  lanes cancel --group night")]
+#[command(
+    after_help = "Examples:\n  lanes cancel d64cf2 --reason 'no longer needed'\n  lanes cancel --group night"
+)]
 #[command(group(ArgGroup::new("what").args(["ids", "group"]).required(true)))]
 pub(super) struct CancelCommand {
     /// Ids of the tasks; their beginnings or ends suffice if unique

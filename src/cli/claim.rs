@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{Command, Owner, Task, json, limits};
 use crate::store::{Store, WorkerInfo, WorkerKind};
+use crate::workspace::dependency_objects;
 
 /// Claim a task under a lease: the one named, or the next one of a lane.
 ///
@@ -60,7 +61,7 @@ impl ClaimCommand {
         };
         match claimed {
             Some(task) => {
-                if let Err(error) = show(context, &task).and_then(|()| context.out.flush()) {
+                if let Err(error) = show(context, &store, &task).and_then(|()| context.out.flush()) {
                     // Without the token, which was not printed, nobody can answer the task.
                     release_unprinted(&store, &task);
                     return Err(error);
@@ -108,16 +109,20 @@ impl ClaimCommand {
     }
 }
 
-fn show(context: &mut CommandContext, task: &Task) -> Result<()> {
+fn show(context: &mut CommandContext, store: &Store, task: &Task) -> Result<()> {
     let claim = task.status.claim();
     let token = claim.map_or("", |claim| claim.token.as_str());
     if context.out.json {
-        return context.out.object(&object([
+        let mut reply = object([
             ("status", "claimed".into()),
             ("task_id", task.id.as_str().into()),
             ("claim_token", token.into()),
             ("task", Value::Object(task.to_public_object())),
-        ]));
+        ]);
+        if !task.spec.after.is_empty() {
+            reply.insert("dependencies".into(), dependency_objects(store, task)?.into());
+        }
+        return context.out.object(&reply);
     }
     let expires = claim.map(|claim| claim.lease_expires_at.to_string()).unwrap_or_default();
     let out = &mut context.out;

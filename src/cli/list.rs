@@ -48,7 +48,11 @@ pub(super) type SelectedTask<T> = (Time, TaskId, T);
 impl Selection {
     /// Returns whether it excludes any task.
     pub(super) fn is_narrow(&self) -> bool {
-        self.lane.is_some() || self.group.is_some() || self.active_only || !self.state.is_empty() || self.limit.is_some()
+        self.lane.is_some()
+            || self.group.is_some()
+            || self.active_only
+            || !self.state.is_empty()
+            || self.limit.is_some()
     }
 
     /// Applies `extract` to the selected tasks, and returns the results, oldest task first. Prints a warning for each

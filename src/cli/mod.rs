@@ -38,6 +38,7 @@ mod exit;
 mod export;
 mod fsck;
 mod gc;
+mod graph;
 mod idle;
 mod import;
 mod inbox;
@@ -177,6 +178,7 @@ commands! {
     "show" Show(show::ShowCommand);
     "why" Why(why::WhyCommand);
     "inbox" Inbox(inbox::InboxCommand);
+    "graph" Graph(graph::GraphCommand);
     "agents" Agents(agents::AgentsCommand);
     "dispatch" Dispatch(dispatch::DispatchCommand);
     "bridge" Bridge(bridge::BridgeCommand);

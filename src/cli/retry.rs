@@ -8,17 +8,19 @@ use super::each_task::for_each_task;
 use super::env;
 use super::exit::CommandExit;
 use crate::error::Result;
-use crate::model::{TaskId, TaskText};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::store::Store;
+use crate::model::{TaskId, TaskText};
+use crate::store::{Store, SubmittedTask};
 
 /// Submit a failed task again, as a new task with a new id.
 ///
 /// The failed task stays as it is and names its successor; a second retry returns the same successor.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes retry [OPTIONS] <ID>...\n       lanes retry [OPTIONS] --group <GROUP>")]
-#[command(after_help = "Examples:\n  lanes retry d64cf2\n  lanes retry --group night")]
+#[command(
+    after_help = "Examples:\n  lanes retry d64cf2\n  lanes retry d64cf2 --with-dependents\n  lanes retry --group night"
+)]
 #[command(group(ArgGroup::new("what").args(["ids", "group"]).required(true)))]
 pub(super) struct RetryCommand {
     /// Ids of the tasks; their beginnings or ends suffice if unique
@@ -27,11 +29,18 @@ pub(super) struct RetryCommand {
     /// All failed tasks of this group that have not been retried
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
+    /// Also the tasks that failed because this one had failed, and so on: the new tasks depend on each other as
+    /// the old ones do
+    #[arg(long, conflicts_with = "group")]
+    with_dependents: bool,
 }
 
 impl RetryCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
+        if self.with_dependents {
+            return self.retry_with_dependents(context, &store);
+        }
         let ids = match &self.group {
             Some(group) => {
                 let failed = |task: &TaskText<'_>| task.state() == "failed" && task.retried_as.is_none();
@@ -42,8 +51,41 @@ impl RetryCommand {
         if ids.is_empty() {
             context.out.note("lanes: no failed tasks to retry");
         }
-        for_each_task(context, &ids, self.group.is_some() || ids.len() > 1, |context, id| retry(context, &store, id))
+        for_each_task(context, &ids, self.group.is_some() || ids.len() > 1, |context, id| {
+            retry(context, &store, id)
+        })
     }
+}
+
+impl RetryCommand {
+    fn retry_with_dependents(&self, context: &mut CommandContext, store: &Store) -> Result<CommandExit> {
+        let mut retried = Vec::new();
+        for id in resolve_all(store, &self.ids)? {
+            retried.extend(store.retry_with_dependents(&id, &env::user())?);
+        }
+        if !context.out.json {
+            retried.iter().try_for_each(|submitted| context.out.line(submitted.task.id.as_str()))?;
+            return Ok(CommandExit::Done);
+        }
+        let results: Vec<Value> = retried.iter().map(|submitted| Value::Object(reply(submitted))).collect();
+        context.out.object(&object([
+            ("status", "ok".into()),
+            ("count", results.len().into()),
+            ("results", results.into()),
+        ]))?;
+        Ok(CommandExit::Done)
+    }
+}
+
+/// Returns the result of a retry as JSON.
+fn reply(submitted: &SubmittedTask) -> Object {
+    object([
+        ("status", "retried".into()),
+        ("retry_of", submitted.task.spec.retry_of.clone().into()),
+        ("task_id", submitted.task.id.as_str().into()),
+        ("existing", submitted.existing.into()),
+        ("task", Value::Object(submitted.task.to_public_object())),
+    ])
 }
 
 /// Submits a failed task again, and returns the line and the object to print.
@@ -52,12 +94,5 @@ pub(super) fn retry(context: &CommandContext, store: &Store, id: &TaskId) -> Res
     if submitted.existing {
         context.out.note(&format!("lanes: {id} was retried before"));
     }
-    let reply = object([
-        ("status", "retried".into()),
-        ("retry_of", id.as_str().into()),
-        ("task_id", submitted.task.id.as_str().into()),
-        ("existing", submitted.existing.into()),
-        ("task", Value::Object(submitted.task.to_public_object())),
-    ]);
-    Ok((submitted.task.id.to_string(), reply))
+    Ok((submitted.task.id.to_string(), reply(&submitted)))
 }

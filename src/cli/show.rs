@@ -14,6 +14,7 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Event, Status, Task, Time};
 use crate::store::Store;
+use crate::workspace::{dependency_answers, dependency_objects};
 
 /// Show a task with its prompt, its history and its answer.
 #[derive(Args, Debug)]
@@ -42,6 +43,9 @@ impl ShowCommand {
                 ("events", events.into()),
             ]);
             reply.insert("response".into(), response.into());
+            if !task.spec.after.is_empty() {
+                reply.insert("dependencies".into(), dependency_objects(&store, &task)?.into());
+            }
             context.out.object(&reply)?;
             return Ok(CommandExit::Done);
         }
@@ -50,6 +54,7 @@ impl ShowCommand {
             context.out.line("\nprompt")?;
             print_block(context, &task.spec.prompt)?;
         }
+        print_dependencies(context, &store, &task)?;
         print_questions(context, &task, store.now().wall)?;
         print_history(context, &store, &events)?;
         if let Some(response) = response {
@@ -98,7 +103,7 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
         format!("{} since {}{until}", claim.owner, claim.claimed_at)
     });
     let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
-    let facts: [(&str, Option<String>); 19] = [
+    let facts: [(&str, Option<String>); 20] = [
         ("task", some(task.id.as_str())),
         ("name", task.spec.name.clone()),
         ("lane", some(task.spec.lane.as_str())),
@@ -117,6 +122,7 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
         ("claimed by", held),
         ("metadata", metadata),
         ("labels", some(&task.spec.labels.join(", "))),
+        ("group", task.spec.group.clone().map(String::from)),
         ("key", task.spec.key.clone().map(String::from)),
         ("workspace", some(&task.spec.workspace_root)),
         ("worktree", task.spec.worktree_path.clone()),
@@ -134,6 +140,20 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
     }
     if let Status::Failed { reason, .. } = &task.status {
         context.out.line(&format!("{:<11} {}", "failed", printable(&shorten(reason, 200))))?;
+    }
+    Ok(())
+}
+
+/// Prints the tasks that a task waits or has waited for, with their answers.
+fn print_dependencies(context: &mut CommandContext, store: &Store, task: &Task) -> Result<()> {
+    for answer in dependency_answers(store, task)? {
+        context.out.line(&format!("\nafter {} ({})", answer.task_id, printable(&answer.state)))?;
+        if let Some(body) = &answer.body {
+            print_block(context, body)?;
+        }
+        if let Some(path) = &answer.whole_text {
+            context.out.line(&format!("  the whole text is in {}", printable(path)))?;
+        }
     }
     Ok(())
 }

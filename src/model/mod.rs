@@ -17,6 +17,7 @@ pub(crate) mod dependency_outcome;
 pub(crate) mod dialogue;
 pub(crate) mod duration;
 pub(crate) mod event;
+pub(crate) mod excerpt;
 pub(crate) mod filter;
 mod group;
 pub(crate) mod id;
@@ -41,6 +42,7 @@ pub(crate) mod spec;
 #[cfg(feature = "cli")]
 pub(crate) mod spending;
 pub(crate) mod task;
+pub(crate) mod task_graph;
 mod task_json;
 pub(crate) mod task_text;
 mod text_type;

@@ -72,8 +72,9 @@ impl Store {
                 }
                 DependencyTarget::Group(group) => {
                     let mut failure = None;
-                    let members =
-                        self.group_members(&group, &|_| true, &mut |error| drop(failure.get_or_insert(error)))?;
+                    let members = self.group_members(&group, &|_| true, &mut |error| {
+                        failure.get_or_insert(error);
+                    })?;
                     // One that cannot be read may belong to the group.
                     if let Some(failure) = failure {
                         return Err(failure);

@@ -31,8 +31,11 @@ impl Store {
             ControlFlow::Continue(())
         });
         if members.is_empty() {
-            return Err(Error::not_found(format!("there is no task in group '{}'", printable(group.as_str())))
-                .with_hint("`lanes submit --group NAME` adds one"));
+            return Err(Error::not_found(format!(
+                "there is no task in group '{}'",
+                printable(group.as_str())
+            ))
+            .with_hint("`lanes submit --group NAME` adds one"));
         }
         members.retain(|(is_kept, ..)| *is_kept);
         members.sort_by(|a, b| (a.1, &a.2).cmp(&(b.1, &b.2)));

@@ -21,8 +21,8 @@
 //!
 //! | file | methods |
 //! |---|---|
-//! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `exists`, `root`, `check_in_place`, `now`, `random`, `attempts_dir`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
-//! | `submit.rs` | `submit`, `retry`, `copy_request`, `submit_again`, `task_with_key` |
+//! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `exists`, `root`, `check_in_place`, `now`, `random`, `attempts_dir`, `response_file`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
+//! | `submit.rs` | `submit`, `retry`, `retry_with_dependents`, `copy_request`, `submit_again`, `task_with_key` |
 //! | `submit_batch.rs` | `submit_batch` |
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle`, `read_settled` |
 //! | `dependencies.rs` | `dependents` |
@@ -297,6 +297,11 @@ impl Store {
     #[doc(hidden)]
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
         self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
+    }
+
+    /// Returns the path of the file with the response of a task.
+    pub(crate) fn response_file(&self, id: &TaskId) -> PathBuf {
+        self.layout.tasks.path().join(id.as_str()).join(layout::RESPONSE_FILE)
     }
 
     /// Checks that this program may change the store.

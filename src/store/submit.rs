@@ -1,5 +1,8 @@
 //! Adds new tasks, and new tasks that retry failed ones.
 
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::ControlFlow;
+
 use rustix::io::Errno;
 use serde_json::Value;
 
@@ -13,7 +16,8 @@ use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::model::transition::check_retry;
 use crate::model::{
-    Bookkeeping, Command, IdempotencyKey, NewRequest, NewTask, Sha256, Status, Task, TaskId, Time, json,
+    Bookkeeping, Command, Dependency, DependencyOutcome, FailureClass, IdempotencyKey, NewRequest, NewTask,
+    Sha256, Status, Task, TaskId, TaskText, Time, json,
 };
 use crate::sha256::sha256_bytes;
 
@@ -64,6 +68,7 @@ impl Store {
         }
         let request = self.copy_request(&old)?;
         let mut new = NewTask::with_spec_of(&old.spec, request);
+        new.spec.after = self.dependencies_of_retry(&old)?;
         new.response_path = (!self.is_response_kept_in_store(&old)).then(|| old.response_path.clone());
         // The key lets a second retry find the first one.
         new.spec.key = Some(old.spec.key.clone().unwrap_or_else(|| IdempotencyKey::retry_of(id)));
@@ -72,6 +77,76 @@ impl Store {
         let command = Command::Retried { new_id: submitted.task.id.to_string(), by: by.to_string() };
         self.apply(id, &command)?;
         Ok(submitted)
+    }
+
+    /// Submits a failed task again as [`Store::retry`] does, and with it the tasks that failed because it had failed, and
+    /// so on: the new tasks depend on each other as the old ones do. Returns the new tasks, each after those that it
+    /// depends on.
+    ///
+    /// # Errors
+    /// As [`Store::retry`]. Tasks submitted before an error stay; to repeat the call continues it.
+    pub fn retry_with_dependents(&self, id: &TaskId, by: &str) -> Result<Vec<SubmittedTask>> {
+        let mut dependents: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
+        let failed = |task: &TaskText<'_>| {
+            let is_upstream = matches!(task.status(), Status::Failed { class: FailureClass::Upstream, .. });
+            is_upstream.then(|| (task.id.clone(), task.spec.dependencies()))
+        };
+        self.scan_names(&self.task_names()?, failed, &mut |_, seen| {
+            if let Ok(Some((dependent, after))) = seen {
+                for dependency in after {
+                    dependents.entry(dependency.task).or_default().push(dependent.clone());
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        // In breadth first order a task may come before one of its dependencies; it is then moved behind it.
+        let mut order: Vec<TaskId> = Vec::new();
+        let mut next = VecDeque::from([id.clone()]);
+        let mut seen = HashSet::from([id.clone()]);
+        while let Some(id) = next.pop_front() {
+            next.extend(
+                dependents.get(&id).into_iter().flatten().filter(|id| seen.insert((*id).clone())).cloned(),
+            );
+            order.push(id);
+        }
+        let mut retried = Vec::new();
+        while !order.is_empty() {
+            let waiting: HashSet<&TaskId> = order.iter().collect();
+            let is_free = |task: &Task| !task.spec.after.iter().any(|it| waiting.contains(&it.task));
+            let mut free = None;
+            for (n, id) in order.iter().enumerate() {
+                if is_free(&self.task(id)?) {
+                    free = Some(n);
+                    break;
+                }
+            }
+            // Tasks cannot wait for each other in a circle.
+            let id = order.remove(free.unwrap_or(0));
+            retried.push(self.retry(&id, by)?);
+        }
+        Ok(retried)
+    }
+
+    /// Returns the dependencies of a task that retries `old`: in place of those that were retried, the tasks that retry
+    /// them.
+    ///
+    /// # Errors
+    /// `Refused` when one has failed and was not retried.
+    fn dependencies_of_retry(&self, old: &Task) -> Result<Vec<Dependency>> {
+        let mut after = old.spec.after.clone();
+        for dependency in &mut after {
+            // Each retry of a retry, to the last one.
+            while let Some(task) = self.scan_one(&dependency.task)?
+                && let Some(new) = self.retried_already(&task)?
+            {
+                dependency.task = new.id;
+            }
+        }
+        if let Some(DependencyOutcome::Failed { task, reason }) = self.dependency_outcome(&after)? {
+            return Err(Error::refused(format!("cannot retry {}; its dependency {task} {reason}", old.id))
+                .with_hint(format!("`lanes retry {task} --with-dependents` submits both again")));
+        }
+        Ok(after)
     }
 
     fn retried_already(&self, old: &Task) -> Result<Option<Task>> {

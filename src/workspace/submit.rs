@@ -12,7 +12,10 @@ use super::yaml::{MappingReader, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::limits;
-use crate::model::{DependencyCondition, DependencyRef, DependencyTarget, GroupName, IdempotencyKey, LaneName, NewRequest, NewTask, SupportingPath, TaskSpec, Time, json};
+use crate::model::{
+    DependencyCondition, DependencyRef, DependencyTarget, GroupName, IdempotencyKey, LaneName, NewRequest,
+    NewTask, SupportingPath, TaskSpec, Time, json,
+};
 
 /// The context in which a submit is checked.
 pub struct SubmitContext<'a> {
@@ -178,12 +181,7 @@ fn check(
         after.push(DependencyRef { target, on: DependencyCondition::Completed });
     }
     let not_before = start(*now, asked.not_before, asked.delay_seconds)?;
-    let task = NewTask {
-        spec,
-        request,
-        response_path,
-        not_before,
-        after };
+    let task = NewTask { spec, request, response_path, not_before, after };
     Ok(CheckedSubmit { task, warnings })
 }
 

@@ -14,6 +14,7 @@ use std::str::Utf8Error;
 use sha2::{Digest, Sha256};
 
 use crate::error::printable;
+use crate::workspace::DependencyAnswer;
 
 pub(crate) use template::fill_template;
 pub(crate) use thread::{ThreadAnswer, ThreadLink, thread_history};
@@ -47,6 +48,8 @@ pub(crate) struct PromptInput {
     pub request: Option<RequestContent>,
     /// Further files to read.
     pub supporting_paths: Vec<String>,
+    /// The answers of the tasks that it has waited for.
+    pub dependencies: Vec<DependencyAnswer>,
     /// Earlier answers of the thread, oldest first.
     pub thread: Vec<ThreadAnswer>,
     /// The outcomes of earlier attempts, oldest first.
@@ -117,6 +120,7 @@ pub(crate) fn build(input: &PromptInput) -> String {
     out.locations(input);
     out.explain_markers(input);
     out.request(input.request.as_ref());
+    out.dependencies(&input.dependencies);
     out.thread(&input.thread);
     out.attempts(&input.earlier_attempts);
     out.questions(&input.questions);
@@ -207,7 +211,8 @@ impl PromptText {
     /// Explains the markers, if there are any. If the task has no prompt of its own, its request is the task.
     fn explain_markers(&mut self, input: &PromptInput) {
         let request = input.request.as_ref().is_some_and(|request| matches!(request.text(), Some(Ok(_))));
-        let is_plain = !request && input.thread.is_empty() && input.earlier_attempts.is_empty();
+        let has_answers = input.dependencies.iter().any(|answer| answer.body.is_some());
+        let is_plain = !request && !has_answers && input.thread.is_empty() && input.earlier_attempts.is_empty();
         if is_plain && input.questions.is_empty() {
             return;
         }
@@ -255,6 +260,29 @@ impl PromptText {
             }
             Some(Err(_)) => self.paragraph(&format!("Request file (not text, read it there): {path}")),
             None => self.paragraph(&format!("Request file (large, read it there): {path}")),
+        }
+    }
+
+    fn dependencies(&mut self, dependencies: &[DependencyAnswer]) {
+        if dependencies.is_empty() {
+            return;
+        }
+        self.paragraph("Answers of the tasks that this one has waited for, in order:");
+        for answer in dependencies {
+            let DependencyAnswer { task_id, state, reviewer, body, whole_text } = answer;
+            let author = match reviewer {
+                Some(reviewer) => format!("Answer of {} to task", single_line(reviewer)),
+                None => "No answer to task".to_string(),
+            };
+            let path = match whole_text {
+                Some(path) => format!("; the whole text is in {}", single_line(path)),
+                None => String::new(),
+            };
+            let end = if body.is_some() { ":" } else { "" };
+            self.paragraph(&format!("{author} {} ({}{path}){end}", single_line(task_id), single_line(state)));
+            if let Some(body) = body {
+                self.between_markers("DEPENDENCY", body);
+            }
         }
     }
 
@@ -342,6 +370,10 @@ fn nonce(input: &PromptInput) -> String {
     if let Some(request) = &input.request {
         add(request.path.as_bytes());
         add(request.content.as_deref().unwrap_or_default());
+    }
+    for answer in &input.dependencies {
+        add(answer.reviewer.as_deref().unwrap_or_default().as_bytes());
+        add(answer.body.as_deref().unwrap_or_default().as_bytes());
     }
     for answer in &input.thread {
         add(answer.author.as_bytes());

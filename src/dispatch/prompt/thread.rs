@@ -1,9 +1,6 @@
 //! The earlier answers of a thread: of the tasks that a task continues (`parent_task_id`).
 
-/// Maximum size of all answers of a history together, in bytes.
-pub(super) const MAX_THREAD_BYTES: usize = 192 * 1024;
-/// Maximum size of one answer in a history, in bytes; a longer one is cut in the middle.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+use crate::model::excerpt::{MAX_ANSWER_BYTES, MAX_ANSWERS_BYTES, head_and_tail};
 
 /// An earlier answer of a thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +38,7 @@ pub(crate) fn thread_history(
         if let Some(mut answer) = link.answer {
             answer.body = head_and_tail(&answer.body, MAX_ANSWER_BYTES);
             size += answer.body.len();
-            if size > MAX_THREAD_BYTES {
+            if size > MAX_ANSWERS_BYTES {
                 break;
             }
             answers.push(answer);
@@ -51,17 +48,6 @@ pub(crate) fn thread_history(
     }
     answers.reverse();
     answers
-}
-
-/// Returns `text`, or its beginning and end around a note about the omitted part if it exceeds `limit` bytes.
-fn head_and_tail(text: &str, limit: usize) -> String {
-    if text.len() <= limit {
-        return text.to_string();
-    }
-    let head = (0..=limit / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let from = text.len() - limit / 2;
-    let tail = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
-    format!("{}\n[… {} bytes left out …]\n{}", &text[..head], tail - head, &text[tail..])
 }
 
 #[cfg(test)]

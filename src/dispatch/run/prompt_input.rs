@@ -16,6 +16,7 @@ use crate::dispatch::task_metadata::metadata_text;
 use crate::model::{Event, Sha256, Task, TaskId};
 use crate::sha256::sha256_bytes;
 use crate::store::Store;
+use crate::workspace::dependency_answers;
 use crate::{Error, Result};
 
 /// Maximum size of a prompt that the store holds, in bytes.
@@ -113,6 +114,7 @@ pub(crate) fn prompt_input(
         branch: task.spec.expected_branch.clone(),
         request,
         supporting_paths: task.spec.supporting_paths.iter().map(|file| file.path.clone()).collect(),
+        dependencies: dependency_answers(store, task)?,
         thread: thread_history(task.id.as_str(), metadata_text(task, "parent_task_id"), |id| link(store, id)),
         earlier_attempts: earlier_attempts(events),
         questions: answered_questions(task),

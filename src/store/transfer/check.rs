@@ -11,8 +11,8 @@ use crate::model::json::Object;
 use crate::model::limits::{self, MAX_LEASE, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::response::MAX_BODY;
 use crate::model::{
-    Claim, Dependency, FailureClass, GroupName, LaneName, Now, Response, ResponseStatus, Sha256, Status, StoredDuration,
-    Task, TaskId, Time,
+    Claim, Dependency, FailureClass, GroupName, LaneName, Now, Response, ResponseStatus, Sha256, Status,
+    StoredDuration, Task, TaskId, Time,
 };
 use crate::sha256::sha256_bytes;
 use crate::store::task_files::MAX_TASK_FILE;

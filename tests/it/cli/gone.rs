@@ -37,6 +37,7 @@ const COMMANDS: [(&str, &str, i32); 52] = [
     ("inbox", "inbox", 0),
     ("schedules", "schedules", 0),
     ("budget", "budget", 0),
+    ("graph", "graph", 0),
     ("stats", "stats", 0),
     ("events", "events", 0),
     ("logs", "logs ID", 1),

@@ -44,6 +44,7 @@ fn what_decides_what_runs_is_for_people() {
     let harmless: [&[&str]; 9] = [
         &["show", &id],
         &["why", &id],
+        &["graph"],
         &["submit", "--lane", "l", "--prompt", "more"],
         &["fsck"],
         &["setup", "--print"],

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::testkit::sandbox::{Outcome, Sandbox, words};
 
 /// Commands that read, and the code with which they end for an empty queue.
-const READERS: [(&str, i32); 43] = [
+const READERS: [(&str, i32); 45] = [
     ("status", 0),
     ("status --all", 0),
     ("status --json", 0),
@@ -38,6 +38,8 @@ const READERS: [(&str, i32); 43] = [
     ("fsck --json", 0),
     ("gc --all-ended --dry-run", 0),
     ("export", 0),
+    ("graph", 0),
+    ("graph --format dot", 0),
     ("next --lane l --timeout 0", 0),
     ("watch --lane l --timeout 0", 0),
     ("wait 20261121 --timeout 0", 1),

@@ -3,7 +3,7 @@
 use crate::testkit::sandbox::{Sandbox, text, words};
 
 const COMMANDS: &str = "init init-pool submit call wait next watch claim renew release event respond cancel retry \
-    redrive move pause resume status list show why dispatch stats events logs workers doctor fsck gc export import \
+    redrive move pause resume status list show why graph dispatch stats events logs workers doctor fsck gc export import \
     serve self-test completions man";
 
 #[test]

@@ -61,7 +61,8 @@ fn a_task_file_and_a_line_of_a_batch_name_dependencies() {
 #[test]
 fn a_group_is_waited_for_listed_and_joined() {
     let sandbox = Sandbox::new();
-    let members: Vec<String> = ["a", "b"].iter().map(|name| submit(&sandbox, name, &["--group", "g"])).collect();
+    let members: Vec<String> =
+        ["a", "b"].iter().map(|name| submit(&sandbox, name, &["--group", "g"])).collect();
     let other = submit(&sandbox, "other", &[]);
     let join = submit(&sandbox, "join", &["--after-group", "g"]);
     assert_eq!(sandbox.json(&["show", &join])["task"]["after"].as_array().unwrap().len(), 2);
@@ -83,7 +84,10 @@ fn a_group_is_waited_for_listed_and_joined() {
     let events = sandbox.run(&["events", "--group", "g", "--json"]).stdout;
     assert!(events.lines().count() == 4 && !events.contains(&other), "{events}");
     let retried = sandbox.json(&["retry", "--group", "g"]);
-    assert_eq!((retried["count"].as_u64(), text(&retried["results"][0]["retry_of"])), (Some(1), members[0].as_str()));
+    assert_eq!(
+        (retried["count"].as_u64(), text(&retried["results"][0]["retry_of"])),
+        (Some(1), members[0].as_str())
+    );
     // The new task is in the group too.
     assert_eq!(sandbox.json(&["cancel", "--group", "g"])["count"], 1);
     assert_eq!(sandbox.json(&["cancel", "--group", "g"])["count"], 0);
