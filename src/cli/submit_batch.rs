@@ -1,5 +1,6 @@
 //! `lanes submit --batch`: submits many tasks from one file.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -12,7 +13,8 @@ use super::output::ProgressLine;
 use crate::error::{Error, Result};
 use crate::model::json;
 use crate::model::task::object;
-use crate::store::SubmittedTask;
+use crate::model::{DependencyTarget, NewTask, TaskId};
+use crate::store::{Store, SubmittedTask};
 use crate::workspace::{SubmitContext, SubmitRequest, check_line};
 
 /// How many lines are checked before they are submitted together.
@@ -34,26 +36,11 @@ pub(super) fn submit_batch(
         Box::new(BufReader::new(body::open(file)?))
     };
     let mut progress = ProgressLine::new(&context.out, "lanes submit");
-    let (mut number, mut tasks, mut errors) = (0, Vec::new(), Vec::new());
-    let mut at_end = false;
-    while !at_end {
-        let (mut numbers, mut checked) = (Vec::new(), Vec::new());
-        let mut results: Vec<(u64, Result<SubmittedTask>)> = Vec::new();
-        while checked.len() < LINES_PER_BATCH {
-            let mut line = Vec::new();
-            let mut bounded = (&mut input).take(MAX_LINE);
-            bounded.read_until(b'\n', &mut line).map_err(|error| Error::io("read", file, error))?;
-            if line.is_empty() {
-                at_end = true;
-                break;
-            }
-            if line.len() as u64 == MAX_LINE {
-                return Err(Error::invalid(format!("line {} is longer than {MAX_LINE} bytes", number + 1)));
-            }
-            number += 1;
-            if json::strip_byte_order_mark(&line).trim_ascii().is_empty() {
-                continue;
-            }
+    let mut batch = Batch::default();
+    let mut number = 0;
+    while let Some(line) = next_line(&mut input, file, number)? {
+        number += 1;
+        if !json::strip_byte_order_mark(&line).trim_ascii().is_empty() {
             // Each line has its own hashes: lines may arrive hours apart, and their files may change in
             // between.
             let checks = SubmitContext::new(&config, &context.base, store.now().wall);
@@ -62,13 +49,96 @@ pub(super) fn submit_batch(
                     for warning in &fine.warnings {
                         context.out.warn(warning);
                     }
-                    numbers.push(number);
-                    checked.push(fine.task);
+                    batch.add(context, &store, number, fine.task)?;
                 }
-                Err(error) => results.push((number, Err(error))),
+                Err(error) => batch.refused.push((number, error)),
             }
         }
+        if batch.waiting.len() + batch.refused.len() >= LINES_PER_BATCH {
+            batch.submit(context, &store)?;
+            progress.update(|| format!("{number} lines"));
+        }
+    }
+    batch.submit(context, &store)?;
+    let Batch { tasks, errors, .. } = batch;
+    let refused = errors.len();
+    if context.out.json {
+        context.out.object(&object([
+            ("status", if refused == 0 { "ok" } else { "partly_refused" }.into()),
+            ("count", tasks.len().into()),
+            ("tasks", tasks.into()),
+            ("errors", errors.into()),
+        ]))?;
+    }
+    Ok(if refused == 0 { CommandExit::Done } else { CommandExit::Problems })
+}
+
+/// Reads the next line, with its end; `None` at the end of the file.
+fn next_line(input: &mut dyn BufRead, file: &Path, number: u64) -> Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let mut bounded = input.take(MAX_LINE);
+    bounded.read_until(b'\n', &mut line).map_err(|error| Error::io("read", file, error))?;
+    if line.len() as u64 == MAX_LINE {
+        return Err(Error::invalid(format!("line {} is longer than {MAX_LINE} bytes", number + 1)));
+    }
+    Ok((!line.is_empty()).then_some(line))
+}
+
+/// The lines of a batch.
+#[derive(Default)]
+struct Batch {
+    /// Checked tasks that are not submitted yet, with the numbers of their lines.
+    waiting: Vec<(u64, NewTask)>,
+    /// Lines that were refused and not reported yet.
+    refused: Vec<(u64, Error)>,
+    /// The tasks of the lines that were submitted.
+    ids: HashMap<u64, TaskId>,
+    /// What was submitted and what was refused, for programs.
+    tasks: Vec<Value>,
+    errors: Vec<Value>,
+}
+
+impl Batch {
+    /// Adds the task of a line. Those before it are submitted first if it may depend on one of them.
+    fn add(
+        &mut self,
+        context: &mut CommandContext,
+        store: &Store,
+        number: u64,
+        mut task: NewTask,
+    ) -> Result<()> {
+        let depends_on_others = |target: &DependencyTarget| match target {
+            DependencyTarget::Line(line) => !self.ids.contains_key(line),
+            DependencyTarget::Key(_) | DependencyTarget::Group(_) => true,
+            DependencyTarget::Task(_) => false,
+        };
+        if task.after.iter().any(|dependency| depends_on_others(&dependency.target)) {
+            self.submit(context, store)?;
+        }
+        for dependency in &mut task.after {
+            let DependencyTarget::Line(line) = dependency.target else { continue };
+            let Some(id) = self.ids.get(&line) else {
+                let why =
+                    if line == 0 || line >= number { "does not come before it" } else { "was not submitted" };
+                let error = Error::invalid(format!("line {number}: it depends on line {line}, which {why}"));
+                self.refused.push((number, error));
+                return Ok(());
+            };
+            dependency.target = DependencyTarget::Task(id.to_string());
+        }
+        self.waiting.push((number, task));
+        Ok(())
+    }
+
+    /// Submits the tasks that wait for it, and prints what became of them and of the lines that were refused.
+    fn submit(&mut self, context: &mut CommandContext, store: &Store) -> Result<()> {
+        let (numbers, checked): (Vec<u64>, Vec<NewTask>) =
+            std::mem::take(&mut self.waiting).into_iter().unzip();
         let submitted = store.submit_batch(checked)?;
+        let mut results: Vec<(u64, Result<SubmittedTask>)> = std::mem::take(&mut self.refused)
+            .into_iter()
+            .map(|(number, error)| (number, Err(error)))
+            .collect();
         results.extend(
             numbers
                 .into_iter()
@@ -82,28 +152,18 @@ pub(super) fn submit_batch(
                     if !context.out.json {
                         context.out.line(submitted.task.id.as_str())?;
                     }
-                    tasks.push(entry(number, &submitted));
+                    self.tasks.push(entry(number, &submitted));
+                    self.ids.insert(number, submitted.task.id);
                 }
                 Err(error) => {
                     context.out.warn(&error.to_string());
-                    errors.push(refusal(number, &error));
+                    self.errors.push(refusal(number, &error));
                 }
             }
         }
         // The ids are printed as soon as their tasks are submitted.
-        context.out.flush()?;
-        progress.update(|| format!("{number} lines"));
+        context.out.flush()
     }
-    let refused = errors.len();
-    if context.out.json {
-        context.out.object(&object([
-            ("status", if refused == 0 { "ok" } else { "partly_refused" }.into()),
-            ("count", tasks.len().into()),
-            ("tasks", tasks.into()),
-            ("errors", errors.into()),
-        ]))?;
-    }
-    Ok(if refused == 0 { CommandExit::Done } else { CommandExit::Problems })
 }
 
 fn name_line(number: u64, error: &Error) -> Error {

@@ -11,8 +11,8 @@ use super::api::params::{Field, FieldKind, MAX_TEXT, optional, required};
 use super::context::{Call, HandlerResult};
 use super::handlers::tasks::MAX_PAGE;
 use super::handlers::{
-    agents, automation, claims, dispatch_routes, events, lanes, logs, questions, responses, server, submit,
-    tasks, vendors,
+    agents, automation, claims, dispatch_routes, events, groups, lanes, logs, questions, responses, server,
+    submit, tasks, vendors,
 };
 use super::log_follower::STREAMS;
 use super::transport::response::HttpResponse;
@@ -95,6 +95,7 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         &[
             optional("lane", FieldKind::Texts, "Only tasks of these lanes."),
             optional("state", FieldKind::SomeOf(&Status::NAMES), "Only tasks in these states."),
+            optional("group", NAME_TEXT, "Only tasks of this group."),
             optional(
                 "limit",
                 FieldKind::Whole(1, MAX_PAGE),
@@ -153,7 +154,8 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "waitForTasks",
         "Waits for the responses of several tasks.",
         &[
-            required("id", FieldKind::Texts, "The tasks."),
+            optional("id", FieldKind::Texts, "The tasks."),
+            optional("group", NAME_TEXT, "All tasks that are in this group now, instead of ids."),
             optional(
                 "mode",
                 FieldKind::OneOf(&["all", "any"]),
@@ -295,6 +297,14 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         tasks::retry,
     ),
     post(
+        "/tasks/{id}/retry-with-dependents",
+        "retryTaskWithDependents",
+        "Submits a failed task again, and with it the tasks that failed because of it.",
+        &[BY],
+        &[(200, "Redriven")],
+        tasks::retry_with_dependents,
+    ),
+    post(
         "/tasks/{id}/redrive",
         "redriveTask",
         "Submits a dead task again, as a new one.",
@@ -369,6 +379,22 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         &[SINCE, optional("lane", LANE_NAME, "Only changes of this lane.")],
         &[(200, "text/event-stream")],
         events::follow_all,
+    ),
+    post(
+        "/groups/{name}/cancel",
+        "cancelGroup",
+        "Cancels the open tasks of a group.",
+        &[optional("reason", MESSAGE_TEXT, "Why."), BY],
+        &[(200, "CancelledGroup")],
+        groups::cancel,
+    ),
+    post(
+        "/groups/{name}/retry",
+        "retryGroup",
+        "Submits the failed tasks of a group again that have not been retried.",
+        &[BY],
+        &[(200, "Redriven")],
+        groups::retry,
     ),
     get("/lanes", "listLanes", "Lists lanes.", NO_QUERY, &[(200, "Lanes")], lanes::list),
     get("/lanes/{name}", "showLane", "Shows a lane.", NO_QUERY, &[(200, "OneLane")], lanes::show),

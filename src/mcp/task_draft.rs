@@ -14,7 +14,7 @@ use super::single_flight::{FlightRequest, request_key};
 use crate::model::answer_cache::{AgentSettings, SESSION_KEY};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{AgentChain, IdempotencyKey, LaneName, NewTask, TaskId};
+use crate::model::{AgentChain, DependencyRef, IdempotencyKey, LaneName, NewTask, TaskId};
 use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_client_metadata, check_submit};
 
 /// The lane of coordinated work, which servers for chats do themselves.
@@ -115,9 +115,14 @@ impl TaskDraft {
         let priority = arguments.integer("priority");
         let path =
             |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let after = match arguments.has("after") {
+            true => arguments.needed_texts("after")?,
+            false => Vec::new(),
+        };
         let content = object([
             ("lane", (&lane).into()),
             ("task", prompt.into()),
+            ("after", if after.is_empty() { Value::Null } else { after.clone().into() }),
             ("metadata", Value::Object(metadata.clone())),
             ("timeout", timeout_seconds.into()),
             ("priority", priority.into()),
@@ -134,6 +139,8 @@ impl TaskDraft {
             key: arguments.text("key").map(str::to_string),
             priority,
             timeout_seconds,
+            after: after.into_iter().map(DependencyRef::completed).collect(),
+            group: arguments.text("group").map(str::to_string),
             ..SubmitRequest::default()
         };
         let base = BaseDir::at(&config.workspace_root);
@@ -180,7 +187,8 @@ pub(super) fn submit_all(
         let new = draft.task.clone();
         let repetition = repetitions(drafts, number);
         let settings = settings.get(&new.spec.lane).and_then(Option::as_ref);
-        let is_asked_anew = draft.is_fresh || new.spec.key.is_some() || repetition > 0;
+        let is_asked_anew =
+            draft.is_fresh || !new.after.is_empty() || new.spec.key.is_some() || repetition > 0;
         let cached = settings.filter(|_| !is_asked_anew);
         let cached = cached.and_then(|settings| answer_cache::find(queue, &new, settings));
         if cached.is_none() {

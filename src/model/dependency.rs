@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::group::GroupName;
 use super::id::TaskId;
+use super::idempotency_key::IdempotencyKey;
 use super::json::raw::Raw;
 use crate::error::{Error, Result};
 
@@ -94,6 +95,10 @@ pub enum DependencyTarget {
     Task(String),
     /// All tasks that are in a group when the dependent is submitted.
     Group(GroupName),
+    /// The task that has this idempotency key in the workspace.
+    Key(IdempotencyKey),
+    /// The task of an earlier line of the same batch, by its number from 1.
+    Line(u64),
 }
 
 /// The outcome of all dependencies of a task together.

@@ -70,6 +70,18 @@ impl Store {
                     let task = self.resolve(&text).map_err(|error| name_dependency(&text, &error))?;
                     after.push(Dependency { task, on });
                 }
+                DependencyTarget::Key(key) => {
+                    let holder = self.with_index(|index| index.key_holder(&new.spec.workspace_id, &key))?;
+                    let task = holder.ok_or_else(|| {
+                        Error::not_found(format!("no task has the key '{}'", printable(key.as_str())))
+                            .with_hint("a line of a batch can name the key of an earlier line")
+                    })?;
+                    after.push(Dependency { task, on });
+                }
+                DependencyTarget::Line(number) => {
+                    return Err(Error::invalid(format!("line {number} is no earlier line of a batch"))
+                        .with_hint("only a line of `lanes submit --batch` can depend on another one"));
+                }
                 DependencyTarget::Group(group) => {
                     let mut failure = None;
                     let members = self.group_members(&group, &|_| true, &mut |error| {

@@ -18,7 +18,9 @@ use crate::model::json::Object;
 use crate::model::limits::{
     MAX_ATTEMPTS, MAX_DELAY, MAX_KEY, MAX_PRIORITY, MAX_PROMPT_ONLY, MAX_SHORT_TEXT, MAX_TIMEOUT,
 };
-use crate::model::{DependencyCondition, DependencyRef, DependencyTarget, GroupName, MAX_LANE, Time};
+use crate::model::{
+    DependencyCondition, DependencyRef, DependencyTarget, GroupName, IdempotencyKey, MAX_LANE, Time,
+};
 
 const TASK_FILE: TextFile = TextFile {
     name: "task file",
@@ -350,25 +352,30 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 23] = {
 };
 
 /// What a list of dependencies consists of, for messages.
-pub(crate) const DEPENDENCIES: &str =
-    "a list of ids, or of mappings with 'task' or 'group', and 'on' (completed or ended)";
+pub(crate) const DEPENDENCIES: &str = "a list of ids, or of mappings with one of 'task', 'group', 'key' and 'line', and 'on' (completed or ended)";
 
-/// Reads a list of dependencies: ids, or mappings with `task` or `group`, and `on`; `None` if an item is something else.
+/// Reads a list of dependencies: ids, or mappings with one of `task`, `group`, `key` and `line`, and `on`; `None` if an item is something else.
 pub(crate) fn dependency_refs(items: &[Value], on: DependencyCondition) -> Option<Vec<DependencyRef>> {
     let read = |item: &Value| match item {
         Value::String(id) => Some(DependencyRef { target: DependencyTarget::Task(id.clone()), on }),
         Value::Object(object) => {
-            if object.keys().any(|key| !["task", "group", "on"].contains(&key.as_str())) {
+            if object.keys().any(|key| !["task", "group", "key", "line", "on"].contains(&key.as_str())) {
                 return None;
             }
             let on = match object.get("on") {
                 Some(word) => DependencyCondition::parse(word.as_str()?)?,
                 None => on,
             };
-            let target = match (object.get("task"), object.get("group")) {
-                (Some(id), None) => DependencyTarget::Task(id.as_str()?.to_string()),
-                (None, Some(name)) => DependencyTarget::Group(GroupName::new(name.as_str()?).ok()?),
-                _ => return None,
+            let text = |value: &Value| value.as_str().map(str::to_string);
+            let (what, value) = object.iter().find(|(key, _)| *key != "on")?;
+            if object.keys().filter(|key| *key != "on").count() != 1 {
+                return None;
+            }
+            let target = match what.as_str() {
+                "task" => DependencyTarget::Task(text(value)?),
+                "group" => DependencyTarget::Group(GroupName::new(text(value)?).ok()?),
+                "key" => DependencyTarget::Key(IdempotencyKey::new(text(value)?).ok()?),
+                _ => DependencyTarget::Line(value.as_u64()?),
             };
             Some(DependencyRef { target, on })
         }

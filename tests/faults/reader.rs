@@ -193,7 +193,7 @@ fn view(dir: &Path, id: &str, after: After) -> Result<View, String> {
             }
             Some(text(&response["body"]).ok_or("ended without an answer")?)
         }
-        "queued" | "scheduled" | "claimed" | "input_required" => {
+        "queued" | "scheduled" | "blocked" | "claimed" | "input_required" => {
             // agent-lanes trusts response.json, complete or torn, whatever the state in task.json.
             if dir.join("response.json").exists() {
                 return Err("an answer although it is open".to_string());
@@ -269,8 +269,8 @@ pub fn is_explained(path: &Path) -> bool {
         | ["tasks", _, "task.json" | "events.jsonl" | "request.md" | "response.json" | "response.md"]
         | ["bells" | "workers", _]
         | ["quarantine", ..]
-        | ["indexes", "state" | "keys" | "correlations" | "lanes"]
-        | ["indexes", "keys" | "correlations" | "lanes", ..] => true,
+        | ["indexes", "state" | "keys" | "correlations" | "lanes" | "dependents" | "releasing"]
+        | ["indexes", "keys" | "correlations" | "lanes" | "dependents" | "releasing", ..] => true,
         ["tasks", _, name] => name
             .strip_prefix("response.")
             .and_then(|rest| rest.strip_suffix(".json"))

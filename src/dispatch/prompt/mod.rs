@@ -212,7 +212,8 @@ impl PromptText {
     fn explain_markers(&mut self, input: &PromptInput) {
         let request = input.request.as_ref().is_some_and(|request| matches!(request.text(), Some(Ok(_))));
         let has_answers = input.dependencies.iter().any(|answer| answer.body.is_some());
-        let is_plain = !request && !has_answers && input.thread.is_empty() && input.earlier_attempts.is_empty();
+        let is_plain =
+            !request && !has_answers && input.thread.is_empty() && input.earlier_attempts.is_empty();
         if is_plain && input.questions.is_empty() {
             return;
         }

@@ -172,10 +172,11 @@ impl FieldKind {
                     {"type": "string"},
                     {
                         "type": "object", "additionalProperties": false,
-                        "oneOf": [{"required": ["task"]}, {"required": ["group"]}],
+                        "oneOf": [{"required": ["task"]}, {"required": ["group"]}, {"required": ["key"]}],
                         "properties": {
                             "task": {"type": "string"},
                             "group": {"type": "string"},
+                            "key": {"type": "string"},
                             "on": {"type": "string", "enum": DependencyCondition::NAMES},
                         },
                     },

@@ -270,6 +270,7 @@ fn task_responses() -> Vec<NamedSchema> {
                 ("results", list(&object([("retry_of", text()), ("task_id", text()), ("existing", flag())]))),
             ]),
         ),
+        ("CancelledGroup", object([("count", count()), ("task_ids", list(&text()))])),
         ("Changed", object([("task", named("Task")), ("changed", flag())])),
         ("Paused", object([("lane", text()), ("paused", flag()), ("changed", flag())])),
         ("Vendors", object([("parked", map()), ("count", count())])),

@@ -5,6 +5,7 @@ pub(crate) mod automation;
 pub(crate) mod claims;
 pub(crate) mod dispatch_routes;
 pub(crate) mod events;
+pub(crate) mod groups;
 pub(crate) mod lanes;
 pub(crate) mod logs;
 pub(crate) mod questions;

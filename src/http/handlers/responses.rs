@@ -2,14 +2,16 @@
 
 use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::api::params::missing;
 use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
 use crate::model::limits::DEFAULT_WAIT;
-use crate::model::{Answer, AnswerOutcome, Command, FailureClass, ResponseStatus, TaskId, Verdict};
+use crate::model::{
+    Answer, AnswerOutcome, Command, FailureClass, GroupName, ResponseStatus, TaskId, Verdict,
+};
 use crate::workspace::check_client_metadata;
 
 /// `POST /tasks/{id}/response`
@@ -51,8 +53,14 @@ pub(crate) fn wait_one(call: &Call<'_>) -> HandlerResult {
 /// `GET /tasks/wait`
 pub(crate) fn wait_several(call: &Call<'_>) -> HandlerResult {
     let ids = call.query.texts("id").filter(|ids| !ids.is_empty());
-    let ids = ids.ok_or_else(|| missing("id"))?;
-    let ids = ids.iter().map(|id| TaskId::parse(id)).collect::<Result<Vec<_>>>()?;
+    let ids = match (ids, call.query.text("group")) {
+        (Some(ids), None) => ids.iter().map(|id| TaskId::parse(id)).collect::<Result<Vec<_>>>()?,
+        (None, Some(group)) => {
+            call.app.store.group_members(&GroupName::new(group)?, &|_| true, &mut |_| {})?
+        }
+        (None, None) => return Err(missing("id").into()),
+        (Some(_), Some(_)) => return Err(Error::invalid("give 'id' or 'group', not both").into()),
+    };
     let all = call.query.text("mode").as_deref() != Some("any");
     let wait = WaitFor::Responses { ids, all };
     call.wait(wait, call.query.duration("wait_seconds").unwrap_or(DEFAULT_WAIT))

@@ -73,6 +73,17 @@ pub(crate) fn retry(call: &Call<'_>) -> HandlerResult {
     Ok(retried(&id, &call.app.store.retry(&id, &call.body.text_or("by", "api"))?))
 }
 
+/// `POST /tasks/{id}/retry-with-dependents`
+pub(crate) fn retry_with_dependents(call: &Call<'_>) -> HandlerResult {
+    let retried = call.app.store.retry_with_dependents(&call.id()?, &call.body.text_or("by", "api"))?;
+    let mut results = Vec::new();
+    for submitted in &retried {
+        let old = TaskId::parse(submitted.task.spec.retry_of.as_deref().unwrap_or_default())?;
+        results.push(Value::Object(successor(&old, submitted)));
+    }
+    Ok(ok([("count", results.len().into()), ("results", results.into())]).into())
+}
+
 /// `POST /tasks/{id}/redrive`: like retry, but only for dead tasks.
 pub(crate) fn redrive(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
@@ -99,7 +110,7 @@ fn retried(id: &TaskId, submitted: &SubmittedTask) -> Reply {
     answer.with_header("Location", format!("/tasks/{}", submitted.task.id)).into()
 }
 
-fn successor(id: &TaskId, submitted: &SubmittedTask) -> Object {
+pub(super) fn successor(id: &TaskId, submitted: &SubmittedTask) -> Object {
     members([
         ("retry_of", id.as_str().into()),
         ("task_id", submitted.task.id.as_str().into()),
@@ -165,6 +176,7 @@ pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
     let query = &call.query;
     let lanes = query.texts("lane").unwrap_or_default();
     let states = query.texts("state").unwrap_or_default();
+    let groups: Vec<String> = query.text("group").into_iter().collect();
     let limit = usize::try_from(query.count("limit").unwrap_or(DEFAULT_PAGE)).unwrap_or(1);
     let cursor = query.text("cursor").map(|text| TaskId::parse(&text)).transpose()?;
     let (mut tasks, mut unreadable) = (Vec::new(), Vec::new());
@@ -174,7 +186,9 @@ pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
         match task {
             Ok(task)
                 if !is_selected(&lanes, task.spec.lane.as_str())
-                    || !is_selected(&states, task.status.as_str()) => {}
+                    || !is_selected(&states, task.status.as_str())
+                    || !is_selected(&groups, task.spec.group.as_ref().map_or("", |group| group.as_str())) => {
+            }
             _ if tasks.len() + unreadable.len() >= limit => {
                 has_more = true;
                 return ControlFlow::Break(());
@@ -183,8 +197,8 @@ pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
                 last = Some(name.to_string());
                 tasks.push(public_task(&task));
             }
-            // The client selects lanes or states, and those of an unreadable task are unknown.
-            Err(_) if !lanes.is_empty() || !states.is_empty() => {}
+            // The client selects lanes, states or a group, and those of an unreadable task are unknown.
+            Err(_) if !lanes.is_empty() || !states.is_empty() || !groups.is_empty() => {}
             Err(error) => {
                 last = Some(name.to_string()).filter(|name| TaskId::is_valid(name)).or(last.take());
                 unreadable

@@ -59,6 +59,68 @@ fn a_task_file_and_a_line_of_a_batch_name_dependencies() {
 }
 
 #[test]
+fn a_line_of_a_batch_depends_on_earlier_ones() {
+    let sandbox = Sandbox::new();
+    let lines = [
+        r#"{"lane": "l", "prompt": "a", "key": "first", "group": "g"}"#,
+        r#"{"lane": "l", "prompt": "b", "after": [{"line": 1}], "group": "g"}"#,
+        r#"{"lane": "l", "prompt": "c", "after": [{"key": "first"}, {"line": 2, "on": "ended"}]}"#,
+        r#"{"lane": "l", "prompt": "d", "after_group": ["g"]}"#,
+        r#"{"lane": "l", "prompt": "itself", "after": [{"line": 5}]}"#,
+        r#"{"lane": "l", "prompt": "of a refused one", "after": [{"line": 5}]}"#,
+        r#"{"lane": "l", "prompt": "no line", "after": [{"line": 0}]}"#,
+        r#"{"lane": "l", "prompt": "no key", "after": [{"key": "nobody"}]}"#,
+    ];
+    sandbox.write("batch.jsonl", lines.join("\n"));
+    let outcome = sandbox.run(&["submit", "--batch", "batch.jsonl"]);
+    let ids: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!((outcome.code, ids.len()), (1, 4), "{outcome}");
+    for says in [
+        "line 5: it depends on line 5, which does not come before it",
+        "line 6: it depends on line 5, which was not submitted",
+        "line 7: it depends on line 0, which does not come before it",
+        "line 8: no task has the key 'nobody'",
+    ] {
+        assert!(outcome.stderr.contains(says), "{outcome}");
+    }
+    for (id, after) in [(ids[1], &ids[..1]), (ids[2], &ids[..2]), (ids[3], &ids[..2])] {
+        let task = sandbox.json(&["show", id])["task"].clone();
+        let found: Vec<String> =
+            task["after"].as_array().unwrap().iter().map(|it| text(&it["task"])).collect();
+        assert_eq!(found, after);
+    }
+    sandbox.run(&["submit", "--lane", "l", "--prompt", "x", "--after", "{line: 1}"]).refused(1, "dependency");
+}
+
+#[test]
+fn a_failed_part_is_retried_as_a_whole() {
+    let sandbox = Sandbox::new();
+    let a = submit(&sandbox, "a", &[]);
+    let b = submit(&sandbox, "b", &["--after", &a]);
+    let c = submit(&sandbox, "c", &["--after", &format!("{a},{b}")]);
+    sandbox.ok(&["respond", &a, "--status", "failed", "--body", "no"]);
+    sandbox.run(&["retry", &c]).refused(1, &format!("cannot retry {c}; its dependency {a} failed"));
+    let retried = sandbox.ok(&["retry", &a, "--with-dependents"]);
+    let new: Vec<&str> = retried.lines().collect();
+    assert_eq!(new.len(), 3);
+    let dependencies = |id: &str| -> Vec<String> {
+        let task = sandbox.json(&["show", id])["task"].clone();
+        task["after"].as_array().unwrap().iter().map(|it| text(&it["task"])).collect()
+    };
+    assert_eq!(dependencies(new[1]), [new[0]]);
+    assert_eq!(dependencies(new[2]), [new[0], new[1]]);
+    assert_eq!(sandbox.ok(&["retry", &a, "--with-dependents"]), retried);
+    let shown = sandbox.ok(&["graph", new[0]]);
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+    sandbox.ok(&["respond", new[0], "--body", "an answer"]);
+    let claimed = sandbox.json(&["claim", "--lane", "l"]);
+    assert_eq!(text(&claimed["task_id"]), new[1]);
+    assert_eq!(text(&claimed["dependencies"][0]["answer"]), "an answer");
+    assert!(sandbox.ok(&["show", new[1]]).contains(&format!("after {} (completed)\n  an answer", new[0])));
+    sandbox.ok(&["fsck"]);
+}
+
+#[test]
 fn a_group_is_waited_for_listed_and_joined() {
     let sandbox = Sandbox::new();
     let members: Vec<String> =
