@@ -142,7 +142,8 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
             _ => None,
         }
     };
-    let next = tasks.iter().filter_map(due).filter(|due| *due > now.wall).min()?;
+    let deadlines = tasks.iter().filter_map(Task::start_deadline);
+    let next = tasks.iter().filter_map(due).chain(deadlines).filter(|due| *due > now.wall).min()?;
     // One millisecond later, so that the task is due when it is read.
     Some(Duration::from_secs_f64(next.seconds_since(now.wall)) + Duration::from_millis(1))
 }

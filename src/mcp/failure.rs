@@ -68,6 +68,7 @@ pub(super) fn failure_kind(class: &FailureClass, has_denied_tools: bool) -> &'st
         | FailureClass::Permanent
         | FailureClass::Dead
         | FailureClass::Upstream
+        | FailureClass::Expired
         | FailureClass::Other(_) => "cli_error",
     }
 }

@@ -22,7 +22,7 @@ pub struct Event {
 }
 
 /// Event types that are reserved for the queue itself, so that a history can be trusted.
-pub const ENGINE_KINDS: [&str; 19] = [
+pub const ENGINE_KINDS: [&str; 20] = [
     "created",
     "claimed",
     "renewed",
@@ -42,6 +42,7 @@ pub const ENGINE_KINDS: [&str; 19] = [
     "asked",
     "answered",
     "input_required",
+    "expired",
 ];
 
 impl Event {

@@ -126,6 +126,13 @@ pub enum Refusal {
         /// The time of the answer.
         at: Time,
     },
+    /// The task was not started by its deadline.
+    DeadlinePassed {
+        /// The id of the task.
+        id: TaskId,
+        /// The deadline.
+        deadline: Time,
+    },
     /// All attempts of the task are spent.
     AttemptsSpent {
         /// The id of the task.
@@ -252,6 +259,7 @@ impl Refusal {
             | Self::NoSuchQuestion { .. }
             | Self::SeveralQuestions { .. }
             | Self::QuestionAnswered { .. }
+            | Self::DeadlinePassed { .. }
             | Self::AttemptsSpent { .. }
             | Self::LanePaused { .. }
             | Self::RequestUnusable { .. }
@@ -295,6 +303,7 @@ impl Refusal {
             | Self::TokenMissing { .. }
             | Self::Leased { .. }
             | Self::Scheduled { .. }
+            | Self::DeadlinePassed { .. }
             | Self::AttemptsSpent { .. } => return None,
         };
         Some(hint.to_string())
@@ -340,6 +349,9 @@ impl fmt::Display for Refusal {
                     "cannot claim {id}; active lease held by {} until {until}",
                     printable(owner.as_str())
                 )
+            }
+            Self::DeadlinePassed { id, deadline } => {
+                write!(f, "cannot claim {id}; it was not started by its deadline, {deadline}")
             }
             Self::Blocked { id, dependencies } => {
                 let its = if *dependencies == 1 { "its dependency" } else { "its dependencies" };

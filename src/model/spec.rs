@@ -73,6 +73,8 @@ pub struct TaskSpec {
     pub after: Vec<Dependency>,
     /// The group that it belongs to.
     pub group: Option<GroupName>,
+    /// The time by which it must be started, or else it fails.
+    pub deadline: Option<Time>,
 }
 
 /// The source of the request of a new task.
@@ -128,9 +130,10 @@ impl NewTask {
     }
 
     /// Makes a task with the specification of an earlier one, and `request` as its request. It can be claimed
-    /// immediately and has no idempotency key and no dependencies; the store keeps its answer.
+    /// immediately and has no idempotency key no dependencies and no deadline; the store keeps its answer.
     pub fn with_spec_of(earlier: &TaskSpec, request: NewRequest) -> Self {
-        let spec = TaskSpec { key: None, retry_of: None, after: Vec::new(), ..earlier.clone() };
+        let spec =
+            TaskSpec { key: None, retry_of: None, after: Vec::new(), deadline: None, ..earlier.clone() };
         Self { spec, request, response_path: None, not_before: None, after: Vec::new() }
     }
 
@@ -181,9 +184,10 @@ pub(crate) enum FieldType {
 }
 
 /// The fields of a [`TaskSpec`] in task.json, sorted by their keys.
-pub(crate) const SPEC_FIELDS: [(&str, FieldType); 19] = [
+pub(crate) const SPEC_FIELDS: [(&str, FieldType); 20] = [
     ("after", FieldType::Dependencies),
     ("correlation_id", FieldType::Text),
+    ("deadline", FieldType::OptionalText),
     ("expected_branch", FieldType::OptionalText),
     ("group", FieldType::OptionalText),
     ("idempotency_key", FieldType::OptionalText),
@@ -232,6 +236,7 @@ pub struct SpecText<'a> {
     timeout: Option<StoredDuration>,
     retry_of: Option<RawString<'a>>,
     after: Option<Raw<'a>>,
+    deadline: Option<Time>,
 }
 
 impl<'a> SpecText<'a> {
@@ -263,6 +268,7 @@ impl<'a> SpecText<'a> {
             retry_of: fields.optional_text(key!("retry_of")),
             after: fields.dependencies(key!("after")),
             group: fields.optional_text(key!("group")),
+            deadline: fields.optional_time(key!("deadline")),
         }
     }
 
@@ -316,6 +322,7 @@ impl<'a> SpecText<'a> {
             retry_of: optional(self.retry_of),
             after: self.dependencies(),
             group: self.group.map(|name| GroupName::stored(name.decode())),
+            deadline: self.deadline,
         }
     }
 }
@@ -343,6 +350,7 @@ impl TaskSpec {
             retry_of: None,
             after: Vec::new(),
             group: None,
+            deadline: None,
         }
     }
 
@@ -371,6 +379,7 @@ impl TaskSpec {
         put("labels", self.labels.clone().into());
         put("timeout_seconds", self.timeout.map(StoredDuration::as_secs_f64).into());
         put("retry_of", self.retry_of.clone().into());
+        put("deadline", self.deadline.map(|deadline| deadline.to_string()).into());
         put("group", self.group.clone().into());
         put("after", self.after.iter().map(Dependency::to_value).collect());
     }
@@ -442,6 +451,7 @@ mod tests {
                 on: crate::model::DependencyCondition::Ended,
             }],
             group: Some(GroupName::stored("g")),
+            deadline: Some(Time::from_micros(7)),
         };
         let text = r#"{"id": "t-1", "workspace_id": "", "correlation_id": "", "lane": "", "workspace_root": "",
             "request_path": "", "request_sha256": "", "response_path": "", "state": "queued",

@@ -45,6 +45,8 @@ pub enum FailureClass {
     Dead,
     /// A dependency failed.
     Upstream,
+    /// It was not started by its deadline.
+    Expired,
     /// A class of another version.
     Other(String),
 }
@@ -61,6 +63,7 @@ impl FailureClass {
             Self::Cancelled => "cancelled",
             Self::Dead => "dead",
             Self::Upstream => "upstream",
+            Self::Expired => "expired",
             Self::Other(word) => word,
         }
     }
@@ -76,6 +79,7 @@ impl FailureClass {
             Self::Cancelled,
             Self::Dead,
             Self::Upstream,
+            Self::Expired,
         ]
         .into_iter()
         .find(|class| class.as_str() == word)
@@ -273,6 +277,8 @@ pub enum Availability {
     InputRequired,
     /// Never: its attempts are spent, and it is about to be declared dead.
     Spent,
+    /// Never: it was not started by its deadline, and is about to fail.
+    Expired,
     /// Never: it has ended, or is in a state of a newer version of `lanes`.
     Closed,
 }
@@ -332,6 +338,7 @@ impl Task {
         match &self.status {
             Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => Availability::Closed,
             Status::Claimed(claim) if self.lease_is_live(now) => Availability::Leased(claim.lease_expires_at),
+            _ if self.start_deadline().is_some_and(|deadline| deadline <= now.wall) => Availability::Expired,
             Status::Blocked { .. } => Availability::Blocked,
             // Another implementation may have claimed it in spite of its dependencies, and given it back.
             _ if self.waits_for_dependencies() => Availability::Blocked,
@@ -342,6 +349,11 @@ impl Task {
             Status::Claimed(_) if is_asking && open == Availability::Ready => Availability::InputRequired,
             Status::Claimed(_) => open,
         }
+    }
+
+    /// Returns the time by which the task must be started; `None` without one, and once it was claimed or has ended.
+    pub fn start_deadline(&self) -> Option<Time> {
+        self.spec.deadline.filter(|_| self.fence == 0 && !self.status.is_terminal())
     }
 
     /// Returns whether the task has dependencies that are not known to be satisfied.

@@ -38,6 +38,9 @@ impl Task {
         if self.spec.after.is_empty() {
             object.remove("after");
         }
+        if self.spec.deadline.is_none() {
+            object.remove("deadline");
+        }
         if self.spec.group.is_none() {
             object.remove("group");
         }

@@ -118,7 +118,7 @@ impl Store {
                 return Ok(outcome);
             }
             let availability = loaded.task.availability(&self.now());
-            let spent = availability == Availability::Spent;
+            let spent = is_over(&availability);
             let task = match loaded.task.status {
                 Status::Scheduled { .. } | Status::InputRequired => self.settle_if_possible(&loaded.task)?,
                 _ if spent || availability == Availability::InputRequired => {
@@ -388,6 +388,7 @@ impl Store {
             }
             Availability::Ready => CandidateOutcome::Skipped,
             Availability::Spent
+            | Availability::Expired
             | Availability::NotBefore(_)
             | Availability::InputRequired
             | Availability::Leased(_)
@@ -424,7 +425,7 @@ impl Store {
         let availability = loaded.task.availability(&self.now());
         let lost_its_claim =
             availability == Availability::InputRequired && matches!(loaded.task.status, Status::Claimed(_));
-        if availability == Availability::Spent || lost_its_claim {
+        if is_over(&availability) || lost_its_claim {
             self.apply_locked(&dir, id, &Command::Settle, &lock)?;
             return Ok(CandidateOutcome::Skipped);
         }
@@ -533,6 +534,11 @@ impl Store {
             settled => settled,
         }
     }
+}
+
+/// Returns whether a task can never be claimed again and is about to fail.
+fn is_over(availability: &Availability) -> bool {
+    matches!(availability, Availability::Spent | Availability::Expired)
 }
 
 /// Returns whether a task may match, as far as its index entry shows.

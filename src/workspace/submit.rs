@@ -11,11 +11,11 @@ use super::submit_request::SubmitRequest;
 use super::yaml::{MappingReader, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
-use crate::model::limits;
 use crate::model::{
     DependencyCondition, DependencyRef, DependencyTarget, GroupName, IdempotencyKey, LaneName, NewRequest,
     NewTask, SupportingPath, TaskSpec, Time, json,
 };
+use crate::model::{duration, limits};
 
 /// The context in which a submit is checked.
 pub struct SubmitContext<'a> {
@@ -174,6 +174,7 @@ fn check(
         retry_of: None,
         after: Vec::new(),
         group: asked.group.map(GroupName::new).transpose()?,
+        deadline: asked.deadline.map(|text| deadline(*now, &text)).transpose()?,
     };
     let mut after = [asked.after, asked.after_ended].concat();
     for group in asked.after_group {
@@ -218,6 +219,18 @@ fn prompt_only(text: String) -> Result<(NewRequest, String)> {
         ));
     }
     Ok(NewRequest::prompt(text))
+}
+
+/// Returns the time by which a task must be started, from a duration or a time.
+fn deadline(now: Time, text: &str) -> Result<Time> {
+    if let Ok(time) = Time::parse(text) {
+        return Ok(time);
+    }
+    let span = duration::parse(text).ok_or_else(|| {
+        Error::invalid(format!("the deadline is neither a duration nor a time: {}", printable(text)))
+            .with_hint("write it as 90, 15m, 2h or 1d, or as 2026-12-24T18:00:00Z")
+    })?;
+    Ok(now + limits::check_delay(span)?)
 }
 
 /// Returns the first time at which the task can be claimed, `None` for immediately.

@@ -82,6 +82,8 @@ pub struct SubmitRequest {
     pub after_group: Vec<String>,
     /// The group that it belongs to.
     pub group: Option<String>,
+    /// The time by which it must be started, or how long from now.
+    pub deadline: Option<String>,
 }
 
 /// The accessor of a field of a [`SubmitRequest`].
@@ -178,7 +180,7 @@ impl SubmitField {
 }
 
 /// The fields of a submit, in the order of the help.
-pub(crate) const SUBMIT_FIELDS: [SubmitField; 23] = {
+pub(crate) const SUBMIT_FIELDS: [SubmitField; 24] = {
     use SubmitValue::{Dependencies, Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
     use WhenEmpty::{Absent, UseTaskFile, Value, ValueExceptInTaskFile};
     const fn field(
@@ -347,6 +349,13 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 23] = {
             Text(MAX_KEY, |task| &mut task.group),
             ValueExceptInTaskFile,
             "Group that the task belongs to",
+        ),
+        field(
+            "deadline",
+            "SPAN|TIME",
+            Text(MAX_SHORT_TEXT, |task| &mut task.deadline),
+            Absent,
+            "Fail the task unless it is started within this time, or by this time",
         ),
     ]
 };

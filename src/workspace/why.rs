@@ -65,6 +65,11 @@ fn reason_of_state(store: &Store, task: &Task) -> Result<Reason> {
             say(word, format!("failed ({reason}); {then}"))
         }
         (Status::Unknown(word), _) => say("parked", format!("a newer lanes put it into the state '{word}'")),
+        (_, Availability::Expired) => say(
+            "expired",
+            "its deadline has passed; the next command that looks for work or for the task fails it"
+                .to_string(),
+        ),
         (_, Availability::Blocked) => say("blocked", blocked_sentence(store, task)?),
         (Status::Claimed(claim), Availability::Leased(until)) => claimed_reason(store, claim, until),
         (_, Availability::Spent) => {

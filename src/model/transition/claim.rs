@@ -83,6 +83,9 @@ fn check_available(task: &Task, now: &Now) -> std::result::Result<(), Refusal> {
                 task.status.claim().map_or_else(|| Owner::stored("unknown"), |claim| claim.owner.clone());
             Refusal::Leased { id, owner, until }
         }
+        Availability::Expired => {
+            Refusal::DeadlinePassed { id, deadline: task.start_deadline().unwrap_or(now.wall) }
+        }
         Availability::Blocked => Refusal::Blocked { id, dependencies: task.spec.after.len() },
         Availability::Spent => Refusal::AttemptsSpent {
             id,

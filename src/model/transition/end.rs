@@ -95,6 +95,10 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
             declare_dead(task, context, None);
             Effect::Changed
         }
+        (Availability::Expired, _) => {
+            expire(task, context);
+            Effect::Changed
+        }
         (Availability::Blocked, _) => block(task, context),
         (Availability::Ready, Status::Scheduled { .. }) => {
             task.record(context.now.wall, "due", "the delay is over", Object::new());
@@ -117,6 +121,15 @@ fn block(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
     task.status = Status::Blocked { until };
     task.record(context.now.wall, "blocked", "it waits for its dependencies again", Object::new());
     Effect::Changed
+}
+
+/// Ends a task that was not started by its deadline.
+fn expire(task: &mut Task, context: &TransitionContext<'_>) {
+    let deadline = task.start_deadline().map(|deadline| deadline.to_string()).unwrap_or_default();
+    let reason = format!("it was not started by its deadline, {deadline}");
+    let data = object([("deadline", deadline.into())]);
+    task.record(context.now.wall, "expired", reason.clone(), data);
+    fail(task, context, reason, FailureClass::Expired);
 }
 
 /// Ends a task whose attempts are spent.

@@ -176,3 +176,18 @@ fn a_group_without_tasks_is_an_error_where_its_tasks_matter() {
     assert_eq!(sandbox.json(&["list", "--group", "nobody"])["count"], 0);
     assert_eq!(sandbox.json(&["list"])["count"], 1);
 }
+
+#[test]
+fn a_deadline_is_a_duration_or_a_time() {
+    let sandbox = Sandbox::new();
+    let id = submit(&sandbox, "soon", &["--deadline", "2h"]);
+    assert!(text(&sandbox.json(&["show", &id])["task"]["deadline"]).starts_with("2026-11-21T09:00:"));
+    let late = submit(&sandbox, "late", &["--deadline", "2020-01-01T00:00:00Z"]);
+    assert_eq!(sandbox.json(&["why", &late])["reason"], "expired");
+    assert_eq!(sandbox.run(&["wait", &late, "--exit-status"]).code, 3);
+    assert_eq!(text(&sandbox.json(&["show", &late])["task"]["failure_class"]), "expired");
+    for bad in ["soon", "-5", "1e99", "2020-13-01T00:00:00Z"] {
+        let flag = format!("--deadline={bad}");
+        sandbox.run(&["submit", "--lane", "l", "--prompt", "x", &flag]).refused(1, "");
+    }
+}

@@ -167,6 +167,7 @@ fn state_of(task: &Task) -> &'static str {
             FailureClass::Cancelled => "cancel",
             FailureClass::Dead => "dead",
             FailureClass::Upstream => "upstream",
+            FailureClass::Expired => "expired",
             FailureClass::Error
             | FailureClass::Timeout
             | FailureClass::Lost

@@ -5,6 +5,7 @@ mod claim_order;
 mod clocks;
 mod damaged_copies;
 mod damaged_index;
+mod deadlines;
 mod dependencies;
 mod example_worker;
 mod fsck;
