@@ -228,3 +228,28 @@ fn each_reads_what_the_other_writes() {
     let idle = pool.json(true, &["next", "--lane", "later", "--timeout", "0"]);
     assert_eq!(idle["status"], "idle");
 }
+
+#[test]
+fn a_task_that_waits_for_another_one_is_not_offered_and_returns_to_its_gate() {
+    let Some(pool) = Pool::new() else { return };
+    let first = pool.submit(true, 0);
+    let waits = pool.lanes(&["submit", "--lane", "m", "--prompt", "later", "--after", &first]);
+    let waits = waits.trim();
+    let offered = || pool.json(true, &["next", "--lane", "m", "--timeout", "0"])["task"].clone();
+    let state = || pool.json(false, &["show", waits])["task"]["state"].clone();
+    assert_eq!((offered(), state()), (Value::Null, "blocked".into()));
+    // By its id agent-lanes takes any task.
+    let claim = pool.json(true, &["claim", waits, "--owner", "python"]);
+    let token = claim["claim_token"].as_str().unwrap();
+    assert_eq!(state(), "claimed");
+    pool.ok(true, &["release", waits, "--claim-token", token, "--reason", "not today"]);
+    assert_eq!(pool.run(false, &["claim", "--lane", "m"]).status.code(), Some(4));
+    assert_eq!((offered(), state()), (Value::Null, "blocked".into()));
+    let claim = pool.json(true, &["claim", &first, "--owner", "python"]);
+    let token = claim["claim_token"].as_str().unwrap();
+    pool.ok(true, &["respond", &first, "--claim-token", token, "--body", "done", "--reviewer", "python"]);
+    let claimed = pool.json(false, &["claim", "--lane", "m", "--owner", "rust"]);
+    assert_eq!(claimed["task_id"], waits);
+    assert_eq!(claimed["dependencies"][0]["answer"], "done");
+    pool.lanes(&["fsck"]);
+}

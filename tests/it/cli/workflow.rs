@@ -19,7 +19,7 @@ fn a_dependent_can_be_claimed_when_the_last_of_its_dependencies_has_ended() {
     let listed = sandbox.json(&["list", "--state", "blocked"]);
     assert_eq!(listed["count"], 2);
     let after = &listed["tasks"][0]["after"];
-    assert_eq!((text(&after[0]["task"]), text(&after[1]["on"])), (a.as_str(), "completed"));
+    assert_eq!((&after[0]["task"], &after[1]["on"]), (&a.as_str().into(), &"completed".into()));
     assert_eq!(sandbox.json(&["status"])["lanes"]["l"]["blocked"], 2);
     sandbox.ok(&["respond", &a, "--body", "done"]);
     sandbox.ok(&["cancel", &b]);
@@ -42,7 +42,7 @@ fn a_task_file_and_a_line_of_a_batch_name_dependencies() {
     let c = sandbox.ok(&["submit", "--batch", "batch.jsonl"]);
     for (id, on) in [(&b, "completed"), (&c, "ended")] {
         let task = &sandbox.json(&["show", id])["task"];
-        assert_eq!((text(&task["state"]), text(&task["after"][0]["on"])), ("blocked", on));
+        assert_eq!((&task["state"], &task["after"][0]["on"]), (&"blocked".into(), &on.into()));
     }
     for (after, says) in [
         ("x", "'after' must be a list"),
@@ -141,15 +141,16 @@ fn a_group_is_waited_for_listed_and_joined() {
         format!("==> {} failed <==\nfirst\n==> {} completed <==\nsecond\n", members[0], members[1]);
     assert_eq!(all.stdout, expected);
     let results = sandbox.json(&["wait", "--group", "g"]);
-    assert_eq!((text(&results["status"]), results["results"].as_array().unwrap().len()), ("answered", 2));
+    assert_eq!(
+        (text(&results["status"]).as_str(), results["results"].as_array().unwrap().len()),
+        ("answered", 2)
+    );
     assert_eq!(sandbox.run(&["wait", "--group", "g", "--exit-status"]).code, 3);
     let events = sandbox.run(&["events", "--group", "g", "--json"]).stdout;
     assert!(events.lines().count() == 4 && !events.contains(&other), "{events}");
     let retried = sandbox.json(&["retry", "--group", "g"]);
-    assert_eq!(
-        (retried["count"].as_u64(), text(&retried["results"][0]["retry_of"])),
-        (Some(1), members[0].as_str())
-    );
+    assert_eq!(retried["count"], 1);
+    assert_eq!(retried["results"][0]["retry_of"], members[0].as_str());
     // The new task is in the group too.
     assert_eq!(sandbox.json(&["cancel", "--group", "g"])["count"], 1);
     assert_eq!(sandbox.json(&["cancel", "--group", "g"])["count"], 0);
@@ -170,7 +171,7 @@ fn a_group_without_tasks_is_an_error_where_its_tasks_matter() {
     }
     for name in ["", " ", "-x", "a\u{200b}", &"x".repeat(201)] {
         let submitted = sandbox.run(&["submit", "--lane", "l", "--prompt", "x", &format!("--group={name}")]);
-        assert_eq!(submitted.code, 1, "{name}: {submitted:?}");
+        assert_eq!(submitted.code, 1, "{name}: {submitted}");
         assert!(submitted.stderr.contains("the group"), "{}", submitted.stderr);
     }
     assert_eq!(sandbox.json(&["list", "--group", "nobody"])["count"], 0);
