@@ -205,10 +205,11 @@ impl Store {
             }
             if !released
                 && is_current
-                && state.is_some_and(|state| state.dependents != DependentsMark::Absent)
+                && let Some(state) = state.filter(|state| state.dependents != DependentsMark::Absent)
             {
                 // What these tasks wait for may have ended without a release.
                 released = true;
+                self.note_due(&state);
                 corrected |= self.releases_are_due.load(Ordering::Relaxed);
                 self.release_if_due()?;
                 corrected |= self.release_after_others(index)?;

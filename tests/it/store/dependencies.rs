@@ -257,6 +257,22 @@ fn an_end_that_another_implementation_wrote_releases_the_dependents() {
 }
 
 #[test]
+fn an_end_by_others_in_the_lane_of_the_dependent_is_seen_by_the_first_claim() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let a = fixture.submit(&store, |_| ());
+    let task = after(&fixture, &store, &[&a]);
+    // It was claimed by its id as well, and given back.
+    written_by_others(&store, &task, |object| drop(object.insert("state".into(), "queued".into())));
+    written_by_others(&store, &a, |object| {
+        object.insert("state".into(), "completed".into());
+        object.insert("completed_at".into(), store.now().wall.to_string().into());
+    });
+    std::fs::write(task_file(&store, &a.id, "response.json"), "{}").unwrap();
+    assert_eq!(claim_next(&store), Some(task.id));
+}
+
+#[test]
 fn a_claim_of_another_implementation_returns_to_the_gate() {
     let fixture = Fixture::new();
     let store = fixture.store();
