@@ -16,7 +16,7 @@ fn gone(sandbox: &Sandbox, variables: &[(&str, String)], args: &[&str]) -> Outco
 
 /// Every command with absolute paths alone, and the code with which it ends; `ID`, `TOKEN`, `FILE` and
 /// `OUT` stand for a claimed task, its token, a file and a new directory.
-const COMMANDS: [(&str, &str, i32); 52] = [
+const COMMANDS: [(&str, &str, i32); 53] = [
     ("init", "init OUT/one", 0),
     ("init-pool", "init-pool OUT/two", 0),
     ("submit", "submit --lane l --prompt x --key k --response-to FILE.out", 0),

@@ -41,7 +41,7 @@ fn what_decides_what_runs_is_for_people() {
     }
     assert!(!sandbox.path("other").exists() && !sandbox.path("pool").exists());
     // What an agent works with, and what changes nothing.
-    let harmless: [&[&str]; 9] = [
+    let harmless: [&[&str]; 10] = [
         &["show", &id],
         &["why", &id],
         &["graph"],
