@@ -84,6 +84,7 @@ fn status_of_one_task() {
         {
           "status": "ok",
           "task": {
+            "after": [],
             "attempt": 1,
             "claim_owner": "worker",
             "claim_token": "22c9fded15f059c983915046144a8128",
@@ -92,11 +93,13 @@ fn status_of_one_task() {
             "completed_at": null,
             "correlation_id": "review",
             "created_at": "2026-11-21T07:00:08.000000Z",
+            "deadline": null,
             "expected_branch": null,
             "failed_at": null,
             "failure_class": null,
             "failure_reason": null,
             "fence": 1,
+            "group": null,
             "id": "20261121T070008000000Z-review-f51c362d5cc7-20bee8",
             "idempotency_key": null,
             "labels": [],
@@ -176,7 +179,7 @@ fn status_of_all_tasks() {
     assert_eq!(
         all["summary"],
         serde_json::json!({
-            "queued": 1, "scheduled": 1, "claimed": 1, "completed": 1, "failed": 1,
+            "queued": 1, "scheduled": 1, "blocked": 0, "claimed": 1, "completed": 1, "failed": 1,
             "input_required": 0, "stale_claims": 0, "missing_response": 0,
         })
     );
@@ -203,6 +206,7 @@ fn status_at_a_glance() {
         {
           "lanes": {
             "build": {
+              "blocked": 0,
               "claimed": 0,
               "completed": 0,
               "failed": 0,
@@ -215,6 +219,7 @@ fn status_at_a_glance() {
               "workers": 0
             },
             "review": {
+              "blocked": 0,
               "claimed": 1,
               "completed": 1,
               "failed": 1,
@@ -230,6 +235,7 @@ fn status_at_a_glance() {
           "parked": {},
           "status": "ok",
           "summary": {
+            "blocked": 0,
             "claimed": 1,
             "completed": 1,
             "failed": 1,

@@ -16,6 +16,7 @@ fn a_file_request() {
         {
           "existing": false,
           "task": {
+            "after": [],
             "attempt": 0,
             "claim_owner": null,
             "claim_token": null,
@@ -23,11 +24,13 @@ fn a_file_request() {
             "completed_at": null,
             "correlation_id": "phase 1",
             "created_at": "2026-11-21T07:00:02.000000Z",
+            "deadline": null,
             "expected_branch": null,
             "failed_at": null,
             "failure_class": null,
             "failure_reason": null,
             "fence": 0,
+            "group": null,
             "id": "20261121T070002000000Z-phase-1-3bc0a46a7983-209633",
             "idempotency_key": null,
             "labels": [],
