@@ -196,6 +196,7 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         let nobody = if is_served { String::new() } else { format!(" (and nobody serves lane {lane} now)") };
         return say(cooldown_code(&cooldown), cooldown_sentence(&cooldown, &nobody));
     }
+    #[cfg(feature = "cli")]
     if let Some(over) = store.recorded_spending()?.over.remove(lane.as_str())
         && over.until > store.now().wall
     {
