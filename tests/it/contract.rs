@@ -308,6 +308,7 @@ fn every_link_between_documents_leads_somewhere() {
         "docs/",
         "benches/",
         "examples/agents/",
+        "examples/nightly/",
         "examples/notify/",
         "examples/pool/",
         "examples/review/",

@@ -217,3 +217,38 @@ fn what_cannot_be_added_or_used_is_refused_in_one_line() {
     let refused = bad.refused(&["dispatch", "--once"]);
     assert!(refused.contains("dispatch.budget.usd_per_day: expected a number above 0"), "{refused}");
 }
+
+/// The example of a nightly task: it runs once a night, and a night that fails stops at its budget.
+#[test]
+fn the_nightly_example_stops_at_its_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["handoff.yaml", "agent.sh"] {
+        let file = format!("{}/examples/nightly/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::copy(file, dir.path().join(name)).unwrap();
+    }
+    let lanes = |now: &str, words: &[&str]| {
+        let mut command = crate::testkit::command::lanes();
+        command.current_dir(dir.path()).env("PATH", "/usr/bin:/bin").env("LANES_TEST_NOW", now);
+        crate::testkit::command::ok(command.args(["--config", "handoff.yaml"]).args(words))
+    };
+    let notices = || std::fs::read_to_string(dir.path().join("notices.txt")).unwrap_or_default();
+    lanes("2026-11-21T07:00:00Z", &["dispatch", "--once"]);
+    assert_eq!(notices(), "");
+    lanes("2026-11-22T03:00:10Z", &["dispatch", "--once"]);
+    assert!(notices().starts_with("completed: ") && notices().lines().count() == 1, "{}", notices());
+    std::fs::write(dir.path().join("broken"), "").unwrap();
+    lanes("2026-11-23T03:00:10Z", &["dispatch", "--once"]);
+    let schedules = lanes("2026-11-23T03:00:10Z", &["schedules", "--json"]);
+    let schedules: serde_json::Value = serde_json::from_str(&schedules).unwrap();
+    assert_eq!(schedules["schedules"][0]["last"], "2026-11-23T03:00:00.000000Z");
+    let told = notices();
+    assert!(
+        told.contains(
+            "budget: lane nights waits until 2026-11-24T00:00:00.000000Z: lane nights has spent 3 runs"
+        ),
+        "{told}"
+    );
+    std::fs::remove_file(dir.path().join("broken")).unwrap();
+    lanes("2026-11-24T00:00:10Z", &["dispatch", "--once"]);
+    assert!(notices().lines().last().unwrap().starts_with("completed: "), "{}", notices());
+}
