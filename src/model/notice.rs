@@ -20,6 +20,8 @@ pub(crate) enum NoticeKind {
     Failed,
     /// A task failed because its attempts are spent.
     Dead,
+    /// A worker asks a question.
+    InputRequired,
     /// A vendor, or one of its models, is not used for a while.
     Parked,
     /// A lane starts no run because a budget is spent.
@@ -28,10 +30,11 @@ pub(crate) enum NoticeKind {
 
 impl NoticeKind {
     /// All kinds, by name.
-    pub(crate) const NAMES: [(&'static str, Self); 5] = [
+    pub(crate) const NAMES: [(&'static str, Self); 6] = [
         ("completed", Self::Completed),
         ("failed", Self::Failed),
         ("dead", Self::Dead),
+        ("input_required", Self::InputRequired),
         ("parked", Self::Parked),
         ("budget", Self::Budget),
     ];
@@ -50,6 +53,9 @@ impl NoticeKind {
     pub(crate) fn of_event(event: &Event) -> Option<Self> {
         match event.kind.as_str() {
             "dead" => Some(Self::Dead),
+            // A task that never ran: a dependency has failed, or its deadline has passed.
+            "upstream_failed" | "expired" => Some(Self::Failed),
+            "asked" => Some(Self::InputRequired),
             "response" => match event.data.get("status").and_then(serde_json::Value::as_str) {
                 Some("completed") => Some(Self::Completed),
                 Some("failed") => Some(Self::Failed),
@@ -93,6 +99,8 @@ mod tests {
         assert_eq!(kind("response", status("completed")), Some(NoticeKind::Completed));
         assert_eq!(kind("response", status("failed")), Some(NoticeKind::Failed));
         assert_eq!(kind("dead", Object::new()), Some(NoticeKind::Dead));
+        assert_eq!(kind("upstream_failed", Object::new()), Some(NoticeKind::Failed));
+        assert_eq!(kind("asked", Object::new()), Some(NoticeKind::InputRequired));
         for other in ["cancelled", "created", "claimed", "note", "released"] {
             assert_eq!(kind(other, status("failed")), None, "{other}");
         }

@@ -312,11 +312,12 @@ impl Notifier {
         };
         let title = task.spec.name.clone().unwrap_or_else(|| task.id.to_string());
         let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let message = format!(
-            "{title} in {} {}{why}",
-            task.spec.lane,
-            if kind == NoticeKind::Dead { "is dead" } else { kind.as_str() }
-        );
+        let what = match kind {
+            NoticeKind::Dead => "is dead".to_string(),
+            NoticeKind::InputRequired => format!("asks: {}", shorten(&entry.event.message)),
+            kind => kind.as_str().to_string(),
+        };
+        let message = format!("{title} in {} {what}{why}", task.spec.lane);
         let mut notice = object([
             ("id", format!("{}:{}", self.workspace_id, entry.seq).into()),
             ("notice", kind.as_str().into()),
