@@ -35,7 +35,7 @@ fn a_dependent_can_be_claimed_when_the_last_of_its_dependencies_has_ended() {
 fn a_task_file_and_a_line_of_a_batch_name_dependencies() {
     let sandbox = Sandbox::new();
     let a = submit(&sandbox, "a", &[]);
-    sandbox.write("task.yaml", &format!("lane: l\nprompt: b\nafter:\n- {a}\n- {{task: {a}, on: ended}}\n"));
+    sandbox.write("task.yaml", format!("lane: l\nprompt: b\nafter:\n- {a}\n- {{task: {a}, on: ended}}\n"));
     let b = sandbox.ok(&["submit", "--task", "task.yaml"]);
     let line = format!("{{\"lane\": \"l\", \"prompt\": \"c\", \"after_ended\": [\"{b}\"]}}\n");
     sandbox.write("batch.jsonl", &line);
@@ -52,7 +52,7 @@ fn a_task_file_and_a_line_of_a_batch_name_dependencies() {
         ("[{task: x, group: y}]", "'after' must be a list of ids, or of mappings"),
         ("[nobody]", "dependency 'nobody': unknown task: nobody"),
     ] {
-        sandbox.write("task.yaml", &format!("lane: l\nprompt: b\nafter: {after}\n"));
+        sandbox.write("task.yaml", format!("lane: l\nprompt: b\nafter: {after}\n"));
         sandbox.run(&["submit", "--task", "task.yaml"]).refused(1, says);
     }
     assert_eq!(sandbox.json(&["list"])["count"], 3);

@@ -227,9 +227,9 @@ fn the_nightly_example_stops_at_its_budget() {
         std::fs::copy(file, dir.path().join(name)).unwrap();
     }
     let lanes = |now: &str, words: &[&str]| {
-        let mut command = crate::testkit::command::lanes();
+        let mut command = command::lanes();
         command.current_dir(dir.path()).env("PATH", "/usr/bin:/bin").env("LANES_TEST_NOW", now);
-        crate::testkit::command::ok(command.args(["--config", "handoff.yaml"]).args(words))
+        command::ok(command.args(["--config", "handoff.yaml"]).args(words))
     };
     let notices = || std::fs::read_to_string(dir.path().join("notices.txt")).unwrap_or_default();
     lanes("2026-11-21T07:00:00Z", &["dispatch", "--once"]);
@@ -239,7 +239,7 @@ fn the_nightly_example_stops_at_its_budget() {
     std::fs::write(dir.path().join("broken"), "").unwrap();
     lanes("2026-11-23T03:00:10Z", &["dispatch", "--once"]);
     let schedules = lanes("2026-11-23T03:00:10Z", &["schedules", "--json"]);
-    let schedules: serde_json::Value = serde_json::from_str(&schedules).unwrap();
+    let schedules: Value = serde_json::from_str(&schedules).unwrap();
     assert_eq!(schedules["schedules"][0]["last"], "2026-11-23T03:00:00.000000Z");
     let told = notices();
     assert!(
