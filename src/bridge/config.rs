@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use super::adapter::CALL_TIMEOUT;
 use super::board::QueueRef;
 use super::queue_flow;
 use super::settings::{AdapterSettings, BridgeSettings, CardRetry, MoveOn, TaskFate, WatchedQueue};
@@ -17,7 +18,7 @@ use crate::workspace::{Config, Override, Section, SourceText, absolute, most_sim
 use crate::{Error, Result};
 
 /// The keys of a bridge that say which board it serves, and how fast.
-pub(crate) const BRIDGE_KEYS: [&str; 11] = [
+pub(crate) const BRIDGE_KEYS: [&str; 12] = [
     "adapter",
     "path",
     "url",
@@ -25,6 +26,7 @@ pub(crate) const BRIDGE_KEYS: [&str; 11] = [
     "ca_file",
     "secrets",
     "config",
+    "call_timeout",
     "poll_interval",
     "requests_per_second",
     "take_assigned_after",
@@ -133,13 +135,13 @@ fn read_adapter(section: &Section<'_>, directory: &Path) -> Result<AdapterSettin
     };
     match adapter.as_str() {
         "json" => {
-            refuse(&["url", "env_file", "ca_file", "secrets", "config"], "json")?;
+            refuse(&["url", "env_file", "ca_file", "secrets", "config", "call_timeout"], "json")?;
             let path =
                 file("path")?.ok_or_else(|| section.error("path", "is missing: the file of the board"))?;
             Ok(AdapterSettings::Json { path })
         }
         "planka" => {
-            refuse(&["path", "secrets", "config"], "planka")?;
+            refuse(&["path", "secrets", "config", "call_timeout"], "planka")?;
             Ok(AdapterSettings::Planka {
                 url: read_url(section)?,
                 env_file: file("env_file")?,
@@ -181,7 +183,9 @@ fn read_program(
         _ => None,
     });
     let config = config.ok_or_else(|| section.error("config", "expected what JSON can express"))?;
-    Ok(AdapterSettings::Program { argv, directory: directory.to_path_buf(), env_file, secrets, config })
+    let call_timeout = section.duration("call_timeout")?.or(CALL_TIMEOUT);
+    let directory = directory.to_path_buf();
+    Ok(AdapterSettings::Program { argv, directory, env_file, secrets, config, call_timeout })
 }
 
 fn read_url(section: &Section<'_>) -> Result<String> {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::adapter::{AdapterProgram, ProgramBoard};
 use super::board::{Board, BoardError, BoardErrorCode, BoardResult};
@@ -16,9 +15,6 @@ use super::settings::AdapterSettings;
 #[cfg(feature = "planka")]
 use crate::workspace::Secrets;
 
-/// How long a program may take for an answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Connects to the board of a bridge.
 ///
 /// # Errors
@@ -29,14 +25,14 @@ pub(crate) fn connect(context: &BridgeContext<'_>) -> BoardResult<Box<dyn Board>
         AdapterSettings::Planka { url, env_file, ca_file } => {
             connect_to_planka(context, url, env_file.as_deref(), ca_file.as_deref())
         }
-        AdapterSettings::Program { argv, directory, env_file, secrets, config } => {
+        AdapterSettings::Program { argv, directory, env_file, secrets, config, call_timeout } => {
             let program = AdapterProgram {
                 argv: argv.clone(),
                 directory: directory.clone(),
                 env_file: env_file.clone(),
                 secrets: secrets.clone(),
                 config: config.clone(),
-                call_timeout: CALL_TIMEOUT,
+                call_timeout: *call_timeout,
                 environment: context.environment.to_vec(),
                 log: Arc::clone(context.adapter_log),
             };

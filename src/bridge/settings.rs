@@ -53,6 +53,8 @@ pub(crate) enum AdapterSettings {
         secrets: Vec<String>,
         /// What `config` says, passed on in `initialize`.
         config: Object,
+        /// How long it may take for an answer.
+        call_timeout: Duration,
     },
 }
 

@@ -9,7 +9,7 @@ use crate::testkit::sandbox::{Outcome, Sandbox};
 use crate::testkit::skip::has;
 
 /// The path of an example.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/bridges").join(name)
 }
 
@@ -97,9 +97,13 @@ fn markdown_explains_what_is_wrong() {
 }
 
 /// Puts the stand-in of `gh` on the path, with a repository that has some issues.
-fn with_repository(sandbox: &Sandbox) {
-    sandbox.write("bin/gh", include_str!("gh.py"));
-    std::fs::set_permissions(sandbox.path("bin/gh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+pub fn with_repository(root: &Path) {
+    let write = |name: &str, content: &str, mode: u32| {
+        std::fs::write(root.join(name), content).unwrap();
+        std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    write("bin/gh", include_str!("gh.py"), 0o755);
     let labels = ["queue:todo", "queue:doing", "bug"].iter().zip([11, 12, 13]);
     let labels: Vec<Value> = labels.map(|(name, id)| json!({"id": id, "name": name})).collect();
     // More than a page of issues that are none of its business.
@@ -111,9 +115,8 @@ fn with_repository(sandbox: &Sandbox) {
         .collect();
     let state = json!({"repo": "me/demo", "token": "gh-secret", "labels": labels, "issues": issues, "comments": {},
         "requests": []});
-    sandbox.write("bin/state.json", state.to_string());
-    sandbox.write("secrets.env", "GH_TOKEN=gh-secret\n");
-    std::fs::set_permissions(sandbox.path("secrets.env"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    write("bin/state.json", &state.to_string(), 0o644);
+    write("secrets.env", "GH_TOKEN=gh-secret\n", 0o600);
 }
 
 fn state(sandbox: &Sandbox) -> Value {
@@ -139,7 +142,7 @@ fn github_passes_the_test() {
         return;
     }
     let sandbox = Sandbox::empty();
-    with_repository(&sandbox);
+    with_repository(&sandbox.root());
     for _ in 0..2 {
         let outcome = tested(&sandbox, &GITHUB, "github.py");
         passed(&outcome, &["generation: its cards have none"]);
@@ -169,7 +172,7 @@ fn github_reports_errors_as_the_protocol_has_them() {
         (json!([429, {}]), "rate_limited"),
     ] {
         let sandbox = Sandbox::empty();
-        with_repository(&sandbox);
+        with_repository(&sandbox.root());
         let mut state = state(&sandbox);
         state["fail"] = json!([fail]);
         sandbox.write("bin/state.json", state.to_string());

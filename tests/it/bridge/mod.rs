@@ -8,4 +8,5 @@ mod http;
 mod killed;
 #[cfg(feature = "planka")]
 mod planka;
+mod programs;
 mod work;
