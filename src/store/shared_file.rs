@@ -21,6 +21,9 @@ const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
 /// How long to wait for another process that holds the lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The wait before the second try to change a file; each further one is longer by as much.
+const RETRY_WAIT: Duration = Duration::from_millis(10);
+
 /// How often a change is made anew because another program has changed the file meanwhile.
 const MAX_TRIES: u32 = 10;
 
@@ -91,7 +94,9 @@ impl SharedFile {
         &self,
         mut change: impl FnMut(&str) -> std::result::Result<(Option<String>, T), E>,
     ) -> std::result::Result<Option<SharedChange<T>>, E> {
-        for _ in 0..MAX_TRIES {
+        for tries in 0..MAX_TRIES {
+            // Whoever is writing the file is given time to finish.
+            std::thread::sleep(RETRY_WAIT * tries);
             let (dir, name) = self.open()?;
             let _lock = CompanionLock::acquire(&dir, &format!("{name}.lock"), LOCK_TIMEOUT)?;
             let content = self.content(&dir, &name)?;

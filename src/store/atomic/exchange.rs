@@ -4,7 +4,7 @@
 //! Here the new file and the old one exchange their names, and the old one is compared once it can no longer be reached by
 //! its name: when it is not as it was read, the two are exchanged back.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
@@ -49,8 +49,9 @@ pub(in crate::store) fn replace_if_unchanged(
         }
         Err(errno) => return Err(Error::io("rename into place", dir.path().join(name), errno)),
     }
-    wait_for_writers(dir, &staged.name);
-    if is_still(dir, &staged.name, old) {
+    // A program that has the old file open for writing gets its name back at once: what it writes next must not go to a file
+    // without a name, and whoever opens the name must find it.
+    if !is_open_for_writing(dir, &staged.name) && is_still(dir, &staged.name, old) {
         // Before the old file is removed on drop: a power cut leaves one of the two.
         sync_dir(dir)?;
         return Ok(Some(new));
@@ -113,21 +114,27 @@ fn put_back(mut staged: StagedEntry<'_>, dir: &Dir, name: &str, new: &Stat) -> R
 
 /// Waits until no program has the file open for writing, if the kernel tells.
 fn wait_for_writers(dir: &Dir, name: &str) {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(file) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { return };
     let start = Instant::now();
-    while is_open_for_writing(&file) && start.elapsed() < MAX_WRITER_WAIT {
+    while is_open_for_writing(dir, name) && start.elapsed() < MAX_WRITER_WAIT {
         std::thread::sleep(WRITER_CHECK_INTERVAL);
     }
 }
 
+/// The command of fcntl that chooses the signal for the end of a lease (linux/fcntl.h).
+const F_SETSIG: i32 = 10;
+
 /// Returns whether a program has the file open for writing; `false` if that cannot be found out. The kernel grants a lease
-/// for reading only if none has. Another program could end the lease early, with a signal to this process, only by opening
-/// the file, which has a private name.
+/// for reading only if none has. A program that opens the file at this moment ends the lease with a signal to this process:
+/// one that does nothing by default.
 #[expect(unsafe_code, reason = "no library offers this call")]
-fn is_open_for_writing(file: &OwnedFd) -> bool {
+fn is_open_for_writing(dir: &Dir, name: &str) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { return false };
     // SAFETY: the descriptor is open, and the calls take numbers and touch none of our memory.
-    let leased = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
+    let leased = unsafe {
+        libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK)
+    };
     if leased != 0 {
         return Errno::from_io_error(&std::io::Error::last_os_error()) == Some(Errno::AGAIN);
     }

