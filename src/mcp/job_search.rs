@@ -19,8 +19,8 @@ const CHUNK: usize = 500;
 
 /// Which tasks are listed.
 pub(super) struct JobFilter {
-    /// The state that they have.
-    pub state: Option<ReportedState>,
+    /// The states of which they have one; none for all.
+    pub states: Vec<ReportedState>,
     /// Their lane.
     pub lane: Option<String>,
     /// Whose tasks they are.
@@ -41,13 +41,13 @@ impl JobFilter {
         let is_in_scope = match &self.scope {
             JobScope::OfSession(session) => {
                 let of_task = task.spec.metadata.get(SESSION_KEY).and_then(Value::as_str);
-                let is_filtered = self.state.is_some() || self.lane.is_some();
+                let is_filtered = !self.states.is_empty() || self.lane.is_some();
                 is_filtered || !state.is_over() || of_task == Some(session)
             }
             JobScope::OfAgents => task.spec.lane.as_str().starts_with(AGENT_LANES),
         };
         is_in_scope
-            && self.state.is_none_or(|wanted| wanted == state)
+            && (self.states.is_empty() || self.states.contains(&state))
             && self.lane.as_ref().is_none_or(|lane| task.spec.lane == lane.as_str())
     }
 }

@@ -58,6 +58,12 @@ pub struct BookkeepingExcerpt<'a> {
     pub response: Option<Raw<'a>>,
 }
 
+/// Returns whether a state has the meaning that it has here. Another implementation may block tasks for reasons of its
+/// own; here only dependencies do.
+fn is_own_state(state: &str, spec: &SpecText<'_>) -> bool {
+    Status::NAMES.contains(&state) && (state != "blocked" || !spec.dependencies().is_empty())
+}
+
 /// The data that exists only in some states.
 #[derive(Default)]
 struct StateFields<'a> {
@@ -74,8 +80,8 @@ struct StateFields<'a> {
 }
 
 impl<'a> StateFields<'a> {
-    fn take(fields: &mut Members<'a>, state: &str) -> Self {
-        if !Status::NAMES.contains(&state) {
+    fn take(fields: &mut Members<'a>, state: &str, is_known: bool) -> Self {
+        if !is_known {
             // The data of a state of a newer version stays among the unknown keys, unchanged.
             for key in [
                 key!("claim_owner"),
@@ -174,7 +180,8 @@ impl<'a> TaskText<'a> {
         };
         let spec = SpecText::take(&mut fields);
         let state = fields.text(key!("state"));
-        let state_fields = StateFields::take(&mut fields, &state.decode());
+        let is_known = is_own_state(&state.decode(), &spec);
+        let state_fields = StateFields::take(&mut fields, &state.decode(), is_known);
         let questions = fields.list(key!("questions"));
         let is_asking = questions.is_some_and(|raw| check_questions(&mut fields, raw));
         let task = Self {
@@ -235,7 +242,7 @@ impl<'a> TaskText<'a> {
         match (&*state, own.not_before, own.claim()) {
             ("scheduled", Some(until), _) => Status::Scheduled { until },
             ("queued" | "scheduled", ..) => Status::Queued,
-            ("blocked", until, _) => Status::Blocked { until },
+            ("blocked", until, _) if is_own_state("blocked", &self.spec) => Status::Blocked { until },
             (INPUT_REQUIRED, ..) => Status::InputRequired,
             ("claimed", _, Some(claim)) => Status::Claimed(claim),
             ("completed", _, claim) => {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::PlankaBoard;
 use super::queues::{POSITION_GAP, checked_id};
 use super::records::{
-    CardRecord, CommentRecord, Included, ManyRecords, NamedRecord, OneRecord, UserRecord, card, comments,
+    CommentRecord, Included, ManyRecords, NamedRecord, OneRecord, PlankaCard, UserRecord, card, comments,
     sort_by_position,
 };
 use crate::bridge::board::{
@@ -42,7 +42,7 @@ impl PlankaBoard {
     fn make_cards(
         &mut self,
         board: &str,
-        records: &[CardRecord],
+        records: &[PlankaCard],
         included: &Included,
     ) -> BoardResult<Vec<Card>> {
         if !self.board(board)?.names().know(included) {
@@ -55,8 +55,8 @@ impl PlankaBoard {
     }
 
     /// Reads a card that is neither in the archive nor in the trash.
-    fn live_card(&mut self, id: &str) -> BoardResult<OneRecord<CardRecord>> {
-        let reply: OneRecord<CardRecord> = self.client.get(&format!("/api/cards/{}", checked_id(id)?))?;
+    fn live_card(&mut self, id: &str) -> BoardResult<OneRecord<PlankaCard>> {
+        let reply: OneRecord<PlankaCard> = self.client.get(&format!("/api/cards/{}", checked_id(id)?))?;
         let list = &reply.item.list_id;
         let in_lists = |board: &super::queues::BoardContext| {
             board.lists.iter().find(|known| known.id == *list).map(super::records::ListRecord::is_column)
@@ -235,7 +235,7 @@ impl PlankaBoard {
         if let Some(mark) = &mark {
             let all = self.reload_board(&list.item.board_id)?.cards;
             let has_mark =
-                |card: &&CardRecord| card.description.as_ref().is_some_and(|text| text.ends_with(mark));
+                |card: &&PlankaCard| card.description.as_ref().is_some_and(|text| text.ends_with(mark));
             if let Some(card) = all.iter().find(has_mark) {
                 return self.card_by_id(&card.id);
             }
@@ -247,7 +247,7 @@ impl PlankaBoard {
             body["description"] = json!(description);
         }
         let path = format!("/api/lists/{}/cards", list.item.id);
-        let reply: OneRecord<CardRecord> = self.client.post(&path, &body)?;
+        let reply: OneRecord<PlankaCard> = self.client.post(&path, &body)?;
         self.card_by_id(&reply.item.id)
     }
 

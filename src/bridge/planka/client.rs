@@ -150,7 +150,7 @@ impl PlankaClient {
         method: &Method,
         path: &str,
         body: Option<&Value>,
-    ) -> BoardResult<(Answer, Vec<u8>)> {
+    ) -> BoardResult<(HttpAnswer, Vec<u8>)> {
         let (name, value) = match &self.credentials {
             Credentials::ApiKey(key) => ("x-api-key", key.reveal().to_string()),
             Credentials::Token(token) => ("authorization", format!("Bearer {}", token.reveal())),
@@ -206,7 +206,7 @@ impl PlankaClient {
         path: &str,
         body: Option<&Value>,
         identity: Option<(&str, HeaderValue)>,
-    ) -> BoardResult<(Answer, Vec<u8>)> {
+    ) -> BoardResult<(HttpAnswer, Vec<u8>)> {
         if let Some(last) = self.last {
             std::thread::sleep(self.limits.interval.saturating_sub(last.elapsed()));
         }
@@ -227,7 +227,7 @@ impl PlankaClient {
             None => request.body(()).map_err(ureq::Error::from).and_then(|request| self.agent.run(request)),
         };
         let mut response = sent.map_err(|error| self.failure(&error))?;
-        let answer = Answer::of(&response);
+        let answer = HttpAnswer::of(&response);
         let limit = self.limits.answer;
         let text = response.body_mut().with_config().limit(limit).read_to_vec();
         let text = text.map_err(|error| match error {
@@ -264,7 +264,7 @@ impl PlankaClient {
     }
 
     /// What an answer other than success means.
-    fn refusal(&self, answer: &Answer, text: &[u8], request: &str) -> BoardError {
+    fn refusal(&self, answer: &HttpAnswer, text: &[u8], request: &str) -> BoardError {
         let reply: Value = serde_json::from_slice(text).unwrap_or_default();
         let (status, said, address) = (answer.status, said(&reply), &self.address);
         let (code, message) = match status.as_u16() {
@@ -302,13 +302,13 @@ impl PlankaClient {
 }
 
 /// The head of an answer, as far as it matters.
-struct Answer {
+struct HttpAnswer {
     status: StatusCode,
     location: Option<String>,
     retry_after: Option<Duration>,
 }
 
-impl Answer {
+impl HttpAnswer {
     fn of(response: &Response<Body>) -> Self {
         let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         Self {

@@ -34,7 +34,7 @@ pub(super) struct Included {
     pub(super) lists: Vec<ListRecord>,
     pub(super) labels: Vec<NamedRecord>,
     pub(super) users: Vec<UserRecord>,
-    pub(super) cards: Vec<CardRecord>,
+    pub(super) cards: Vec<PlankaCard>,
     pub(super) card_memberships: Vec<CardMemberRecord>,
     pub(super) card_labels: Vec<CardLabelRecord>,
     pub(super) task_lists: Vec<TaskListRecord>,
@@ -103,7 +103,7 @@ impl UserRecord {
 /// A card.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct CardRecord {
+pub(super) struct PlankaCard {
     pub(super) id: String,
     pub(super) board_id: String,
     pub(super) list_id: String,
@@ -195,7 +195,7 @@ pub(super) fn sort_by_position<T>(
 }
 
 /// Makes the card of a bridge. `base` is the address of the server.
-pub(super) fn card(record: &CardRecord, included: &Included, names: &BoardNames<'_>, base: &str) -> Card {
+pub(super) fn card(record: &PlankaCard, included: &Included, names: &BoardNames<'_>, base: &str) -> Card {
     let name_of = |known: &HashMap<&str, &str>, id: &str| known.get(id).map_or(id, |name| *name).to_string();
     let labels = included.card_labels.iter().filter(|row| row.card_id == record.id);
     let members = included.card_memberships.iter().filter(|row| row.card_id == record.id);

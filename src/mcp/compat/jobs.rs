@@ -53,15 +53,16 @@ async fn record(mut call: ToolCall, old: &Arguments, seconds: u64) -> ToolResult
 /// Lists jobs, newest first, as many as a result has room for.
 pub(super) async fn list(call: ToolCall, old: &Arguments) -> ToolResult {
     let word = old.text("status").unwrap_or_default().trim().to_lowercase();
-    let state = ReportedState::ALL.into_iter().find(|state| records::status_word(*state) == word);
-    if state.is_none() && !word.is_empty() {
+    let has_word = |state: &ReportedState| records::status_word(*state) == word;
+    let states: Vec<ReportedState> = ReportedState::ALL.into_iter().filter(has_word).collect();
+    if states.is_empty() && !word.is_empty() {
         let what = "'status' is not the state of a job";
         let remedy = "give one of cancelled, done, failed, pending, running, or nothing";
         return Err(ToolFailure::invalid(what, remedy));
     }
     let agent = old.text("agent").filter(|agent| !agent.is_empty());
     let lane = agent.map(|agent| format!("{AGENT_LANES}{agent}"));
-    let filter = JobFilter { state, lane, scope: JobScope::OfAgents };
+    let filter = JobFilter { states, lane, scope: JobScope::OfAgents };
     let limit = old.integer("limit").unwrap_or(DEFAULT_LIMIT).max(1);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut room = call.limits.result_chars;

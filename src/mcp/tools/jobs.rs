@@ -19,7 +19,7 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     let agent = arguments.text("agent").map(|agent| format!("{AGENT_LANES}{agent}"));
     let state = arguments.text("status");
     let filter = JobFilter {
-        state: ReportedState::ALL.into_iter().find(|known| Some(known.as_str()) == state),
+        states: ReportedState::ALL.into_iter().filter(|known| Some(known.as_str()) == state).collect(),
         lane: agent.or_else(|| arguments.text("lane").map(str::to_string)),
         scope: JobScope::OfSession(call.session.clone()),
     };

@@ -232,6 +232,7 @@ fn status_at_a_glance() {
               "workers": 0
             }
           },
+          "over_budget": {},
           "parked": {},
           "status": "ok",
           "summary": {
@@ -279,6 +280,7 @@ fn nobody_at_work() {
     assert_snapshot!(sandbox.run(&["workers", "--json"]), @r#"
         {
           "count": 0,
+          "over_budget": {},
           "parked": {},
           "status": "ok",
           "workers": []

@@ -223,7 +223,10 @@ fn man_pages_for_every_command() {
         rows.filter(|line| line.starts_with("  ") && !line.starts_with("   ") && !line.starts_with("  help "))
             .count()
     };
-    let inner =
-        listed(&["agents", "--help"]) + if cfg!(feature = "mcp") { listed(&["mcp", "--help"]) } else { 0 };
+    let inner = ["agents", "bridge", "budget", "worktrees"]
+        .iter()
+        .map(|name| listed(&[name, "--help"]))
+        .sum::<usize>()
+        + if cfg!(feature = "mcp") { listed(&["mcp", "--help"]) } else { 0 };
     assert_eq!(pages, listed(&["--help"]) + inner + 1);
 }

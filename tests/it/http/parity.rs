@@ -202,7 +202,9 @@ fn unknown_fields_are_reported() {
     let state = server.get("/tasks?state=bogus");
     assert_eq!((state.status, state.code().as_str()), (400, "invalid"));
     assert!(
-        state.text_at("/error").contains("queued, scheduled, claimed, input_required, completed, failed"),
+        state
+            .text_at("/error")
+            .contains("queued, scheduled, blocked, claimed, input_required, completed, failed"),
         "{}",
         state.text
     );

@@ -72,7 +72,7 @@ fn every_version_is_spoken_and_nothing_is_kept() {
         assert_eq!((reply.header("mcp-session-id"), reply.header("set-cookie")), (None, None), "{reply:?}");
         let headers = [("MCP-Protocol-Version", version)];
         let list = server.client().ask("POST", "/mcp", &headers, Some(&request("tools/list", json!({}))));
-        assert_eq!(list.at("/result/tools").as_array().unwrap().len(), 10, "{list:?}");
+        assert_eq!(list.at("/result/tools").as_array().unwrap().len(), 11, "{list:?}");
         assert!(list.json()["result"].get("resultType").is_none(), "{list:?}");
     }
     let meta = json!({"_meta": {

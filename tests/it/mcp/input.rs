@@ -137,7 +137,8 @@ fn arguments_are_checked_before_anything_happens() {
         ("cancel", json!({"ids": ["20991231"], "reason": null}), "unknown task"),
         ("claim_next", json!({"lane": "a", "lease": 0}), "lease of 0 seconds is out of range"),
         ("claim_next", json!({"lane": "a", "match": {"": "x"}}), "KEY=VALUE"),
-        ("report", json!({"id": "x", "token": "y", "do": "ask"}), "'ask' is not a value of 'do'"),
+        ("report", json!({"id": "x", "token": "y", "do": "tell"}), "'tell' is not a value of 'do'"),
+        ("report", json!({"id": "x", "token": "y", "do": "ask"}), "'text' is missing"),
         ("respond", json!({"id": "x", "token": "y"}), "give 'text' or 'file'"),
         ("respond", json!({"id": "x", "token": "y", "text": "a", "file": "b"}), "give 'text' or 'file'"),
     ] {

@@ -424,7 +424,7 @@ fn doctor_reports_registrations_and_what_is_wrong_with_them() {
     assert_eq!(found[2]["message"], "registered with cursor (project) in $DIR/project/.cursor/mcp.json");
     assert_eq!(found[3]["code"], "self-test");
     let answers = found[3]["message"].as_str().unwrap();
-    assert!(answers.starts_with("the server answers, with 10 tools of "), "{answers}");
+    assert!(answers.starts_with("the server answers, with 11 tools of "), "{answers}");
     assert_eq!(found.len(), 4);
     assert!(found.iter().all(|check| check["level"] == "ok"), "{found:?}");
     home.write(
