@@ -64,7 +64,6 @@
 )]
 
 #[cfg(feature = "cli")]
-#[allow(dead_code, reason = "the bridge itself follows")]
 mod bridge;
 #[cfg(feature = "cli")]
 mod cli;

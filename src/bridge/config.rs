@@ -101,14 +101,7 @@ fn read_bridge(section: &Section<'_>, name: String, directory: &Path) -> Result<
     if let Some(problem) = queue_flow::problem(&queues) {
         return Err(watched.section(&problem.queue)?.error(problem.key, &problem.reason));
     }
-    Ok(BridgeSettings {
-        name,
-        adapter,
-        poll_interval: base.poll_interval,
-        requests_per_second,
-        take_assigned_after,
-        queues,
-    })
+    Ok(BridgeSettings { name, adapter, requests_per_second, take_assigned_after, queues })
 }
 
 /// Reads which board a bridge serves. A key that is for another kind of board is refused.
@@ -404,7 +397,10 @@ bridges:
         let AdapterSettings::Json { path } = &all[1].adapter else { panic!("{all:?}") };
         assert_eq!(path, Path::new("/w/handoff/../board.json"));
         assert_eq!(all[1].queues[1].queue, QueueRef::Name("7".to_string()));
-        assert_eq!((all[1].poll_interval, all[1].requests_per_second), (Duration::from_secs(30), 5.0));
+        assert_eq!(
+            (all[1].queues[0].poll_interval, all[1].requests_per_second),
+            (Duration::from_secs(30), 5.0)
+        );
 
         let AdapterSettings::Program { argv, directory, secrets, config, .. } = &all[2].adapter else {
             panic!("{all:?}")

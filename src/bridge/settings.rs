@@ -14,8 +14,6 @@ pub(crate) struct BridgeSettings {
     pub name: String,
     /// Which board it serves.
     pub adapter: AdapterSettings,
-    /// How often the queues are read, unless a queue says otherwise.
-    pub poll_interval: Duration,
     /// Maximum number of requests to the board per second.
     pub requests_per_second: f64,
     /// How long a card that was assigned before lies in its queue until it is taken nevertheless.

@@ -287,7 +287,6 @@ impl World {
         let settings = BridgeSettings {
             name: "team".to_string(),
             adapter: AdapterSettings::Json { path: root.join("board.json") },
-            poll_interval: Duration::ZERO,
             requests_per_second: 1000.0,
             take_assigned_after: Duration::ZERO,
             queues: vec![watched("Todo")],

@@ -126,10 +126,7 @@ mod tests {
         assert_eq!(card.extra, json!({"votes": 3}).as_object().cloned().unwrap());
         assert_eq!(card.comments[0].extra["by"], "x");
         for (value, expected) in [
-            (
-                json!([{"id": "1", "queue": "q"}, {"id": 7, "queue": "q"}]),
-                "card 2: invalid type: integer `7`",
-            ),
+            (json!([{"id": "1", "queue": "q"}, {"id": 7, "queue": "q"}]), "card 2: invalid type: number"),
             (json!([{"id": "1"}]), "card 1: missing field `queue`"),
             (json!(["1"]), "card 1: it is not an object"),
             (json!({"cards": []}), "a list of cards: it is none"),

@@ -264,3 +264,25 @@ fn brief_debug(value: &impl Debug) -> String {
 fn by_id(queue: &BoardQueue) -> QueueRef {
     QueueRef::Id { id: queue.id.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::json_board::JsonBoard;
+
+    #[test]
+    fn a_board_that_is_a_json_file_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("board.json");
+        std::fs::write(&path, r#"{"queues": {}}"#).unwrap();
+        let mut board = JsonBoard::open(path).unwrap();
+        let mut failed = Vec::new();
+        let counts = check_board(&mut board, &ScratchQueues::default(), &mut |report| {
+            if let CheckOutcome::Failed { .. } = report.outcome {
+                failed.push(report.clone());
+            }
+        });
+        assert_eq!(failed, []);
+        assert!(counts.passed > 20, "{counts:?}");
+    }
+}

@@ -321,6 +321,7 @@ fn every_field_is_read_and_reaches_the_task() {
     let bench = Bench::new();
     for field in &SUBMIT_FIELDS {
         let value = match field.value {
+            SubmitValue::Text(..) if field.key == "deadline" => json!("2h"),
             SubmitValue::Text(..) => json!("x"),
             SubmitValue::Path(_) => json!("r.md"),
             SubmitValue::Paths(_) | SubmitValue::Texts(_) => json!(["r.md"]),

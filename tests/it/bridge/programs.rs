@@ -58,7 +58,7 @@ fn a_program_that_fails_in_every_way_loses_and_doubles_nothing() {
     if !has("python3") {
         return;
     }
-    let cards: String = (1..=3).map(|n| format!("- [ ] Card {n}\n    DO: result Yes {n}\n")).collect();
+    let cards: String = (1..=3).map(|n| format!("- [ ] Card {n}\n    DO: result Yes{n}\n")).collect();
     let board = format!("## Todo\n\n{cards}\n## Doing\n\n## Done\n");
     let wrapper = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bridge/unreliable.py");
     let pool = with_notes(&format!("python3, {}, ", wrapper.display()), &board);
@@ -86,7 +86,7 @@ fn a_program_that_fails_in_every_way_loses_and_doubles_nothing() {
     assert!(quiet >= 3 && failures >= 8, "{quiet} {failures} {board}");
     for number in 1..=3 {
         assert_eq!(board.matches(&format!("- [x] Card {number} ^")).count(), 1, "{board}");
-        assert_eq!(board.matches(&format!("    > Yes {number}\n")).count(), 1, "{board}");
+        assert_eq!(board.matches(&format!("    > Yes{number}\n")).count(), 1, "{board}");
     }
     assert_eq!(pool.json(&["list"])["tasks"].as_array().unwrap().len(), 3);
 }

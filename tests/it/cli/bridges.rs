@@ -134,7 +134,7 @@ fn settings_of_artificer_dispatcher_work_here() {
     assert_eq!(written["status"], "written");
     let text = sandbox
         .read("handoff/handoff.yaml")
-        .replace(sandbox.path("").to_str().unwrap().trim_end_matches('/'), "$DIR");
+        .replace(sandbox.path("").to_str().unwrap().trim_end_matches('/'), "$DIR/project");
     assert_eq!(text, format!("workspace_id: w # mine\n\n{}", printed.stdout), "what was there stays");
     sandbox.run(&["bridge", "import", "pyproject.toml", "--write"]).refused(1, "has `bridges` already");
 
