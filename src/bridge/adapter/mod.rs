@@ -414,7 +414,14 @@ impl Board for ProgramBoard {
         if let Some(expected) = expected {
             params["expect_queue"] = json!(expected);
         }
-        self.call("move_task", params).map(drop)
+        let moved = self.call("move_task", params).map(drop);
+        match moved {
+            // The protocol does not say what was not found, and a card that is gone is given up.
+            Err(error) if error.code == BoardErrorCode::NotFound && self.get_task(id).is_ok() => {
+                Err(BoardError { code: BoardErrorCode::Invalid, ..error })
+            }
+            moved => moved,
+        }
     }
 
     fn add_comment(&mut self, id: &str, text: &str, marker: &str) -> BoardResult<()> {

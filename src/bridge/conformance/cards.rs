@@ -261,7 +261,8 @@ impl CardChecks {
         });
         checker.check("move_task to an unknown queue", || {
             let unknown = QueueRef::Name("lanes-bridge-test-no-such-queue".to_string());
-            fails_with(&[BoardErrorCode::NotFound], board.move_task(card, &unknown, None))
+            // The card is there: `not_found` would mean that it is not.
+            fails_with(&[BoardErrorCode::Invalid], board.move_task(card, &unknown, None))
         });
         checker.check("move_task of an unknown card", || {
             fails_with(&[BoardErrorCode::NotFound], board.move_task(UNKNOWN, &there, None))
