@@ -241,6 +241,7 @@ pub(crate) fn has_room(questions: &[Question], text: &str) -> bool {
 }
 
 /// Returns the answered questions as a worker reads them, one after the other; empty without any.
+#[cfg(feature = "mcp")]
 pub(crate) fn answered_text(questions: &[Question]) -> String {
     let pairs = questions.iter().filter_map(|question| {
         let answer = question.answer.as_ref()?;

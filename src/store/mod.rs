@@ -103,6 +103,7 @@ mod server_token;
 mod settings_file;
 #[cfg(feature = "cli")]
 mod shared_file;
+#[cfg(feature = "cli")]
 mod spending;
 mod submit;
 mod submit_batch;

@@ -52,7 +52,7 @@ pub(crate) use agent_report::{AgentReport, TypicalRun};
 pub(crate) use agents::{Agent, AgentSource, agents};
 pub(crate) use agents_file::read_agents_file;
 pub use base_dir::BaseDir;
-#[cfg(feature = "cli")]
+#[cfg(feature = "mcp")]
 pub(crate) use bounded_command::output_within;
 #[cfg(feature = "mcp")]
 pub(crate) use client_file::read_text_for_client;
