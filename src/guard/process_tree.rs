@@ -1,7 +1,7 @@
 //! Finds and ends the processes of a run.
 //!
 //! A process group is not enough: agents give each tool its own session, and background processes outlive
-//! their parents. The [guard](super::guard) of a run sees all of them, because every orphan becomes the
+//! their parents. The [guard](crate::guard) of a run sees all of them, because every orphan becomes the
 //! guard's child. Without a guard, the processes of a run are identified by a variable in their environment,
 //! together with their descendants.
 //!

@@ -1,7 +1,7 @@
 //! Runs one agent, from its start until none of its processes is running.
 //!
 //! Two processes take part. The dispatcher reads both pipes as they fill, watches the time limits and the
-//! [`StopHandle`], and decides when a run must end (`supervisor.rs`). A [`guard`] between dispatcher and agent ends
+//! [`StopHandle`], and decides when a run must end (`supervisor.rs`). A [`crate::guard`] between dispatcher and agent ends
 //! the agent and everything that the agent has started: on request, when the agent has exited, and when the
 //! dispatcher has died.
 //!
