@@ -165,7 +165,7 @@ impl Store {
             let lock = self.lock_store()?;
             let is_done = index.finish_releases(&lock)?;
             if is_done {
-                // Before the store lock: whoever ends a task next must find it free.
+                // Before the store lock: the process that ends a task next must find it free.
                 own.take();
                 self.releases_are_due.store(false, Ordering::Relaxed);
                 return Ok(());

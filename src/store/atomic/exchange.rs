@@ -50,7 +50,7 @@ pub(in crate::store) fn replace_if_unchanged(
         Err(errno) => return Err(Error::io("rename into place", dir.path().join(name), errno)),
     }
     // A program that has the old file open for writing gets its name back at once: what it writes next must not go to a file
-    // without a name, and whoever opens the name must find it.
+    // without a name, and a program that opens the name must find it.
     if !is_open_for_writing(dir, &staged.name) && is_still(dir, &staged.name, old) {
         // Before the old file is removed on drop: a power cut leaves one of the two.
         sync_dir(dir)?;
