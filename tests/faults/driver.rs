@@ -58,7 +58,8 @@ impl User<'_> {
     pub fn counts(&self) -> (BTreeMap<String, usize>, usize) {
         if self.driver == Driver::Commands {
             let summary = &self.json(&["status", "--json"])["summary"];
-            let states = ["queued", "scheduled", "blocked", "claimed", "completed", "failed"];
+            let states =
+                ["queued", "scheduled", "blocked", "claimed", "input_required", "completed", "failed"];
             let count = |state: &str| summary[state].as_u64().unwrap() as usize;
             let counts = states.map(|state| (state.to_string(), count(state)));
             let listed = self.json(&["list", "--json"])["count"].as_u64().unwrap() as usize;

@@ -114,18 +114,7 @@ impl World {
 
     fn scenarios_of_many_tasks(&self) -> Vec<Scenario> {
         let steps = |name, words: &[&str]| Scenario { steps: true, ..self.scenario(name, words) };
-        let Tasks { held, token, .. } = &self.tasks;
         vec![
-            Scenario {
-                before: Some(dependents),
-                ..steps("end with dependents", &["respond", held, "--claim-token", token, "--body", "done"])
-            },
-            Scenario { before: Some(dependents), ..steps("end with a failure", &["cancel", held]) },
-            Scenario {
-                before: Some(interrupted_end),
-                ..steps("end before a crash", &["submit", "--lane", "l", "--prompt", "new"])
-            },
-            steps("submit after a task", &["submit", "--lane", "l", "--prompt", "new", "--after", held]),
             steps("retry", &["retry", &self.tasks.failed]),
             steps("redrive", &["redrive", &self.tasks.dead]),
             Scenario { by_line: true, ..steps("batch", &["submit", "--batch", "batch.jsonl"]) },
@@ -139,21 +128,6 @@ impl World {
             Scenario { before: Some(damage), ..steps("repair", &["fsck", "--repair"]) },
         ]
     }
-}
-
-/// Leaves two tasks that wait for the held one, and one that waits for the first of them.
-fn dependents(world: &World) {
-    let submit = |after: &str| world.ok(&["submit", "--lane", "l", "--prompt", "later", "--after", after]);
-    let first = submit(&world.tasks.held);
-    submit(&world.tasks.held);
-    submit(&first);
-}
-
-/// Leaves the end of a task on which others depend, and nothing more.
-fn interrupted_end(world: &World) {
-    dependents(world);
-    let Tasks { held, token, .. } = &world.tasks;
-    interrupt_after_commit(world, &["respond", held, "--claim-token", token, "--body", "done"]);
 }
 
 fn without_index(world: &World) {
