@@ -91,7 +91,8 @@ fn what_happens_while_nobody_delivers_is_delivered_later() {
     let ids: BTreeSet<String> =
         notices(&pool, "told").iter().map(|notice| notice["id"].to_string()).collect();
     assert_eq!(ids.len(), 3);
-    assert_eq!(notices(&pool, "told").last().unwrap()["task_id"], *id.trim());
+    // Several are delivered at once, in no order.
+    assert!(notices(&pool, "told").iter().any(|notice| notice["task_id"] == *id.trim()));
 }
 
 #[test]
