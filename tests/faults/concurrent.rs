@@ -15,8 +15,8 @@ pub struct Stage<'a> {
     pub world: &'a World,
     pub scenario: &'a Scenario,
     pub number: usize,
-    /// The prepared store, whose tasks have names.
-    pub base: &'a Snapshot,
+    /// The tasks that keep their names: those of the prepared store and those of the scenario.
+    pub base: Snapshot,
     /// The same when all is prepared for the scenario.
     pub start: Snapshot,
 }
@@ -44,7 +44,8 @@ impl ScenarioRunner {
                 runner.watch(|| {
                     world.set_up(scenario);
                     let start = usage::look(&world, After::Kill, scenario.name);
-                    play(&runner, &Stage { world: &world, scenario, number, base: &base, start });
+                    let base = base.clone().with_names_of(&start);
+                    play(&runner, &Stage { world: &world, scenario, number, base, start });
                     runner.scenarios.fetch_add(1, Ordering::Relaxed);
                 });
             }

@@ -28,7 +28,7 @@ fn any_command_may_be_killed_anywhere() {
     let every = asked_for("LANES_TEST_EVERY_POINT");
     let runner = ScenarioRunner::play(|runner, stage| {
         let points = points::of_changes(stage.world, stage.scenario);
-        let effect = usage::look(stage.world, After::Kill, "after").named(stage.base);
+        let effect = usage::look(stage.world, After::Kill, "after").named(&stage.base);
         assert!(points.len() > 2, "{}: {points:?}", stage.scenario.name);
         for (n, point) in points.iter().enumerate() {
             if every || (n + stage.number).is_multiple_of(SAMPLE) {
@@ -49,14 +49,14 @@ fn kill(stage: &Stage<'_>, point: &Point, effect: &Snapshot, driver: Driver) {
     let output = world.traced(&point.inject("signal=KILL"), scenario);
     let left = usage::look(world, After::Kill, &what);
     // Calls are counted for each thread, and which thread makes one may differ between runs.
-    if scenario.steps && output.status.success() {
+    if (scenario.steps || scenario.releases) && output.status.success() {
         assert!(left.named(base) == *effect, "{what}: it has another effect: {left:#?}");
         return;
     }
     assert_eq!(output.status.signal(), Some(9), "{what}: it was not killed");
     let is_before = left == *start;
     let is_after = left.named(base) == *effect;
-    let between = scenario.steps && left.named(base).is_between(&start.named(base), effect);
+    let between = scenario.may_stop_at(&left, (base, start, effect));
     assert!(is_before || is_after || between, "{what}: between before and after: {left:#?}");
     if !output.stdout.is_empty() {
         assert!(is_after, "{what}: reported what is not there");

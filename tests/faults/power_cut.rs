@@ -112,7 +112,7 @@ fn look(stage: &Stage<'_>, reported: bool, effect: &Snapshot, works: Option<usiz
     let found = usage::look(world, After::PowerCut, what);
     let is_after = found.named(base) == *effect;
     assert!(is_after || !reported, "{what}: what was reported is gone: {found:#?}");
-    let between = scenario.steps && found.named(base).is_between(&start.named(base), effect);
+    let between = scenario.may_stop_at(&found, (base, start, effect));
     assert!(is_after || found == *start || between, "{what}: in between: {found:#?}");
     usage::nothing_is_lost(world, After::PowerCut, scenario, start, what);
     let Some(works) = works else { return };

@@ -53,6 +53,12 @@ impl Snapshot {
         named
     }
 
+    /// Adds the tasks of another state, so that [`Snapshot::named`] keeps their names.
+    pub fn with_names_of(mut self, other: &Snapshot) -> Snapshot {
+        self.tasks.extend(other.tasks.clone());
+        self
+    }
+
     /// Returns whether this is a state between `start` and `effect` of a command of several changes, each of them
     /// made or not. All three have normalized ids.
     pub fn is_between(&self, start: &Snapshot, effect: &Snapshot) -> bool {

@@ -149,6 +149,7 @@ fn play(kind: &str, size: &str, make: &[&str], options: &'static str) {
     for (number, scenario) in world.scenarios().iter().enumerate().filter(|(n, _)| n % sample.0 == 0) {
         world.set_up(scenario);
         let start = usage::look(&world, After::Kill, scenario.name);
+        let base = base.clone().with_names_of(&start);
         let points = points::of_changes(&world, scenario);
         let effect = usage::look(&world, After::Kill, "after").named(&base);
         let chosen = points.iter().enumerate().filter(|(n, _)| (n + number).is_multiple_of(sample.1));
@@ -205,7 +206,7 @@ fn look(
     let found = usage::look(world, After::PowerCut, what);
     let is_after = found.named(base) == *effect;
     assert!(is_after || !is_done, "{what}: it had ended, and what it did is gone: {found:#?}");
-    let between = scenario.steps && found.named(base).is_between(&start.named(base), effect);
+    let between = scenario.may_stop_at(&found, (base, start, effect));
     assert!(is_after || found == *start || between, "{what}: in between: {found:#?}");
     usage::nothing_is_lost(world, After::PowerCut, scenario, start, what);
     if !found.broken.is_empty() {

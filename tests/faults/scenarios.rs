@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use crate::points;
+use crate::reader::Snapshot;
 use crate::world::{Tasks, World, copy_tree};
 
 /// One command that is tried.
@@ -13,8 +14,22 @@ pub struct Scenario {
     pub before: Option<fn(&World)>,
     /// Whether each of its tasks or steps is a separate change, so that repeating the command completes it.
     pub steps: bool,
+    /// Whether dependents follow its change, each by a change of its own that the next command makes if need be.
+    pub releases: bool,
     /// Whether it prints one error for each line of a file.
     pub by_line: bool,
+}
+
+impl Scenario {
+    /// Returns whether the command may stop in the state `left` with only a part of its changes made, or with all.
+    /// `start` is the state before, `effect` the one after with the names of `base`.
+    pub fn may_stop_at(
+        &self,
+        left: &Snapshot,
+        (base, start, effect): (&Snapshot, &Snapshot, &Snapshot),
+    ) -> bool {
+        (self.steps || self.releases) && left.named(base).is_between(&start.named(base), effect)
+    }
 }
 
 /// Three tasks of two lanes. Their keys make it harmless to submit them again.
@@ -26,12 +41,13 @@ pub const BATCH: &str = r#"{"lane": "l", "prompt": "one", "key": "b1"}
 impl World {
     pub fn scenario(&self, name: &'static str, words: &[&str]) -> Scenario {
         let args = words.iter().map(ToString::to_string).collect();
-        Scenario { name, args, before: None, steps: false, by_line: false }
+        Scenario { name, args, before: None, steps: false, releases: false, by_line: false }
     }
 
     /// Returns every command that changes something; with LANES_TEST_ONLY those whose names begin with it.
     pub fn scenarios(&self) -> Vec<Scenario> {
         let mut scenarios = self.scenarios_of_one_task();
+        scenarios.extend(self.scenarios_of_dependents());
         scenarios.extend(self.scenarios_of_many_tasks());
         if let Some(only) = crate::world::setting("LANES_TEST_ONLY") {
             scenarios.retain(|scenario| scenario.name.starts_with(&only));
@@ -112,6 +128,29 @@ impl World {
         ]
     }
 
+    fn scenarios_of_dependents(&self) -> Vec<Scenario> {
+        let Tasks { held, token, .. } = &self.tasks;
+        let releases = |name, words: &[&str]| Scenario { releases: true, ..self.scenario(name, words) };
+        vec![
+            self.scenario(
+                "submit after a task",
+                &["submit", "--lane", "l", "--prompt", "new", "--after", held],
+            ),
+            Scenario {
+                before: Some(dependents),
+                ..releases(
+                    "end with dependents",
+                    &["respond", held, "--claim-token", token, "--body", "done"],
+                )
+            },
+            Scenario { before: Some(dependents), ..releases("end with a failure", &["cancel", held]) },
+            Scenario {
+                before: Some(interrupted_end),
+                ..releases("release after a crash", &["submit", "--lane", "n", "--prompt", "new"])
+            },
+        ]
+    }
+
     fn scenarios_of_many_tasks(&self) -> Vec<Scenario> {
         let steps = |name, words: &[&str]| Scenario { steps: true, ..self.scenario(name, words) };
         vec![
@@ -128,6 +167,21 @@ impl World {
             Scenario { before: Some(damage), ..steps("repair", &["fsck", "--repair"]) },
         ]
     }
+}
+
+/// Leaves two tasks that wait for the held one, and one that waits for the first of them.
+fn dependents(world: &World) {
+    let submit = |after: &str| world.ok(&["submit", "--lane", "l", "--prompt", "later", "--after", after]);
+    let first = submit(&world.tasks.held);
+    submit(&world.tasks.held);
+    submit(&first);
+}
+
+/// Leaves the end of a task on which others depend, and nothing more.
+fn interrupted_end(world: &World) {
+    dependents(world);
+    let Tasks { held, token, .. } = &world.tasks;
+    interrupt_after_commit(world, &["respond", held, "--claim-token", token, "--body", "done"]);
 }
 
 fn without_index(world: &World) {

@@ -3,8 +3,9 @@
 //! For every open task on which others depend, `indexes/dependents` has a file with their ids. When it ends, the
 //! file moves to `indexes/releasing` under the lock, and stays there until the last of the dependents has been
 //! looked at: what a killed process leaves undone is seen by the next one, since `indexes/state` says that there
-//! is something. The name of a file may also be that of a dependent itself, which is looked at then too. As
-//! everywhere in the index, an id is only a hint to look at the task.
+//! is something. `ID@due` is an empty file there for a dependent that is to be looked at itself; were its name the
+//! id alone, its removal could remove the dependents of this very task, if it has just failed. As everywhere in
+//! the index, an id is only a hint to look at the task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -24,6 +25,9 @@ use crate::store::{atomic, bounded_file};
 
 const DEPENDENTS: &str = "dependents";
 const RELEASING: &str = "releasing";
+
+/// The end of the name of a file in `releasing` for one dependent; no id contains `@`.
+const DUE: &str = "@due";
 
 /// The largest file of dependents, in bytes.
 const MAX_FILE: u64 = 1024 * 1024 * 1024;
@@ -96,7 +100,7 @@ impl Index<'_> {
             seal(&dir)?;
         }
         if is_due {
-            drop(atomic::open_for_append(&self.releasing()?, task.id.as_str())?);
+            drop(atomic::open_for_append(&self.releasing()?, &due_name(&task.id))?);
         }
         let is_due = is_due || state.dependents == DependentsMark::Due;
         let dependents = if is_due { DependentsMark::Due } else { DependentsMark::Present };
@@ -145,12 +149,12 @@ impl Index<'_> {
     pub(in crate::store) fn next_release(&self) -> Result<Option<ReleaseStep>> {
         let releasing = self.releasing()?;
         let mut names = releasing.names()?;
-        names.retain(|name| TaskId::is_valid(name));
+        names.retain(|name| TaskId::is_valid(id_of(name)));
         names.sort_unstable();
         let Some(name) = names.into_iter().next() else { return Ok(None) };
         let content = bounded_file::read(&releasing, &name, MAX_FILE)?;
         let bytes = content.map(|content| content.bytes).unwrap_or_default();
-        let mut ids = vec![name.clone()];
+        let mut ids = vec![id_of(&name).to_string()];
         ids.extend(lines(&bytes).map(|line| String::from_utf8_lossy(line).into_owned()));
         Ok(Some(ReleaseStep { name, ids }))
     }
@@ -218,9 +222,19 @@ impl Index<'_> {
                 .map_err(|error| Error::io("write", dir.path().join(id.as_str()), error))?;
         }
         for id in &due {
-            drop(atomic::open_for_append(&releasing, id.as_str())?);
+            drop(atomic::open_for_append(&releasing, &due_name(id))?);
         }
         seal(&dir)?;
         Ok(if due.is_empty() { DependentsMark::Present } else { DependentsMark::Due })
     }
+}
+
+/// Returns the name of the file in `releasing` that makes the next release look at a task itself.
+fn due_name(id: &TaskId) -> String {
+    format!("{id}{DUE}")
+}
+
+/// Returns the id in the name of a file in `releasing`.
+fn id_of(name: &str) -> &str {
+    name.strip_suffix(DUE).unwrap_or(name)
 }

@@ -109,14 +109,16 @@ impl Index<'_> {
             // The rebuild finds what it lacks, if the task can be read then.
             return Err(Error::corrupt(format!("{id} cannot be read")));
         }
-        let mut seq = state.seq;
+        let (mut seq, mut state) = (state.seq, state.clone());
         if let Some(task) = &task {
             let dir = self.layout.task(&task.id)?;
             if let Some(dir) = dir {
                 seq = self.complete_feed(&dir, task, seq)?;
                 // A history that cannot be written must not stop other tasks.
                 let _ = history::append(&dir, task);
-                let _ = self.complete_response(&dir, task);
+                if self.complete_response(&dir, task).is_err() {
+                    state = state.with_owed(task.id.as_str());
+                }
             }
             self.recover_key(task)?;
             self.recover_correlation(task)?;
@@ -125,9 +127,9 @@ impl Index<'_> {
             }
         }
         let state = match &task {
-            Some(task) if task.status.is_terminal() => self.note_end(state, &task.id)?,
-            Some(task) => self.add_dependent(state, task, true)?,
-            None => state.clone(),
+            Some(task) if task.status.is_terminal() => self.note_end(&state, &task.id)?,
+            Some(task) => self.add_dependent(&state, task, true)?,
+            None => state,
         };
         let next = IndexState { seq, busy: None, ..state };
         self.write_state(&next)?;
@@ -144,10 +146,11 @@ impl Index<'_> {
                 && let Some(task) = self.load(id)?
                 && let Some(dir) = self.layout.task(&task.id)?
             {
-                match TaskLock::try_acquire(&dir)? {
-                    Some(_lock) => drop(self.complete_response(&dir, &task)),
-                    // The process that holds the lock is about to do so; until then it stays recorded.
-                    None => owed.push(id.clone()),
+                // The process that holds the lock is about to do so; until then, and while it fails, it stays
+                // recorded.
+                let lock = TaskLock::try_acquire(&dir)?;
+                if lock.is_none() || self.complete_response(&dir, &task).is_err() {
+                    owed.push(id.clone());
                 }
             }
         }
