@@ -61,17 +61,17 @@ pub mod dispatch {
             pub use crate::dispatch::run::evidence::RunEvidence;
         }
         pub mod reset_time {
-            pub use crate::dispatch::run::reset_time::{NoticeContext, reset_in};
+            pub use crate::dispatch::run::reset_time::{MessageContext, reset_in};
         }
     }
     pub mod vendor {
-        pub use crate::dispatch::vendor::{Notices, SessionIds, Vendor, Vendors};
+        pub use crate::dispatch::vendor::{SessionIds, Vendor, VendorMessages, Vendors};
         pub mod argv {
             pub use crate::dispatch::vendor::argv::{ArgumentValues, Argv};
         }
-        pub mod notices {
-            pub use crate::dispatch::vendor::notices::{
-                NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall, ResetFormat,
+        pub mod messages {
+            pub use crate::dispatch::vendor::messages::{
+                MessageMatch, MessageMeaning, MessageSource, RefusedCall, ResetFormat,
             };
         }
     }

@@ -36,7 +36,7 @@ pub(crate) fn scope_of_refusal(
 ) -> CooldownScope {
     let models = match (&vendor_refusal.model, requested) {
         (None, _) => CooledModels::All,
-        // The notice names another model than the requested one, but the requested one would be refused again.
+        // The message names another model than the requested one, but the requested one would be refused again.
         (Some(named), Some(requested)) if !is_model(requested, &named.to_lowercase()) => {
             CooledModels::One { name: model_name(requested), by_default: false }
         }
@@ -59,7 +59,7 @@ fn widened(scope: &CooldownScope, earlier: &CooldownScope) -> CooldownScope {
 /// Returns how a refusal changes the current cooldown `before`; `claimed` is when the run's task was claimed.
 ///
 /// Concurrent runs are refused together: the first refusal starts the cooldown, and the others do not change it.
-/// But a more precise notice, or a later one of the same precision, replaces the previous one, whether the
+/// But a more precise message, or a later one of the same precision, replaces the previous one, whether the
 /// cooldown becomes longer or shorter. A refusal of a run that started after the end of the last cooldown is a new
 /// refusal; soon after that end, it means that the cooldown was too short.
 pub(crate) fn after_refusal(
@@ -266,10 +266,10 @@ mod tests {
         assert_eq!(
             refuse(Some(ResetTime::Clock(at(30.0))), now, &named),
             CooldownChange::Keep,
-            "the same notice"
+            "the same message"
         );
         let other = new_cooldown(refuse(Some(ResetTime::Clock(at(600.0))), now, &named));
-        assert_eq!(other.until, at(660.0), "a later notice counts more");
+        assert_eq!(other.until, at(660.0), "a later message counts more");
         assert_eq!(
             new_cooldown(refuse(Some(ResetTime::Clock(at(30.0))), now, &other)).until,
             at(90.0),

@@ -87,7 +87,7 @@ pub enum ResetTime {
     Exact(Time),
     /// Within the minute or hour that starts at this time.
     Clock(Time),
-    /// About now: the time in the notice has just passed.
+    /// About now: the time in the message has just passed.
     Past,
 }
 

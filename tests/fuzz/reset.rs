@@ -1,4 +1,4 @@
-//! The reset time in a notice: never in the past, never further away than its kind allows, and for real notices
+//! The reset time in a message: never in the past, never further away than its kind allows, and for those of vendors
 //! the time that the vendor means.
 
 use std::sync::{Arc, LazyLock};
@@ -7,16 +7,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lanes::internals::dispatch::outcome::ResetTime;
-use lanes::internals::dispatch::run::reset_time::{NoticeContext, reset_in};
-use lanes::internals::dispatch::vendor::{Notices, Vendors};
+use lanes::internals::dispatch::run::reset_time::{MessageContext, reset_in};
+use lanes::internals::dispatch::vendor::{VendorMessages, Vendors};
 use lanes::internals::model::Time;
 
 use crate::noise::Noise;
 use crate::run::Target;
 
-/// The notices common to all vendors.
-static NOTICES: LazyLock<Arc<Notices>> =
-    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").common_notices());
+/// The vendor messages common to all vendors.
+static MESSAGES: LazyLock<Arc<VendorMessages>> =
+    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").common_messages());
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -109,14 +109,14 @@ fn reset() {
 }
 
 #[test]
-fn notices() {
-    // The input is the seed of a notice.
+fn vendor_messages() {
+    // The input is the seed of a message.
     let target = Target {
-        name: "notices",
+        name: "vendor-messages",
         found: &[],
         make: |noise| noise.next().to_le_bytes().to_vec(),
         check: |bytes| {
-            notice(&mut Noise::new(bytes.iter().fold(0, |seed, byte| (seed << 8) | u64::from(*byte))))
+            message(&mut Noise::new(bytes.iter().fold(0, |seed, byte| (seed << 8) | u64::from(*byte))))
         },
     };
     target.run(20_000);
@@ -145,11 +145,11 @@ fn check(bytes: &[u8]) {
     let zone = zone(&mut noise);
     for now in [some_time(&mut noise), Time::from_micros(0), Time::from_micros(i64::MAX)] {
         for within in [None, Some(5 * HOUR), Some(7 * DAY)] {
-            let setting = NoticeContext {
+            let setting = MessageContext {
                 now,
                 zone: &zone,
                 within: within.map(Duration::from_secs),
-                resets: NOTICES.reset_markers(),
+                resets: MESSAGES.reset_markers(),
             };
             match reset_in(&text, setting) {
                 Some(ResetTime::Exact(time) | ResetTime::Clock(time)) => {
@@ -166,8 +166,8 @@ fn check(bytes: &[u8]) {
     }
 }
 
-/// A notice of a known vendor about a known instant, and what must be read from it.
-fn notice(noise: &mut Noise) {
+/// A message of a known vendor about a known instant, and what must be read from it.
+fn message(noise: &mut Noise) {
     let now = some_time(noise);
     let zone = zone(noise);
     let ahead = noise.next() % (10 * DAY);
@@ -178,7 +178,7 @@ fn notice(noise: &mut Noise) {
     let clock = local.strftime("%-I:%M");
     let (small, large) = (local.strftime("%P").to_string(), local.strftime("%p").to_string());
     let zone_name = zone.iana_name().unwrap_or("UTC");
-    // Only a zone with a name can occur in a notice.
+    // Only a zone with a name can occur in a message.
     let is_named = zone.iana_name().is_some();
     let day = local.day();
     let ordinal = match (day, day % 10) {
@@ -227,6 +227,6 @@ fn notice(noise: &mut Noise) {
         _ if is_exact => ResetTime::Exact(begin),
         _ => ResetTime::Clock(begin),
     };
-    let setting = NoticeContext { now, zone: &zone, within: None, resets: NOTICES.reset_markers() };
+    let setting = MessageContext { now, zone: &zone, within: None, resets: MESSAGES.reset_markers() };
     assert_eq!(reset_in(&text, setting), Some(expected), "{text}, read at {now} in {zone_name}");
 }

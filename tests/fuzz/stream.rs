@@ -10,15 +10,15 @@ use lanes::internals::dispatch::output::{
 };
 use lanes::internals::dispatch::run::classify::classify;
 use lanes::internals::dispatch::run::evidence::RunEvidence;
-use lanes::internals::dispatch::vendor::{Notices, Vendors};
+use lanes::internals::dispatch::vendor::{VendorMessages, Vendors};
 use lanes::internals::model::Time;
 
 use crate::noise::Noise;
 use crate::run::Target;
 
-/// The notices common to all vendors.
-static NOTICES: LazyLock<Arc<Notices>> =
-    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").common_notices());
+/// The vendor messages common to all vendors.
+static MESSAGES: LazyLock<Arc<VendorMessages>> =
+    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").common_messages());
 
 /// Recorded output of the real programs with scripted models.
 macro_rules! recorded {
@@ -208,7 +208,7 @@ fn check(bytes: &[u8], format: Format) {
                 timeout: Some(Duration::from_secs(60)),
                 silence_timeout: None,
                 now,
-                notices: &NOTICES,
+                vendor_messages: &MESSAGES,
                 zone: &TimeZone::UTC,
             };
             let _ = classify(&run, noise.one_in(2));

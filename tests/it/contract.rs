@@ -438,7 +438,7 @@ fn every_type_has_a_line_in_the_glossary() {
     let glossary = read("docs/glossary.md");
     let code = glossary.split("\n## The code\n").nth(1).unwrap();
     let mut count = 0;
-    for area in ["model", "workspace", "store", "guard", "http", "dispatch", "mcp", "cli"] {
+    for area in ["model", "workspace", "store", "guard", "http", "dispatch", "bridge", "mcp", "cli"] {
         let mut types = BTreeSet::new();
         declared_types(&source.join(area), &mut types);
         let table = code.split(&format!("\nTypes of `{area}/`.\n")).nth(1).expect(area);

@@ -21,10 +21,10 @@ const MAX_MESSAGE_CHARS: usize = 500;
 pub(super) enum AdapterMessage {
     /// The answer to the request with this id.
     Answer(u64, BoardResult<Value>),
-    /// The notice that something on the board has changed.
+    /// The notification that something on the board has changed.
     Changed,
-    /// A notice that this program does not know.
-    UnknownNotice,
+    /// A notification that this program does not know.
+    UnknownNotification,
 }
 
 /// Makes the line of a request, with its line break. It is pure ASCII, so it has the same meaning in every encoding,
@@ -55,7 +55,11 @@ pub(super) fn read(line: &[u8], redaction: &Redaction) -> Result<AdapterMessage,
         if object.contains_key("id") {
             return Err(format!("sent a request of its own: {}", brief(method)));
         }
-        return Ok(if method == "changed" { AdapterMessage::Changed } else { AdapterMessage::UnknownNotice });
+        return Ok(if method == "changed" {
+            AdapterMessage::Changed
+        } else {
+            AdapterMessage::UnknownNotification
+        });
     }
     let Some(id) = object.get("id").and_then(Value::as_u64) else {
         return Err(format!("wrote a line without the id of a request: {}", shown()));
@@ -100,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_and_notices_are_read() {
+    fn answers_and_notifications_are_read() {
         let answer = |line: &str| read(line.as_bytes(), &Redaction::default()).unwrap();
         assert_eq!(answer(r#"{"id":1,"result":[]}"#), AdapterMessage::Answer(1, Ok(json!([]))));
         assert_eq!(
@@ -108,7 +112,7 @@ mod tests {
             AdapterMessage::Answer(1, Ok(Value::Null))
         );
         assert_eq!(answer(r#"{"method":"changed","params":{"queue":"Todo"}}"#), AdapterMessage::Changed);
-        assert_eq!(answer(r#"{"method":"progress"}"#), AdapterMessage::UnknownNotice);
+        assert_eq!(answer(r#"{"method":"progress"}"#), AdapterMessage::UnknownNotification);
         let lone = answer(r#"{"id":1,"result":"\ud800"}"#);
         assert_eq!(lone, AdapterMessage::Answer(1, Ok(json!("\\ud800"))));
     }

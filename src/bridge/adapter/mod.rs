@@ -120,7 +120,7 @@ pub(crate) struct ProgramBoard {
     redaction: Redaction,
     /// Id of the last request to the running process.
     last_id: u64,
-    /// Whether a `changed` notice has come since the last wait.
+    /// Whether a `changed` notification has come since the last wait.
     has_changed: bool,
 }
 
@@ -277,7 +277,7 @@ impl ProgramBoard {
                     *has_changed = true;
                     Ok(None)
                 }
-                AdapterMessage::UnknownNotice => Ok(None),
+                AdapterMessage::UnknownNotification => Ok(None),
             });
         match answer {
             Ok(result) => result,
@@ -338,21 +338,22 @@ impl ProgramBoard {
         self.request(method, params)
     }
 
-    /// Waits for a notice until `deadline`. Returns whether one came.
-    fn read_notices(&mut self, deadline: Instant) -> BoardResult<bool> {
+    /// Waits for a notification until `deadline`. Returns whether one came.
+    fn read_notifications(&mut self, deadline: Instant) -> BoardResult<bool> {
         let redaction = &self.redaction;
         let Some(running) = &mut self.running else { return Ok(false) };
-        let notice = running.process.read_until(deadline, &mut |line| match message::read(line, redaction)
-            .map_err(AdapterFault::Misbehaved)?
-        {
-            AdapterMessage::Changed => Ok(Some(())),
-            AdapterMessage::UnknownNotice => Ok(None),
-            AdapterMessage::Answer(id, _) => {
-                Err(AdapterFault::Misbehaved(format!("answered request {id}, which was not open")))
-            }
-        });
-        match notice {
-            Ok(notice) => Ok(notice.is_some()),
+        let notification =
+            running.process.read_until(deadline, &mut |line| match message::read(line, redaction)
+                .map_err(AdapterFault::Misbehaved)?
+            {
+                AdapterMessage::Changed => Ok(Some(())),
+                AdapterMessage::UnknownNotification => Ok(None),
+                AdapterMessage::Answer(id, _) => {
+                    Err(AdapterFault::Misbehaved(format!("answered request {id}, which was not open")))
+                }
+            });
+        match notification {
+            Ok(notification) => Ok(notification.is_some()),
             Err(fault) => Err(self.end_failed(&fault, "a wait for changes")),
         }
     }
@@ -494,6 +495,6 @@ impl Board for ProgramBoard {
             std::thread::sleep(timeout.min(delay));
             return Ok(false);
         }
-        self.read_notices(Instant::now() + timeout)
+        self.read_notifications(Instant::now() + timeout)
     }
 }

@@ -78,7 +78,7 @@ impl ServedLane {
                 let args = std::mem::take(&mut route.args);
                 let vendor = Vendor {
                     format: *format,
-                    notices: config.vendors.common_notices(),
+                    messages: config.vendors.common_messages(),
                     ..Vendor::command(program, &args)
                 };
                 (vendor, format!("{COMMAND}:{program}"))

@@ -23,7 +23,7 @@ use crate::dispatch::run::evidence::RunEvidence;
 use crate::dispatch::run::retry::PastAttempts;
 use crate::dispatch::run::session_baseline::baseline;
 use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
-use crate::dispatch::vendor::Notices;
+use crate::dispatch::vendor::VendorMessages;
 use crate::error::ErrorKind;
 use crate::guard::process_tree;
 use crate::model::{Command, FailureClass, RunId, StoredDuration, Task, TaskId, Time};
@@ -248,7 +248,7 @@ fn completed_report(
         timeout: None,
         silence_timeout: None,
         now,
-        notices: &Notices::default(),
+        vendor_messages: &VendorMessages::default(),
         zone: &TimeZone::system(),
     };
     let outcome = classify(&run, run_file.wants_json);

@@ -10,7 +10,7 @@ use crate::dispatch::outcome::{AgentExit, RunAnswer, RunFailure, RunOutcome, Sto
 use crate::dispatch::output::{
     self, AgentResult, BackgroundWork, ClosingStatus, ResultStatus, RunReport, one_line,
 };
-use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
+use crate::dispatch::vendor::{MessageMeaning, MessageSource};
 use crate::model::release_reason::{ACCOUNT_REASON, OVERLOADED_REASON, USAGE_LIMIT_REASON};
 use crate::model::{CooldownCause, FailureClass, duration};
 
@@ -109,8 +109,8 @@ fn reported_failure(run: &RunEvidence<'_>, result: &AgentResult) -> RunFailure {
 /// Diagnoses a failure by the service's message or, without one, by the end of standard error.
 fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
     match last_service_message(run) {
-        message if message.is_empty() => diagnose(run, &stderr_reason(run.stderr), NoticeSource::Anyone),
-        message => diagnose(run, &message, NoticeSource::Service),
+        message if message.is_empty() => diagnose(run, &stderr_reason(run.stderr), MessageSource::Anyone),
+        message => diagnose(run, &message, MessageSource::Service),
     }
 }
 
@@ -127,11 +127,11 @@ fn vendor_failure(diagnosis: &FailureDiagnosis, detail: &str) -> Option<RunFailu
 }
 
 /// Returns the class of the failure if the task itself turns out to be the cause.
-fn class_of(cause: NoticeMeaning) -> FailureClass {
+fn class_of(cause: MessageMeaning) -> FailureClass {
     match cause {
-        NoticeMeaning::UsageLimit => FailureClass::UsageLimit,
-        NoticeMeaning::Account | NoticeMeaning::Permanent => FailureClass::Permanent,
-        NoticeMeaning::Overloaded | NoticeMeaning::Error => FailureClass::Error,
+        MessageMeaning::UsageLimit => FailureClass::UsageLimit,
+        MessageMeaning::Account | MessageMeaning::Permanent => FailureClass::Permanent,
+        MessageMeaning::Overloaded | MessageMeaning::Error => FailureClass::Error,
     }
 }
 
@@ -141,7 +141,7 @@ fn timeout(run: &RunEvidence<'_>) -> RunFailure {
         Some(status) => format!("the service kept answering HTTP {status} until the time was up"),
         None => "the service kept refusing until the time was up".to_string(),
     };
-    if let Some(failure) = vendor_failure(&diagnose(run, "", NoticeSource::Service), &detail) {
+    if let Some(failure) = vendor_failure(&diagnose(run, "", MessageSource::Service), &detail) {
         return failure;
     }
     let is_silence = run.stopped == Some(StopReason::Silent);
@@ -181,7 +181,7 @@ fn ended_without_result(run: &RunEvidence<'_>) -> RunFailure {
 }
 
 /// Returns the failure of a program whose output is the answer: the exit code decides, and an empty answer is a
-/// failure. Only the last line of standard error may be a notice; earlier lines may contain anything.
+/// failure. Only the last line of standard error may be a vendor message; earlier lines may contain anything.
 fn program_failure(run: &RunEvidence<'_>) -> Option<RunFailure> {
     let last = last_line(run.stderr);
     let class = match run.exit {
@@ -193,8 +193,8 @@ fn program_failure(run: &RunEvidence<'_>) -> Option<RunFailure> {
         }
         // 126 and 127: a shell wrapper could not start what it wraps.
         AgentExit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
-        _ => match diagnose(run, last, NoticeSource::Anyone) {
-            limit if limit.cause == NoticeMeaning::UsageLimit => return vendor_failure(&limit, last),
+        _ => match diagnose(run, last, MessageSource::Anyone) {
+            limit if limit.cause == MessageMeaning::UsageLimit => return vendor_failure(&limit, last),
             _ => FailureClass::Error,
         },
     };
@@ -223,17 +223,17 @@ mod tests {
     use super::*;
     use crate::dispatch::outcome::ResetTime;
     use crate::dispatch::output::Format;
-    use crate::dispatch::vendor::{Notices, Vendors};
+    use crate::dispatch::vendor::{VendorMessages, Vendors};
     use crate::model::{Time, Verdict};
 
-    /// Returns the notices of the vendor with this format.
-    fn notices(format: Format) -> Notices {
+    /// Returns the messages of the vendor with this format.
+    fn vendor_messages(format: Format) -> VendorMessages {
         let vendors = Vendors::built_in().expect("built-in profiles");
         let with_format =
             vendors.names().find(|name| vendors.get(name).is_ok_and(|one| one.format == format));
         match with_format {
-            Some(name) => (*vendors.get(name).expect("a vendor").notices).clone(),
-            None => (*vendors.common_notices()).clone(),
+            Some(name) => (*vendors.get(name).expect("a vendor").messages).clone(),
+            None => (*vendors.common_messages()).clone(),
         }
     }
 
@@ -260,11 +260,11 @@ mod tests {
             timeout: Some(Duration::from_secs(900)),
             silence_timeout: Some(Duration::from_secs(1800)),
             now: Time::parse("2026-11-21T12:00:00Z").expect("a time"),
-            notices: &Notices::default(),
+            vendor_messages: &VendorMessages::default(),
             zone: &TimeZone::UTC,
         };
         change(&mut run);
-        classify(&RunEvidence { notices: &notices(run.format), ..run }, false)
+        classify(&RunEvidence { vendor_messages: &vendor_messages(run.format), ..run }, false)
     }
 
     fn failure(

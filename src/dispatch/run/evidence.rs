@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::dispatch::outcome::{AgentExit, StopReason};
 use crate::dispatch::output::{Format, RunReport, one_line};
-use crate::dispatch::vendor::Notices;
+use crate::dispatch::vendor::VendorMessages;
 use crate::model::Time;
 
 /// Maximum length of a message about a run, in characters.
@@ -36,8 +36,8 @@ pub struct RunEvidence<'a> {
     pub silence_timeout: Option<Duration>,
     /// End of the run.
     pub now: Time,
-    /// The vendor's notices.
-    pub notices: &'a Notices,
+    /// What its vendor prints about failures that are not the task's fault.
+    pub vendor_messages: &'a VendorMessages,
     /// Time zone of clock times in messages.
     pub zone: &'a TimeZone,
 }
@@ -51,7 +51,7 @@ pub(super) fn service_messages(run: &RunEvidence<'_>) -> String {
     if report.errors.is_empty() && !is_in_text { String::new() } else { agent_message(report) }
 }
 
-/// Returns the latest message of the service; earlier ones may be outdated. A text longer than any notice is not
+/// Returns the latest message of the service; earlier ones may be outdated. A text longer than any of them is not
 /// shortened, so that it is not taken for one.
 pub(super) fn last_service_message(run: &RunEvidence<'_>) -> String {
     let report = run.report;

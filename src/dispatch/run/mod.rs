@@ -215,7 +215,7 @@ impl RunContext<'_> {
                 timeout,
                 silence_timeout,
                 now: self.store.now().wall,
-                notices: &claimed.served.vendor.notices,
+                vendor_messages: &claimed.served.vendor.messages,
                 zone: &TimeZone::system(),
             },
             run_file.wants_json,

@@ -266,7 +266,7 @@ impl RunContext<'_> {
             log: Some(attempt.file_path(files::STDOUT)),
             stderr: log(files::STDERR)?,
             parser: StreamParser::new(vendor.format)
-                .with_refusing_statuses(vendor.notices.refusing_statuses()),
+                .with_refusing_statuses(vendor.messages.refusing_statuses()),
             timeout: own_timeout(task).or(route.timeout),
             silence_timeout: route.effective_silence_timeout(vendor.format),
             grace: self.plan.grace,

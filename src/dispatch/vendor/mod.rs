@@ -6,7 +6,7 @@
 
 pub(crate) mod argv;
 mod environment;
-pub(crate) mod notices;
+pub(crate) mod messages;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,8 +16,8 @@ use serde_yaml::{Mapping, Value};
 
 pub(crate) use argv::{ArgumentValues, Argv};
 pub(crate) use environment::agent_environment;
-pub use notices::Notices;
-pub(crate) use notices::{NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall, ResetFormat};
+pub use messages::VendorMessages;
+pub(crate) use messages::{MessageMatch, MessageMeaning, MessageSource, RefusedCall, ResetFormat};
 
 use super::config::route::{Runner, setting_sources};
 use super::output::Format;
@@ -33,7 +33,7 @@ const PROFILES: &str = include_str!("profiles.yaml");
 /// The vendor name of runs whose route names a program instead of a vendor.
 pub(crate) const COMMAND: &str = "command";
 
-/// The keys of a profile other than those of [`notices`].
+/// The keys of a profile other than those of [`messages`].
 const PROFILE_KEYS: [&str; 17] = [
     "like",
     "command",
@@ -99,7 +99,7 @@ pub struct Vendor {
     /// The vendor's model for each `model_class` that a task may name.
     pub model_classes: BTreeMap<String, String>,
     /// How it reports failures that are not the task's fault.
-    pub notices: Arc<Notices>,
+    pub messages: Arc<VendorMessages>,
     /// Variables to set, or to remove where the value is `None`.
     pub env: BTreeMap<String, Option<String>>,
     /// Variables to set unless the dispatcher's environment has one of that name.
@@ -129,7 +129,7 @@ impl Vendor {
             allowed_tools: Vec::new(),
             disallowed_tools: Vec::new(),
             model_classes: BTreeMap::new(),
-            notices: Arc::default(),
+            messages: Arc::default(),
             env: BTreeMap::new(),
             env_defaults: BTreeMap::new(),
             session_env: Vec::new(),
@@ -187,8 +187,8 @@ impl Vendor {
 pub struct Vendors {
     by_name: BTreeMap<String, Vendor>,
     session_env: Vec<String>,
-    /// Notices that apply to all vendors and to programs without a profile.
-    common_notices: Arc<Notices>,
+    /// Messages that apply to all vendors and to programs without a profile.
+    common_messages: Arc<VendorMessages>,
 }
 
 impl Vendors {
@@ -211,7 +211,7 @@ impl Vendors {
         let every = mapping_of(&built_in, EVERY_VENDOR).unwrap_or_default();
         built_in.remove(EVERY_VENDOR);
         let overriding_every = overrides.section(EVERY_VENDOR)?;
-        overriding_every.refuse_unknown_keys(&notices::NOTICE_KEYS)?;
+        overriding_every.refuse_unknown_keys(&messages::MESSAGE_KEYS)?;
         let every = merge(every, overriding_every.mapping());
         let mut names: Vec<String> =
             built_in.keys().filter_map(|name| name.as_str()).map(str::to_string).collect();
@@ -223,7 +223,7 @@ impl Vendors {
         let mut vendors = BTreeMap::new();
         for name in names {
             let overriding = overrides.section(&name)?;
-            overriding.refuse_unknown_keys(&[&PROFILE_KEYS[..], &notices::NOTICE_KEYS].concat())?;
+            overriding.refuse_unknown_keys(&[&PROFILE_KEYS[..], &messages::MESSAGE_KEYS].concat())?;
             let base = match overriding.text("like")?.value() {
                 Some(like) => mapping_of(&built_in, &like)
                     .ok_or_else(|| overriding.error("like", "no built-in vendor has this name"))?,
@@ -234,13 +234,13 @@ impl Vendors {
             vendors.insert(name, vendor);
         }
         let session_env = vendors.values().flat_map(|vendor| vendor.session_env.clone()).collect();
-        let common_notices = Arc::new(Notices::read(&overriding_every.with_mapping(every))?);
-        Ok(Self { by_name: vendors, session_env, common_notices })
+        let common_messages = Arc::new(VendorMessages::read(&overriding_every.with_mapping(every))?);
+        Ok(Self { by_name: vendors, session_env, common_messages })
     }
 
-    /// Returns the notices that apply to all vendors and to programs without a profile.
-    pub fn common_notices(&self) -> Arc<Notices> {
-        self.common_notices.clone()
+    /// Returns the messages that apply to all vendors and to programs without a profile.
+    pub fn common_messages(&self) -> Arc<VendorMessages> {
+        self.common_messages.clone()
     }
 
     /// Returns the vendor called `name`.
@@ -335,7 +335,7 @@ fn read_vendor(name: &str, section: &Section<'_>) -> Result<Vendor> {
         allowed_tools: section.list("allowed_tools")?.or(Vec::new()),
         disallowed_tools: section.list("disallowed_tools")?.or(Vec::new()),
         model_classes,
-        notices: Arc::new(Notices::read(section)?),
+        messages: Arc::new(VendorMessages::read(section)?),
         env: section.variables("env")?,
         env_defaults: section.variables("env_defaults")?,
         session_env: section.list("session_env")?.or(Vec::new()),

@@ -14,7 +14,7 @@ mod on_demand;
 mod outcomes;
 mod places;
 mod questions;
-mod recorded_notices;
+mod recorded_messages;
 mod resume;
 mod runs;
 mod settings;

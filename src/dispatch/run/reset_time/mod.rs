@@ -1,4 +1,4 @@
-//! Parses the reset time of a usage limit from a notice: a machine-readable value, a duration, or a clock time.
+//! Parses the reset time of a usage limit from a message: a machine-readable value, a duration, or a clock time.
 //!
 //! A clock time is written for people: without a date, without a time zone, and truncated to the minute. So it
 //! is never treated as exact, and one that has just passed means "now", not "tomorrow".
@@ -19,16 +19,16 @@ const FILLERS: [&str; 9] = ["s", "at", "on", "in", "after", "again", "time", "is
 
 /// Maximum time until a reset; a later one is treated as a parse error.
 const MAX_RESET_DELAY: Duration = Duration::from_secs(32 * 86_400);
-/// Maximum age of a time in a notice: of the two possible dates of a time without one, the nearer is meant. A
+/// Maximum age of a time in a message: of the two possible dates of a time without one, the nearer is meant. A
 /// wrong "now" costs a short cooldown and another refused call; a wrong "tomorrow" costs a day.
 const MAX_AGE_SECONDS: f64 = 12.0 * 3600.0;
 /// Tolerance beyond the maximum duration of a kind of limit, because clocks differ.
 const TOLERANCE_SECONDS: f64 = 600.0;
 
-/// Context of a notice.
+/// Context of a message.
 #[derive(Clone, Copy, Debug)]
-pub struct NoticeContext<'a> {
-    /// Time at which the notice was read.
+pub struct MessageContext<'a> {
+    /// Time at which the message was read.
     pub now: Time,
     /// Time zone of clock times without one.
     pub zone: &'a TimeZone,
@@ -38,7 +38,7 @@ pub struct NoticeContext<'a> {
     pub resets: &'a [(String, ResetFormat)],
 }
 
-impl NoticeContext<'_> {
+impl MessageContext<'_> {
     /// Returns an exact time if it is plausible; one that has just passed means now.
     pub fn exact(&self, time: Time) -> Option<ResetTime> {
         self.plausible(time, ResetTime::Exact)
@@ -57,12 +57,12 @@ impl NoticeContext<'_> {
 }
 
 /// Returns the reset time in `text`, if any; a machine-readable value takes precedence over prose.
-pub fn reset_in(text: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
+pub fn reset_in(text: &str, context: MessageContext<'_>) -> Option<ResetTime> {
     figure_in(text, context).or_else(|| prose_in(text, context))
 }
 
 /// Returns the last machine-readable value in `text`, which may contain JSON.
-fn figure_in(text: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
+fn figure_in(text: &str, context: MessageContext<'_>) -> Option<ResetTime> {
     let instant = |value: &str| context.exact(instant_in(value)?);
     let seconds = |value: &str| context.exact(context.now.plus_seconds(value.parse().ok()?));
     let members = |wanted: ResetFormat| {
@@ -106,7 +106,7 @@ pub(crate) fn instant_in(word: &str) -> Option<Time> {
     Time::parse(&word.to_ascii_uppercase()).ok()
 }
 
-fn prose_in(text: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
+fn prose_in(text: &str, context: MessageContext<'_>) -> Option<ResetTime> {
     // Programs print narrow and non-breaking spaces between a time and its "PM".
     let text: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
     let lower = text.to_ascii_lowercase();
@@ -123,7 +123,7 @@ fn prose_in(text: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
     has_passed.then_some(ResetTime::Past)
 }
 
-fn named_time(rest: &str, context: NoticeContext<'_>) -> Option<ResetTime> {
+fn named_time(rest: &str, context: MessageContext<'_>) -> Option<ResetTime> {
     let mut rest = rest.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
     while let Some(shorter) = without_filler(rest) {
         rest = shorter;
@@ -165,9 +165,9 @@ mod tests {
     fn read_at(now: &str, text: &str, hours: Option<u64>) -> Option<String> {
         let berlin = TimeZone::fixed(jiff::tz::offset(1));
         let within = hours.map(|hours| Duration::from_secs(hours * 3600));
-        let every = Vendors::built_in().expect("built-in profiles").common_notices();
+        let every = Vendors::built_in().expect("built-in profiles").common_messages();
         let (now, resets) = (Time::parse(now).expect("a time"), every.reset_markers());
-        let context = NoticeContext { now, zone: &berlin, within, resets };
+        let context = MessageContext { now, zone: &berlin, within, resets };
         reset_in(text, context).map(|reset| match reset {
             ResetTime::Exact(time) => format!("exact {}", &time.to_string()[..19]),
             ResetTime::Clock(time) => format!("clock {}", &time.to_string()[..16]),

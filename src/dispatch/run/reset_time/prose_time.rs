@@ -1,9 +1,9 @@
-//! Parses times written for people in a notice.
+//! Parses times written for people in a message.
 
 use jiff::civil::{self, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use super::NoticeContext;
+use super::MessageContext;
 use crate::dispatch::outcome::ResetTime;
 use crate::model::{Time, duration};
 
@@ -154,7 +154,7 @@ impl ProseTime {
     }
 
     /// Returns the first matching point in time in the future, or "now" for one that has just passed.
-    pub(super) fn resolve(self, context: NoticeContext<'_>) -> Option<ResetTime> {
+    pub(super) fn resolve(self, context: MessageContext<'_>) -> Option<ResetTime> {
         let zone = match self.zone {
             Zone::Own => context.zone.clone(),
             Zone::Named(zone) => zone,

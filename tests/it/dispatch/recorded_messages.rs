@@ -45,9 +45,9 @@ struct Expected {
 }
 
 fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
-    let (format, notices) = match recorded.vendor.as_str() {
-        "command" => (Format::Text, vendors.common_notices()),
-        name => (vendors.get(name).unwrap().format, vendors.get(name).unwrap().notices.clone()),
+    let (format, vendor_messages) = match recorded.vendor.as_str() {
+        "command" => (Format::Text, vendors.common_messages()),
+        name => (vendors.get(name).unwrap().format, vendors.get(name).unwrap().messages.clone()),
     };
     let mut parser = StreamParser::new(format);
     parser.feed(recorded.stdout.as_bytes(), &mut |_| {});
@@ -62,7 +62,7 @@ fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
         timeout: None,
         silence_timeout: None,
         now: Time::parse(recorded.now.as_deref().unwrap_or("2026-11-21T12:00:00Z")).unwrap(),
-        notices: &notices,
+        vendor_messages: &vendor_messages,
         zone: &TimeZone::UTC,
     };
     let failure = match classify(&run, false) {

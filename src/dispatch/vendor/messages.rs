@@ -1,4 +1,4 @@
-//! Notices: what vendors print when a failure is not the task's fault. A profile describes them as data: a notice is
+//! Vendor messages: what vendors print when a failure is not the task's fault. A profile describes them as data: a message is
 //! recognised by its text, an HTTP status, an exit code, a termination reason or an event line.
 
 use std::collections::BTreeMap;
@@ -11,13 +11,13 @@ use crate::Result;
 use crate::model::duration;
 use crate::workspace::Section;
 
-/// The keys of a vendor's profile that describe notices.
-pub(super) const NOTICE_KEYS: [&str; 7] =
+/// The keys of a vendor's profile that describe vendor messages.
+pub(super) const MESSAGE_KEYS: [&str; 7] =
     ["says", "service_says", "http", "exits", "reasons", "resets", "limit_event"];
 
-/// What a notice means.
+/// What a message means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoticeMeaning {
+pub enum MessageMeaning {
     /// The account has reached a usage limit.
     UsageLimit,
     /// The service is overloaded and asks for a short pause.
@@ -30,7 +30,7 @@ pub enum NoticeMeaning {
     Error,
 }
 
-impl NoticeMeaning {
+impl MessageMeaning {
     const ALL: [(Self, &str); 5] = [
         (Self::UsageLimit, "usage_limit"),
         (Self::Overloaded, "overloaded"),
@@ -54,18 +54,18 @@ impl NoticeMeaning {
 
 /// The origin of the text that is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoticeSource {
+pub enum MessageSource {
     /// The vendor's service, or its program about its own run.
     Service,
     /// Any program, as for standard error.
     Anyone,
 }
 
-/// A notice that was found.
+/// A message that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoticeMatch {
+pub struct MessageMatch {
     /// Its meaning.
-    pub meaning: NoticeMeaning,
+    pub meaning: MessageMeaning,
     /// The model to which a limit applies, if it is not the whole account.
     pub model: Option<String>,
     /// The longest time until such a limit resets.
@@ -87,21 +87,21 @@ pub enum ResetFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedCall {
     /// What the kind of limit means.
-    pub notice: NoticeMatch,
+    pub message: MessageMatch,
     /// When the limit ends, as written there.
     pub reset: Option<String>,
 }
 
-/// The notices of one vendor.
+/// What one vendor prints when a failure is not the task's fault.
 #[derive(Clone, Debug, Default)]
-pub struct Notices {
-    /// Phrases that are notices in any text, longest first.
+pub struct VendorMessages {
+    /// Phrases that count in any text, longest first.
     phrases: Vec<Phrase>,
-    /// Phrases that are notices only in the text of the vendor's service, longest first.
+    /// Phrases that count only in the text of the vendor's service, longest first.
     service_phrases: Vec<Phrase>,
-    http: BTreeMap<i64, NoticeMeaning>,
-    exits: BTreeMap<i64, NoticeMeaning>,
-    reasons: BTreeMap<String, NoticeMeaning>,
+    http: BTreeMap<i64, MessageMeaning>,
+    exits: BTreeMap<i64, MessageMeaning>,
+    reasons: BTreeMap<String, MessageMeaning>,
     resets: Vec<(String, ResetFormat)>,
     event: Option<LimitEvent>,
 }
@@ -110,7 +110,7 @@ pub struct Notices {
 struct Phrase {
     /// The text in lower case, split at the placeholder for a model name if it has one.
     text: (String, Option<String>),
-    meaning: NoticeMeaning,
+    meaning: MessageMeaning,
     model: Option<String>,
     within: Option<Duration>,
 }
@@ -125,8 +125,8 @@ struct LimitEvent {
     reset: Option<String>,
 }
 
-impl Notices {
-    /// Reads the notices in a vendor's profile.
+impl VendorMessages {
+    /// Reads them from a vendor's profile.
     ///
     /// # Errors
     /// `Config`, naming the key.
@@ -136,7 +136,7 @@ impl Notices {
             service_phrases: read_phrases(&section.section("service_says")?)?,
             http: read_numbers(&section.section("http")?)?,
             exits: read_numbers(&section.section("exits")?)?,
-            reasons: read_entries(&section.section("reasons")?, |_, value| NoticeMeaning::from_yaml(value))?
+            reasons: read_entries(&section.section("reasons")?, |_, value| MessageMeaning::from_yaml(value))?
                 .into_iter()
                 .collect(),
             resets: read_entries(&section.section("resets")?, |_, value| match value.as_str() {
@@ -149,14 +149,14 @@ impl Notices {
         })
     }
 
-    /// Finds a notice in `text`. The longest matching phrase decides the meaning. The model and the duration of a
+    /// Finds a message in `text`. The longest matching phrase decides the meaning. The model and the duration of a
     /// limit come from the longest phrase about limits that has one.
-    pub fn find_notice(&self, text: &str, source: NoticeSource) -> Option<NoticeMatch> {
+    pub fn find_message(&self, text: &str, source: MessageSource) -> Option<MessageMatch> {
         // Programs write apostrophes in two ways.
         let lower = text.to_lowercase().replace('\u{2019}', "'");
         let service_phrases = match source {
-            NoticeSource::Service => self.service_phrases.as_slice(),
-            NoticeSource::Anyone => &[],
+            MessageSource::Service => self.service_phrases.as_slice(),
+            MessageSource::Anyone => &[],
         };
         let mut matching: Vec<(&Phrase, Option<String>)> = self
             .phrases
@@ -167,31 +167,31 @@ impl Notices {
         matching.sort_by_key(|(phrase, _)| std::cmp::Reverse(phrase.text_length()));
         let meaning = matching.first()?.0.meaning;
         let mut limits = matching.iter().filter(|(phrase, _)| {
-            phrase.meaning == NoticeMeaning::UsageLimit && meaning == NoticeMeaning::UsageLimit
+            phrase.meaning == MessageMeaning::UsageLimit && meaning == MessageMeaning::UsageLimit
         });
         let within = limits.clone().find_map(|(phrase, _)| phrase.within);
         let model = limits.find_map(|(phrase, named)| named.clone().or_else(|| phrase.model.clone()));
-        Some(NoticeMatch { meaning, model, within })
+        Some(MessageMatch { meaning, model, within })
     }
 
     /// Returns the meaning of an HTTP status.
-    pub fn meaning_of_status(&self, status: u16) -> Option<NoticeMeaning> {
+    pub fn meaning_of_status(&self, status: u16) -> Option<MessageMeaning> {
         self.http.get(&i64::from(status)).copied()
     }
 
     /// Returns the HTTP statuses with which the service refuses the account.
     pub fn refusing_statuses(&self) -> Vec<u16> {
-        let refusing = self.http.iter().filter(|(_, meaning)| **meaning == NoticeMeaning::Account);
+        let refusing = self.http.iter().filter(|(_, meaning)| **meaning == MessageMeaning::Account);
         refusing.filter_map(|(status, _)| u16::try_from(*status).ok()).collect()
     }
 
     /// Returns the meaning of an exit code.
-    pub fn meaning_of_exit(&self, code: i32) -> Option<NoticeMeaning> {
+    pub fn meaning_of_exit(&self, code: i32) -> Option<MessageMeaning> {
         self.exits.get(&i64::from(code)).copied()
     }
 
     /// Returns the meaning of the vendor's termination reason.
-    pub fn meaning_of_reason(&self, reason: &str) -> Option<NoticeMeaning> {
+    pub fn meaning_of_reason(&self, reason: &str) -> Option<MessageMeaning> {
         self.reasons.get(reason).copied()
     }
 
@@ -205,10 +205,10 @@ impl Notices {
         let rule = self.event.as_ref()?;
         let info = events.iter().rev().filter_map(|event| rule.refused_call_in(event)).next()?;
         let member = |key: &Option<String>| json_scalar_text(info.get(key.as_ref()?)?);
-        let notice = member(&rule.kind).and_then(|kind| self.find_notice(&kind, NoticeSource::Anyone));
-        let notice = notice.filter(|notice| notice.meaning == NoticeMeaning::UsageLimit);
-        let unknown = NoticeMatch { meaning: NoticeMeaning::UsageLimit, model: None, within: None };
-        Some(RefusedCall { notice: notice.unwrap_or(unknown), reset: member(&rule.reset) })
+        let message = member(&rule.kind).and_then(|kind| self.find_message(&kind, MessageSource::Anyone));
+        let message = message.filter(|message| message.meaning == MessageMeaning::UsageLimit);
+        let unknown = MessageMatch { meaning: MessageMeaning::UsageLimit, model: None, within: None };
+        Some(RefusedCall { message: message.unwrap_or(unknown), reset: member(&rule.reset) })
     }
 }
 
@@ -278,10 +278,10 @@ fn read_entries<T>(
     Ok(entries)
 }
 
-fn read_numbers(section: &Section<'_>) -> Result<BTreeMap<i64, NoticeMeaning>> {
+fn read_numbers(section: &Section<'_>) -> Result<BTreeMap<i64, MessageMeaning>> {
     let read = |name: &str, value: &Value| {
         let number = name.parse::<i64>().map_err(|_| "expected a number as the key".to_string())?;
-        Ok((number, NoticeMeaning::from_yaml(value)?))
+        Ok((number, MessageMeaning::from_yaml(value)?))
     };
     Ok(read_entries(section, read)?.into_iter().map(|(_, entry)| entry).collect())
 }
@@ -299,9 +299,9 @@ fn read_phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
     })?
     .into_iter()
     .map(|(key, text)| {
-        let simple = section.read(&key, NoticeMeaning::from_yaml);
+        let simple = section.read(&key, MessageMeaning::from_yaml);
         if let Ok(meaning) = simple {
-            let meaning = meaning.or(NoticeMeaning::Error);
+            let meaning = meaning.or(MessageMeaning::Error);
             return Ok(Phrase { text, meaning, model: None, within: None });
         }
         if !section.mapping().get(key.as_str()).is_some_and(Value::is_mapping) {
@@ -309,7 +309,7 @@ fn read_phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
         }
         let detail = section.section(&key)?;
         detail.refuse_unknown_keys(&["class", "model", "within"])?;
-        let meaning = detail.read("class", NoticeMeaning::from_yaml)?.value();
+        let meaning = detail.read("class", MessageMeaning::from_yaml)?.value();
         Ok(Phrase {
             text,
             meaning: meaning.ok_or_else(|| detail.error_here("expected a class"))?,
