@@ -195,6 +195,17 @@ pub(crate) enum BoardErrorCode {
     Unsupported,
 }
 
+impl BoardErrorCode {
+    /// Returns whether every request to the board fails in this way, until its state or a key changes. Other failures
+    /// concern one queue or card, or are a mistake in the settings.
+    pub(crate) const fn concerns_whole_board(self) -> bool {
+        match self {
+            Self::Auth | Self::RateLimited | Self::Unavailable => true,
+            Self::NotFound | Self::Conflict | Self::Forbidden | Self::Invalid | Self::Unsupported => false,
+        }
+    }
+}
+
 /// Why an operation on a board failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BoardError {

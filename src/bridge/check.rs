@@ -1,6 +1,6 @@
 //! Checks whether a bridge can work: who it is on the board, and whether the queues of its settings are there.
 
-use super::board::{Board, BoardError, BoardErrorCode, QueueRef};
+use super::board::{Board, BoardError, QueueRef};
 use super::connect::connect;
 use super::engine::BridgeContext;
 use super::served_queue::{find_near, find_queues};
@@ -99,11 +99,9 @@ fn check_queue(
 
 /// Notes an error about one queue, and returns one about the whole board.
 fn note(findings: &mut Vec<BoardFinding>, what: &str, error: BoardError) -> Result<(), BoardError> {
-    match error.code {
-        BoardErrorCode::Auth | BoardErrorCode::RateLimited | BoardErrorCode::Unavailable => Err(error),
-        _ => {
-            findings.push(BoardFinding::failed(format!("{what}: {}", error.message)));
-            Ok(())
-        }
+    if error.code.concerns_whole_board() {
+        return Err(error);
     }
+    findings.push(BoardFinding::failed(format!("{what}: {}", error.message)));
+    Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::board::BoardErrorCode;
 use super::engine::{Bridge, BridgeFailure, StepResult};
 use crate::store::FeedEntry;
 
@@ -30,7 +29,7 @@ impl Bridge<'_> {
             let read = self.read_queue(*at);
             self.queues[*at].next_poll = Some(Instant::now() + self.queues[*at].settings.poll_interval);
             match read {
-                Err(BridgeFailure::Board(error)) if concerns_one_queue(error.code) => {
+                Err(BridgeFailure::Board(error)) if !error.code.concerns_whole_board() => {
                     self.problem.get_or_insert(error);
                 }
                 read => read?,
@@ -76,17 +75,5 @@ impl Bridge<'_> {
         let queues: Vec<&str> = self.queues.iter().map(|queue| queue.source.name.as_str()).collect();
         let user = identity.user.as_ref().map(|user| format!(" as {}", user.name)).unwrap_or_default();
         format!("connected to {} {}{user}; watching {}", identity.name, identity.version, queues.join(", "))
-    }
-}
-
-/// Returns whether a failure to read a queue may not concern the others.
-fn concerns_one_queue(code: BoardErrorCode) -> bool {
-    match code {
-        BoardErrorCode::NotFound
-        | BoardErrorCode::Conflict
-        | BoardErrorCode::Forbidden
-        | BoardErrorCode::Invalid
-        | BoardErrorCode::Unsupported => true,
-        BoardErrorCode::Auth | BoardErrorCode::RateLimited | BoardErrorCode::Unavailable => false,
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::wait_after;
-use super::board::{BoardError, BoardErrorCode};
+use super::board::BoardError;
 use super::connect::connect;
 use super::engine::{Bridge, BridgeContext, BridgeFailure, StepResult};
 use super::event::{BridgeEvent, BridgeEventKind};
@@ -82,7 +82,7 @@ impl BridgeRunner<'_> {
             }
             let is_final = match self.lifetime {
                 BridgeLifetime::Once => true,
-                BridgeLifetime::UntilStopped => !was_connected && is_mistake(&error),
+                BridgeLifetime::UntilStopped => !was_connected && !error.code.concerns_whole_board(),
                 BridgeLifetime::Persistent => false,
             };
             if is_final {
@@ -171,17 +171,5 @@ impl BridgeRunner<'_> {
             let message = format!("the board works again after {length}");
             self.observe(BridgeEvent::new(BridgeEventKind::Recovered, message));
         }
-    }
-}
-
-/// Returns whether an error is a mistake in the settings, rather than the state of the board.
-fn is_mistake(error: &BoardError) -> bool {
-    match error.code {
-        BoardErrorCode::NotFound
-        | BoardErrorCode::Conflict
-        | BoardErrorCode::Forbidden
-        | BoardErrorCode::Invalid
-        | BoardErrorCode::Unsupported => true,
-        BoardErrorCode::Auth | BoardErrorCode::RateLimited | BoardErrorCode::Unavailable => false,
     }
 }

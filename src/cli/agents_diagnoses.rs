@@ -9,7 +9,10 @@ use crate::dispatch::config::agent_inspection::inspect_agents;
 use crate::error::{Result, printable};
 use crate::model::AgentName;
 use crate::store::Store;
-use crate::workspace::{AgentReport, Config, Diagnosis, DiagnosisLevel, home};
+use crate::workspace::{AgentReport, Config, Diagnosis, home};
+
+/// The group of these checks.
+const AREA: &str = "agents";
 
 /// Returns the diagnoses about agents; none if there is no agent and no task for one, or if the settings cannot be read,
 /// which has a diagnosis of its own.
@@ -23,7 +26,7 @@ pub(super) fn diagnoses(context: &CommandContext) -> Vec<Diagnosis> {
         let count = agents.len();
         let message =
             if count == 1 { "the agent can work".to_string() } else { format!("{count} agents can work") };
-        found.push(diagnosis("agents", DiagnosisLevel::Ok, message, None));
+        found.push(Diagnosis::ok(AREA, "agents", message));
     }
     found.extend(of_roots(&config));
     if let Some(store) = &store {
@@ -32,27 +35,18 @@ pub(super) fn diagnoses(context: &CommandContext) -> Vec<Diagnosis> {
     found
 }
 
-fn diagnosis(
-    code: &'static str,
-    level: DiagnosisLevel,
-    message: String,
-    remedy: Option<String>,
-) -> Diagnosis {
-    Diagnosis { area: "agents", code, level, message, remedy }
-}
-
 fn of_agent(agent: &AgentReport) -> Vec<Diagnosis> {
     let name = printable(agent.name.as_str());
     let mut found = Vec::new();
     if let Some(problem) = &agent.problem {
         let remedy = format!("`lanes agents show {name}` shows its settings");
         let message = format!("agent {name} cannot work: {}", printable(problem));
-        found.push(diagnosis("agent-problem", DiagnosisLevel::Warning, message, Some(remedy)));
+        found.push(Diagnosis::warning(AREA, "agent-problem", message, remedy));
     }
     if let Some(right) = &agent.bypass {
         let message = format!("agent {name} BYPASSES PERMISSIONS ({})", printable(right));
         let remedy = "set its `permission_mode` to one that asks, or run it in a sandbox".to_string();
-        found.push(diagnosis("agent-rights", DiagnosisLevel::Warning, message, Some(remedy)));
+        found.push(Diagnosis::warning(AREA, "agent-rights", message, remedy));
     }
     found
 }
@@ -70,7 +64,7 @@ fn of_roots(config: &Config) -> Vec<Diagnosis> {
     let found = roots.filter_map(|root| {
         let message = format!("{} in agent_roots {}", printable(&root.to_string_lossy()), problem(root)?);
         let remedy = "name directories of projects in `agent_roots` of handoff.yaml".to_string();
-        Some(diagnosis("agent-roots", DiagnosisLevel::Warning, message, Some(remedy)))
+        Some(Diagnosis::warning(AREA, "agent-roots", message, remedy))
     });
     found.collect()
 }
@@ -88,7 +82,7 @@ fn of_waiting_tasks(store: &Store, is_known: &dyn Fn(&AgentName) -> bool) -> Res
         let tasks = if count == 1 { "1 task waits".to_string() } else { format!("{count} tasks wait") };
         let message = format!("{tasks} for agent {name}, which does not exist");
         let remedy = format!("add it with `lanes agents add {name}`, or move the tasks to another lane");
-        found.push(diagnosis("agent-tasks", DiagnosisLevel::Warning, message, Some(remedy)));
+        found.push(Diagnosis::warning(AREA, "agent-tasks", message, remedy));
     }
     Ok(found)
 }

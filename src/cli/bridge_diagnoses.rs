@@ -8,7 +8,10 @@ use crate::bridge::check::BoardFinding;
 use crate::bridge::settings::BridgeSettings;
 use crate::error::{printable, shell_word};
 use crate::store::{BridgeInfo, Store, WorkerInfo};
-use crate::workspace::{Diagnosis, DiagnosisLevel};
+use crate::workspace::Diagnosis;
+
+/// The group of these checks.
+const AREA: &str = "bridges";
 
 /// Returns the diagnoses about bridges; none if the configuration has none, or cannot be read, which has a diagnosis of
 /// its own.
@@ -22,7 +25,7 @@ pub(super) fn diagnoses(context: &CommandContext) -> Vec<Diagnosis> {
         Err(error) => {
             let remedy = error.hint().unwrap_or("correct it; until then no bridge runs").to_string();
             let message = error.message().to_string();
-            return vec![diagnosis("bridges", DiagnosisLevel::Blocking, message, Some(remedy))];
+            return vec![Diagnosis::blocking(AREA, "bridges", message, remedy)];
         }
     };
     let store = Some(&config.store_root).filter(|root| root.is_dir());
@@ -39,35 +42,26 @@ fn of_bridge(bridge: &BridgeSettings, checks: &[BoardFinding], running: &[Bridge
     for check in checks.iter().filter(|check| !check.is_ok) {
         let message = format!("bridge {name}: {}", printable(&check.message));
         let remedy = format!("`lanes bridge check {}` checks it again", shell_word(&bridge.name));
-        found.push(diagnosis("bridge-check", DiagnosisLevel::Warning, message, Some(remedy)));
+        found.push(Diagnosis::warning(AREA, "bridge-check", message, remedy));
     }
     if found.is_empty()
         && let Some(first) = checks.first()
     {
         let message = format!("bridge {name} can work: {}", printable(&first.message));
-        found.push(diagnosis("bridge-check", DiagnosisLevel::Ok, message, None));
+        found.push(Diagnosis::ok(AREA, "bridge-check", message));
     }
     match running.iter().find(|info| info.name == bridge.name) {
         Some(BridgeInfo { failure: Some((since, error)), .. }) => {
             let message = format!("board {name} cannot be reached since {since}: {}", printable(error));
             let remedy = "tasks that are there go on; the bridge tries again by itself".to_string();
-            found.push(diagnosis("bridge-failing", DiagnosisLevel::Warning, message, Some(remedy)));
+            found.push(Diagnosis::warning(AREA, "bridge-failing", message, remedy));
         }
         Some(_) => {}
         None => {
             let message = format!("bridge {name} is not running, so its cards do not become tasks");
             let remedy = format!("start it: `lanes bridge {}`", shell_word(&bridge.name));
-            found.push(diagnosis("bridge-stopped", DiagnosisLevel::Warning, message, Some(remedy)));
+            found.push(Diagnosis::warning(AREA, "bridge-stopped", message, remedy));
         }
     }
     found
-}
-
-fn diagnosis(
-    code: &'static str,
-    level: DiagnosisLevel,
-    message: String,
-    remedy: Option<String>,
-) -> Diagnosis {
-    Diagnosis { area: "bridges", code, level, message, remedy }
 }

@@ -11,9 +11,12 @@ use super::mcp_self_test;
 use crate::error::{brief, printable};
 use crate::mcp::registration::{FoundRegistration, RegistrationFault, find_registrations};
 use crate::store::{Store, WorkerInfo};
-use crate::workspace::{Diagnosis, DiagnosisLevel};
+use crate::workspace::Diagnosis;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The group of these checks.
+const AREA: &str = "mcp";
 
 /// Returns a diagnosis for each registration, and for each fault of one; then whether the server
 /// answers, if it is registered; then those about running servers.
@@ -30,24 +33,15 @@ pub(super) fn diagnoses(context: &CommandContext) -> Vec<Diagnosis> {
     diagnoses
 }
 
-fn diagnosis(
-    code: &'static str,
-    level: DiagnosisLevel,
-    message: String,
-    remedy: Option<String>,
-) -> Diagnosis {
-    Diagnosis { area: "mcp", code, level, message, remedy }
-}
-
 fn of_self_test(program: &Path) -> Diagnosis {
     match mcp_self_test::check(program) {
         Ok((count, bytes)) => {
             let message = format!("the server answers, with {count} tools of {bytes} bytes");
-            diagnosis("self-test", DiagnosisLevel::Ok, message, None)
+            Diagnosis::ok(AREA, "self-test", message)
         }
         Err(error) => {
             let remedy = "run `lanes mcp` by hand: it must wait for messages, and print nothing".to_string();
-            diagnosis("self-test", DiagnosisLevel::Warning, error.message().to_string(), Some(remedy))
+            Diagnosis::warning(AREA, "self-test", error.message().to_string(), remedy)
         }
     }
 }
@@ -74,11 +68,11 @@ fn of_running_servers(context: &CommandContext) -> Vec<Diagnosis> {
         };
         let message = format!("the server with process id {} {what}", server.pid);
         let remedy = "restart the client that started it, or `lanes serve`".to_string();
-        diagnoses.push(diagnosis("server-version", DiagnosisLevel::Warning, message, Some(remedy)));
+        diagnoses.push(Diagnosis::warning(AREA, "server-version", message, remedy));
     }
     if current > 0 {
         let message = format!("running servers of this version: {current}");
-        diagnoses.push(diagnosis("servers", DiagnosisLevel::Ok, message, None));
+        diagnoses.push(Diagnosis::ok(AREA, "servers", message));
     }
     diagnoses
 }
@@ -100,11 +94,11 @@ fn of_registration(found: &FoundRegistration) -> Vec<Diagnosis> {
             "{client} asks before these tools, and refuses them where it cannot ask: {tools}; `lanes mcp install \
              --client {client} --scope {scope} --approve` allows them ({path})"
         );
-        diagnosis("registration-approval", DiagnosisLevel::Ok, message, None)
+        Diagnosis::ok(AREA, "registration-approval", message)
     });
     if found.faults.is_empty() {
         let message = format!("registered with {client} ({scope}) in {path}");
-        let registered = diagnosis("registration", DiagnosisLevel::Ok, message, None);
+        let registered = Diagnosis::ok(AREA, "registration", message);
         return std::iter::once(registered).chain(unattended).collect();
     }
     let of_fault = |fault: &RegistrationFault| {
@@ -123,7 +117,7 @@ fn of_registration(found: &FoundRegistration) -> Vec<Diagnosis> {
                 ("registration-timeout", format!("{client} ends calls after less than a minute"))
             }
         };
-        diagnosis(code, DiagnosisLevel::Warning, format!("{message} ({path})"), Some(again.clone()))
+        Diagnosis::warning(AREA, code, format!("{message} ({path})"), again.clone())
     };
     found.faults.iter().map(of_fault).chain(unattended).collect()
 }

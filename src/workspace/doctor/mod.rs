@@ -41,7 +41,7 @@ impl DiagnosisLevel {
 /// The result of one check of `doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// The group of the check: `installation`, `configuration`, `store` or `workers`.
+    /// The group of the check: such as `configuration`, `store` or `bridges`.
     pub area: &'static str,
     /// A stable name for programs, such as `inotify`.
     pub code: &'static str,
@@ -54,6 +54,32 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// Makes a diagnosis of something that is as it should be.
+    pub fn ok(area: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+        Self { area, code, level: DiagnosisLevel::Ok, message: message.into(), remedy: None }
+    }
+
+    /// Makes a diagnosis of something that needs attention.
+    pub fn warning(
+        area: &'static str,
+        code: &'static str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let (message, remedy) = (message.into(), Some(remedy.into()));
+        Self { area, code, level: DiagnosisLevel::Warning, message, remedy }
+    }
+
+    /// Makes a diagnosis of something that does not work at all.
+    pub fn blocking(
+        area: &'static str,
+        code: &'static str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { level: DiagnosisLevel::Blocking, ..Self::warning(area, code, message, remedy) }
+    }
+
     /// Returns the diagnosis as JSON.
     pub fn to_object(&self) -> Object {
         let mut diagnosis = object([
@@ -88,30 +114,20 @@ struct DiagnosisList {
 
 impl DiagnosisList {
     fn ok(&mut self, code: &'static str, message: impl Into<String>) {
-        self.add(code, DiagnosisLevel::Ok, message, None);
+        self.entries.push(Diagnosis::ok(self.area, code, message));
     }
 
     fn warn(&mut self, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) {
-        self.add(code, DiagnosisLevel::Warning, message, Some(remedy.into()));
+        self.entries.push(Diagnosis::warning(self.area, code, message, remedy));
     }
 
     fn block(&mut self, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) {
-        self.add(code, DiagnosisLevel::Blocking, message, Some(remedy.into()));
+        self.entries.push(Diagnosis::blocking(self.area, code, message, remedy));
     }
 
     /// Adds the message of an error; its hint is the remedy.
     fn error(&mut self, code: &'static str, error: &Error, otherwise: &str) {
         self.block(code, error.message(), error.hint().unwrap_or(otherwise));
-    }
-
-    fn add(
-        &mut self,
-        code: &'static str,
-        level: DiagnosisLevel,
-        message: impl Into<String>,
-        remedy: Option<String>,
-    ) {
-        self.entries.push(Diagnosis { area: self.area, code, level, message: message.into(), remedy });
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::paths::show;
-use super::{DiagnosisLevel, DiagnosisList};
+use super::DiagnosisList;
 use crate::error::{printable, shell_word};
 use crate::model::CooldownCause;
 use crate::store::{FORMAT_VERSION, Severity, Store, StoreOptions, WorkerInfo};
@@ -135,18 +135,17 @@ fn findings(diagnoses: &mut DiagnosisList, store: &Store, progress: &mut dyn FnM
     }
     for (code, count) in &report.counts {
         let Some(first) = report.findings.iter().find(|finding| finding.code == *code) else { continue };
-        let level = if first.severity == Severity::Blocking {
-            DiagnosisLevel::Blocking
-        } else {
-            DiagnosisLevel::Warning
-        };
         let more = if *count > 1 { format!(" ({count} such)") } else { String::new() };
         let message = format!("{code}: {}: {}{more}", show(&first.path), first.message);
         let remedy = match first.remedy.strip_prefix("repair ") {
             Some(does) => format!("`lanes fsck --repair` {does}"),
             None => first.remedy.clone(),
         };
-        diagnoses.add("fsck", level, message, Some(remedy));
+        if first.severity == Severity::Blocking {
+            diagnoses.block("fsck", message, remedy);
+        } else {
+            diagnoses.warn("fsck", message, remedy);
+        }
     }
 }
 
