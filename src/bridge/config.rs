@@ -14,7 +14,7 @@ use super::queue_flow;
 use super::settings::{AdapterSettings, BridgeSettings, CardRetry, MoveOn, TaskFate, WatchedQueue};
 use crate::model::LaneName;
 use crate::model::bridge::check_bridge_name;
-use crate::workspace::{Config, Override, Section, SourceText, absolute, most_similar};
+use crate::workspace::{Config, Override, Section, SourceText, absolute, most_similar, plain_path};
 use crate::{Error, Result};
 
 /// The keys of a bridge that say which board it serves, and how fast.
@@ -114,7 +114,8 @@ fn read_adapter(section: &Section<'_>, directory: &Path) -> Result<AdapterSettin
     let file = |key: &str| -> Result<Option<PathBuf>> {
         let text = section.text(key)?.value().filter(|text| !text.is_empty());
         let path = text.map(|text| absolute(directory, Path::new(&text))).transpose();
-        path.map_err(|error| section.error(key, error.message()))
+        let path = path.map_err(|error| section.error(key, error.message()))?;
+        Ok(path.map(|path| plain_path(&path)))
     };
     let adapter = match section.mapping().get("adapter") {
         None | Some(Value::Null) => {
@@ -395,7 +396,7 @@ bridges:
         assert_eq!(other.poll_interval, Duration::from_secs(60));
 
         let AdapterSettings::Json { path } = &all[1].adapter else { panic!("{all:?}") };
-        assert_eq!(path, Path::new("/w/handoff/../board.json"));
+        assert_eq!(path, Path::new("/w/board.json"));
         assert_eq!(all[1].queues[1].queue, QueueRef::Name("7".to_string()));
         assert_eq!(
             (all[1].queues[0].poll_interval, all[1].requests_per_second),

@@ -15,6 +15,7 @@ mod automation;
 mod body;
 mod bridge;
 mod bridge_check;
+mod bridge_counts;
 mod bridge_diagnoses;
 mod bridge_import;
 mod bridge_settings;

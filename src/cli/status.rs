@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::bridge_counts::BridgeCounts;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::list::{Selection, print_rows, print_views, row};
@@ -93,6 +94,7 @@ impl StatusCommand {
         });
         let cooldowns = active_cooldowns(context, store);
         let over_budget = lanes_over_budget(context, store);
+        let bridges = BridgeCounts::of(context.config().ok().as_ref(), &workers);
         let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
         for (created_at, _, (lane, task_facts)) in &facts {
             lanes.entry(lane).or_default().add(task_facts, *created_at);
@@ -116,6 +118,7 @@ impl StatusCommand {
                 ("workers", worker_objects(&workers).into()),
                 ("parked", cooldowns_object(&cooldowns)),
                 ("over_budget", over_budget_object(&over_budget)),
+                ("bridges", Value::Object(bridges.to_object())),
                 (
                     "summary",
                     Value::Object(
@@ -129,7 +132,8 @@ impl StatusCommand {
                 context.out.note("lanes: no matching tasks");
                 return Ok(());
             }
-            return context.out.line("nothing was ever submitted here; `lanes submit` starts it");
+            context.out.line("nothing was ever submitted here; `lanes submit` starts it")?;
+            return print_bridges(context, bridges);
         }
         let mut table = Table::new(&[
             "LANE",
@@ -150,9 +154,14 @@ impl StatusCommand {
             context.out.line("")?;
             print_workers(context, &workers, &now)?;
         }
+        print_bridges(context, bridges)?;
         print_cooldowns(context, &cooldowns, &now)?;
         print_over_budget(context, &over_budget, &now)
     }
+}
+
+fn print_bridges(context: &mut CommandContext, bridges: BridgeCounts) -> Result<()> {
+    bridges.line().map_or(Ok(()), |line| context.out.line(&line))
 }
 
 fn show_task(context: &mut CommandContext, store: &Store, word: &str) -> Result<()> {

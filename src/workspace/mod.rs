@@ -74,7 +74,7 @@ pub(crate) use marked_section::{find_section, with_section, without_section};
 #[cfg(feature = "cli")]
 pub(crate) use notices::{NoticeRule, Notifier, notice_rules};
 pub use ownership::{FoundConfig, Identity};
-pub(crate) use paths::{absolute, home, real_path};
+pub(crate) use paths::{absolute, home, plain_path, real_path};
 pub(crate) use scaffold::{InitOptions, init, init_pool};
 #[cfg(feature = "cli")]
 pub(crate) use schedules::{ScheduledTask, run_schedules, schedule_reports, schedules};

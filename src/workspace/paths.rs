@@ -22,6 +22,16 @@ pub(crate) fn absolute(base: &Path, path: &Path) -> Result<PathBuf> {
     Ok(base.join(expand_home(path, home().as_deref())?))
 }
 
+/// Returns an absolute path without `.` and `..`, and without links on the way to its last part, which may be a link
+/// itself. A path of which a part cannot be accessed stays as it is.
+pub(crate) fn plain_path(path: &Path) -> PathBuf {
+    let plain = match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => resolve(parent).map(|parent| parent.join(name)),
+        _ => resolve(path),
+    };
+    plain.unwrap_or_else(|_| path.to_path_buf())
+}
+
 /// Returns `HOME`. `std::env::home_dir` also consults the list of users, which requires loading libraries; a
 /// statically linked binary may find those of another libc.
 #[expect(clippy::disallowed_methods, reason = "a ~ means the same wherever it is read")]
@@ -176,6 +186,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let real = dir.path().canonicalize().unwrap();
         (dir, real)
+    }
+
+    #[test]
+    fn a_plain_path_has_no_detours_and_keeps_a_link_at_its_end() {
+        let (_dir, root) = real_dir();
+        std::fs::create_dir_all(root.join("far/deep")).unwrap();
+        symlink(root.join("far/deep"), root.join("near")).unwrap();
+        symlink("board.json", root.join("link.json")).unwrap();
+        for (path, expected) in [
+            ("far/../board.json", "board.json"),
+            ("./far/./x", "far/x"),
+            // The parent of a directory behind a link is not that of the link.
+            ("near/../board.json", "far/board.json"),
+            ("link.json", "link.json"),
+            ("far/deep/..", "far"),
+            ("none/../x", "x"),
+        ] {
+            assert_eq!(plain_path(&root.join(path)), root.join(expected), "{path}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::desk::{Desk, stderr};
+use crate::testkit::pool::Dispatcher;
 use crate::testkit::sandbox::Sandbox;
+use crate::testkit::wait::eventually;
 
 #[test]
 fn a_dry_run_shows_what_would_be_done() {
@@ -27,6 +29,37 @@ fn its_log_may_be_json() {
     assert_eq!(kinds, ["connected", "submitted", "moved"], "{printed}");
     assert_eq!((&lines[1]["bridge"], &lines[1]["card"]), (&json!("team"), &json!("1")));
     assert_eq!(lines[1]["task_id"], desk.tasks()[0]["id"]);
+}
+
+#[test]
+fn the_status_counts_the_bridges() {
+    let desk = Desk::new("");
+    let counts = || desk.pool.json(&["status"])["bridges"].clone();
+    desk.round();
+    assert_eq!(counts(), json!({"running": 0, "failing": 0, "stopped": 1}));
+    let bridge = Dispatcher::of(&mut desk.bridge(&["team"]));
+    eventually("it runs", || counts() == json!({"running": 1, "failing": 0, "stopped": 0}));
+    let away = desk.pool.path("away.json");
+    std::fs::rename(desk.board_file(), &away).unwrap();
+    eventually("its board fails", || counts() == json!({"running": 1, "failing": 1, "stopped": 0}));
+    let shown = desk.pool.ok(&["status"]);
+    let has_line = shown.lines().any(|line| line == "bridges: 1 running, 1 cannot reach its board");
+    assert!(has_line, "{shown}");
+    bridge.signal(rustix::process::Signal::TERM);
+    assert!(bridge.wait().success());
+}
+
+#[test]
+fn paths_are_shown_without_detours() {
+    let desk = Desk::new("");
+    let file = desk.pool.path("handoff.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::create_dir(desk.pool.path("plans")).unwrap();
+    std::fs::write(&file, text.replace("path: board.json", "path: plans/../other.json")).unwrap();
+    let output = desk.bridge(&["team", "--once"]).output().unwrap();
+    let line = stderr(&output);
+    let shown = desk.pool.path("other.json").canonicalize().unwrap_or(desk.pool.path("other.json"));
+    assert!(line.contains(&*shown.to_string_lossy()) && !line.contains(".."), "{line}");
 }
 
 #[test]

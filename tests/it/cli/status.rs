@@ -204,6 +204,11 @@ fn status_at_a_glance() {
     ");
     assert_snapshot!(sandbox.run(&["status", "--json"]), @r#"
         {
+          "bridges": {
+            "failing": 0,
+            "running": 0,
+            "stopped": 0
+          },
           "lanes": {
             "build": {
               "blocked": 0,
