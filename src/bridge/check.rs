@@ -1,13 +1,20 @@
 //! Checks whether a bridge can work: who it is on the board, and whether the queues of its settings are there.
 
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
 use super::board::{Board, BoardError, QueueRef};
 use super::connect::connect;
 use super::engine::BridgeContext;
 use super::served_queue::{find_near, find_queues};
 use super::settings::{BridgeSettings, WatchedQueue};
+use super::stop::StopFlag;
 
 /// The most cards that are counted.
 const MAX_CARDS: usize = 1000;
+/// How long a check that takes too long may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 /// The result of one check of a board.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +43,35 @@ pub(crate) fn check_bridge(context: &BridgeContext<'_>) -> Vec<BoardFinding> {
         Ok(mut board) => check_board(board.as_mut(), context.settings),
         Err(error) => vec![BoardFinding::failed(error.message)],
     }
+}
+
+/// Makes several checks at the same time. `None` stands for one that has not ended within `limit`; it is told to stop
+/// then, and waited for a moment, so that a program that it has started is ended.
+pub(crate) fn check_all<C>(
+    checks: impl IntoIterator<Item = C>,
+    limit: Duration,
+) -> Vec<Option<Vec<BoardFinding>>>
+where
+    C: FnOnce(&Arc<StopFlag>) -> Vec<BoardFinding> + Send + 'static,
+{
+    let stop = Arc::new(StopFlag::default());
+    let (sender, receiver) = channel();
+    let mut found = Vec::new();
+    for (at, check) in checks.into_iter().enumerate() {
+        found.push(None);
+        let (sender, stop) = (sender.clone(), Arc::clone(&stop));
+        // Nobody receives what comes too late.
+        std::thread::spawn(move || drop(sender.send((at, check(&stop)))));
+    }
+    drop(sender);
+    let deadline = Instant::now() + limit;
+    while let Ok((at, findings)) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        found[at] = Some(findings);
+    }
+    stop.set();
+    let deadline = Instant::now() + STOP_LIMIT;
+    while receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+    found
 }
 
 fn check_board(board: &mut dyn Board, settings: &BridgeSettings) -> Vec<BoardFinding> {
@@ -104,4 +140,26 @@ fn note(findings: &mut Vec<BoardFinding>, what: &str, error: BoardError) -> Resu
     }
     findings.push(BoardFinding::failed(format!("{what}: {}", error.message)));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_that_does_not_answer_keeps_no_other_from_being_checked() {
+        type Check = Box<dyn FnOnce(&Arc<StopFlag>) -> Vec<BoardFinding> + Send>;
+        let (ended, has_ended) = channel();
+        let silent: Check = Box::new(move |stop| {
+            // Until it is told to stop.
+            while !stop.sleep(Duration::from_secs(600)) {}
+            ended.send(()).unwrap();
+            vec![BoardFinding::ok("too late")]
+        });
+        let good: Check = Box::new(|_| vec![BoardFinding::ok("here")]);
+        let broken: Check = Box::new(|_| panic!("on purpose"));
+        let found = check_all([silent, good, broken], Duration::from_millis(300));
+        assert_eq!(found, [None, Some(vec![BoardFinding::ok("here")]), None]);
+        assert!(has_ended.try_recv().is_ok(), "it was told to stop");
+    }
 }

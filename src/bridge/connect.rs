@@ -35,6 +35,7 @@ pub(crate) fn connect(context: &BridgeContext<'_>) -> BoardResult<Box<dyn Board>
                 call_timeout: *call_timeout,
                 environment: context.environment.to_vec(),
                 log: Arc::clone(context.adapter_log),
+                stop: Arc::clone(context.stop),
             };
             Ok(Box::new(ProgramBoard::connect(program)?))
         }
@@ -54,7 +55,7 @@ fn connect_to_planka(
         (context.observe)(BridgeEvent::new(BridgeEventKind::Warning, warning));
     }
     let rate = context.settings.requests_per_second;
-    Ok(Box::new(PlankaBoard::connect(url, &secrets, ca_file, rate)?))
+    Ok(Box::new(PlankaBoard::connect(url, &secrets, ca_file, rate, context.stop)?))
 }
 
 #[cfg(not(feature = "planka"))]

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use super::adapter::AdapterLog;
 use super::board::{Board, BoardError, BoardErrorCode, BoardQueue, BoardResult, CardChange, QueueRef};
@@ -65,7 +66,7 @@ pub(crate) struct BridgeContext<'a> {
     /// Receives the log of a program that serves as adapter.
     pub adapter_log: &'a AdapterLog,
     /// Tells it to stop.
-    pub stop: &'a StopFlag,
+    pub stop: &'a Arc<StopFlag>,
     /// Gets to know what it does.
     pub observe: &'a (dyn Fn(BridgeEvent) + Sync),
     /// Whether it only reports what it would do.

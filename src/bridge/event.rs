@@ -42,6 +42,8 @@ pub(crate) enum BridgeEventKind {
     Failed,
     /// The board can be reached again.
     Recovered,
+    /// The settings have changed.
+    Reloaded,
 }
 
 impl BridgeEventKind {
@@ -57,6 +59,7 @@ impl BridgeEventKind {
             Self::Warning => "warning",
             Self::Failed => "failed",
             Self::Recovered => "recovered",
+            Self::Reloaded => "reloaded",
         }
     }
 

@@ -8,6 +8,7 @@
 //! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
 //!   which new cards there are ([`inbound`]). Both are made of the operations in [`engine`], and follow the rules in
 //!   `model/bridge/`.
+//! - [`supervisor`] runs several bridges, and follows changes of the configuration.
 //! - [`settings`] is what `handoff.yaml` says of it, read by [`config`]; [`queue_flow`] checks where its queues lead,
 //!   and [`check`] whether they are on the board.
 
@@ -36,6 +37,7 @@ pub(crate) mod runner;
 mod served_queue;
 pub(crate) mod settings;
 pub(crate) mod stop;
+pub(crate) mod supervisor;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::board::{
-    Board, BoardError, BoardErrorCode, BoardIdentity, BoardQueue, BoardResult, Card, CardChange, NewCard,
-    QueueRef,
+    Board, BoardErrorCode, BoardIdentity, BoardQueue, BoardResult, Card, CardChange, NewCard, QueueRef,
 };
 use super::stop::StopFlag;
 
@@ -73,7 +72,7 @@ impl<'s> RateLimited<'s> {
                 answer => return answer,
             }
         }
-        Err(BoardError::new(BoardErrorCode::Unavailable, "the bridge is being stopped"))
+        Err(StopFlag::refusal())
     }
 }
 

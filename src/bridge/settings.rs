@@ -8,7 +8,7 @@ use crate::model::LaneName;
 use crate::model::json::Object;
 
 /// One bridge.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BridgeSettings {
     /// Its name: the key under `bridges`.
     pub name: String,
@@ -23,7 +23,7 @@ pub(crate) struct BridgeSettings {
 }
 
 /// Which board a bridge serves, and how it is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum AdapterSettings {
     /// A JSON file.
     Json {
@@ -57,7 +57,7 @@ pub(crate) enum AdapterSettings {
 }
 
 /// A queue whose cards become tasks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WatchedQueue {
     /// The queue on the board.
     pub queue: QueueRef,

@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::board::{BoardError, BoardErrorCode};
+
 /// Whether this process should stop.
 #[derive(Debug, Default)]
 pub(crate) struct StopFlag {
@@ -20,6 +22,11 @@ impl StopFlag {
     /// Returns whether they should.
     pub(crate) fn is_set(&self) -> bool {
         *self.is_set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the failure of a request that is not made any more because it is set.
+    pub(crate) fn refusal() -> BoardError {
+        BoardError::new(BoardErrorCode::Unavailable, "the bridge is being stopped")
     }
 
     /// Sleeps for `length`, or until it is set. Returns whether it is.

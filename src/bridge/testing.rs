@@ -300,7 +300,7 @@ impl World {
 
     /// Starts a bridge, makes a round, and ends it.
     pub(crate) fn try_round(&self, dry_run: bool) -> StepResult<()> {
-        let stop = StopFlag::default();
+        let stop = Arc::new(StopFlag::default());
         let adapter_log: AdapterLog = Arc::new(|_| {});
         let context = BridgeContext {
             settings: &self.settings,

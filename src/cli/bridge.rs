@@ -1,5 +1,6 @@
 //! `lanes bridge`: makes tasks of the cards of outside boards, and tells the cards what becomes of these.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
@@ -8,6 +9,7 @@ use signal_hook::iterator::Signals;
 
 use super::bridge_check::BridgeCheckCommand;
 use super::bridge_import::BridgeImportCommand;
+use super::bridge_reloader::BridgeReloader;
 use super::bridge_settings::{configured_bridges, named_bridge};
 use super::bridge_test::BridgeTestCommand;
 use super::context::CommandContext;
@@ -16,15 +18,13 @@ use super::exit::CommandExit;
 use super::inside_run;
 use super::output::{Output, print_error_line};
 use crate::bridge::adapter::AdapterLog;
-use crate::bridge::engine::BridgeContext;
 use crate::bridge::event::{BridgeEvent, BridgeEventKind};
-use crate::bridge::runner::{BridgeLifetime, run_bridge};
-use crate::bridge::settings::BridgeSettings;
+use crate::bridge::runner::BridgeLifetime;
 use crate::bridge::stop::StopFlag;
+use crate::bridge::supervisor::{BridgePlan, BridgeSupervisor, BridgeWakeup, SupervisorEnd};
 use crate::error::{Error, Result};
 use crate::signals::not_ignored;
 use crate::store::Store;
-use crate::workspace::Config;
 
 /// Make tasks of the cards of a board, and tell the cards what becomes of these, until stopped.
 ///
@@ -94,68 +94,69 @@ impl BridgeCommand {
             None => bridges,
         };
         let store = if self.dry_run { context.store()? } else { context.store_or_new()? };
-        let stop = StopFlag::default();
-        let out = Mutex::new(&mut context.out);
-        std::thread::scope(|scope| {
-            let signals = stop_at_signals(scope, &stop, &store)?;
-            let ended = self.run_all(&chosen, (&config, &store), &stop, &out);
-            signals.close();
-            ended
-        })
-    }
-
-    fn run_all(
-        &self,
-        bridges: &[BridgeSettings],
-        (config, store): (&Config, &Store),
-        stop: &StopFlag,
-        out: &Mutex<&mut Output>,
-    ) -> Result<CommandExit> {
-        let lifetime = match (self.once, self.all) {
+        let lifetime = match (self.once || self.dry_run, self.all) {
             (true, _) => BridgeLifetime::Once,
             (false, false) => BridgeLifetime::UntilStopped,
             (false, true) => BridgeLifetime::Persistent,
         };
-        let environment = env::all_variables();
-        let is_quiet = out.lock().unwrap_or_else(PoisonError::into_inner).quiet;
-        let run = |settings: &BridgeSettings| {
-            let observe = |event: BridgeEvent| {
-                let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-                // If nobody reads the log any more, the bridge goes on.
-                let _ = print_event(&mut out, &store.now().wall.to_string(), &settings.name, &event);
-            };
-            let name = settings.name.clone();
-            let adapter_log: AdapterLog = Arc::new(move |line: &str| {
+        let mut reloader = BridgeReloader::new(config.clone(), self.name.clone(), &store);
+        let plan = BridgePlan { config: Arc::new(config), bridges: chosen };
+        let mut end = self.supervise(&mut context.out, &store, |supervisor, wakeups| {
+            supervisor.run(plan, lifetime, wakeups, &mut || reloader.reload_if_changed(&store))
+        })?;
+        match (end.errors.pop(), end.errors.as_slice()) {
+            (None, _) if end.reported == 0 => Ok(CommandExit::Done),
+            (Some(error), []) if end.reported == 0 => Err(error),
+            (last, others) => {
+                others.iter().chain(&last).for_each(print_failure);
+                Ok(CommandExit::Problems)
+            }
+        }
+    }
+
+    /// Makes what bridges need, and stops them at a signal.
+    fn supervise(
+        &self,
+        out: &mut Output,
+        store: &Store,
+        run: impl FnOnce(&BridgeSupervisor<'_>, &Receiver<BridgeWakeup>) -> SupervisorEnd,
+    ) -> Result<SupervisorEnd> {
+        let is_quiet = out.quiet;
+        let out = Mutex::new(out);
+        let observe = |name: &str, event: BridgeEvent| {
+            let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+            // If nobody reads the log any more, the bridge goes on.
+            let _ = print_event(&mut out, &store.now().wall.to_string(), name, &event);
+        };
+        let adapter_log = |name: &str| -> AdapterLog {
+            let name = name.to_string();
+            Arc::new(move |line: &str| {
                 if !is_quiet {
                     print_error_line(&format!("bridge {name}: adapter: {line}"));
                 }
-            });
-            let context = BridgeContext {
-                settings,
+            })
+        };
+        let stop = StopFlag::default();
+        let (sender, wakeups) = channel();
+        let environment = env::all_variables();
+        std::thread::scope(|scope| {
+            let signals = stop_at_signals(scope, &stop, sender.clone())?;
+            let supervisor = BridgeSupervisor {
                 store,
-                config,
                 environment: &environment,
-                adapter_log: &adapter_log,
-                stop,
+                stop: &stop,
+                wakeups: sender,
+                report: &print_failure,
                 observe: &observe,
+                adapter_log: &adapter_log,
+                // The next start goes on where this one was.
+                abandon: &|| std::process::exit(0),
                 dry_run: self.dry_run,
             };
-            run_bridge(&context, lifetime)
-        };
-        if let [one] = bridges {
-            return run(one).map(|()| CommandExit::Done);
-        }
-        let failures = std::thread::scope(|scope| {
-            let run_one = |settings| {
-                let ended = run(settings);
-                ended.inspect_err(|error| print_error_line(&format!("lanes: {error}"))).is_err()
-            };
-            let threads: Vec<_> =
-                bridges.iter().map(|settings| scope.spawn(move || run_one(settings))).collect();
-            // A thread that has panicked has failed.
-            threads.into_iter().map(|thread| thread.join().unwrap_or(true)).filter(|failed| *failed).count()
-        });
-        Ok(if failures == 0 { CommandExit::Done } else { CommandExit::Problems })
+            let end = run(&supervisor, &wakeups);
+            signals.close();
+            Ok(end)
+        })
     }
 }
 
@@ -163,7 +164,7 @@ impl BridgeCommand {
 fn stop_at_signals<'s>(
     scope: &'s std::thread::Scope<'s, '_>,
     stop: &'s StopFlag,
-    store: &'s Store,
+    wakeups: Sender<BridgeWakeup>,
 ) -> Result<signal_hook::iterator::Handle> {
     let handled = [&[SIGTERM][..], &not_ignored(&[SIGINT, SIGHUP])].concat();
     let mut signals = Signals::new(handled).map_err(|error| Error::io("listen for", "signals", error))?;
@@ -175,10 +176,16 @@ fn stop_at_signals<'s>(
                 std::process::exit(128 + signal);
             }
             stop.set();
-            store.wake_waiters(&[]);
+            // If the supervisor is gone, so are the bridges.
+            let _ = wakeups.send(BridgeWakeup::Stop);
         }
     });
     Ok(handle)
+}
+
+/// Prints why a bridge has failed.
+fn print_failure(error: &Error) {
+    print_error_line(&format!("lanes: {error}"));
 }
 
 /// Prints an event: a warning to standard error, anything else to standard output.

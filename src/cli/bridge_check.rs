@@ -1,5 +1,6 @@
 //! `lanes bridge check`: checks whether a bridge can work.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use clap::Args;
@@ -38,7 +39,7 @@ impl BridgeCheckCommand {
         inside_run::refuse(context, "bridge check")?;
         let (workspace, bridges) = configured_bridges(context)?;
         let bridge = named_bridge(&workspace, bridges, &self.name)?;
-        let findings = findings(context, &workspace, &bridge)?;
+        let findings = BoardCheck::new(context, &workspace, &bridge)?.run(&Arc::default());
         let is_ok = findings.iter().all(|finding| finding.is_ok);
         if context.out.json {
             let status = if is_ok { "ok" } else { "problems" };
@@ -58,32 +59,47 @@ impl BridgeCheckCommand {
     }
 }
 
-/// Connects to the board of a bridge and checks it.
-///
-/// # Errors
-/// Those of the store.
-pub(super) fn findings(
-    context: &CommandContext,
-    config: &Config,
-    bridge: &BridgeSettings,
-) -> Result<Vec<BoardFinding>> {
-    let store = Store::open_to_read(&config.store_root, context.store_options()?)?;
-    let warn = |event: BridgeEvent| {
-        if event.kind == BridgeEventKind::Warning {
-            print_error_line(&format!("lanes: warning: {}", event.message));
-        }
-    };
-    let adapter_log: AdapterLog = Arc::new(|line: &str| print_error_line(&format!("adapter: {line}")));
-    Ok(check_bridge(&BridgeContext {
-        settings: bridge,
-        store: &store,
-        config,
-        environment: &env::all_variables(),
-        adapter_log: &adapter_log,
-        stop: &StopFlag::default(),
-        observe: &warn,
-        dry_run: true,
-    }))
+/// A check of the board of one bridge, which may be made in another thread.
+pub(super) struct BoardCheck {
+    config: Config,
+    bridge: BridgeSettings,
+    store: Store,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl BoardCheck {
+    /// Prepares the check of a bridge.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) fn new(context: &CommandContext, config: &Config, bridge: &BridgeSettings) -> Result<Self> {
+        Ok(Self {
+            config: config.clone(),
+            bridge: bridge.clone(),
+            store: Store::open_to_read(&config.store_root, context.store_options()?)?,
+            environment: env::all_variables(),
+        })
+    }
+
+    /// Connects to the board and checks it, until `stop` is set.
+    pub(super) fn run(&self, stop: &Arc<StopFlag>) -> Vec<BoardFinding> {
+        let warn = |event: BridgeEvent| {
+            if event.kind == BridgeEventKind::Warning {
+                print_error_line(&format!("lanes: warning: {}", event.message));
+            }
+        };
+        let adapter_log: AdapterLog = Arc::new(|line: &str| print_error_line(&format!("adapter: {line}")));
+        check_bridge(&BridgeContext {
+            settings: &self.bridge,
+            store: &self.store,
+            config: &self.config,
+            environment: &self.environment,
+            adapter_log: &adapter_log,
+            stop,
+            observe: &warn,
+            dry_run: true,
+        })
+    }
 }
 
 fn finding_object(finding: &BoardFinding) -> Value {

@@ -17,12 +17,21 @@ use crate::workspace::{Config, most_similar};
 /// `Config`, with file, line and key; `Refused` without consent.
 pub(super) fn configured_bridges(context: &CommandContext) -> Result<(Config, Vec<BridgeSettings>)> {
     let workspace = context.config()?;
-    let bridges = config::bridges(&workspace)?;
+    let bridges = agreed_bridges(&workspace)?;
+    Ok((workspace, bridges))
+}
+
+/// Reads the bridges of a configuration, to which the user must have agreed.
+///
+/// # Errors
+/// As [`configured_bridges`].
+pub(super) fn agreed_bridges(workspace: &Config) -> Result<Vec<BridgeSettings>> {
+    let bridges = config::bridges(workspace)?;
     if !bridges.is_empty() {
-        let files = sensitive_files(&workspace, &SettingsFiles::default());
+        let files = sensitive_files(workspace, &SettingsFiles::default());
         ConsentPolicy::new(env::trust_records()).check(&files)?;
     }
-    Ok((workspace, bridges))
+    Ok(bridges)
 }
 
 /// Returns the bridge `name`.

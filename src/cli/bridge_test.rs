@@ -108,6 +108,7 @@ impl BridgeTestCommand {
             call_timeout: self.call_timeout,
             environment: env::all_variables(),
             log,
+            stop: Arc::default(),
         })
     }
 

@@ -18,6 +18,7 @@ mod bridge_check;
 mod bridge_counts;
 mod bridge_diagnoses;
 mod bridge_import;
+mod bridge_reloader;
 mod bridge_settings;
 mod bridge_test;
 mod budget;

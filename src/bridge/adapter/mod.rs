@@ -15,6 +15,7 @@ mod stderr;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ use super::board::{
     Board, BoardError, BoardErrorCode, BoardIdentity, BoardQueue, BoardResult, Card, CardChange, NewCard,
     QueueRef,
 };
+use super::stop::StopFlag;
 use crate::error::{brief, printable};
 use crate::guard::AgentExit;
 use crate::guard::process_tree::RUN_ID_VARIABLE;
@@ -38,8 +40,9 @@ use crate::workspace::{Secret, Secrets};
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the file of a program may be open for writing when it is started.
 const BUSY_FILE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an adapter may take to exit after `shutdown`.
+/// How long an adapter may take to exit after `shutdown`, and when the bridge is being stopped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT_AT_STOP: Duration = Duration::from_millis(500);
 
 /// The program of an adapter, and what it is told.
 #[derive(Clone)]
@@ -60,6 +63,8 @@ pub(crate) struct AdapterProgram {
     pub environment: Vec<(OsString, OsString)>,
     /// Receives the lines of its log.
     pub log: AdapterLog,
+    /// Once it is set, an answer is not waited for any more: the program is ended.
+    pub stop: Arc<StopFlag>,
 }
 
 impl AdapterProgram {
@@ -209,7 +214,7 @@ impl ProgramBoard {
                 &self.program.command(),
                 self.program.call_timeout,
                 self.redaction.clone(),
-                AdapterLog::clone(&self.program.log),
+                (AdapterLog::clone(&self.program.log), Arc::clone(&self.program.stop)),
             );
             let is_busy = matches!(process, Err(AdapterFault::NotStarted(errno))
                 if errno == rustix::io::Errno::TXTBSY.raw_os_error());
@@ -318,6 +323,7 @@ impl ProgramBoard {
                 format!("wrote a line of more than {} MiB during {during}", MAX_LINE_BYTES >> 20)
             }
             AdapterFault::Misbehaved(why) => format!("{why} (during {during})"),
+            AdapterFault::Stopped => format!("was ended during {during}, since the bridge is being stopped"),
         };
         let log = match last_line {
             "" => String::new(),
@@ -363,15 +369,23 @@ impl ProgramBoard {
     /// # Errors
     /// What it answers, and the faults of [`Self::call`].
     pub(crate) fn end_by_shutdown(&mut self) -> BoardResult<bool> {
+        if let Some(running) = &mut self.running {
+            running.process.ignore_stop();
+        }
         self.request("shutdown", json!({}))?;
         Ok(self.end_by_closing())
+    }
+
+    fn shutdown_timeout(&self) -> Duration {
+        if self.program.stop.is_set() { SHUTDOWN_TIMEOUT_AT_STOP } else { SHUTDOWN_TIMEOUT }
     }
 
     /// Closes the standard input of the program, and ends it if it does not exit. Returns whether it exited by itself.
     pub(crate) fn end_by_closing(&mut self) -> bool {
         let Some(mut running) = self.running.take() else { return true };
+        running.process.ignore_stop();
         running.process.close_input();
-        let has_exited = running.process.has_exited_by(Instant::now() + SHUTDOWN_TIMEOUT);
+        let has_exited = running.process.has_exited_by(Instant::now() + self.shutdown_timeout());
         running.process.end();
         has_exited
     }
@@ -380,7 +394,7 @@ impl ProgramBoard {
 impl Drop for ProgramBoard {
     fn drop(&mut self) {
         if self.running.is_some() {
-            self.program.call_timeout = self.program.call_timeout.min(SHUTDOWN_TIMEOUT);
+            self.program.call_timeout = self.program.call_timeout.min(self.shutdown_timeout());
             // It is ended in any case.
             let _ = self.end_by_shutdown();
         }
@@ -492,7 +506,7 @@ impl Board for ProgramBoard {
         }
         if self.running.is_none() {
             let delay = self.restart.pending(Instant::now()).map_or(timeout, |(delay, _)| delay);
-            std::thread::sleep(timeout.min(delay));
+            self.program.stop.sleep(timeout.min(delay));
             return Ok(false);
         }
         self.read_notifications(Instant::now() + timeout)

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,13 +18,16 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::message::MAX_LINE_BYTES;
 use super::redaction::Redaction;
 use super::stderr::{AdapterLog, StderrReader};
+use crate::bridge::stop::StopFlag;
 use crate::guard::process_tree::{self, RUN_ID_VARIABLE, run_marker};
 use crate::guard::{AgentExit, END_REQUEST, GuardCommand, GuardMessage, KILL_TIMEOUT};
 use crate::model::{RunId, Time};
 use crate::store::Entropy;
 
 /// Time between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
+/// How long an adapter is waited for until the wish to stop is looked at again.
+const STOP_CHECK: Duration = Duration::from_millis(100);
 /// Maximum time for a guard to exit once it has nothing left to do.
 const GUARD_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the exit of an adapter that has closed its standard input is waited for.
@@ -60,6 +64,8 @@ pub(super) enum AdapterFault {
     LineTooLong,
     /// It wrote something that is not a message, or not the expected one.
     Misbehaved(String),
+    /// Nothing is wrong with it: the bridge is being stopped.
+    Stopped,
 }
 
 /// What takes lines of an adapter, and returns a value once it has what it waits for.
@@ -84,10 +90,12 @@ pub(super) struct AdapterProcess {
     stdout: Option<File>,
     lines: LineBuffer,
     stderr: StderrReader,
+    /// Ends every wait for the adapter; `None` once it does not matter any more.
+    stop: Option<Arc<StopFlag>>,
 }
 
 impl AdapterProcess {
-    /// Starts an adapter, within `timeout`.
+    /// Starts an adapter, within `timeout`. Once the flag is set, it is not waited for any more.
     ///
     /// # Errors
     /// Why it could not be started.
@@ -95,7 +103,7 @@ impl AdapterProcess {
         command: &AdapterCommand,
         timeout: Duration,
         redaction: Redaction,
-        log: AdapterLog,
+        (log, stop): (AdapterLog, Arc<StopFlag>),
     ) -> Result<Self, AdapterFault> {
         let failed = |error: io::Error| AdapterFault::GuardFailed(format!("its guard: {error}"));
         let (stdin_of_adapter, stdin) =
@@ -140,6 +148,7 @@ impl AdapterProcess {
             stdout,
             lines: LineBuffer::default(),
             stderr: StderrReader::start(stderr, redaction, log),
+            stop: Some(stop),
         };
         process.wait_for_start(Instant::now() + timeout)?;
         drop(stdin_of_adapter);
@@ -159,12 +168,23 @@ impl AdapterProcess {
             if self.control.is_none() {
                 return Err(AdapterFault::GuardFailed("its guard was killed".to_string()));
             }
+            self.check_stop()?;
             let now = Instant::now();
             if now >= deadline {
                 return Err(AdapterFault::TimedOut);
             }
-            self.poll(false, false, deadline.saturating_duration_since(now));
+            self.poll(false, false, deadline.saturating_duration_since(now).min(STOP_CHECK));
         }
+    }
+
+    /// Waits for the adapter from now on even if the bridge is being stopped, since it is asked to exit.
+    pub(super) fn ignore_stop(&mut self) {
+        self.stop = None;
+    }
+
+    fn check_stop(&self) -> Result<(), AdapterFault> {
+        let is_stopped = self.stop.as_ref().is_some_and(|stop| stop.is_set());
+        if is_stopped { Err(AdapterFault::Stopped) } else { Ok(()) }
     }
 
     /// Writes `request`, and reads lines until `take` returns a value.
@@ -214,11 +234,13 @@ impl AdapterProcess {
             if self.control.is_none() {
                 return Err(AdapterFault::GuardFailed("its guard was killed".to_string()));
             }
+            self.check_stop()?;
             let now = Instant::now();
             if now >= deadline {
                 return if self.is_input_refused { Err(AdapterFault::ClosedInput) } else { Ok(None) };
             }
-            self.poll(!unwritten.is_empty(), true, deadline.saturating_duration_since(now));
+            let left = deadline.saturating_duration_since(now);
+            self.poll(!unwritten.is_empty(), true, left.min(STOP_CHECK));
             // What the adapter wrote before its exit is in the pipe when the guard reports the exit.
             self.read_control();
             unwritten = self.write_some(unwritten);

@@ -1,6 +1,7 @@
 //! Requests to one Planka server: who asks, how long it may take, and what a refusal means.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -12,6 +13,7 @@ use ureq::{Agent, Body, Proxy};
 use super::address::ServerAddress;
 use super::credentials::Credentials;
 use crate::bridge::board::{BoardError, BoardErrorCode, BoardResult};
+use crate::bridge::stop::StopFlag;
 use crate::error::{brief, printable};
 use crate::workspace::Secret;
 
@@ -41,6 +43,8 @@ pub(super) struct PlankaClient {
     /// What the server gave for name and password.
     session: Option<Secret>,
     limits: RequestLimits,
+    /// Once it is set, no request is made any more.
+    stop: Arc<StopFlag>,
     /// When the last request began.
     last: Option<Instant>,
 }
@@ -55,6 +59,7 @@ impl PlankaClient {
         credentials: Credentials,
         ca_file: Option<&Path>,
         limits: RequestLimits,
+        stop: Arc<StopFlag>,
     ) -> BoardResult<Self> {
         let roots = match ca_file {
             Some(path) => certificates(path)?,
@@ -73,7 +78,7 @@ impl PlankaClient {
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build()
             .new_agent();
-        Ok(Self { agent, address, credentials, session: None, limits, last: None })
+        Ok(Self { agent, address, credentials, session: None, limits, stop, last: None })
     }
 
     /// Returns the address of the server.
@@ -207,8 +212,9 @@ impl PlankaClient {
         body: Option<&Value>,
         identity: Option<(&str, HeaderValue)>,
     ) -> BoardResult<(HttpAnswer, Vec<u8>)> {
-        if let Some(last) = self.last {
-            std::thread::sleep(self.limits.interval.saturating_sub(last.elapsed()));
+        let wait = self.last.map(|last| self.limits.interval.saturating_sub(last.elapsed()));
+        if self.stop.sleep(wait.unwrap_or_default()) {
+            return Err(StopFlag::refusal());
         }
         self.last = Some(Instant::now());
         let mut request = Request::builder()

@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -28,12 +29,14 @@ use super::board::{
     Board, BoardAbilities, BoardError, BoardErrorCode, BoardIdentity, BoardQueue, BoardResult, BoardUser,
     Card, CardChange, NewCard, QueueRef,
 };
+use super::stop::StopFlag;
 use crate::workspace::Secrets;
 
 /// A Planka server, as one of its users sees it.
 pub(crate) struct PlankaBoard {
     client: PlankaClient,
     user: UserRecord,
+    stop: Arc<StopFlag>,
     identity: BoardIdentity,
     /// The boards that were read, by id.
     boards: HashMap<String, BoardContext>,
@@ -43,7 +46,7 @@ pub(crate) struct PlankaBoard {
 
 impl PlankaBoard {
     /// Connects to a server and finds out who the user is. `ca_file` has certificates that are trusted in place of the
-    /// public ones.
+    /// public ones. Once `stop` is set, no request is made any more.
     ///
     /// # Errors
     /// `Auth` if there is no key, or the server does not accept it; `Invalid` if an address or a file cannot be used;
@@ -53,8 +56,9 @@ impl PlankaBoard {
         secrets: &Secrets,
         ca_file: Option<&Path>,
         requests_per_second: f64,
+        stop: &Arc<StopFlag>,
     ) -> BoardResult<Self> {
-        Self::connect_within(url, secrets, ca_file, RequestLimits::at_rate(requests_per_second))
+        Self::connect_within(url, secrets, ca_file, RequestLimits::at_rate(requests_per_second), stop)
     }
 
     fn connect_within(
@@ -62,6 +66,7 @@ impl PlankaBoard {
         secrets: &Secrets,
         ca_file: Option<&Path>,
         limits: RequestLimits,
+        stop: &Arc<StopFlag>,
     ) -> BoardResult<Self> {
         let address = ServerAddress::parse(url)?;
         if !address.is_private() && secrets.get("PLANKA_ALLOW_HTTP").is_none() {
@@ -72,7 +77,7 @@ impl PlankaBoard {
             return Err(BoardError::new(BoardErrorCode::Invalid, message));
         }
         let credentials = Credentials::choose(secrets)?;
-        let mut client = PlankaClient::new(address, credentials, ca_file, limits)?;
+        let mut client = PlankaClient::new(address, credentials, ca_file, limits, Arc::clone(stop))?;
         let user: OneRecord<UserRecord> = client.get("/api/users/me")?;
         let version = version(&mut client)?;
         let user = user.item;
@@ -88,7 +93,8 @@ impl PlankaBoard {
                 labels: true,
             },
         };
-        Ok(Self { client, user, identity, boards: HashMap::new(), places: HashMap::new() })
+        let stop = Arc::clone(stop);
+        Ok(Self { client, user, stop, identity, boards: HashMap::new(), places: HashMap::new() })
     }
 }
 
@@ -163,7 +169,7 @@ impl Board for PlankaBoard {
 
     /// Planka tells nothing: this sleeps.
     fn wait_for_change(&mut self, timeout: Duration) -> BoardResult<bool> {
-        std::thread::sleep(timeout);
+        self.stop.sleep(timeout);
         Ok(false)
     }
 }

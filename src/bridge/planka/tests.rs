@@ -45,7 +45,7 @@ impl World {
     }
 
     fn connect_as(&self, variables: &[(&str, &str)], limits: RequestLimits) -> BoardResult<PlankaBoard> {
-        PlankaBoard::connect_within(&self.url, &self.secrets(variables), None, limits)
+        PlankaBoard::connect_within(&self.url, &self.secrets(variables), None, limits, &Arc::default())
     }
 
     fn connect(&self) -> PlankaBoard {
@@ -419,7 +419,7 @@ fn every_failure_of_a_server_has_its_kind_and_says_so_in_one_line() {
     // Nothing listens there: the port was given back.
     let url = World::with_stand_in().url.clone();
     let secrets = world.secrets(&[("PLANKA_API_KEY", "k")]);
-    let error = PlankaBoard::connect(&url, &secrets, None, 5.0).err().unwrap();
+    let error = PlankaBoard::connect(&url, &secrets, None, 5.0, &Arc::default()).err().unwrap();
     assert!(error.message.ends_with("Connection refused"), "{}", error.message);
 }
 
@@ -470,7 +470,8 @@ fn the_key_goes_to_the_configured_server_alone() {
     assert!(sent.count() > 5);
 
     let secrets = world.secrets(&[("PLANKA_API_KEY", "k")]);
-    let error = PlankaBoard::connect("http://planka.example", &secrets, None, 5.0).err().unwrap();
+    let error =
+        PlankaBoard::connect("http://planka.example", &secrets, None, 5.0, &Arc::default()).err().unwrap();
     assert_eq!(error.code, BoardErrorCode::Invalid);
     assert!(error.message.contains("use https, or put PLANKA_ALLOW_HTTP=1 into"), "{}", error.message);
 }
@@ -512,7 +513,13 @@ fn a_certificate_is_trusted_for_its_host_if_the_authority_is_given() {
     let port = server.address.port();
     let connect = |host: &str, ca_file: Option<&str>| {
         let ca_file = ca_file.map(|name| certificates.join(name));
-        PlankaBoard::connect(&format!("https://{host}:{port}"), &secrets, ca_file.as_deref(), 1000.0)
+        PlankaBoard::connect(
+            &format!("https://{host}:{port}"),
+            &secrets,
+            ca_file.as_deref(),
+            1000.0,
+            &Arc::default(),
+        )
     };
     let board = connect("127.0.0.1", Some("ca.pem")).unwrap();
     assert_eq!(board.identity().user.as_ref().unwrap().name, "admin");
@@ -537,7 +544,9 @@ fn a_file_without_certificates_is_refused() {
     let file = dir.path().join("ca.pem");
     let secrets = world.secrets(&[("PLANKA_API_KEY", "k")]);
     let error = |path: PathBuf| {
-        let error = PlankaBoard::connect("https://127.0.0.1:1", &secrets, Some(&path), 5.0).err().unwrap();
+        let error = PlankaBoard::connect("https://127.0.0.1:1", &secrets, Some(&path), 5.0, &Arc::default())
+            .err()
+            .unwrap();
         assert_eq!(error.code, BoardErrorCode::Invalid, "{}", error.message);
         error.message
     };

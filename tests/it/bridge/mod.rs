@@ -9,4 +9,6 @@ mod killed;
 #[cfg(feature = "planka")]
 mod planka;
 mod programs;
+mod reload;
+mod stop;
 mod work;
