@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::guard::process_tree::RUN_ID_VARIABLE;
 #[cfg(feature = "mcp")]
 use crate::guard::process_tree::is_below_a_guard;
+use crate::model::NewTask;
 
 /// Returns whether an agent of a dispatcher, or a process that it started, runs this command. Without the mark of the
 /// run, which not every agent's program passes on, a guard among the ancestors shows it.
@@ -25,6 +26,14 @@ pub(super) fn is_inside_run() -> bool {
 /// `Refused`, naming the flag.
 pub(super) fn refuse(context: &CommandContext, command: &str) -> Result<()> {
     if env::is_inside_run() { refuse_shown_by(context, command, RUN_ID_VARIABLE) } else { Ok(()) }
+}
+
+/// Refuses an agent a task with commands: they would run without the restrictions of the agent.
+///
+/// # Errors
+/// As [`refuse`].
+pub(super) fn refuse_commands(context: &CommandContext, task: &NewTask) -> Result<()> {
+    if task.spec.verify.is_empty() { Ok(()) } else { refuse(context, "submit with verify") }
 }
 
 /// Refuses `command` to a process of a run, which `evidence` shows it to be, unless `--inside-run` is given.

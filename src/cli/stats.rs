@@ -53,7 +53,7 @@ impl StatsCommand {
             add_rows(&mut table, what, groups);
         }
         table.print(&mut context.out)?;
-        for line in missing_usage(&stats.all) {
+        for line in remarks(&stats.all) {
             context.out.line(&line)?;
         }
         Ok(CommandExit::Done)
@@ -88,10 +88,14 @@ fn figure_text(figure: Option<(String, bool)>) -> String {
     }
 }
 
-/// Returns the reasons for which the sums may be too small, one line each.
-fn missing_usage(all: &UsageTotals) -> Vec<String> {
+/// Returns how many runs were verified, and the reasons for which the sums may be too small, one line each.
+fn remarks(all: &UsageTotals) -> Vec<String> {
     let runs = |count: u64| if count == 1 { "1 run".to_string() } else { format!("{count} runs") };
     let mut lines = Vec::new();
+    if all.verified + all.unverified > 0 {
+        let checked = runs(all.verified + all.unverified);
+        lines.push(format!("{checked} had to be verified; {} of them stood it", all.verified));
+    }
     if all.runs_at_least > 0 {
         let cut = runs(all.runs_at_least);
         lines.push(format!(

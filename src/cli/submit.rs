@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::inside_run;
 use super::submit_batch::submit_batch;
 use super::task_args::{TaskArgs, run_timeout_help};
 use crate::error::Result;
@@ -24,6 +25,7 @@ pub(super) fn submit(
     let (config, store) = context.workspace()?;
     let request = args.request(run_timeout)?;
     let checked = check_submit(&SubmitContext::new(&config, &context.base, store.now().wall), request)?;
+    inside_run::refuse_commands(context, &checked.task)?;
     for warning in &checked.warnings {
         context.out.warn(warning);
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::body;
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::inside_run;
 use super::output::ProgressLine;
 use crate::error::{Error, Result};
 use crate::model::json;
@@ -44,7 +45,10 @@ pub(super) fn submit_batch(
             // Each line has its own hashes: lines may arrive hours apart, and their files may change in
             // between.
             let checks = SubmitContext::new(&config, &context.base, store.now().wall);
-            match check_line(&checks, (number, &line), common.clone()) {
+            let checked = check_line(&checks, (number, &line), common.clone());
+            let allowed =
+                checked.and_then(|fine| inside_run::refuse_commands(context, &fine.task).map(|()| fine));
+            match allowed {
                 Ok(fine) => {
                     for warning in &fine.warnings {
                         context.out.warn(warning);

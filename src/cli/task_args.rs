@@ -9,6 +9,7 @@ use super::args::{integer, seconds};
 use super::body;
 use super::env;
 use crate::error::{Error, Result, printable};
+use crate::model::command_list::shell_command;
 use crate::model::{DependencyRef, DependencyTarget, Time};
 use crate::workspace::{
     MAX_PROMPT_ONLY, SUBMIT_FIELDS, SubmitField, SubmitRequest, SubmitValue, parse_pairs,
@@ -49,7 +50,9 @@ fn flag(field: &SubmitField) -> Arg {
         SubmitValue::Text(..) | SubmitValue::Time(_) => arg,
         SubmitValue::Path(_) => arg.value_parser(value_parser!(PathBuf)),
         SubmitValue::Paths(_) => arg.value_parser(value_parser!(PathBuf)).action(ArgAction::Append),
-        SubmitValue::Texts(_) | SubmitValue::Map(_) => arg.action(ArgAction::Append),
+        SubmitValue::Texts(_) | SubmitValue::Map(_) | SubmitValue::Commands(_) => {
+            arg.action(ArgAction::Append)
+        }
         SubmitValue::Dependencies(..) => arg.action(ArgAction::Append).value_delimiter(','),
         SubmitValue::Integer(..) => arg.value_parser(integer).allow_negative_numbers(true),
         SubmitValue::Seconds(..) => arg.value_parser(seconds).allow_negative_numbers(true),
@@ -101,6 +104,10 @@ impl FromArgMatches for TaskArgs {
                     let ids = matches.get_many::<String>(field.key).into_iter().flatten();
                     let of = |id: &String| DependencyRef { target: DependencyTarget::Task(id.clone()), on };
                     *slot(request) = ids.map(of).collect();
+                }
+                SubmitValue::Commands(slot) => {
+                    let texts = matches.get_many::<String>(field.key).into_iter().flatten();
+                    *slot(request) = texts.map(|text| shell_command(text)).collect();
                 }
                 SubmitValue::Time(_) | SubmitValue::Map(_) => {
                     if let Some(texts) = matches.get_many(field.key) {

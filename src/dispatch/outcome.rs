@@ -1,5 +1,7 @@
 //! The ends of a run: exit of the process, reason to stop it, failure, answer, outcome for the task.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::output::ClosingStatus;
@@ -80,6 +82,17 @@ pub struct RunAnswer {
     pub parsed: Option<Result<Value, String>>,
 }
 
+/// Whether the work of an agent was verified, for the response and the usage log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Proof {
+    /// Whether all commands have succeeded.
+    pub is_verified: bool,
+    /// How long they took, in all rounds.
+    pub duration: Duration,
+    /// The number of rounds of the agent.
+    pub rounds: u32,
+}
+
 /// When a usage limit ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetTime {
@@ -136,6 +149,8 @@ pub enum Interruption {
     Lost,
     /// Its agent asked a question, which is answered by now.
     Answered,
+    /// Its answer was not accepted.
+    Rejected,
 }
 
 impl Interruption {
@@ -149,6 +164,7 @@ impl Interruption {
             Self::Timeout => "timeout",
             Self::Lost => "lost",
             Self::Answered => "question",
+            Self::Rejected => "rejection",
         }
     }
 
@@ -173,6 +189,7 @@ impl Interruption {
             Self::Timeout => "the run reached its time limit",
             Self::Lost => "the process that ran you ended",
             Self::Answered => "you asked a question",
+            Self::Rejected => "your answer was not accepted",
         }
     }
 }

@@ -135,6 +135,9 @@ pub(crate) struct UsageRecord {
     /// Number of tool calls that were denied.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub denied: u64,
+    /// Whether its work was verified; `None` if it did not have to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<bool>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -190,6 +193,7 @@ impl UsageRecord {
             not_started: false,
             turns: None,
             denied: 0,
+            verified: None,
         }
     }
 

@@ -73,6 +73,10 @@ pub(crate) struct UsageTotals {
     pub runs_without_usage: u64,
     /// Number of runs that reported their tokens but no cost.
     pub runs_unpriced: u64,
+    /// Number of runs whose work was verified.
+    pub verified: u64,
+    /// Number of runs whose work did not stand its verification.
+    pub unverified: u64,
     #[serde(skip)]
     durations: Vec<Duration>,
 }
@@ -85,6 +89,8 @@ impl UsageTotals {
             self.completed += 1;
             self.durations.extend(record.duration.duration());
         }
+        self.verified += u64::from(record.verified == Some(true));
+        self.unverified += u64::from(record.verified == Some(false));
         let (exact, least) = (record.tokens, record.at_least_tokens);
         self.spent(record.cost_usd, exact, record.at_least_cost_usd, least);
         if !record.not_started {

@@ -103,6 +103,7 @@ fn common(body: &Params) -> SubmitRequest {
             SubmitValue::Dependencies(on, slot) => {
                 *slot(&mut request) = body.dependencies(name, on);
             }
+            SubmitValue::Commands(slot) => *slot(&mut request) = body.commands(name),
         }
     }
     request

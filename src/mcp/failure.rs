@@ -69,6 +69,7 @@ pub(super) fn failure_kind(class: &FailureClass, has_denied_tools: bool) -> &'st
         | FailureClass::Dead
         | FailureClass::Upstream
         | FailureClass::Expired
+        | FailureClass::Unverified
         | FailureClass::Other(_) => "cli_error",
     }
 }

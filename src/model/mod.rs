@@ -10,6 +10,7 @@ pub(crate) mod bridge;
 #[cfg(feature = "mcp")]
 pub(crate) mod budget;
 mod claim_state;
+pub(crate) mod command_list;
 pub(crate) mod cooldown;
 pub(crate) mod dependency;
 pub(crate) mod dependency_outcome;

@@ -7,6 +7,7 @@ pub(super) mod reader;
 
 use serde_json::Value;
 
+use super::command_list::command_list;
 use super::dependency::{Dependency, DependencyRef};
 use super::duration::StoredDuration;
 use super::group::GroupName;
@@ -75,6 +76,8 @@ pub struct TaskSpec {
     pub group: Option<GroupName>,
     /// The time by which it must be started, or else it fails.
     pub deadline: Option<Time>,
+    /// Commands that must succeed after its agent, before the answer counts.
+    pub verify: Vec<Vec<String>>,
 }
 
 /// The source of the request of a new task.
@@ -181,10 +184,12 @@ pub(crate) enum FieldType {
     Object,
     /// A list of dependencies, each with `task` and `on`.
     Dependencies,
+    /// A list of command lines, each a list of strings.
+    Commands,
 }
 
 /// The fields of a [`TaskSpec`] in task.json, sorted by their keys.
-pub(crate) const SPEC_FIELDS: [(&str, FieldType); 20] = [
+pub(crate) const SPEC_FIELDS: [(&str, FieldType); 21] = [
     ("after", FieldType::Dependencies),
     ("correlation_id", FieldType::Text),
     ("deadline", FieldType::OptionalText),
@@ -202,6 +207,7 @@ pub(crate) const SPEC_FIELDS: [(&str, FieldType); 20] = [
     ("source_agent", FieldType::Text),
     ("supporting_paths", FieldType::Files),
     ("timeout_seconds", FieldType::OptionalNumber),
+    ("verify", FieldType::Commands),
     ("workspace_id", FieldType::Text),
     ("workspace_root", FieldType::Text),
     ("worktree_path", FieldType::OptionalText),
@@ -237,6 +243,7 @@ pub struct SpecText<'a> {
     retry_of: Option<RawString<'a>>,
     after: Option<Raw<'a>>,
     deadline: Option<Time>,
+    verify: Option<Raw<'a>>,
 }
 
 impl<'a> SpecText<'a> {
@@ -269,6 +276,7 @@ impl<'a> SpecText<'a> {
             after: fields.dependencies(key!("after")),
             group: fields.optional_text(key!("group")),
             deadline: fields.optional_time(key!("deadline")),
+            verify: fields.commands(key!("verify")),
         }
     }
 
@@ -323,6 +331,7 @@ impl<'a> SpecText<'a> {
             after: self.dependencies(),
             group: self.group.map(|name| GroupName::stored(name.decode())),
             deadline: self.deadline,
+            verify: self.verify.and_then(commands).unwrap_or_default(),
         }
     }
 }
@@ -351,6 +360,7 @@ impl TaskSpec {
             after: Vec::new(),
             group: None,
             deadline: None,
+            verify: Vec::new(),
         }
     }
 
@@ -381,8 +391,14 @@ impl TaskSpec {
         put("retry_of", self.retry_of.clone().into());
         put("deadline", self.deadline.map(|deadline| deadline.to_string()).into());
         put("group", self.group.clone().into());
+        put("verify", self.verify.clone().into());
         put("after", self.after.iter().map(Dependency::to_value).collect());
     }
+}
+
+/// Returns a list of command lines, if it is one.
+fn commands(raw: Raw<'_>) -> Option<Vec<Vec<String>>> {
+    command_list(raw.value().as_array()?)
 }
 
 fn optional(text: Option<RawString<'_>>) -> Option<String> {
@@ -415,7 +431,10 @@ mod tests {
                 (&object[key], kind),
                 (Value::String(_), FieldType::Text)
                     | (Value::Number(_), FieldType::Integer)
-                    | (Value::Array(_), FieldType::Texts | FieldType::Files | FieldType::Dependencies)
+                    | (
+                        Value::Array(_),
+                        FieldType::Texts | FieldType::Files | FieldType::Dependencies | FieldType::Commands
+                    )
                     | (Value::Object(_), FieldType::Object)
                     | (
                         Value::Null,
@@ -452,6 +471,7 @@ mod tests {
             }],
             group: Some(GroupName::stored("g")),
             deadline: Some(Time::from_micros(7)),
+            verify: vec![vec!["make".to_string(), "test".to_string()]],
         };
         let text = r#"{"id": "t-1", "workspace_id": "", "correlation_id": "", "lane": "", "workspace_root": "",
             "request_path": "", "request_sha256": "", "response_path": "", "state": "queued",

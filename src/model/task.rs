@@ -47,6 +47,8 @@ pub enum FailureClass {
     Upstream,
     /// It was not started by its deadline.
     Expired,
+    /// What the agent called done did not stand the check of its commands or schema.
+    Unverified,
     /// A class of another version.
     Other(String),
 }
@@ -64,6 +66,7 @@ impl FailureClass {
             Self::Dead => "dead",
             Self::Upstream => "upstream",
             Self::Expired => "expired",
+            Self::Unverified => "unverified",
             Self::Other(word) => word,
         }
     }
@@ -80,6 +83,7 @@ impl FailureClass {
             Self::Dead,
             Self::Upstream,
             Self::Expired,
+            Self::Unverified,
         ]
         .into_iter()
         .find(|class| class.as_str() == word)

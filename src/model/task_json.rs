@@ -41,6 +41,9 @@ impl Task {
         if self.spec.deadline.is_none() {
             object.remove("deadline");
         }
+        if self.spec.verify.is_empty() {
+            object.remove("verify");
+        }
         if self.spec.group.is_none() {
             object.remove("group");
         }

@@ -457,6 +457,9 @@ pub(super) fn content_hash(new: &NewTask) -> Sha256 {
         let after = new.spec.after.iter().map(|it| serde_json::json!([it.task.as_str(), it.on.as_str()]));
         content.push(after.collect());
     }
+    if !new.spec.verify.is_empty() {
+        content.push(serde_json::json!({"verify": new.spec.verify}));
+    }
     sha256_bytes(Value::Array(content).to_string().as_bytes())
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::base_dir::BaseDir;
 use super::config::Config;
 use super::file_hashes::FileHashes;
@@ -10,6 +12,7 @@ use super::submit_paths::PathRules;
 use super::submit_request::SubmitRequest;
 use super::yaml::{MappingReader, first_duplicate};
 use crate::error::{Error, Result, printable};
+use crate::model::command_list::command_list;
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::{
     DependencyCondition, DependencyRef, DependencyTarget, GroupName, IdempotencyKey, LaneName, NewRequest,
@@ -175,6 +178,7 @@ fn check(
         after: Vec::new(),
         group: asked.group.map(GroupName::new).transpose()?,
         deadline: asked.deadline.map(|text| deadline(*now, &text)).transpose()?,
+        verify: check_commands(asked.verify)?,
     };
     let mut after = [asked.after, asked.after_ended].concat();
     for group in asked.after_group {
@@ -231,6 +235,15 @@ fn deadline(now: Time, text: &str) -> Result<Time> {
             .with_hint("write it as 90, 15m, 2h or 1d, or as 2026-12-24T18:00:00Z")
     })?;
     Ok(now + limits::check_delay(span)?)
+}
+
+/// Checks commands of a submit: a flag may give any text.
+fn check_commands(commands: Vec<Vec<String>>) -> Result<Vec<Vec<String>>> {
+    let items: Vec<Value> = commands.iter().cloned().map(Value::from).collect();
+    command_list(&items).ok_or_else(|| {
+        Error::invalid("a command of verify is empty, has a null character, or they are too long together")
+            .with_hint("give at most 50 commands with 64 KiB together; put longer ones into a script")
+    })
 }
 
 /// Returns the first time at which the task can be claimed, `None` for immediately.

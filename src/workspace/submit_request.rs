@@ -14,6 +14,7 @@ use super::paths::show;
 use super::text_file::TextFile;
 use super::yaml::MappingReader;
 use crate::error::{ErrorKind, Result};
+use crate::model::command_list::{COMMAND_LIST, command_list};
 use crate::model::json::Object;
 use crate::model::limits::{
     MAX_ATTEMPTS, MAX_DELAY, MAX_KEY, MAX_PRIORITY, MAX_PROMPT_ONLY, MAX_SHORT_TEXT, MAX_TIMEOUT,
@@ -84,6 +85,8 @@ pub struct SubmitRequest {
     pub group: Option<String>,
     /// The time by which it must be started, or how long from now.
     pub deadline: Option<String>,
+    /// Commands that must succeed after its agent, before the answer counts; each is run as it is.
+    pub verify: Vec<Vec<String>>,
 }
 
 /// The accessor of a field of a [`SubmitRequest`].
@@ -110,6 +113,8 @@ pub(crate) enum SubmitValue {
     Map(FieldAccessor<Object>),
     /// A list of dependencies, with the condition of those that name none.
     Dependencies(DependencyCondition, FieldAccessor<Vec<DependencyRef>>),
+    /// A list of command lines; a text is one for a shell.
+    Commands(FieldAccessor<Vec<Vec<String>>>),
 }
 
 /// The meaning of an empty text or path.
@@ -180,8 +185,8 @@ impl SubmitField {
 }
 
 /// The fields of a submit, in the order of the help.
-pub(crate) const SUBMIT_FIELDS: [SubmitField; 24] = {
-    use SubmitValue::{Dependencies, Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
+pub(crate) const SUBMIT_FIELDS: [SubmitField; 25] = {
+    use SubmitValue::{Commands, Dependencies, Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
     use WhenEmpty::{Absent, UseTaskFile, Value, ValueExceptInTaskFile};
     const fn field(
         key: &'static str,
@@ -357,6 +362,13 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 24] = {
             Absent,
             "Fail the task unless it is started within this time, or by this time",
         ),
+        field(
+            "verify",
+            "COMMAND",
+            Commands(|task| &mut task.verify),
+            Absent,
+            "Shell command that must succeed after the agent, before its answer counts",
+        ),
     ]
 };
 
@@ -484,6 +496,10 @@ impl SubmitField {
                 let read = dependency_refs(&items, on);
                 *slot(task) = read.ok_or_else(|| fields.invalid_value(self.key, DEPENDENCIES))?;
             }
+            SubmitValue::Commands(slot) => {
+                let read = command_list(&fields.list(self.key)?);
+                *slot(task) = read.ok_or_else(|| fields.invalid_value(self.key, COMMAND_LIST))?;
+            }
         }
         Ok(())
     }
@@ -499,6 +515,7 @@ impl SubmitField {
             SubmitValue::Seconds(_, slot) => fill(slot(task), slot(file)),
             SubmitValue::Time(slot) => fill(slot(task), slot(file)),
             SubmitValue::Dependencies(_, slot) => fill_list(slot(task), slot(file)),
+            SubmitValue::Commands(slot) => fill_list(slot(task), slot(file)),
             SubmitValue::Map(slot) => {
                 let own = std::mem::replace(slot(task), std::mem::take(slot(file)));
                 slot(task).extend(own);
@@ -679,6 +696,7 @@ mod tests {
                 SubmitValue::Time(slot) => *slot(&mut task) = Some(Time::from_micros(0)),
                 SubmitValue::Map(slot) => drop(slot(&mut task).insert("x".to_string(), 1.into())),
                 SubmitValue::Dependencies(_, slot) => slot(&mut task).push(DependencyRef::completed("x")),
+                SubmitValue::Commands(slot) => slot(&mut task).push(vec!["x".to_string()]),
             }
         }
         let filled = format!("{task:?}");

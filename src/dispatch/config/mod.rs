@@ -31,6 +31,7 @@ pub(crate) mod served_lane;
 pub(crate) mod settings_files;
 pub(crate) mod unready_lanes;
 pub(crate) mod vendor_match;
+pub(crate) mod verify_settings;
 pub(crate) mod worktree_settings;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use super::verify_settings::{VerifySettings, read_verify};
 use super::worktree_settings::{WorktreeSettings, read_worktree};
 use crate::Result;
 use crate::dispatch::agent::mcp_access::McpAccess;
@@ -19,7 +20,7 @@ use crate::workspace::{Override, Section};
 pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys of a route, which are also allowed directly under `dispatch:` as defaults.
-pub(crate) const ROUTE_KEYS: [&str; 33] = [
+pub(crate) const ROUTE_KEYS: [&str; 36] = [
     "vendor",
     "command",
     "args",
@@ -40,6 +41,9 @@ pub(crate) const ROUTE_KEYS: [&str; 33] = [
     "env",
     "cwd",
     "worktree",
+    "verify",
+    "verify_timeout",
+    "verify_rounds",
     "model",
     "effort",
     "permission_mode",
@@ -155,6 +159,8 @@ pub struct Route {
     pub cwd: Option<String>,
     /// Worktree that each task gets.
     pub(crate) worktree: Option<WorktreeSettings>,
+    /// How the work of its agents is checked.
+    pub(crate) verify: VerifySettings,
     /// Model for tasks without a model class.
     pub model: Option<String>,
     /// Effort for tasks without one.
@@ -231,6 +237,7 @@ impl Route {
             env: BTreeMap::new(),
             cwd: None,
             worktree: None,
+            verify: VerifySettings::default(),
             model: None,
             effort: None,
             permission_mode: Override::Inherit,
@@ -385,6 +392,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         env,
         cwd: section.argument("cwd")?.or_inherit(base.cwd),
         worktree: read_worktree(section, base.worktree)?,
+        verify: read_verify(section, base.verify)?,
         model: section.argument("model")?.or_inherit(base.model),
         effort: section.argument("effort")?.or_inherit(base.effort),
         permission_mode: inherit(section.argument("permission_mode")?, base.permission_mode),

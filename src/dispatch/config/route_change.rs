@@ -26,6 +26,7 @@ const CHANGE_RULES: &[(&str, ChangeRule)] = &[
     ("env", ChangeRule::Restricted),
     ("cwd", ChangeRule::Restricted),
     ("worktree", ChangeRule::Restricted),
+    ("verify", ChangeRule::Restricted),
     ("model", ChangeRule::Restricted),
     ("permission_mode", ChangeRule::Restricted),
     ("setting_sources", ChangeRule::Restricted),
@@ -50,6 +51,12 @@ const CHANGE_RULES: &[(&str, ChangeRule)] = &[
         "resume_on",
         ChangeRule::Limit(|before, after| after.resume_on.iter().any(|cut| !before.resume_on.contains(cut))),
     ),
+    (
+        "verify_timeout",
+        ChangeRule::Limit(|before, after| is_more(before.verify.timeout, after.verify.timeout)),
+    ),
+    // Each round is another run of the agent.
+    ("verify_rounds", ChangeRule::Limit(|before, after| after.verify.rounds > before.verify.rounds)),
     ("concurrency", ChangeRule::Limit(|before, after| is_more(before.concurrency, after.concurrency))),
     (
         "max_budget_usd",

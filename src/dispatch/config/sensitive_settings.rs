@@ -10,7 +10,7 @@ use crate::workspace::{Config, ConfigFile, SensitiveSettings, is_in_repository, 
 
 /// Settings for the time, order or number of runs, which do not affect what runs or its prompts, permissions and
 /// budgets. All other settings need consent, also those that later versions add.
-const HARMLESS: [&str; 25] = [
+const HARMLESS: [&str; 27] = [
     // Of an agent; as little as the descriptions of lanes.
     "description",
     "priority",
@@ -27,6 +27,8 @@ const HARMLESS: [&str; 25] = [
     "concurrency",
     "effort",
     "wants_json",
+    "verify_timeout",
+    "verify_rounds",
     "max_concurrent",
     "lease_seconds",
     "owner",
@@ -274,8 +276,9 @@ mod tests {
 
     /// All other settings. Each affects a program or its prompt, environment, working directory, permissions or
     /// budget.
-    const NEED_CONSENT: [&str; 22] = [
+    const NEED_CONSENT: [&str; 23] = [
         "worktree",
+        "verify",
         "vendor",
         "command",
         "args",

@@ -2,6 +2,7 @@
 
 use serde_yaml::Value;
 
+use super::verify_settings::read_commands;
 use crate::Result;
 use crate::workspace::Section;
 
@@ -84,7 +85,7 @@ pub(super) fn read_worktree(
         base: section.argument("base")?.or_inherit(inherited.base),
         branch,
         dir,
-        setup: section.read("setup", commands)?.or_inherit(Some(inherited.setup)).unwrap_or_default(),
+        setup: section.read("setup", read_commands)?.or_inherit(Some(inherited.setup)).unwrap_or_default(),
         keep: section.read("keep", keep)?.or(inherited.keep),
         fresh: section.boolean("fresh")?.or(inherited.fresh),
     }))
@@ -99,19 +100,6 @@ fn check_placeholders(section: &Section<'_>, key: &str, text: &str) -> Result<()
         }
         false => Ok(()),
     }
-}
-
-/// Reads a list of command lines, each a list of words or a text for a shell.
-fn commands(value: &Value) -> std::result::Result<Vec<Vec<String>>, String> {
-    let expected = || "expected a list of commands, each a list of text or a text for sh".to_string();
-    let command = |value: &Value| match value {
-        Value::String(text) if !text.trim().is_empty() => Ok(["sh", "-c", text].map(str::to_string).to_vec()),
-        Value::Sequence(words) if !words.is_empty() => {
-            words.iter().map(|word| word.as_str().map(str::to_string).ok_or_else(expected)).collect()
-        }
-        _ => Err(expected()),
-    };
-    value.as_sequence().ok_or_else(expected)?.iter().map(command).collect()
 }
 
 fn keep(value: &Value) -> std::result::Result<KeepWorktree, String> {

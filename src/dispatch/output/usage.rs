@@ -210,6 +210,45 @@ impl RunUsage {
         }
     }
 
+    /// Adds the usage of another run. What one of them does not know is unknown; a lower bound makes the sum one.
+    pub fn plus(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Reported(own), Self::Reported(other)) => {
+                let cost = own.cost.zip(other.cost).map(|(one, other)| Cost {
+                    usd: plus_cost(Some(one.usd), other.usd),
+                    source: if other.source == CostSource::Computed { other.source } else { one.source },
+                });
+                let tokens = own.tokens.zip(other.tokens).map(|(one, other)| one.plus(other));
+                let mut by_model = own.by_model;
+                by_model.add_all(&other.by_model);
+                Self::Reported(ReportedUsage { cost, tokens, by_model })
+            }
+            (own, other) => {
+                let (mut own, other) = (own.at_least(), other.clone().at_least());
+                own.usage.add_all(&other.usage);
+                own.unpriced.add_all(&other.unpriced);
+                let cost_usd = match (own.cost_usd, other.cost_usd) {
+                    (sum, Some(more)) => Some(plus_cost(sum, more)),
+                    (sum, None) => sum,
+                };
+                Self::AtLeast(UsageLowerBound { tokens: own.tokens.plus(other.tokens), cost_usd, ..own })
+            }
+        }
+    }
+
+    /// Returns what was used at least.
+    fn at_least(self) -> UsageLowerBound {
+        match self {
+            Self::AtLeast(least) => least,
+            Self::Reported(reported) => UsageLowerBound {
+                tokens: reported.tokens.unwrap_or_default(),
+                cost_usd: reported.cost_usd(),
+                usage: reported.by_model,
+                unpriced: Usage::default(),
+            },
+        }
+    }
+
     /// Returns the reported cost.
     pub fn cost(&self) -> Option<Cost> {
         self.reported()?.cost

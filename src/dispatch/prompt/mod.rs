@@ -58,6 +58,8 @@ pub(crate) struct PromptInput {
     pub questions: Vec<AnsweredQuestion>,
     /// The answer must be JSON.
     pub wants_json: bool,
+    /// Why the agent is to continue, if its answer was not accepted.
+    pub rejection: Option<Rejection>,
     /// The URL of the task, if a server runs.
     pub task_url: Option<String>,
 }
@@ -73,6 +75,15 @@ pub(crate) struct AnsweredQuestion {
     pub answer: String,
     /// Who gave it; `None` for the default.
     pub by: Option<String>,
+}
+
+/// What an agent is told whose work was not accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    /// Why, in one line.
+    pub reason: String,
+    /// What shows it.
+    pub evidence: String,
 }
 
 /// A file and, if it was read, its content.
@@ -124,6 +135,10 @@ pub(crate) fn build(input: &PromptInput) -> String {
     out.thread(&input.thread);
     out.attempts(&input.earlier_attempts);
     out.questions(&input.questions);
+    if let Some(rejection) = &input.rejection {
+        out.paragraph("An answer to this task was given in this attempt already, and was not accepted. The work may be there.");
+        out.rejection(rejection);
+    }
     out.answer_instructions(input.wants_json);
     out.text
 }
@@ -152,6 +167,18 @@ pub(crate) fn answer_prompt(input: &PromptInput) -> String {
     ));
     out.answers_so_far(&input.questions);
     out.new_claim();
+    out.answer_instructions(input.wants_json);
+    out.text
+}
+
+/// Returns the prompt of a run that resumes a conversation whose answer was not accepted.
+pub(crate) fn rejection_prompt(input: &PromptInput) -> String {
+    let mut out = PromptText { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
+    out.paragraph(&format!("Your answer to task {} is not accepted yet.", input.task_id));
+    if let Some(rejection) = &input.rejection {
+        out.explain("");
+        out.rejection(rejection);
+    }
     out.answer_instructions(input.wants_json);
     out.text
 }
@@ -214,6 +241,7 @@ impl PromptText {
         let has_answers = input.dependencies.iter().any(|answer| answer.body.is_some());
         let is_plain =
             !request && !has_answers && input.thread.is_empty() && input.earlier_attempts.is_empty();
+        let is_plain = is_plain && input.rejection.is_none();
         if is_plain && input.questions.is_empty() {
             return;
         }
@@ -312,6 +340,18 @@ impl PromptText {
         self.between_markers("ATTEMPTS", &attempts.join("\n"));
     }
 
+    /// Appends why an answer was not accepted.
+    fn rejection(&mut self, rejection: &Rejection) {
+        self.paragraph(&format!(
+            "After an answer, commands verify the work in its directory. This time {}. The end of the output:",
+            single_line(&rejection.reason)
+        ));
+        self.between_markers("OUTPUT", &rejection.evidence);
+        self.paragraph(
+            "Correct the cause and not the check, then answer the whole task again: the new answer replaces the earlier one.",
+        );
+    }
+
     /// Appends the questions that were asked about the task, with their answers.
     fn questions(&mut self, questions: &[AnsweredQuestion]) {
         if questions.is_empty() {
@@ -382,6 +422,10 @@ fn nonce(input: &PromptInput) -> String {
     }
     for attempt in &input.earlier_attempts {
         add(attempt.as_bytes());
+    }
+    if let Some(Rejection { reason, evidence }) = &input.rejection {
+        add(reason.as_bytes());
+        add(evidence.as_bytes());
     }
     for question in &input.questions {
         add(question.question.as_bytes());

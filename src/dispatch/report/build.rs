@@ -111,6 +111,7 @@ pub(crate) fn record(run: &ReportInput<'_>, outcome: RecordedOutcome) -> UsageRe
     let times = (run.now - run.result.duration, run.now);
     let record = UsageRecord {
         duration: run.result.duration.into(),
+        verified: run.result.proof.map(|proof| proof.is_verified),
         ..UsageRecord::new(run.task, run.run, run.vendor, outcome, times)
     };
     match run.result.agent_run() {
@@ -130,7 +131,9 @@ fn version(agent_run: &AgentRun) -> Option<String> {
 
 /// Returns the follow-up task of an answer with the status `closing`.
 fn on_success(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Option<FollowUp> {
-    let next = run.route.move_to.as_ref().filter(|_| ClosingStatus::is_success(closing));
+    // An agent may have answered its task before anything was verified.
+    let is_unverified = run.result.proof.is_some_and(|proof| !proof.is_verified);
+    let next = run.route.move_to.as_ref().filter(|_| ClosingStatus::is_success(closing) && !is_unverified);
     next.map(FollowUp::after_success)
 }
 
@@ -198,7 +201,7 @@ fn failed(run: &ReportInput<'_>, failure: &RunFailure) -> (ReportAction, Dispatc
     let (task_id, message) = (run.task.id.clone(), failure.message.clone());
     let outcome = match (&failure.vendor_refusal, &failure.class) {
         (Some(vendor_refusal), _) => RecordedOutcome::Refused(vendor_refusal.cause),
-        (None, class @ (FailureClass::Timeout | FailureClass::Permanent)) => {
+        (None, class @ (FailureClass::Timeout | FailureClass::Permanent | FailureClass::Unverified)) => {
             RecordedOutcome::Failed(class.clone())
         }
         (None, _) => RecordedOutcome::Failed(FailureClass::Error),
@@ -234,6 +237,11 @@ fn metadata(run: &ReportInput<'_>) -> Object {
     ]);
     if let Some(agent_run) = run.result.agent_run() {
         metadata.extend(run_metadata(agent_run));
+    }
+    if let Some(proof) = run.result.proof {
+        metadata.insert("verified".to_string(), proof.is_verified.into());
+        metadata.insert("verify_seconds".to_string(), proof.duration.as_secs_f64().into());
+        metadata.insert("verify_rounds".to_string(), proof.rounds.into());
     }
     metadata.extend(run.result.worktree.clone().map(|worktree| ("worktree".to_string(), worktree.into())));
     metadata
@@ -298,6 +306,7 @@ mod tests {
             duration: Duration::from_secs(5),
             past: PastAttempts::default(),
             worktree: None,
+            proof: None,
         };
         build_report(&ReportInput {
             task: &task,

@@ -234,6 +234,10 @@ fn completed_report(
     let (Some(format), Some(claim)) = (Format::parse(&run_file.format), task.status.claim()) else {
         return Ok(None);
     };
+    // Nobody has verified what the agent calls done.
+    if run_file.is_verified_later {
+        return Ok(None);
+    }
     let Some(report) = read_report(store, prices, attempt, run_file)? else {
         return Ok(None);
     };
@@ -258,8 +262,8 @@ fn completed_report(
     let seconds = run_file.started_at.map_or(0.0, |started| now.seconds_since(started).max(0.0));
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let agent_run = AgentRun { outcome, report, version: None };
-    let result =
-        FinishedRun { end: RunEnd::Ran(agent_run), duration, past: PastAttempts::default(), worktree: None };
+    let past = PastAttempts::default();
+    let result = FinishedRun { end: RunEnd::Ran(agent_run), duration, past, worktree: None, proof: None };
     let route = Route { move_to: run_file.move_to.clone(), ..Route::with_defaults(&task.spec.lane) };
     let report_and_event = build_report(&ReportInput {
         task,

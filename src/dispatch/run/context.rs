@@ -14,7 +14,7 @@ use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::event::DispatchEvent;
-use crate::dispatch::outcome::{NotStarted, RunAnswer, RunOutcome, VendorRefusal};
+use crate::dispatch::outcome::{NotStarted, Proof, RunAnswer, RunOutcome, VendorRefusal};
 use crate::dispatch::output::{Format, RunReport, StreamParser};
 use crate::dispatch::registration::DispatcherRegistration;
 use crate::dispatch::stored_time;
@@ -44,6 +44,8 @@ pub(crate) mod files {
     pub(crate) const SETUP: &str = "setup.log";
     /// Standard error of that command.
     pub(crate) const SETUP_STDERR: &str = "setup-stderr.log";
+    /// Output of the last command that verified the work.
+    pub(crate) const VERIFY: &str = "verify.log";
     /// The [`RunFile`](super::RunFile), for the recovery of a run whose dispatcher died.
     pub(crate) const RUN: &str = "run.json";
 }
@@ -103,6 +105,9 @@ pub(crate) struct RunFile {
     /// Lane of the follow-up task after success.
     #[serde(default, deserialize_with = "read_lane")]
     pub move_to: Option<LaneName>,
+    /// Whether the answer counts only after commands have verified the work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_verified_later: bool,
 }
 
 /// Reads the name of a lane, which was checked before the record was written.
@@ -120,6 +125,8 @@ pub(crate) struct FinishedRun {
     pub past: PastAttempts,
     /// The worktree of the attempt and what has changed in it, for the metadata of the response.
     pub worktree: Option<Object>,
+    /// Whether the work was verified; `None` if it did not have to be, or the agent did not call it done.
+    pub proof: Option<Proof>,
 }
 
 /// How a run ended.
@@ -208,7 +215,7 @@ pub(crate) fn run_id(token: &ClaimToken) -> RunId {
 /// When a file cannot be rewritten.
 pub(crate) fn hide_token(attempt: &AttemptDir, token: &ClaimToken) -> Result<()> {
     let own = [files::PROMPT, files::STDOUT, files::STDERR, files::LAST_MESSAGE, files::PROGRESS];
-    let setup = [files::SETUP, files::SETUP_STDERR];
+    let setup = [files::SETUP, files::SETUP_STDERR, files::VERIFY];
     own.into_iter().chain(setup).try_for_each(|name| attempt.redact(name, token.as_str().as_bytes()))
 }
 

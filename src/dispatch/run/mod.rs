@@ -8,11 +8,14 @@ pub(crate) mod evidence;
 pub(crate) mod git_directories;
 pub(crate) mod prepare;
 pub(crate) mod prompt_input;
+mod proof;
 pub(crate) mod reset_time;
 pub(crate) mod resume;
 pub(crate) mod retry;
+mod rounds;
 pub(crate) mod session_baseline;
 pub(crate) mod vendor_version;
+mod verification;
 pub(crate) mod worktree_run;
 
 use std::fs::File;
@@ -35,8 +38,8 @@ use super::config::route::Route;
 use super::event::DispatchEvent;
 use super::outcome::{NotStarted, RunFailure};
 use super::output::{Baseline, MAX_TEXT_BYTES, Note};
+use super::prompt::Rejection;
 use crate::guard::process_tree;
-use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{AgentChain, Event, RecursionLimits, Task, Time};
 use crate::store::AttemptDir;
@@ -58,6 +61,10 @@ struct AttemptContext<'a> {
     past: PastAttempts,
     /// The working directory of the agent, if the task has a worktree.
     cwd: Option<&'a Path>,
+    /// Why the agent is to continue, if an earlier round of the attempt was not accepted.
+    rejection: Option<&'a Rejection>,
+    /// Lines about the earlier rounds, as they would be in the usage log.
+    usage_so_far: &'a str,
 }
 
 impl RunContext<'_> {
@@ -100,8 +107,17 @@ impl RunContext<'_> {
             Err(reason) => return Ok(not_started(reason, started, past)),
         };
         let cwd = worktree.as_ref().map(|opened| opened.cwd.as_path());
-        let attempt_context = AttemptContext { events: &events, attempt: &attempt, started, past, cwd };
-        let mut finished = self.run_in_conversation(claimed, &attempt_context)?;
+        let attempt_context = AttemptContext {
+            events: &events,
+            attempt: &attempt,
+            started,
+            past,
+            cwd,
+            rejection: None,
+            usage_so_far: "",
+        };
+        let finished = self.run_in_conversation(claimed, &attempt_context)?;
+        let mut finished = self.prove(claimed, &attempt_context, finished)?;
         if let Some(opened) = &worktree {
             self.close_worktree(claimed, &attempt, opened, &mut finished);
         }
@@ -124,8 +140,7 @@ impl RunContext<'_> {
         if !resume::is_refused(&resumed, &conversation.session) || claimed.stop.reason().is_some() {
             return Ok(resumed);
         }
-        let message = format!("its conversation {} cannot be continued; begun anew", conversation.session);
-        self.note_if_possible(claimed, "resume_refused", message, Object::new());
+        self.note_resume_refused(claimed, &conversation.session);
         self.run_agent(claimed, attempt_context, None)
     }
 
@@ -136,9 +151,9 @@ impl RunContext<'_> {
         attempt_context: &AttemptContext<'_>,
         conversation: Option<&ConversationToResume>,
     ) -> Result<FinishedRun> {
-        let (task, AttemptContext { events, attempt, started, past, cwd }) =
+        let (task, AttemptContext { attempt, started, past, usage_so_far, .. }) =
             (&claimed.task, *attempt_context);
-        let prepared = match self.prepare(claimed, events, attempt, conversation, cwd) {
+        let prepared = match self.prepare(claimed, attempt_context, conversation) {
             Ok(prepared) => prepared,
             Err(PrepareError::Task(failure)) => {
                 return Ok(not_started(NotStarted::Task(failure), started, past));
@@ -152,7 +167,8 @@ impl RunContext<'_> {
         let resumed = run_file.conversation.resumed_id();
         let baseline = match resumed {
             Some(session) => {
-                session_baseline::baseline(&self.store.usage_log_text().unwrap_or_default(), session)
+                let log = self.store.usage_log_text().unwrap_or_default() + usage_so_far;
+                session_baseline::baseline(&log, session)
             }
             None => Baseline::Fresh,
         };
@@ -225,6 +241,7 @@ impl RunContext<'_> {
             duration,
             past,
             worktree: None,
+            proof: None,
         })
     }
 
@@ -297,7 +314,8 @@ impl RunContext<'_> {
 }
 
 fn not_started(reason: NotStarted, started: Instant, past: PastAttempts) -> FinishedRun {
-    FinishedRun { end: RunEnd::NotStarted(reason), duration: started.elapsed(), past, worktree: None }
+    let duration = started.elapsed();
+    FinishedRun { end: RunEnd::NotStarted(reason), duration, past, worktree: None, proof: None }
 }
 
 /// The progress file of a run, limited in lines and in lines per second.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::context::{ClaimedTask, RunContext, RunFile, files, run_id};
 use super::conversation::Conversation;
 use super::resume::ConversationToResume;
-use super::{git_directories, prompt_input};
+use super::{AttemptContext, git_directories, prompt_input};
 
 use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
@@ -24,10 +24,9 @@ use crate::dispatch::task_metadata;
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
 use crate::guard::process_tree::{RUN_ID_VARIABLE, run_marker};
 use crate::model::{
-    AgentChain, CHAIN_VARIABLE, ClaimToken, DEPTH_VARIABLE, Event, FailureClass, RunId, StoredDuration, Task,
-    Time,
+    AgentChain, CHAIN_VARIABLE, ClaimToken, DEPTH_VARIABLE, FailureClass, RunId, StoredDuration, Task, Time,
 };
-use crate::store::{AttemptDir, Store};
+use crate::store::Store;
 use crate::{Error, ErrorKind};
 
 /// Number of bytes at the beginning and at the end of a log that are kept.
@@ -207,15 +206,14 @@ impl RunContext<'_> {
     ///
     /// # Errors
     /// When the task or its lane cannot be run now, or the store fails.
-    pub(crate) fn prepare(
+    pub(super) fn prepare(
         &self,
         claimed: &ClaimedTask,
-        events: &[Event],
-        attempt: &AttemptDir,
+        attempt_context: &AttemptContext<'_>,
         conversation: Option<&ConversationToResume>,
-        cwd: Option<&Path>,
     ) -> Result<PreparedRun, PrepareError> {
         let ClaimedTask { task, served, token, .. } = claimed;
+        let AttemptContext { events, attempt, cwd, rejection, .. } = *attempt_context;
         let (route, vendor) = (&served.route, &served.vendor);
         let session = conversation.map(|conversation| conversation.session.as_str());
         let random = self.store.random();
@@ -235,7 +233,9 @@ impl RunContext<'_> {
         if !vendor.supports_effort() {
             input.effort_hint.clone_from(&line.effort);
         }
+        input.rejection = rejection.cloned();
         let prompt = match conversation {
+            Some(_) if rejection.is_some() => prompt::rejection_prompt(&input),
             Some(ConversationToResume { interruption: Interruption::Answered, .. }) => {
                 prompt::answer_prompt(&input)
             }
@@ -245,7 +245,10 @@ impl RunContext<'_> {
         attempt.write(files::PROMPT, prompt.as_bytes())?;
         attempt.redact(files::PROMPT, token.as_str().as_bytes())?;
         let started_at = self.store.now().wall;
-        let run_file = new_run_file(served, token, &line, started_at, input.wants_json);
+        let run_file = RunFile {
+            is_verified_later: !route.verify.commands_for(task).is_empty(),
+            ..new_run_file(served, token, &line, started_at, input.wants_json)
+        };
         let text =
             serde_json::to_vec(&run_file).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
         attempt.write(files::RUN, &text)?;
@@ -346,6 +349,7 @@ fn new_run_file(
         model: line.model.clone(),
         wants_json,
         move_to: served.route.move_to.clone(),
+        is_verified_later: false,
     }
 }
 

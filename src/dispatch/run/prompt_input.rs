@@ -119,6 +119,7 @@ pub(crate) fn prompt_input(
         earlier_attempts: earlier_attempts(events),
         questions: answered_questions(task),
         wants_json: wants_json(task, route),
+        rejection: None,
         task_url: api_url,
     })
 }

@@ -168,6 +168,7 @@ mod tests {
             duration: Duration::ZERO,
             past: PastAttempts::default(),
             worktree: None,
+            proof: None,
         };
         let failed = |class, report: &RunReport| {
             let outcome = RunOutcome::Failed(RunFailure::new(class, "x"));

@@ -99,7 +99,10 @@ pub(crate) fn after_failure(
         (Some(vendor_refusal), _) if !is_task_the_cause => {
             return RetryDecision::ReturnUnspent(hold_back_delay(vendor_refusal.cause, past.refusals));
         }
-        (_, FailureClass::Error | FailureClass::Timeout | FailureClass::UsageLimit) => {}
+        (
+            _,
+            FailureClass::Error | FailureClass::Timeout | FailureClass::UsageLimit | FailureClass::Unverified,
+        ) => {}
         (_, class) => return RetryDecision::GiveUp(class.clone()),
     }
     let allowed_by_task = task.spec.max_attempts.is_none_or(|most| task.attempt < most);

@@ -87,6 +87,7 @@ const fn kind_of(field: &SubmitField) -> FieldKind {
         SubmitValue::Time(_) => FieldKind::Time,
         SubmitValue::Map(_) => FieldKind::Map,
         SubmitValue::Dependencies(..) => FieldKind::Dependencies,
+        SubmitValue::Commands(_) => FieldKind::Commands,
     }
 }
 

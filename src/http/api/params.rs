@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::strict_json;
 use crate::error::{Error, Result, brief_list, printable};
 use crate::http::transport::request::MAX_BODY;
+use crate::model::command_list::{COMMAND_LIST, command_list};
 use crate::model::json::Object;
 use crate::model::{ClaimToken, DependencyCondition, DependencyRef, Time, duration};
 use crate::workspace::{DEPENDENCIES, dependency_refs};
@@ -60,6 +61,8 @@ pub(crate) enum FieldKind {
     Map,
     /// A list of dependencies: ids, or objects with `task` and `on`.
     Dependencies,
+    /// A list of command lines: texts for a shell, or lists of texts.
+    Commands,
 }
 
 /// One field of a request's body or query.
@@ -100,6 +103,7 @@ impl FieldKind {
             Self::Items => format!("a list of 1 to {MAX_TEXTS} objects"),
             Self::Map => "an object".to_string(),
             Self::Dependencies => DEPENDENCIES.to_string(),
+            Self::Commands => COMMAND_LIST.to_string(),
         }
     }
 
@@ -122,6 +126,7 @@ impl FieldKind {
                 (1..=MAX_TEXTS).contains(&items.len()) && items.iter().all(Value::is_object)
             }),
             Self::Map => value.is_object(),
+            Self::Commands => value.as_array().is_some_and(|items| command_list(items).is_some()),
             Self::Dependencies => value.as_array().is_some_and(|items| {
                 items.len() <= MAX_TEXTS && dependency_refs(items, DependencyCondition::Completed).is_some()
             }),
@@ -141,7 +146,9 @@ impl FieldKind {
             },
             Self::Text(_) | Self::OneOf(_) | Self::Time => None,
             // A query has the items of a list one by one, and no objects.
-            Self::Texts | Self::SomeOf(_) | Self::Items | Self::Map | Self::Dependencies => None,
+            Self::Texts | Self::SomeOf(_) | Self::Items | Self::Map | Self::Dependencies | Self::Commands => {
+                None
+            }
         };
         value.unwrap_or_else(|| text.into())
     }
@@ -166,6 +173,13 @@ impl FieldKind {
                 "type": "array", "minItems": 1, "maxItems": MAX_TEXTS, "items": {"type": "object"},
             }),
             Self::Map => json!({"type": "object"}),
+            Self::Commands => json!({
+                "type": "array",
+                "items": {"anyOf": [
+                    {"type": "string"},
+                    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                ]},
+            }),
             Self::Dependencies => json!({
                 "type": "array", "maxItems": MAX_TEXTS,
                 "items": {"anyOf": [
@@ -360,6 +374,11 @@ impl Params {
     /// Returns an object; empty when it is absent.
     pub(crate) fn map(&self, name: &str) -> Object {
         self.object.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// Returns a list of command lines; empty when it is absent.
+    pub(crate) fn commands(&self, name: &str) -> Vec<Vec<String>> {
+        command_list(self.items(name)).unwrap_or_default()
     }
 
     /// Returns a list of dependencies; those that name no condition have `on`.

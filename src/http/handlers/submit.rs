@@ -26,6 +26,9 @@ const MAX_INLINE_READ: u64 = 4 * 1024 * 1024;
 /// `POST /tasks`: the batch thread sends the response.
 pub(crate) fn submit(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
+    if call.body.has("verify") {
+        check_commands_are_allowed(call)?;
+    }
     let files = app.hashes();
     let draft =
         SubmitDraft::read(&app.config, &app.allowed_paths, &call.body, key(call)?.map(String::from), &files)?;
@@ -41,6 +44,9 @@ pub(crate) fn submit(call: &Call<'_>) -> HandlerResult {
 pub(crate) fn submit_batch(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let common = key(call)?;
+    if call.body.items("tasks").iter().any(|item| item.get("verify").is_some()) {
+        check_commands_are_allowed(call)?;
+    }
     let files = app.hashes();
     let read = |(number, item)| {
         let derived = common.as_ref().map(|key| format!("{key}#{number}"));
@@ -53,6 +59,15 @@ pub(crate) fn submit_batch(call: &Call<'_>) -> HandlerResult {
         return app.submit_readers.send(call.defer(), LargeSubmit::Batch(drafts), files);
     }
     Ok(submit_drafts(&app.store, drafts)?.into())
+}
+
+/// Refuses commands in tasks unless the server was started with the right to choose what runs.
+fn check_commands_are_allowed(call: &Call<'_>) -> std::result::Result<(), HttpResponse> {
+    if call.app.route_rules.programs {
+        return Ok(());
+    }
+    let text = "'verify' decides what runs on this machine; start with --allow-route-programs to have it set over HTTP, or set it in the route of the lane";
+    Err(HttpResponse::error(403, "programs_disabled", text))
 }
 
 /// Returns whether the files of these drafts are left to the reader threads.

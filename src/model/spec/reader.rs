@@ -1,6 +1,7 @@
 //! Reads the members of a task.json from its text, with their types.
 
 use super::SPEC_FIELDS;
+use crate::model::command_list::command_list;
 use crate::model::dependency::Dependency;
 use crate::model::duration::StoredDuration;
 use crate::model::json::raw::{Raw, RawString};
@@ -209,6 +210,16 @@ impl<'a> Members<'a> {
         list.items(|item| are_valid &= Dependency::from_raw(item).is_some());
         if !are_valid {
             self.fail(key, "a list of dependencies, each with 'task' and 'on'");
+        }
+        Some(list)
+    }
+
+    /// Takes a list of command lines. One that cannot be read makes the task unreadable, as a dependency does.
+    pub(in crate::model) fn commands(&mut self, key: usize) -> Option<Raw<'a>> {
+        let list = self.list(key)?;
+        let is_valid = list.value().as_array().is_some_and(|items| command_list(items).is_some());
+        if !is_valid {
+            self.fail(key, "a list of commands, each a list of text");
         }
         Some(list)
     }

@@ -63,6 +63,7 @@ fn claiming_by_id() {
             "supporting_paths": [],
             "timeout_seconds": null,
             "updated_at": "2026-11-21T07:01:05.000000Z",
+            "verify": [],
             "workspace_id": "project",
             "workspace_root": "$DIR/project",
             "worktree_path": null

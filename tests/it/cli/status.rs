@@ -148,6 +148,7 @@ fn status_of_one_task() {
             "supporting_paths": [],
             "timeout_seconds": null,
             "updated_at": "2026-11-21T07:00:09.000000Z",
+            "verify": [],
             "workspace_id": "project",
             "workspace_root": "$DIR/project",
             "worktree_path": null

@@ -56,6 +56,7 @@ fn a_file_request() {
             "supporting_paths": [],
             "timeout_seconds": null,
             "updated_at": "2026-11-21T07:00:02.000000Z",
+            "verify": [],
             "workspace_id": "project",
             "workspace_root": "$DIR/project",
             "worktree_path": null

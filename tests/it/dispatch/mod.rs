@@ -19,4 +19,5 @@ mod resume;
 mod runs;
 mod settings;
 mod signals;
+mod verify;
 mod worktrees;

@@ -201,3 +201,23 @@ fn the_lane_of_an_agent_gets_no_route() {
     assert!(refused.text.contains("lane agent/a is that of an agent"), "{}", refused.text);
     assert_eq!(create("agent/b").status, 201);
 }
+
+#[test]
+fn tasks_bring_commands_only_where_clients_may_choose_programs() {
+    let plain = Server::configured("", &[]);
+    let task = json!({"lane": "work", "prompt": "p", "verify": [["make", "test"], "a | b"]});
+    let batch = json!({"tasks": [{"lane": "work", "prompt": "p"}, task]});
+    for (path, body) in [("/tasks", &task), ("/tasks/batch", &batch)] {
+        let refused = plain.post(path, body);
+        assert_eq!((refused.status, refused.code().as_str()), (403, "programs_disabled"), "{}", refused.text);
+        assert!(refused.text.contains("--allow-route-programs"), "{}", refused.text);
+    }
+    assert_eq!(plain.get("/tasks").json()["count"], 0, "nothing of the batch was submitted");
+    let allowed = Server::configured("", &PROGRAMS);
+    let made = allowed.post("/tasks", &task);
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(made.json()["task"]["verify"], json!([["make", "test"], ["sh", "-c", "a | b"]]), "{}", made.text);
+    let wrong = allowed.post("/tasks", &json!({"lane": "work", "prompt": "p", "verify": [[]]}));
+    assert_eq!(wrong.status, 400, "{}", wrong.text);
+    assert!(wrong.text.contains("'verify' must be a list of commands"), "{}", wrong.text);
+}

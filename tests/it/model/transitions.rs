@@ -173,6 +173,7 @@ fn state_of(task: &Task) -> &'static str {
             | FailureClass::Lost
             | FailureClass::UsageLimit
             | FailureClass::Permanent
+            | FailureClass::Unverified
             | FailureClass::Other(_) => "failed",
         },
         Status::InputRequired if task.availability(&now()) == Availability::Ready => "timely",

@@ -1,0 +1,242 @@
+//! Proves what an agent calls done: its answer counts when the commands of `verify` succeed. If one fails, the agent gets its
+//! output and continues in the same conversation, a limited number of times in one attempt.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::AttemptContext;
+use super::context::{ClaimedTask, FinishedRun, RunContext};
+use super::prepare::working_directory;
+use super::resume::{self, ConversationToResume};
+use super::rounds::Rounds;
+use super::verification::{FailedCommand, Verification};
+use crate::Result;
+use crate::dispatch::config::served_lane::ServedLane;
+use crate::dispatch::outcome::{Interruption, Proof, RunAnswer, RunFailure, RunOutcome};
+use crate::dispatch::output::ClosingStatus;
+use crate::dispatch::prompt::Rejection;
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::model::{ClaimState, FailureClass};
+
+/// What a round of the agent was worth.
+enum Judgement {
+    /// It counts as it is.
+    Accepted,
+    /// The agent is to continue.
+    Rejected(Rejection),
+    /// It has another outcome.
+    Ended(RunOutcome),
+}
+
+impl RunContext<'_> {
+    /// Verifies the work of an agent that has answered, and has it continue if that fails. Returns the last round, with the
+    /// usage of all.
+    ///
+    /// # Errors
+    /// When the store fails before an agent was started.
+    pub(super) fn prove(
+        &self,
+        claimed: &ClaimedTask,
+        attempt_context: &AttemptContext<'_>,
+        first: FinishedRun,
+    ) -> Result<FinishedRun> {
+        let commands = claimed.served.route.verify.commands_for(&claimed.task);
+        if commands.is_empty() {
+            return Ok(first);
+        }
+        let mut rounds = Rounds::new(first);
+        let mut proof = Proof { is_verified: false, duration: Duration::ZERO, rounds: 1 };
+        loop {
+            let Some(answer) = rounds.last().answer().cloned() else { return Ok(rounds.finish()) };
+            if !ClosingStatus::is_success(answer.closing) || self.is_answered(claimed) {
+                break;
+            }
+            let begun = Instant::now();
+            let judgement = self.judge(claimed, attempt_context, &answer, &commands);
+            proof.duration += begun.elapsed();
+            let rejection = match judgement {
+                Judgement::Accepted => {
+                    proof.is_verified = true;
+                    self.note_verified(claimed, proof);
+                    break;
+                }
+                Judgement::Ended(outcome @ RunOutcome::Stopped(_)) => {
+                    rounds.end_with(outcome);
+                    return Ok(rounds.finish());
+                }
+                Judgement::Ended(outcome) => {
+                    rounds.end_with(outcome);
+                    break;
+                }
+                Judgement::Rejected(rejection) => rejection,
+            };
+            self.note_rejected(claimed, proof, &rejection);
+            let left = match self.room_for_another(claimed, proof, &rounds) {
+                Ok(left) => left,
+                Err(why) => {
+                    rounds.end_with(RunOutcome::Failed(unverified(&rejection, proof, why)));
+                    break;
+                }
+            };
+            let next = self.continue_after(claimed, attempt_context, &rejection, &rounds, left)?;
+            rounds.add(next);
+            proof.rounds += 1;
+        }
+        Ok(FinishedRun { proof: Some(proof), ..rounds.finish() })
+    }
+
+    /// Returns whether the agent has answered the task itself, so that nothing can be taken back.
+    fn is_answered(&self, claimed: &ClaimedTask) -> bool {
+        let current = self.store.task(&claimed.task.id);
+        current.is_ok_and(|task| task.claim_state(&claimed.token) == ClaimState::Ended)
+    }
+
+    fn judge(
+        &self,
+        claimed: &ClaimedTask,
+        attempt_context: &AttemptContext<'_>,
+        _answer: &RunAnswer,
+        commands: &[Vec<String>],
+    ) -> Judgement {
+        let route = &claimed.served.route;
+        let cwd = match self.directory_of(claimed, attempt_context) {
+            Ok(cwd) => cwd,
+            Err(failure) => return Judgement::Ended(RunOutcome::Failed(failure)),
+        };
+        match self.verify(claimed, attempt_context.attempt, &cwd, commands, route.verify.timeout) {
+            Verification::Passed => Judgement::Accepted,
+            Verification::Failed(FailedCommand { reason, output }) => {
+                Judgement::Rejected(Rejection { reason, evidence: output })
+            }
+            Verification::Stopped(reason) => Judgement::Ended(RunOutcome::Stopped(reason)),
+            Verification::Impossible(failure) => Judgement::Ended(RunOutcome::Failed(failure)),
+        }
+    }
+
+    /// Returns the directory in which the agent has worked.
+    fn directory_of(
+        &self,
+        claimed: &ClaimedTask,
+        attempt_context: &AttemptContext<'_>,
+    ) -> std::result::Result<PathBuf, RunFailure> {
+        match attempt_context.cwd {
+            Some(cwd) => Ok(Path::to_path_buf(cwd)),
+            None => working_directory(&self.plan, &claimed.served.route, &claimed.task)
+                .map_err(|error| RunFailure::permanent(error.to_string())),
+        }
+    }
+
+    /// Returns what another round may cost, if that is limited.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn room_for_another(
+        &self,
+        claimed: &ClaimedTask,
+        proof: Proof,
+        rounds: &Rounds,
+    ) -> std::result::Result<Option<f64>, &'static str> {
+        let route = &claimed.served.route;
+        if proof.rounds > route.verify.rounds {
+            return Err("");
+        }
+        let Some(limit) = route.max_budget_usd else { return Ok(None) };
+        // An unknown cost counts as the limit, as in all budgets.
+        let left = limit - rounds.cost_usd().unwrap_or(limit);
+        if left > 0.0 { Ok(Some(left)) } else { Err("; its max_budget_usd is spent") }
+    }
+
+    /// Has the agent continue in its conversation, or in a new one if that is not possible.
+    fn continue_after(
+        &self,
+        claimed: &ClaimedTask,
+        attempt_context: &AttemptContext<'_>,
+        rejection: &Rejection,
+        rounds: &Rounds,
+        budget: Option<f64>,
+    ) -> Result<FinishedRun> {
+        let usage_so_far = rounds.usage_lines(self, claimed);
+        let next =
+            AttemptContext { rejection: Some(rejection), usage_so_far: &usage_so_far, ..*attempt_context };
+        let claimed = &with_budget(claimed, budget);
+        let session = rounds.session_id().filter(|_| claimed.served.vendor.resume_args.is_some());
+        let Some(session) = session else { return self.run_agent(claimed, &next, None) };
+        let conversation = ConversationToResume { session, interruption: Interruption::Rejected };
+        let resumed = self.run_agent(claimed, &next, Some(&conversation))?;
+        if !resume::is_refused(&resumed, &conversation.session) || claimed.stop.reason().is_some() {
+            return Ok(resumed);
+        }
+        self.note_resume_refused(claimed, &conversation.session);
+        self.run_agent(claimed, &next, None)
+    }
+
+    fn note_verified(&self, claimed: &ClaimedTask, proof: Proof) {
+        let message = format!("verified after {}", count_of(proof.rounds));
+        let data =
+            object([("rounds", proof.rounds.into()), ("seconds", proof.duration.as_secs_f64().into())]);
+        self.note_if_possible(claimed, "verified", message, data);
+    }
+
+    fn note_rejected(&self, claimed: &ClaimedTask, proof: Proof, rejection: &Rejection) {
+        let data = object([("round", proof.rounds.into())]);
+        self.note_if_possible(claimed, "verify_failed", rejection.reason.clone(), data);
+    }
+
+    /// Adds to the history that a conversation could not be continued.
+    pub(super) fn note_resume_refused(&self, claimed: &ClaimedTask, session: &str) {
+        let message = format!("its conversation {session} cannot be continued; begun anew");
+        self.note_if_possible(claimed, "resume_refused", message, Object::new());
+    }
+}
+
+/// Returns the same claim with what is left of its budget as the budget of the run.
+fn with_budget(claimed: &ClaimedTask, budget: Option<f64>) -> ClaimedTask {
+    let ClaimedTask { task, token, served, stop } = claimed;
+    let served = match budget {
+        None => Arc::clone(served),
+        Some(_) => {
+            let mut of_round = ServedLane::clone(served);
+            of_round.route.max_budget_usd = budget;
+            Arc::new(of_round)
+        }
+    };
+    ClaimedTask { task: task.clone(), token: token.clone(), served, stop: stop.clone() }
+}
+
+fn count_of(rounds: u32) -> String {
+    if rounds == 1 { "1 round".to_string() } else { format!("{rounds} rounds") }
+}
+
+/// Returns the failure of work that was rejected for the last time.
+fn unverified(rejection: &Rejection, proof: Proof, why: &str) -> RunFailure {
+    let Rejection { reason, evidence } = rejection;
+    let message = format!("not verified after {}{why}: {reason}", count_of(proof.rounds));
+    let message = if evidence.is_empty() { message } else { format!("{message}\n\n{evidence}") };
+    RunFailure::new(FailureClass::Unverified, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failure_says_after_how_many_rounds_and_why() {
+        let proof = |rounds| Proof { is_verified: false, duration: Duration::ZERO, rounds };
+        let rejection =
+            Rejection { reason: "`make test` exited with code 2".to_string(), evidence: "boom".to_string() };
+        let failure = unverified(&rejection, proof(1), "");
+        assert_eq!(failure.message, "not verified after 1 round: `make test` exited with code 2\n\nboom");
+        assert_eq!(failure.class, FailureClass::Unverified);
+        let spent = unverified(
+            &Rejection { evidence: String::new(), ..rejection },
+            proof(2),
+            "; its max_budget_usd is spent",
+        );
+        assert_eq!(
+            spent.message,
+            "not verified after 2 rounds; its max_budget_usd is spent: `make test` exited with code 2"
+        );
+    }
+}
