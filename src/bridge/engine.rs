@@ -2,7 +2,7 @@
 //!
 //! Every operation may be repeated, so that a bridge that is killed between any two of them goes on where it was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -13,10 +13,9 @@ use super::served_queue::{ServedQueue, find_queues};
 use super::settings::BridgeSettings;
 use super::stop::StopFlag;
 use crate::error::{Error, ErrorKind};
-use crate::model::bridge::card_key;
 use crate::model::bridge::news::CardNote;
-use crate::model::bridge::record::{BridgeRecords, CardRecord};
-use crate::model::{Command, Task, TaskId};
+use crate::model::bridge::record::BridgeRecords;
+use crate::model::{Command, TaskId};
 use crate::store::Store;
 use crate::workspace::Config;
 
@@ -82,6 +81,8 @@ pub(crate) struct Bridge<'a> {
     saved: BridgeRecords,
     /// The card of each task.
     pub(super) cards: HashMap<String, String>,
+    /// The cards whose task has ended in a run that is not over, so that another task may follow.
+    pub(super) awaited: BTreeSet<String>,
     /// The first failure of a round that concerns one queue or card, and did not stop the round.
     pub(super) problem: Option<BoardError>,
 }
@@ -101,6 +102,7 @@ impl<'a> Bridge<'a> {
             records: saved.clone().unwrap_or_default(),
             saved: saved.clone().unwrap_or_default(),
             cards: HashMap::new(),
+            awaited: BTreeSet::new(),
             problem: None,
         };
         if saved.is_none() {
@@ -147,22 +149,6 @@ impl<'a> Bridge<'a> {
     /// Returns the watched queue with this id.
     pub(super) fn queue_with_id(&self, id: &str) -> Option<usize> {
         self.queues.iter().position(|queue| queue.source.id == id)
-    }
-
-    /// Returns the newest task of a card in the generation of its record.
-    pub(super) fn current_task(&self, card: &str, record: &CardRecord) -> StepResult<Option<Task>> {
-        let BridgeContext { settings, store, config, .. } = self.context;
-        let key = card_key(&settings.name, card, &record.generation);
-        if let Some(task) = store.task_with_key(&config.workspace_id, &key)? {
-            return Ok(Some(task));
-        }
-        // The name of the workspace may have changed.
-        let Some(id) = record.task.as_deref().and_then(|id| TaskId::parse(id).ok()) else { return Ok(None) };
-        match store.task(&id) {
-            Ok(task) => Ok(Some(task)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Turns the failures that concern a card alone into what became of the operation.

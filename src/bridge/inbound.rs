@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::board::{BoardErrorCode, Card, QueueRef};
+use super::board::{BoardError, BoardErrorCode, BoardResult, Card, QueueRef};
 use super::engine::{Bridge, BridgeFailure, CardStep, StepResult};
-use super::event::BridgeEventKind;
+use super::event::{BridgeEvent, BridgeEventKind};
 use super::prompt::{CardOrigin, card_request};
+use super::served_queue::ServedQueue;
 use crate::error::{Error, ErrorKind};
 use crate::model::bridge::card_key;
 use crate::model::bridge::generation::{CardDecision, LastTask, decide};
@@ -38,9 +39,14 @@ impl Bridge<'_> {
     /// When the board or the store fails; what was done is remembered.
     pub(crate) fn read_queue(&mut self, at: usize) -> StepResult<()> {
         self.check_stop()?;
+        let mut cards = match self.cards_in(at) {
+            Err(error) if error.code == BoardErrorCode::NotFound => {
+                self.find_queue_again(at, error).and_then(|()| self.cards_in(at))
+            }
+            cards => cards,
+        }
+        .map_err(BridgeFailure::Board)?;
         let source = self.queues[at].source.clone();
-        let by_id = QueueRef::Id { id: source.id.clone() };
-        let mut cards = self.board.get_ready_tasks(&by_id, MAX_CARDS).map_err(BridgeFailure::Board)?;
         let mut present = HashSet::new();
         cards.retain(|card| present.insert(card.id.clone()));
         self.note_absent_cards(&source.id, &present);
@@ -64,6 +70,28 @@ impl Bridge<'_> {
         Ok(())
     }
 
+    fn cards_in(&mut self, at: usize) -> BoardResult<Vec<Card>> {
+        let by_id = QueueRef::Id { id: self.queues[at].source.id.clone() };
+        self.board.get_ready_tasks(&by_id, MAX_CARDS)
+    }
+
+    /// Looks for a queue by the name in the settings, after its id was not found: it may have been deleted and made
+    /// again.
+    ///
+    /// # Errors
+    /// `missing` if it is the same queue; those of [`ServedQueue::find`].
+    fn find_queue_again(&mut self, at: usize, missing: BoardError) -> BoardResult<()> {
+        let old = &self.queues[at];
+        let found = ServedQueue::find(self.board.as_mut(), &old.settings)?;
+        if found.source.id == old.source.id {
+            return Err(missing);
+        }
+        let message = format!("queue {} was made again; it is watched from now on", found.source.name);
+        self.queues[at] = ServedQueue { next_poll: old.next_poll, ..found };
+        (self.context.observe)(BridgeEvent::new(BridgeEventKind::Connected, message));
+        Ok(())
+    }
+
     /// Notes which cards of a queue are outside of it, and forgets those that were never submitted.
     fn note_absent_cards(&mut self, queue: &str, present: &HashSet<String>) {
         self.records.cards.retain(|card, record| {
@@ -77,7 +105,7 @@ impl Bridge<'_> {
         let record = self.records.cards.get(&card.id);
         let last = match record {
             None => LastTask::Absent,
-            Some(record) => match self.current_task(&card.id, record)? {
+            Some(record) => match self.tasks_of(&card.id, record)?.last() {
                 None => LastTask::Absent,
                 Some(task) if task.status.is_terminal() => LastTask::Ended,
                 Some(_) => LastTask::Open,
@@ -315,7 +343,7 @@ impl Bridge<'_> {
         if queue.is_some() && queue.as_deref() == placed {
             record.away = false;
         } else {
-            let Some(task) = self.current_task(card, &record)? else { return Ok(()) };
+            let Some(task) = self.tasks_of(card, &record)?.pop() else { return Ok(()) };
             match queue {
                 None => self.give_up(card, &task, &mut record)?,
                 // Where the bridge may have put it before it was killed.

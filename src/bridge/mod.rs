@@ -6,7 +6,7 @@
 //! - [`conformance`] checks whether a board behaves as it should, for the authors of adapters.
 //! - `planka` is the board of a Planka server.
 //! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
-//!   which new cards there are ([`inbound`]). Both are made of the operations in [`engine`], and follow the rules in
+//!   which new cards there are ([`inbound`]). [`card_tasks`] finds the tasks of a card. All are made of the operations in [`engine`], and follow the rules in
 //!   `model/bridge/`.
 //! - [`supervisor`] runs several bridges, and follows changes of the configuration.
 //! - [`settings`] is what `handoff.yaml` says of it, read by [`config`]; [`queue_flow`] checks where its queues lead,
@@ -15,6 +15,7 @@
 pub(crate) mod adapter;
 mod backoff;
 pub(crate) mod board;
+mod card_tasks;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod conformance;

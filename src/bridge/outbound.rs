@@ -5,8 +5,9 @@ use super::engine::{Bridge, BridgeFailure, CardStep, StepResult};
 use super::served_queue::{CardTarget, find_near};
 use super::settings::TaskFate;
 use crate::model::bridge::news::{CardEdit, CardNews, CardNote, news};
-use crate::model::bridge::place::card_place;
+use crate::model::bridge::place::{PlaceRules, card_place};
 use crate::model::bridge::record::CardRecord;
+use crate::model::bridge::{BOARD_QUEUE, metadata_text};
 use crate::model::{Event, Task};
 
 /// Whether the store has the task of a card.
@@ -66,35 +67,65 @@ impl Bridge<'_> {
 
     fn update_card(&mut self, card: &str, record: &mut CardRecord) -> StepResult<KnownTask> {
         self.check_stop()?;
-        let Some(task) = self.current_task(card, record)? else {
+        let tasks = self.tasks_of(card, record)?;
+        let Some(newest) = tasks.last() else {
             // It ended long ago and was removed.
             record.settled = record.task.is_some();
             return Ok(if record.settled { KnownTask::Removed } else { KnownTask::There });
         };
-        if record.task.as_deref() != Some(task.id.as_str()) {
-            // It was retried, or the bridge was killed before it could remember the task.
-            record.task = Some(task.id.to_string());
-            record.first_task.get_or_insert_with(|| task.id.to_string());
-            (record.event, record.settled) = (0, false);
+        let Some(first_untold) = self.first_untold(&tasks, record)? else {
+            record.settled = true;
+            return Ok(KnownTask::There);
+        };
+        self.serve_queue_of(newest, record);
+        // It was retried or continued, or the bridge was killed before it could remember the task.
+        record.settled &= record.task.as_deref() == Some(newest.id.as_str());
+        if !record.settled && (record.placed.is_none() || record.recovered || record.returning) {
+            self.find_card(card, newest, record)?;
         }
         if record.settled {
+            record.task = Some(newest.id.to_string());
             return Ok(KnownTask::There);
         }
-        if record.placed.is_none() || record.recovered || record.returning {
-            self.find_card(card, &task, record)?;
+        record.first_task.get_or_insert_with(|| tasks[0].id.to_string());
+        if self.tell_all(card, &tasks[first_untold..], record)? == CardPresence::Gone {
+            return self.give_up(card, newest, record).map(|()| KnownTask::There);
         }
-        if record.settled {
+        if self.may_be_continued(newest)? {
+            // Where the card belongs is known once the run is over.
+            self.awaited.insert(card.to_string());
             return Ok(KnownTask::There);
         }
-        let events = self.context.store.events(&task.id)?;
-        if self.tell(card, &task, &events, record)? == CardPresence::Gone {
-            return self.give_up(card, &task, record).map(|()| KnownTask::There);
+        if !record.away && self.put(card, &tasks, record)? == CardPresence::Gone {
+            return self.give_up(card, newest, record).map(|()| KnownTask::There);
         }
-        if !record.away && self.put(card, &task, &events, record)? == CardPresence::Gone {
-            return self.give_up(card, &task, record).map(|()| KnownTask::There);
-        }
-        record.settled = task.status.is_terminal();
+        record.settled = newest.status.is_terminal();
         Ok(KnownTask::There)
+    }
+
+    /// Finds the watched queue of a card again, if it was deleted and made again.
+    fn serve_queue_of(&self, task: &Task, record: &mut CardRecord) {
+        let Some(watched) = metadata_text(&task.spec.metadata, BOARD_QUEUE) else { return };
+        if self.queue_with_id(&record.queue).is_none()
+            && let Some(served) = self.queues.iter().find(|queue| queue.settings.queue.to_string() == watched)
+        {
+            record.queue.clone_from(&served.source.id);
+        }
+    }
+
+    /// Tells a card what happened to tasks that follow one another.
+    fn tell_all(&mut self, card: &str, tasks: &[Task], record: &mut CardRecord) -> StepResult<CardPresence> {
+        for task in tasks {
+            if record.task.as_deref() != Some(task.id.as_str()) {
+                record.task = Some(task.id.to_string());
+                record.event = 0;
+            }
+            let events = self.context.store.events(&task.id)?;
+            if self.tell(card, task, &events, record)? == CardPresence::Gone {
+                return Ok(CardPresence::Gone);
+            }
+        }
+        Ok(CardPresence::There)
     }
 
     /// Tells a card what happened to its task since the last time.
@@ -128,18 +159,15 @@ impl Bridge<'_> {
         }
     }
 
-    /// Puts a card where it belongs.
-    fn put(
-        &mut self,
-        card: &str,
-        task: &Task,
-        events: &[Event],
-        record: &mut CardRecord,
-    ) -> StepResult<CardPresence> {
+    /// Puts a card where it belongs, by the last of its tasks.
+    fn put(&mut self, card: &str, tasks: &[Task], record: &mut CardRecord) -> StepResult<CardPresence> {
         let Some(at) = self.queue_with_id(&record.queue) else { return Ok(CardPresence::There) };
+        let Some(task) = tasks.last() else { return Ok(CardPresence::There) };
         let served = &self.queues[at];
         let source = served.source.clone();
-        let queue = match served.target(card_place(task, events, served.rules())) {
+        let rules = if tasks.len() == 1 { served.rules() } else { PlaceRules::of_continuation() };
+        let events = self.context.store.events(&task.id)?;
+        let queue = match served.target(card_place(task, &events, rules)) {
             CardTarget::Stay => return Ok(CardPresence::There),
             CardTarget::Queue(queue) => queue,
             CardTarget::Named(name) => {

@@ -107,6 +107,33 @@ mod tests {
     }
 
     #[test]
+    fn a_card_chooses_nothing_but_its_text() {
+        let origin = CardOrigin {
+            bridge: "team",
+            board: "json",
+            queue: "Todo",
+            lane: &LaneName::stored("work"),
+            generation: "2",
+            first_task: None,
+            previous_task: None,
+        };
+        let wishes = r#"{"lane": "root", "command": "./x", "model": "big", "worktree_path": "/", "metadata": {"session_id": "s"}, "priority": 9}"#;
+        let extra = crate::model::json::parse_object(wishes.as_bytes()).unwrap();
+        let made = card_request(&Card { extra, ..card() }, &origin);
+        let expected = SubmitRequest {
+            lane: Some("work".to_string()),
+            prompt: Some(card_prompt(&card())),
+            metadata: metadata(&card(), &origin),
+            source_agent: Some("bridge:team".to_string()),
+            correlation_id: Some("19".to_string()),
+            name: Some("Fix the parser".to_string()),
+            labels: vec!["bug".to_string(), "two lines".to_string()],
+            ..SubmitRequest::default()
+        };
+        assert_eq!(format!("{made:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
     fn names_and_labels_are_made_to_fit() {
         let origin = CardOrigin {
             bridge: "team",

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::engine::{Bridge, BridgeFailure, StepResult};
-use crate::store::FeedEntry;
 
 impl Bridge<'_> {
     /// Brings cards up to date and reads the queues that are due; `cards` and `queues` say which. The failure of one
@@ -58,15 +57,6 @@ impl Bridge<'_> {
     /// Returns all cards of which something is remembered.
     pub(crate) fn all_cards(&self) -> Vec<String> {
         self.records.cards.keys().cloned().collect()
-    }
-
-    /// Returns the cards of the tasks that have changed.
-    pub(crate) fn cards_of(&self, changes: &[FeedEntry]) -> Vec<String> {
-        let mut cards: Vec<String> =
-            changes.iter().filter_map(|entry| self.cards.get(entry.task_id.as_str()).cloned()).collect();
-        cards.sort();
-        cards.dedup();
-        cards
     }
 
     /// Returns what a bridge says when it has connected.

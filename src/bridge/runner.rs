@@ -14,6 +14,8 @@ use crate::store::{FeedCursor, WorkerKind};
 
 /// How long a board that tells of changes is listened to before the store is looked at again.
 const LISTEN: Duration = Duration::from_millis(250);
+/// How long a run that is about to be over is waited for until it is looked at again.
+const RUN_CHECK: Duration = Duration::from_millis(250);
 /// The most changes of the store that are read at once.
 const MAX_CHANGES: usize = 1000;
 
@@ -128,13 +130,17 @@ impl BridgeRunner<'_> {
     fn wait(&self, bridge: &mut Bridge<'_>, cursor: &mut FeedCursor) -> StepResult<Vec<String>> {
         let store = self.context.store;
         let listens = bridge.board.identity().can.watch;
+        let awaited = std::mem::take(&mut bridge.awaited);
+        let look_again = (!awaited.is_empty()).then(|| Instant::now() + RUN_CHECK);
         let mut watch = store.watch_feed();
         loop {
             bridge.check_stop()?;
             let changed = store.feed_after(cursor, MAX_CHANGES)?;
-            let cards = bridge.cards_of(&changed);
-            let next = bridge.next_poll();
+            let mut cards = bridge.cards_of(&changed);
+            let poll = bridge.next_poll();
+            let next = look_again.map_or(poll, |again| again.min(poll));
             if !cards.is_empty() || next <= Instant::now() {
+                cards.extend(awaited);
                 return Ok(cards);
             }
             if !listens {

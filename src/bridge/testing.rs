@@ -12,7 +12,10 @@ use super::engine::{Bridge, BridgeContext, BridgeFailure, StepResult};
 use super::event::BridgeEvent;
 use super::settings::{AdapterSettings, BridgeSettings, CardRetry, MoveOn, TaskFate, WatchedQueue};
 use super::stop::StopFlag;
-use crate::model::{Answer, AnswerOutcome, Command, FailureClass, LaneName, Owner, Task, TaskId, json};
+use crate::model::{
+    Answer, AnswerOutcome, Command, FailureClass, IdempotencyKey, LaneName, NewTask, Owner, Task, TaskId,
+    json,
+};
 use crate::store::{LaneQuery, Store, StoreOptions};
 use crate::workspace::Config;
 
@@ -343,6 +346,15 @@ impl World {
         let token = task.status.claim().map(|claim| claim.token.clone());
         let answer = Answer { token, outcome, ..Answer::completed("me", body) };
         self.store.apply(&task.id, &Command::Respond(answer)).unwrap();
+    }
+
+    /// Submits the task that continues another one, as a dispatcher does when that is answered.
+    pub(crate) fn continue_task(&self, task: &Task, lane: &str) -> Task {
+        let old = self.store.task(&task.id).unwrap();
+        let mut next = NewTask::with_spec_of(&old.spec, self.store.copy_request(&old).unwrap());
+        next.spec.lane = LaneName::stored(lane);
+        next.spec.key = Some(IdempotencyKey::continuation_of(&old.id));
+        self.store.submit_again(next).unwrap().task
     }
 
     /// Claims and answers all tasks.

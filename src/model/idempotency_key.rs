@@ -50,6 +50,12 @@ impl IdempotencyKey {
         Self(format!("{prefix}:{id}"))
     }
 
+    /// Makes the key of the task that continues the work of the task `id`: the one that a dispatcher submits with its
+    /// answer.
+    pub(crate) fn continuation_of(id: &TaskId) -> Self {
+        Self::derived("after", id)
+    }
+
     /// Returns whether [`IdempotencyKey::retry_of`] makes it.
     pub(crate) fn is_retry_of(&self) -> bool {
         let id = self.0.strip_prefix(RETRY_OF).and_then(|rest| rest.strip_prefix(':'));

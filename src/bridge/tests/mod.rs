@@ -1,6 +1,7 @@
 //! Rounds of a bridge between a board in memory and a store. The bridge starts anew for each.
 
 mod board_fails;
+mod continued;
 mod killed;
 mod people;
 mod rounds;

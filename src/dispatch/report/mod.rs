@@ -291,7 +291,7 @@ fn submit_follow_up(
     fence: u64,
 ) -> Result<FollowUpSubmission> {
     let key = match (&task.status, follow_up.after_success) {
-        (Status::Completed { .. }, true) => IdempotencyKey::derived("after", &task.id),
+        (Status::Completed { .. }, true) => IdempotencyKey::continuation_of(&task.id),
         (Status::Failed { .. }, false) => IdempotencyKey::derived("dead-letter", &task.id),
         _ => return Ok(FollowUpSubmission::NotDue),
     };

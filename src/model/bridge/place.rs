@@ -37,6 +37,13 @@ pub(crate) struct PlaceRules {
     pub back_for_retry: bool,
 }
 
+impl PlaceRules {
+    /// Returns the rules for a task that continues another one: its card is in progress all the time.
+    pub(crate) const fn of_continuation() -> Self {
+        Self { leave_when_claimed: false, back_for_retry: false }
+    }
+}
+
 /// Returns where the card of a task belongs, by its history.
 pub(crate) fn card_place(task: &Task, events: &[Event], rules: PlaceRules) -> CardPlace {
     let last = |kind: &str| events.iter().rposition(|event| event.kind == kind);

@@ -256,3 +256,22 @@ fn a_bridge_that_is_killed_at_a_side_effect_loses_and_doubles_nothing() {
     }
     assert!(kills > 4, "only {kills}");
 }
+
+#[test]
+fn a_list_that_is_deleted_and_made_again_is_watched_again() {
+    let desk = PlankaDesk::new(PlankaWorld::new());
+    let first = desk.add("first", 1, "result Yes");
+    let _bridge = desk.running();
+    eventually("the first card is taken", || desk.world.cards(1) == ["first"]);
+    desk.world.ask("DELETE", &format!("/api/lists/{}", desk.world.lists[0]), &Value::Null);
+    eventually("it is reported", || desk.log().contains("lanes: warning: "));
+    let again = desk.world.new_list(&desk.world.board, "Todo");
+    let body = json!({"type": "project", "position": 1, "name": "second", "description": "DO: result Yes"});
+    desk.world.make(&format!("/api/lists/{again}/cards"), body);
+    eventually("the second card is taken", || desk.world.cards(1).contains(&"second".to_string()));
+    desk.pool.dispatch_once(&[]);
+    eventually("both are done", || desk.world.cards(2).len() == 2);
+    assert_eq!(desk.told(&first), ["Yes"]);
+    assert_eq!(desk.tasks().len(), 2);
+    assert!(desk.log().contains("was made again; it is watched from now on"), "{}", desk.log());
+}

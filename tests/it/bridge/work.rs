@@ -1,5 +1,6 @@
 //! Cards are taken, worked on by a dispatcher, and answered.
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::desk::Desk;
@@ -65,7 +66,30 @@ fn a_running_bridge_follows_board_and_tasks() {
         "{message}"
     );
     assert_eq!(second.status.code(), Some(1));
-    bridge.signal(rustix::process::Signal::TERM);
+    bridge.signal(Signal::TERM);
+    assert!(bridge.wait().success());
+    drop(dispatcher);
+}
+
+#[test]
+fn a_card_follows_the_tasks_that_continue_its_own() {
+    let desk = Desk::new("");
+    let file = desk.pool.path("handoff.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let routes = "dispatch:\n  routes:\n    work: {on_success: {move_to: review}}\n    review: {}\n";
+    std::fs::write(&file, text.replace("dispatch:\n", routes)).unwrap();
+    let log = desk.pool.path("bridge.log");
+    let bridge = Dispatcher::of(desk.bridge(&["team"]).stdout(std::fs::File::create(&log).unwrap()));
+    let dispatcher = desk.pool.dispatcher(&[]);
+    // The same script in both lanes: the second run finds what the first one has left.
+    desk.add(json!("1"), "test -e built && result Reviewed || touch built; result Built");
+    eventually("the card is done", || desk.cards("Done") == [json!("1")]);
+    let comments = desk.comments(&json!("1"));
+    assert_eq!((comments.len(), desk.tasks().len()), (2, 2), "{comments:?}");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(log.matches("moved to ").count(), 2, "to In Progress and to Done: {log}");
+    assert!(desk.tasks().iter().all(|task| task["lane"] == "work" || task["lane"] == "review"));
+    bridge.signal(Signal::TERM);
     assert!(bridge.wait().success());
     drop(dispatcher);
 }
