@@ -89,9 +89,9 @@ pub mod http {
 pub mod model {
     pub use crate::model::{
         Answer, AnswerOutcome, Claim, ClaimToken, Command, Dependency, DependencyCondition,
-        DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, FailureClass, Filter, GroupName,
-        IdempotencyKey, LaneName, NewRequest, NewTask, Now, Owner, RequestCheck, Response, ResponseStatus,
-        RunId, Status, Task, TaskId, TaskSpec, TaskText, Time, Verdict,
+        DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, ExclusiveKey, FailureClass,
+        Filter, GroupName, IdempotencyKey, LaneName, NewRequest, NewTask, Now, Owner, RequestCheck, Response,
+        ResponseStatus, RunId, Status, Task, TaskId, TaskSpec, TaskText, Time, Verdict,
     };
     pub mod cooldown {
         pub use crate::model::cooldown::{

@@ -96,9 +96,9 @@ pub use model::json::Object;
 pub use model::task::Availability;
 pub use model::{
     Answer, AnswerOutcome, Claim, ClaimState, ClaimToken, Command, DefaultAnswer, Dependency,
-    DependencyCondition, DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, FailureClass,
-    Filter, GroupName, IdempotencyKey, LaneName, NewQuestion, NewRequest, NewTask, Now, Owner, Question,
-    QuestionAnswer, Refusal, RequestCheck, RequestFault, Response, ResponseStatus, Sha256, Status,
+    DependencyCondition, DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, ExclusiveKey,
+    FailureClass, Filter, GroupName, IdempotencyKey, LaneName, NewQuestion, NewRequest, NewTask, Now, Owner,
+    Question, QuestionAnswer, Refusal, RequestCheck, RequestFault, Response, ResponseStatus, Sha256, Status,
     StoredDuration, SupportingPath, Task, TaskEnd, TaskId, TaskSpec, Time, Verdict,
 };
 pub use store::{

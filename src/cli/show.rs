@@ -12,7 +12,7 @@ use super::view::{next_action, task_view};
 use crate::error::{Result, printable, shell_word};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Event, Status, Task, Time};
+use crate::model::{Event, ExclusiveKey, Status, Task, Time};
 use crate::store::Store;
 use crate::workspace::{dependency_answers, dependency_objects};
 
@@ -103,7 +103,8 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
         format!("{} since {}{until}", claim.owner, claim.claimed_at)
     });
     let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
-    let facts: [(&str, Option<String>); 20] = [
+    let exclusive: Vec<&str> = task.spec.exclusive.iter().map(ExclusiveKey::as_str).collect();
+    let facts: [(&str, Option<String>); 21] = [
         ("task", some(task.id.as_str())),
         ("name", task.spec.name.clone()),
         ("lane", some(task.spec.lane.as_str())),
@@ -123,6 +124,7 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
         ("metadata", metadata),
         ("labels", some(&task.spec.labels.join(", "))),
         ("group", task.spec.group.clone().map(String::from)),
+        ("exclusive", some(&exclusive.join(", "))),
         ("key", task.spec.key.clone().map(String::from)),
         ("workspace", some(&task.spec.workspace_root)),
         ("worktree", task.spec.worktree_path.clone()),

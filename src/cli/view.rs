@@ -64,7 +64,15 @@ pub(super) fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_
         }
         Status::Scheduled { until } if *until > now.wall => format!("nothing to do before {until}"),
         Status::Scheduled { .. } => format!("worker: it is due; `lanes claim --lane {lane}` takes it"),
-        Status::Blocked { .. } => format!("nothing until its dependencies end; `lanes why {id}` names them"),
+        Status::Blocked { .. } if task.waits_for_dependencies() => {
+            format!("nothing until its dependencies end; `lanes why {id}` names them")
+        }
+        Status::Blocked { until: Some(until) } if *until > now.wall => {
+            format!("nothing to do before {until}")
+        }
+        Status::Blocked { .. } => {
+            format!("worker: `lanes claim --lane {lane}` takes it when its exclusive keys are free")
+        }
         Status::Claimed(claim) if lease_expired(task, now) => {
             format!("the lease of {} has ended; any worker may claim the task", claim.owner)
         }

@@ -483,6 +483,7 @@ impl<'env> EventLoop<'env> {
                     current.has_passed_over.set(current.has_passed_over.get() || !is_accepted);
                     is_accepted
                 },
+                keys: &|_| Vec::new(),
             };
             let claimed = store.claim_next_as(&query, &request)?;
             cooldowns.into_inner().iter().for_each(|cooldown| self.report_cooldown(state, cooldown));

@@ -103,7 +103,8 @@ fn needs_dispatcher(store: &Store, task: &Task) -> Result<bool> {
         return Ok(false);
     }
     match &task.status {
-        Status::Queued | Status::Scheduled { .. } => {
+        Status::Blocked { .. } if task.waits_for_dependencies() => Ok(false),
+        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } => {
             Ok(!store.lane_is_attended(lane)? && !store.paused()?.contains_key(lane))
         }
         // Every dispatcher recovers the tasks of one that died.
@@ -112,10 +113,8 @@ fn needs_dispatcher(store: &Store, task: &Task) -> Result<bool> {
             Ok(store.dead_workers(&WorkerKind::Dispatcher)?.iter().any(is_dead)
                 && !store.live_workers()?.iter().any(|worker| worker.kind == WorkerKind::Dispatcher))
         }
-        Status::Blocked { .. }
-        | Status::InputRequired
-        | Status::Completed { .. }
-        | Status::Failed { .. }
-        | Status::Unknown(_) => Ok(false),
+        Status::InputRequired | Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
+            Ok(false)
+        }
     }
 }

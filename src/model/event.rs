@@ -22,7 +22,7 @@ pub struct Event {
 }
 
 /// Event types that are reserved for the queue itself, so that a history can be trusted.
-pub const ENGINE_KINDS: [&str; 20] = [
+pub const ENGINE_KINDS: [&str; 21] = [
     "created",
     "claimed",
     "renewed",
@@ -43,6 +43,7 @@ pub const ENGINE_KINDS: [&str; 20] = [
     "answered",
     "input_required",
     "expired",
+    "exclusive",
 ];
 
 impl Event {

@@ -19,6 +19,7 @@ pub(crate) mod dialogue;
 pub(crate) mod duration;
 pub(crate) mod event;
 pub(crate) mod excerpt;
+pub(crate) mod exclusive_key;
 pub(crate) mod filter;
 mod group;
 pub(crate) mod id;
@@ -61,6 +62,7 @@ pub(crate) use cooldown::{
 pub use dependency::{Dependency, DependencyCondition, DependencyOutcome, DependencyRef, DependencyTarget};
 pub use duration::StoredDuration;
 pub use event::Event;
+pub use exclusive_key::ExclusiveKey;
 pub use filter::Filter;
 pub use group::GroupName;
 pub(crate) use id::TokenPrefix;

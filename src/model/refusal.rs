@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::claim_state::ClaimState;
+use super::exclusive_key::ExclusiveKey;
 use super::id::{ClaimToken, TaskId};
 use super::lane::LaneName;
 use super::owner::Owner;
@@ -88,6 +89,17 @@ pub enum Refusal {
         id: TaskId,
         /// The number of its dependencies.
         dependencies: usize,
+    },
+    /// Another task holds one of its exclusive keys.
+    KeyHeld {
+        /// The id of the task.
+        id: TaskId,
+        /// The key.
+        key: ExclusiveKey,
+        /// The id of the task that holds it.
+        holder: TaskId,
+        /// The time of the claim of that task, if it is known.
+        since: Option<Time>,
     },
     /// The task waits for the answers to questions.
     InputRequired {
@@ -254,6 +266,7 @@ impl Refusal {
             | Self::Leased { .. }
             | Self::Scheduled { .. }
             | Self::Blocked { .. }
+            | Self::KeyHeld { .. }
             | Self::InputRequired { .. }
             | Self::NoQuestion { .. }
             | Self::NoSuchQuestion { .. }
@@ -293,6 +306,7 @@ impl Refusal {
                 RequestFault::Changed(_) => "restore the file, or cancel the task and submit it again",
             },
             Self::Blocked { id, .. } => return Some(format!("`lanes why {id}` tells which are open")),
+            Self::KeyHeld { .. } => "it can be claimed when that task is released or ends",
             Self::OtherRequestRead { .. } => "review the file that request_path names, then respond again",
             Self::NotFailed { .. } => "only failed, cancelled and dead tasks can be retried",
             Self::NotDead { id, class: Some(_), .. } => {
@@ -356,6 +370,10 @@ impl fmt::Display for Refusal {
             Self::Blocked { id, dependencies } => {
                 let its = if *dependencies == 1 { "its dependency" } else { "its dependencies" };
                 write!(f, "cannot claim {id}; it waits for {its}")
+            }
+            Self::KeyHeld { id, key, holder, since } => {
+                let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+                write!(f, "cannot claim {id}; {holder} has held its key '{}'{since}", printable(key.as_str()))
             }
             Self::Scheduled { id, until } => write!(f, "cannot claim {id}; it is scheduled for {until}"),
             Self::InputRequired { id, open } => match open[..] {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::command_list::command_list;
 use super::dependency::{Dependency, DependencyRef};
 use super::duration::StoredDuration;
+use super::exclusive_key::ExclusiveKey;
 use super::group::GroupName;
 use super::idempotency_key::IdempotencyKey;
 use super::json::Object;
@@ -72,6 +73,8 @@ pub struct TaskSpec {
     pub retry_of: Option<String>,
     /// The tasks that must end before this one may be claimed.
     pub after: Vec<Dependency>,
+    /// What it must have for itself while it is claimed.
+    pub exclusive: Vec<ExclusiveKey>,
     /// The group that it belongs to.
     pub group: Option<GroupName>,
     /// The time by which it must be started, or else it fails.
@@ -133,7 +136,7 @@ impl NewTask {
     }
 
     /// Makes a task with the specification of an earlier one, and `request` as its request. It can be claimed
-    /// immediately and has no idempotency key no dependencies and no deadline; the store keeps its answer.
+    /// immediately and has no idempotency key, no dependencies and no deadline; the store keeps its answer.
     pub fn with_spec_of(earlier: &TaskSpec, request: NewRequest) -> Self {
         let spec =
             TaskSpec { key: None, retry_of: None, after: Vec::new(), deadline: None, ..earlier.clone() };
@@ -189,10 +192,11 @@ pub(crate) enum FieldType {
 }
 
 /// The fields of a [`TaskSpec`] in task.json, sorted by their keys.
-pub(crate) const SPEC_FIELDS: [(&str, FieldType); 21] = [
+pub(crate) const SPEC_FIELDS: [(&str, FieldType); 22] = [
     ("after", FieldType::Dependencies),
     ("correlation_id", FieldType::Text),
     ("deadline", FieldType::OptionalText),
+    ("exclusive", FieldType::Texts),
     ("expected_branch", FieldType::OptionalText),
     ("group", FieldType::OptionalText),
     ("idempotency_key", FieldType::OptionalText),
@@ -242,6 +246,7 @@ pub struct SpecText<'a> {
     timeout: Option<StoredDuration>,
     retry_of: Option<RawString<'a>>,
     after: Option<Raw<'a>>,
+    exclusive: Option<Raw<'a>>,
     deadline: Option<Time>,
     verify: Option<Raw<'a>>,
 }
@@ -274,6 +279,7 @@ impl<'a> SpecText<'a> {
             timeout: fields.duration(key!("timeout_seconds")),
             retry_of: fields.optional_text(key!("retry_of")),
             after: fields.dependencies(key!("after")),
+            exclusive: fields.texts(key!("exclusive")),
             group: fields.optional_text(key!("group")),
             deadline: fields.optional_time(key!("deadline")),
             verify: fields.commands(key!("verify")),
@@ -285,6 +291,19 @@ impl<'a> SpecText<'a> {
         let mut after = Vec::new();
         self.after.map(|raw| raw.items(|item| after.extend(Dependency::from_raw(item))));
         after
+    }
+
+    /// Returns the exclusive keys.
+    pub fn exclusive_keys(&self) -> Vec<ExclusiveKey> {
+        let mut keys = Vec::new();
+        self.exclusive
+            .map(|raw| raw.items(|key| keys.extend(optional(key.text()).map(ExclusiveKey::stored))));
+        keys
+    }
+
+    /// Returns whether the task waits for something before it can be claimed: for other tasks, or for a key.
+    pub(super) fn has_gate(&self) -> bool {
+        !self.dependencies().is_empty() || !self.exclusive_keys().is_empty()
     }
 
     /// Returns the name of the lane.
@@ -329,6 +348,7 @@ impl<'a> SpecText<'a> {
             timeout: self.timeout,
             retry_of: optional(self.retry_of),
             after: self.dependencies(),
+            exclusive: self.exclusive_keys(),
             group: self.group.map(|name| GroupName::stored(name.decode())),
             deadline: self.deadline,
             verify: self.verify.and_then(commands).unwrap_or_default(),
@@ -358,6 +378,7 @@ impl TaskSpec {
             timeout: None,
             retry_of: None,
             after: Vec::new(),
+            exclusive: Vec::new(),
             group: None,
             deadline: None,
             verify: Vec::new(),
@@ -392,6 +413,7 @@ impl TaskSpec {
         put("deadline", self.deadline.map(|deadline| deadline.to_string()).into());
         put("group", self.group.clone().into());
         put("verify", self.verify.clone().into());
+        put("exclusive", self.exclusive.clone().into());
         put("after", self.after.iter().map(Dependency::to_value).collect());
     }
 }
@@ -469,6 +491,7 @@ mod tests {
                 task: crate::model::TaskId::parse("t-0").unwrap(),
                 on: crate::model::DependencyCondition::Ended,
             }],
+            exclusive: vec![ExclusiveKey::stored("k"), ExclusiveKey::stored("l")],
             group: Some(GroupName::stored("g")),
             deadline: Some(Time::from_micros(7)),
             verify: vec![vec!["make".to_string(), "test".to_string()]],

@@ -128,7 +128,7 @@ pub enum Status {
         /// The first time at which it can be claimed.
         until: Time,
     },
-    /// Waits for its dependencies.
+    /// Waits for its dependencies, or for a key that no other task may hold at the same time.
     Blocked {
         /// The first time at which it can be claimed after that, if one was asked for.
         until: Option<Time>,
@@ -269,7 +269,7 @@ pub struct Task {
 /// Whether and when a task can be claimed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Availability {
-    /// Now.
+    /// Now, if no other task holds one of its keys.
     Ready,
     /// From this time on.
     NotBefore(Time),
@@ -343,13 +343,17 @@ impl Task {
             Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => Availability::Closed,
             Status::Claimed(claim) if self.lease_is_live(now) => Availability::Leased(claim.lease_expires_at),
             _ if self.start_deadline().is_some_and(|deadline| deadline <= now.wall) => Availability::Expired,
-            Status::Blocked { .. } => Availability::Blocked,
             // Another implementation may have claimed it in spite of its dependencies, and given it back.
             _ if self.waits_for_dependencies() => Availability::Blocked,
-            Status::Queued | Status::InputRequired if is_asking => Availability::InputRequired,
-            Status::Queued | Status::InputRequired => open,
-            Status::Scheduled { until } if now.wall < *until => Availability::NotBefore(*until),
-            Status::Scheduled { .. } => open,
+            Status::Queued | Status::InputRequired | Status::Blocked { .. } if is_asking => {
+                Availability::InputRequired
+            }
+            Status::Scheduled { until } | Status::Blocked { until: Some(until) } if now.wall < *until => {
+                Availability::NotBefore(*until)
+            }
+            Status::Queued | Status::InputRequired | Status::Scheduled { .. } | Status::Blocked { .. } => {
+                open
+            }
             Status::Claimed(_) if is_asking && open == Availability::Ready => Availability::InputRequired,
             Status::Claimed(_) => open,
         }
@@ -363,6 +367,25 @@ impl Task {
     /// Returns whether the task has dependencies that are not known to be satisfied.
     pub fn waits_for_dependencies(&self) -> bool {
         !self.spec.after.is_empty() && !self.bookkeeping.dependencies_met && !self.status.is_terminal()
+    }
+
+    /// Returns whether the task must have something for itself while it is claimed.
+    pub fn needs_keys(&self) -> bool {
+        !self.spec.exclusive.is_empty()
+    }
+
+    /// Returns the state in which the task waits for a claim; `until` is the first time at which it can be claimed.
+    ///
+    /// Other implementations offer what is queued, and know neither dependencies nor keys.
+    pub(crate) fn waiting_status(&self, until: Option<Time>, now: Time) -> Status {
+        let until = until.filter(|until| *until > now);
+        if self.has_unanswered_question() {
+            Status::InputRequired
+        } else if self.waits_for_dependencies() || self.needs_keys() {
+            Status::Blocked { until }
+        } else {
+            until.map_or(Status::Queued, |until| Status::Scheduled { until })
+        }
     }
 
     /// Returns whether another implementation has written this task since the last write by `lanes`.

@@ -47,6 +47,9 @@ impl Task {
         if self.spec.group.is_none() {
             object.remove("group");
         }
+        if self.spec.exclusive.is_empty() {
+            object.remove("exclusive");
+        }
         object.insert(BOOKKEEPING_KEY.to_string(), Value::Object(bookkeeping_object(&self.bookkeeping)));
         object
     }

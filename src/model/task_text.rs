@@ -59,9 +59,9 @@ pub struct BookkeepingExcerpt<'a> {
 }
 
 /// Returns whether a state has the meaning that it has here. Another implementation may block tasks for reasons of its
-/// own; here only dependencies do.
+/// own; here only dependencies and exclusive keys do.
 fn is_own_state(state: &str, spec: &SpecText<'_>) -> bool {
-    Status::NAMES.contains(&state) && (state != "blocked" || !spec.dependencies().is_empty())
+    Status::NAMES.contains(&state) && (state != "blocked" || spec.has_gate())
 }
 
 /// The data that exists only in some states.

@@ -13,6 +13,7 @@ mod respond;
 use std::time::Duration;
 
 use super::dependency::DependencyOutcome;
+use super::exclusive_key::ExclusiveKey;
 use super::id::ClaimToken;
 use super::json::Object;
 use super::lane::LaneName;
@@ -199,6 +200,11 @@ pub enum Command {
         /// The new lane.
         lane: LaneName,
     },
+    /// Give the task further exclusive keys, before it is claimed.
+    AddKeys {
+        /// The keys.
+        keys: Vec<ExclusiveKey>,
+    },
     /// Record in a failed task that another task retries it.
     Retried {
         /// The id of the new task.
@@ -209,8 +215,8 @@ pub enum Command {
     /// Record that the request file has changed since the submit, so that the task is skipped.
     RequestChanged,
     /// Apply the changes that are due by time: due tasks are queued, tasks without attempts left are dead, questions
-    /// get their defaults. A task that another implementation took in spite of its dependencies waits for them again
-    /// once it is given back.
+    /// get their defaults. A task that another implementation took in spite of its dependencies or keys waits for them
+    /// again once it is given back, and so does one with keys whose lease has ended.
     Settle,
     /// Apply the outcome of the dependencies: the task can be claimed, or fails.
     Unblock(DependencyOutcome),
@@ -257,6 +263,7 @@ impl Command {
                 assignees.as_deref(),
             ),
             Self::Move { lane } => claim::move_to(task, context, lane),
+            Self::AddKeys { keys } => claim::add_keys(task, context, keys),
             Self::Retried { new_id, by } => end::retried(task, context, new_id, by),
             Self::RequestChanged => Ok(claim::request_changed(task, context)),
             Self::Settle => Ok(end::settle(task, context)),

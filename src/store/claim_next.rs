@@ -5,16 +5,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::commit::catch_up_with_others;
-use super::index::sorted_set::IndexEntry;
-use super::index::{DependentsMark, Index};
+use super::exclusive::{KeyState, KnownKeys};
+use super::index::sorted_set::{IndexEntry, SortedSet};
+use super::index::{DependentsMark, Index, KeyedEntry};
 use super::lock::TaskLock;
 use super::{Store, bounded_file, cannot_write, task_files};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::TransitionContext;
 use crate::model::{
-    ClaimToken, Command, Effect, Filter, LaneName, Owner, Refusal, RequestCheck, Status, Task, TaskId, json,
-    limits,
+    ClaimToken, Command, Effect, ExclusiveKey, Filter, LaneName, Owner, Refusal, RequestCheck, Status, Task,
+    TaskId, json, limits,
 };
 
 /// Which tasks a worker is ready to take.
@@ -43,6 +44,24 @@ pub(crate) struct ClaimRequest<'a> {
     pub token: Option<ClaimToken>,
     /// A final check of the task; `false` skips it.
     pub accepts: &'a dyn Fn(&Task) -> bool,
+    /// The exclusive keys that a task needs besides its own.
+    pub keys: &'a dyn Fn(&Task) -> Vec<ExclusiveKey>,
+}
+
+impl<'a> ClaimRequest<'a> {
+    /// Makes a request for any task, with a random token.
+    pub(crate) fn of(owner: &'a Owner, lease: Duration) -> Self {
+        Self { owner, lease, token: None, accepts: &|_| true, keys: &|_| Vec::new() }
+    }
+}
+
+/// What a search has found so far.
+#[derive(Default)]
+struct Search {
+    /// The states of the keys that it has come across.
+    keys: KnownKeys,
+    /// A task that another process is changing.
+    busy: Option<TaskId>,
 }
 
 /// The outcome for one candidate.
@@ -73,7 +92,7 @@ impl Store {
     /// # Errors
     /// `Invalid` for a lease out of range; `NewerFormat`, `Io`, `Locked`.
     pub fn claim_next(&self, query: &LaneQuery, owner: &Owner, lease: Duration) -> Result<Option<Task>> {
-        self.claim_next_as(query, &ClaimRequest { owner, lease, token: None, accepts: &|_| true })
+        self.claim_next_as(query, &ClaimRequest::of(owner, lease))
     }
 
     /// Claims the first matching task that the request accepts, as [`Store::claim_next`] does.
@@ -159,7 +178,7 @@ impl Store {
     ) -> Result<Option<Task>> {
         let (mut stuck, mut healed, mut released) = (false, false, false);
         loop {
-            let (mut seq, mut busy, mut outdated) = (None, None, None);
+            let (mut seq, mut outdated, mut search) = (None, None, Search::default());
             let mut seen = Vec::with_capacity(lanes.len());
             for lane in lanes {
                 let state = match self.refresh(index, lane) {
@@ -172,13 +191,12 @@ impl Store {
                 };
                 seq = seq.or(Some(state));
                 let mut count = 0;
-                match self.find_in_lane(index, lane, query, attempt, &mut count)? {
-                    (Some(task), _) => return Ok(Some(*task)),
-                    (None, first_busy) => busy = busy.or(first_busy),
+                if let Some(task) = self.find_in_lane(index, lane, query, attempt, &mut search, &mut count)? {
+                    return Ok(Some(*task));
                 }
                 seen.push((*lane, count));
             }
-            if let Some(id) = busy
+            if let Some(id) = search.busy
                 && !stuck
             {
                 // The process that changes it is about to finish, and its result is worth another look; if
@@ -274,15 +292,20 @@ impl Store {
         lane: &LaneName,
         query: &LaneQuery,
         attempt: &TryCandidate<'_>,
+        search: &mut Search,
         seen: &mut u64,
-    ) -> Result<(Option<Box<Task>>, Option<TaskId>)> {
+    ) -> Result<Option<Box<Task>>> {
         let Some(sets) = index.existing_lane(lane)? else {
-            return Ok((None, None));
+            return Ok(None);
         };
-        let (mut found, mut busy, mut stale) = (None, None, Vec::new());
-        sets.ready.visit(|entry| {
-            *seen += 1;
-            if !may_match(query, entry) {
+        let (mut found, mut stale) = (None, Vec::new());
+        let mut consider = |entry: &IndexEntry, is_keyed: bool| {
+            *seen += u64::from(!is_keyed);
+            let is_candidate = match is_keyed {
+                true => self.may_have_keys(index, query, entry, search)?,
+                false => may_match(query, &entry.metadata),
+            };
+            if !is_candidate {
                 return Ok(ControlFlow::Continue(()));
             }
             let Ok(id) = TaskId::parse(&entry.id) else {
@@ -295,17 +318,48 @@ impl Store {
                     return Ok(ControlFlow::Break(()));
                 }
                 CandidateOutcome::Stale => stale.push(entry.clone()),
-                CandidateOutcome::Busy => busy = busy.take().or(Some(id)),
+                CandidateOutcome::Busy => drop(search.busy.get_or_insert(id)),
                 CandidateOutcome::Skipped => {}
             }
             Ok(ControlFlow::Continue(()))
-        })?;
+        };
+        match sets.keyed()? {
+            Some(keyed) => visit_both(&sets.ready, &keyed, &mut consider)?,
+            None => sets.ready.visit(|entry| consider(entry, false))?,
+        }
         match self.correct(index, lane, &stale) {
             // A claimed task stays claimed, and other processes correct the index of a store that is not
             // writable here.
             Err(error) if found.is_none() && !cannot_write(&error) => Err(error),
-            _ => Ok((found, busy)),
+            _ => Ok(found),
         }
+    }
+
+    /// Returns whether a task with exclusive keys may be claimed, as far as its index entry and the holders of its keys
+    /// show.
+    fn may_have_keys(
+        &self,
+        index: &Index<'_>,
+        query: &LaneQuery,
+        entry: &IndexEntry,
+        search: &mut Search,
+    ) -> Result<bool> {
+        let now = self.now();
+        let Some(keyed) = KeyedEntry::of(entry) else { return Ok(true) };
+        if keyed.is_early(&now) || !may_match(query, keyed.metadata) {
+            return Ok(false);
+        }
+        if keyed.is_late(&now) {
+            return Ok(true);
+        }
+        Ok(match self.first_taken_key(index, &mut search.keys, &keyed.keys)? {
+            KeyState::Free => true,
+            KeyState::Held => false,
+            KeyState::Busy(id) => {
+                search.busy.get_or_insert(id);
+                false
+            }
+        })
     }
 
     fn correct(&self, index: &Index<'_>, lane: &LaneName, stale: &[IndexEntry]) -> Result<()> {
@@ -319,7 +373,11 @@ impl Store {
         for entry in stale {
             // Usually another process claimed it after we read the sorted set, and the index is correct
             // already.
-            if sets.ready.contains(entry.key, &entry.id)? || sets.held.contains(entry.key, &entry.id)? {
+            let is_keyed = || sets.keyed()?.map_or(Ok(false), |keyed| keyed.contains(entry.key, &entry.id));
+            if sets.ready.contains(entry.key, &entry.id)?
+                || sets.held.contains(entry.key, &entry.id)?
+                || is_keyed()?
+            {
                 let lock = match &lock {
                     Some(lock) => lock,
                     None => lock.insert(self.lock_store()?),
@@ -434,10 +492,13 @@ impl Store {
             return self.back_to_its_gate(&dir, loaded.task, &lock);
         }
         match self.check_candidate(query, entry, lane, &loaded.task) {
-            CandidateOutcome::Found(task) if !(request.accepts)(&task) => {
-                return Ok(CandidateOutcome::Skipped);
+            CandidateOutcome::Found(task) => {
+                if !self.adds_free_keys(&dir, &task, &(request.keys)(&task), &lock)?
+                    || !(request.accepts)(&task)
+                {
+                    return Ok(CandidateOutcome::Skipped);
+                }
             }
-            CandidateOutcome::Found(_) => {}
             outcome => return Ok(outcome),
         }
         let mut command = self.claim_command(request.owner, request.lease);
@@ -451,10 +512,38 @@ impl Store {
                     self.note_changed_request(&dir, &loaded.task, &lock)?;
                     Ok(CandidateOutcome::Skipped)
                 }
+                Some(Refusal::KeyHeld { .. }) => {
+                    // It may not be offered to others either.
+                    self.apply_locked(&dir, id, &Command::Settle, &lock)?;
+                    Ok(CandidateOutcome::Skipped)
+                }
                 Some(_) => Ok(CandidateOutcome::Skipped),
                 None => Err(error),
             },
         }
+    }
+
+    /// Gives a task the keys that its claim needs besides its own. Returns whether it may be claimed: a key that is added
+    /// now may be held by another task.
+    fn adds_free_keys(
+        &self,
+        dir: &super::dir::Dir,
+        task: &Task,
+        keys: &[ExclusiveKey],
+        lock: &TaskLock,
+    ) -> Result<bool> {
+        let is_claimed = matches!(task.status, Status::Claimed(_));
+        if keys.iter().all(|key| task.spec.exclusive.contains(key)) {
+            // The keys of one that waits were found free; this one may have lost them to another claim.
+            if is_claimed {
+                self.release_ended_holders(task)?;
+            }
+            return Ok(true);
+        }
+        let command = Command::AddKeys { keys: keys.to_vec() };
+        let (task, _) = self.apply_locked(dir, &task.id, &command, lock)?;
+        self.release_ended_holders(&task)?;
+        Ok(self.held_key(&task)?.is_none())
     }
 
     /// Handles a task that another implementation took in spite of its dependencies and gave back: it waits for them
@@ -542,12 +631,37 @@ fn is_over(availability: &Availability) -> bool {
     matches!(availability, Availability::Spent | Availability::Expired)
 }
 
-/// Returns whether a task may match, as far as its index entry shows.
-fn may_match(query: &LaneQuery, entry: &IndexEntry) -> bool {
-    if query.filter.is_empty() || entry.metadata == "?" {
+/// Passes the entries of the ready and the keyed set to `visit` in the order of both together, until that breaks.
+fn visit_both(
+    ready: &SortedSet,
+    keyed: &SortedSet,
+    visit: &mut dyn FnMut(&IndexEntry, bool) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let (mut ready, mut keyed) = (ready.cursor()?, keyed.cursor()?);
+    let (mut next_ready, mut next_keyed) = (ready.next()?, keyed.next()?);
+    loop {
+        let is_keyed = match (&next_ready, &next_keyed) {
+            (Some(ready), Some(keyed)) => (keyed.key, &keyed.id) < (ready.key, &ready.id),
+            (None, None) => return Ok(()),
+            (ready, _) => ready.is_none(),
+        };
+        let (next, cursor) =
+            if is_keyed { (&mut next_keyed, &mut keyed) } else { (&mut next_ready, &mut ready) };
+        if let Some(entry) = next
+            && visit(entry, is_keyed)?.is_break()
+        {
+            return Ok(());
+        }
+        *next = cursor.next()?;
+    }
+}
+
+/// Returns whether a task may match, as far as its metadata in the index show.
+fn may_match(query: &LaneQuery, metadata: &str) -> bool {
+    if query.filter.is_empty() || metadata == "?" {
         return true;
     }
-    match json::parse_object(entry.metadata.as_bytes()) {
+    match json::parse_object(metadata.as_bytes()) {
         Ok(metadata) => query.filter.accepts(&metadata),
         Err(_) => true,
     }

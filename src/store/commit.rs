@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::atomic::{self, StagedEntry};
 use super::dir::Dir;
 use super::index::Index;
+use super::index::exclusive::holds_keys;
 use super::layout::{RESPONSE_FILE, TASK_FILE};
 use super::lock::{StoreLock, TaskLock};
 use super::task_files::{self, LoadedTask};
@@ -28,6 +29,7 @@ impl Store {
             let (id, lane) = (id.clone(), task.spec.lane.clone());
             return Err(Refusal::LanePaused { id, lane, since: pause.since }.into());
         }
+        self.release_ended_holders(&task)?;
         let command = self.claim_command(owner, lease);
         self.apply(id, &command).map(|(task, _)| task)
     }
@@ -128,7 +130,14 @@ impl Store {
             return Ok(None);
         }
         let state = index.ensure(&lock)?;
+        let claims = holds_keys(&task) && loaded.task.status.claim() != task.status.claim();
+        if claims {
+            self.check_keys_are_free(&index, &task)?;
+        }
         let state = index.begin(&lock, &state, &task)?;
+        if claims {
+            index.hold_keys(&task, false)?;
+        }
         let has_ended = task.status.is_terminal() && !loaded.task.status.is_terminal();
         staged_task.publish(dir, TASK_FILE)?;
         // The change is committed from here on. Bookkeeping that fails now, for example on a full disk, is
@@ -155,6 +164,9 @@ impl Store {
             None => Ok(()),
         };
         self.ring([&task.spec.lane, &loaded.task.spec.lane]);
+        if holds_keys(&loaded.task) && !holds_keys(&task) {
+            self.ring_for_keys(&index);
+        }
         Ok(Some(task))
     }
 

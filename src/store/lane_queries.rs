@@ -154,7 +154,7 @@ impl Store {
             index.ensure(&self.lock_store()?)?;
         }
         let mut lanes = BTreeMap::new();
-        for (id, count) in index.first_of_lanes()? {
+        for (id, count) in index.first_of_lanes(&self.now())? {
             let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             if let Some(task) = task {
                 lanes.insert(task.spec.lane, count);

@@ -10,7 +10,7 @@ use super::dir::Dir;
 use super::progress::ProgressListener;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::slug;
-use crate::model::{IdempotencyKey, TaskId};
+use crate::model::{ExclusiveKey, IdempotencyKey, TaskId};
 
 pub(super) const TASKS: &str = "tasks";
 pub(super) const TMP: &str = "tmp";
@@ -144,6 +144,13 @@ pub(super) fn idempotency_key(workspace_id: &str, key: &IdempotencyKey) -> Strin
     hash.update([0]);
     hash.update(key.as_str().as_bytes());
     hex(&hash.finalize())
+}
+
+/// Returns the file name of an exclusive key.
+pub(super) fn exclusive_key(key: &ExclusiveKey) -> String {
+    let mut name = hex(&Sha256::digest(key.as_str().as_bytes()));
+    name.truncate(32);
+    name
 }
 
 /// Returns lower-case hex digits.

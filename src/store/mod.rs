@@ -26,6 +26,7 @@
 //! | `submit_batch.rs` | `submit_batch` |
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle`, `read_settled` |
 //! | `dependencies.rs` | `dependents` |
+//! | `exclusive.rs` | `held_key` |
 //! | `groups.rs` | `group_members` |
 //! | `commit.rs` | `claim`, `apply` |
 //! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
@@ -73,6 +74,7 @@ mod diagnostics;
 mod dir;
 mod dispatch_routes;
 mod dispatcher_info;
+mod exclusive;
 mod feed;
 mod file_tail;
 #[cfg(feature = "cli")]
@@ -124,6 +126,7 @@ pub(crate) use claim_next::ClaimRequest;
 pub use claim_next::LaneQuery;
 pub use clock::{Clock, Entropy};
 pub(crate) use dispatcher_info::{DispatcherInfo, LaneService, RegisteredRun};
+pub(crate) use exclusive::HeldKey;
 pub use feed::{FeedCursor, FeedEntry};
 #[cfg(feature = "cli")]
 pub(crate) use foreign_file::ForeignFile;

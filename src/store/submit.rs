@@ -16,8 +16,8 @@ use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::model::transition::check_retry;
 use crate::model::{
-    Bookkeeping, Command, Dependency, DependencyOutcome, FailureClass, IdempotencyKey, NewRequest, NewTask,
-    Sha256, Status, Task, TaskId, TaskText, Time, json,
+    Bookkeeping, Command, Dependency, DependencyOutcome, ExclusiveKey, FailureClass, IdempotencyKey,
+    NewRequest, NewTask, Sha256, Status, Task, TaskId, TaskText, Time, json,
 };
 use crate::sha256::sha256_bytes;
 
@@ -344,18 +344,13 @@ impl Store {
         let request_path = path.unwrap_or_else(|| own(REQUEST_FILE));
         let response_path = new.response_path.unwrap_or_else(|| own(RESPONSE_BODY_FILE));
         let dependencies_met = dependencies.is_some_and(|checked| checked.are_met);
-        let status = match new.not_before {
-            until if !new.spec.after.is_empty() && !dependencies_met => Status::Blocked { until },
-            Some(until) if until > now => Status::Scheduled { until },
-            _ => Status::Queued,
-        };
         let mut task = Task {
             id,
             spec: new.spec,
             request_path,
             request_sha256: sha256,
             response_path,
-            status,
+            status: Status::Queued,
             created_at: now,
             updated_at: now,
             attempt: 0,
@@ -370,6 +365,7 @@ impl Store {
             },
             extra: json::Object::new(),
         };
+        task.status = task.waiting_status(new.not_before, now);
         let data = object([
             ("lane", task.spec.lane.clone().into()),
             ("source_agent", task.spec.source_agent.clone().into()),
@@ -377,7 +373,7 @@ impl Store {
         ]);
         let message = match &task.status {
             Status::Scheduled { until } => format!("submitted to {}, scheduled for {until}", task.spec.lane),
-            Status::Blocked { .. } => {
+            Status::Blocked { .. } if task.waits_for_dependencies() => {
                 format!("submitted to {}, waits for its dependencies", task.spec.lane)
             }
             _ => format!("submitted to {}", task.spec.lane),
@@ -459,6 +455,10 @@ pub(super) fn content_hash(new: &NewTask) -> Sha256 {
     }
     if !new.spec.verify.is_empty() {
         content.push(serde_json::json!({"verify": new.spec.verify}));
+    }
+    if !new.spec.exclusive.is_empty() {
+        let keys: Vec<&str> = new.spec.exclusive.iter().map(ExclusiveKey::as_str).collect();
+        content.push(serde_json::json!({ "exclusive": keys }));
     }
     sha256_bytes(Value::Array(content).to_string().as_bytes())
 }

@@ -15,8 +15,8 @@ use crate::error::{Error, Result, printable};
 use crate::model::command_list::command_list;
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::{
-    DependencyCondition, DependencyRef, DependencyTarget, GroupName, IdempotencyKey, LaneName, NewRequest,
-    NewTask, SupportingPath, TaskSpec, Time, json,
+    DependencyCondition, DependencyRef, DependencyTarget, ExclusiveKey, GroupName, IdempotencyKey, LaneName,
+    NewRequest, NewTask, SupportingPath, TaskSpec, Time, json,
 };
 use crate::model::{duration, limits};
 
@@ -176,6 +176,7 @@ fn check(
         timeout: asked.timeout_seconds.map(limits::timeout_from_seconds).transpose()?.map(Into::into),
         retry_of: None,
         after: Vec::new(),
+        exclusive: ExclusiveKey::check_all(asked.exclusive)?,
         group: asked.group.map(GroupName::new).transpose()?,
         deadline: asked.deadline.map(|text| deadline(*now, &text)).transpose()?,
         verify: check_commands(asked.verify)?,

@@ -81,6 +81,8 @@ pub struct SubmitRequest {
     pub after_ended: Vec<DependencyRef>,
     /// Groups whose tasks must complete before it may be claimed.
     pub after_group: Vec<String>,
+    /// What it must have for itself while it is claimed.
+    pub exclusive: Vec<String>,
     /// The group that it belongs to.
     pub group: Option<String>,
     /// The time by which it must be started, or how long from now.
@@ -185,7 +187,7 @@ impl SubmitField {
 }
 
 /// The fields of a submit, in the order of the help.
-pub(crate) const SUBMIT_FIELDS: [SubmitField; 25] = {
+pub(crate) const SUBMIT_FIELDS: [SubmitField; 26] = {
     use SubmitValue::{Commands, Dependencies, Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
     use WhenEmpty::{Absent, UseTaskFile, Value, ValueExceptInTaskFile};
     const fn field(
@@ -348,6 +350,13 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 25] = {
             "Group whose present tasks must complete before this one can be claimed",
         )
         .flag("after-group"),
+        field(
+            "exclusive",
+            "KEY",
+            Texts(|task| &mut task.exclusive),
+            Absent,
+            "Exclusive key: only one task that has it can be claimed at a time",
+        ),
         field(
             "group",
             "GROUP",

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use crate::error::{Result, shell_word};
+use crate::error::{Result, printable, shell_word};
 use crate::model::bridge::{BRIDGE, metadata_text};
 use crate::model::task::Availability;
 use crate::model::{
     Claim, Cooldown, CooldownCause, CooldownKey, FailureClass, LaneName, Owner, RequestCheck, Status, Task,
     Time, cooldown,
 };
-use crate::store::{BridgeInfo, Store, WorkerInfo, WorkerKind};
+use crate::store::{BridgeInfo, HeldKey, Store, WorkerInfo, WorkerKind};
 
 /// Why a task waits: a stable name for programs, and a sentence for people.
 pub(crate) struct Reason {
@@ -190,6 +190,14 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
             );
         }
         RequestCheck::Same | RequestCheck::Unchecked => {}
+    }
+    if let Some(held) = store.held_key(task)? {
+        let HeldKey { key, holder, since } = held;
+        let key = printable(key.as_str());
+        return say(
+            "key_held",
+            format!("waiting for the key '{key}', which {holder} has held since {since}"),
+        );
     }
     let is_served = store.lane_is_served(lane)?;
     if let Some(cooldown) = all_vendors_cooling_down(store, task, is_served)? {

@@ -59,8 +59,9 @@ pub(crate) fn card_place(task: &Task, events: &[Event], rules: PlaceRules) -> Ca
         }
         Status::Failed { .. } => named.unwrap_or(CardPlace::Failed),
         Status::Claimed(_) => named.unwrap_or(CardPlace::InProgress),
-        Status::Blocked { .. } | Status::InputRequired | Status::Unknown(_) => CardPlace::Stay,
-        Status::Queued | Status::Scheduled { .. } => match released {
+        Status::Blocked { .. } if task.waits_for_dependencies() => CardPlace::Stay,
+        Status::InputRequired | Status::Unknown(_) => CardPlace::Stay,
+        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } => match released {
             Some(released) if text(released, "spent").is_some() => match rules.back_for_retry {
                 true => CardPlace::Source,
                 false => named.unwrap_or(CardPlace::InProgress),

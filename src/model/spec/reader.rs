@@ -224,6 +224,17 @@ impl<'a> Members<'a> {
         Some(list)
     }
 
+    /// Takes a list of texts. Another value makes the task unreadable: it must not be taken for a task without it.
+    pub(in crate::model) fn texts(&mut self, key: usize) -> Option<Raw<'a>> {
+        let list = self.list(key)?;
+        let mut are_texts = true;
+        list.items(|item| are_texts &= item.text().is_some());
+        if !are_texts {
+            self.fail(key, "a list of texts");
+        }
+        Some(list)
+    }
+
     pub(in crate::model) fn list(&mut self, key: usize) -> Option<Raw<'a>> {
         self.of_kind(key, Raw::is_array, "a list")
     }

@@ -8,6 +8,7 @@ use super::{Effect, TransitionContext, check_request, current_claim, end, questi
 use crate::error::{Error, Result};
 use crate::model::duration;
 use crate::model::event::ENGINE_KINDS;
+use crate::model::exclusive_key::ExclusiveKey;
 use crate::model::id::ClaimToken;
 use crate::model::json::{self, Object};
 use crate::model::lane::LaneName;
@@ -153,11 +154,7 @@ pub(super) fn release(
     }
     task.record(now.wall, "released", message, data);
     task.bookkeeping.lease = None;
-    task.status = match delay {
-        _ if task.has_unanswered_question() => Status::InputRequired,
-        Duration::ZERO => Status::Queued,
-        delay => Status::Scheduled { until: now.wall + delay },
-    };
+    task.status = task.waiting_status((!delay.is_zero()).then(|| now.wall + delay), now.wall);
     if spent.is_some() && task.spec.max_attempts.is_some_and(|max| task.attempt >= max) {
         end::declare_dead(task, context, reason);
     }
@@ -220,6 +217,42 @@ pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &L
     let message = format!("moved from {} to {lane}", task.spec.lane);
     task.record(context.now.wall, "moved", message, data);
     task.spec.lane = lane.clone();
+    Ok(Effect::Changed)
+}
+
+/// Gives a task further exclusive keys. From then on it waits in a state that nobody offers who does not know keys.
+///
+/// # Errors
+/// `Refused` when the task is claimed or has ended.
+pub(super) fn add_keys(
+    task: &mut Task,
+    context: &TransitionContext<'_>,
+    keys: &[ExclusiveKey],
+) -> Result<Effect> {
+    let missing: Vec<ExclusiveKey> =
+        keys.iter().filter(|key| !task.spec.exclusive.contains(key)).cloned().collect();
+    if missing.is_empty() {
+        return Ok(Effect::Unchanged);
+    }
+    let now = context.now.wall;
+    let until = match &task.status {
+        Status::Scheduled { until } => Some(*until),
+        Status::Blocked { until } => *until,
+        Status::Queued | Status::InputRequired => None,
+        Status::Claimed(_) if !task.lease_is_live(context.now) => None,
+        Status::Claimed(claim) => {
+            return Err(Refusal::Claimed { id: task.id.clone(), owner: claim.owner.clone() }.into());
+        }
+        Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
+            return Err(Refusal::ended(task, "add keys to", None).into());
+        }
+    };
+    let names: Vec<&str> = missing.iter().map(ExclusiveKey::as_str).collect();
+    let data = object([("keys", names.clone().into())]);
+    task.record(now, "exclusive", format!("its lane adds exclusive keys: {}", names.join(", ")), data);
+    task.spec.exclusive.extend(missing);
+    task.bookkeeping.lease = None;
+    task.status = task.waiting_status(until, now);
     Ok(Effect::Changed)
 }
 

@@ -13,18 +13,14 @@ pub(super) fn unblock(
     context: &TransitionContext<'_>,
     outcome: &DependencyOutcome,
 ) -> Effect {
-    let is_blocked = matches!(task.status, Status::Blocked { .. });
-    if (!task.waits_for_dependencies() && !is_blocked) || task.lease_is_live(context.now) {
+    if !task.waits_for_dependencies() || task.lease_is_live(context.now) {
         return Effect::Unchanged;
     }
     match outcome {
         DependencyOutcome::Satisfied => {
             task.bookkeeping.dependencies_met = true;
             if let Status::Blocked { until } = task.status {
-                task.status = match until {
-                    Some(until) if until > context.now.wall => Status::Scheduled { until },
-                    _ => Status::Queued,
-                };
+                task.status = task.waiting_status(until, context.now.wall);
             }
             task.record(context.now.wall, "unblocked", "its dependencies are satisfied", Object::new());
         }

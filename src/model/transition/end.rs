@@ -1,5 +1,7 @@
 //! Ends without an answer of a worker (cancelled, dead), and the records allowed on an ended task.
 
+use serde_json::Value;
+
 use super::{Effect, TransitionContext, question};
 use crate::error::Result;
 use crate::model::json::Object;
@@ -100,6 +102,8 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
             Effect::Changed
         }
         (Availability::Blocked, _) => block(task, context),
+        // Nobody else may find it claimable, and its keys must be free.
+        (Availability::Ready | Availability::NotBefore(_), _) if task.needs_keys() => block(task, context),
         (Availability::Ready, Status::Scheduled { .. }) => {
             task.record(context.now.wall, "due", "the delay is over", Object::new());
             task.status = Status::Queued;
@@ -110,16 +114,23 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
     }
 }
 
-/// Makes a task wait for its dependencies again that another implementation took in spite of them and gave back.
+/// Makes a task wait for its dependencies or keys again that lost its claim, or that another implementation took in
+/// spite of them and gave back.
 fn block(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
     let until = match task.status {
         Status::Blocked { .. } => return Effect::Unchanged,
         Status::Scheduled { until } => Some(until),
         _ => None,
     };
+    let gate = if task.waits_for_dependencies() { "dependencies" } else { "exclusive keys" };
+    let message = match task.status.claim() {
+        Some(claim) => format!("the lease of {} ended; it waits for its {gate} again", claim.owner),
+        None => format!("it waits for its {gate} again"),
+    };
+    let owner = task.status.claim().map_or(Value::Null, |claim| claim.owner.clone().into());
     task.bookkeeping.lease = None;
     task.status = Status::Blocked { until };
-    task.record(context.now.wall, "blocked", "it waits for its dependencies again", Object::new());
+    task.record(context.now.wall, "blocked", message, object([("owner", owner)]));
     Effect::Changed
 }
 

@@ -106,7 +106,7 @@ pub(super) fn answer_question(
     let message = format!("question {number} answered by {by}: {}", first_line(text));
     task.record(now, "answered", message, data);
     apply_due_defaults(task, context);
-    queue_if_answered(task);
+    queue_if_answered(task, now);
     Ok(Effect::Changed)
 }
 
@@ -168,15 +168,15 @@ pub(super) fn apply_due_defaults(task: &mut Task, context: &TransitionContext<'_
         task.record(now, "answered", format!("question {number} got its default: {text}"), data);
     }
     if !applied.is_empty() {
-        queue_if_answered(task);
+        queue_if_answered(task, now);
     }
     !applied.is_empty()
 }
 
-/// Queues a task that waited for answers and has them all.
-fn queue_if_answered(task: &mut Task) {
+/// Makes a task wait for a claim that waited for answers and has them all.
+fn queue_if_answered(task: &mut Task, now: crate::model::Time) {
     if task.status == Status::InputRequired && !task.has_unanswered_question() {
-        task.status = Status::Queued;
+        task.status = task.waiting_status(None, now);
     }
 }
 

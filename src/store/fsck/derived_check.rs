@@ -17,11 +17,12 @@ use crate::store::atomic;
 use crate::store::correlation_file::correlation_content;
 use crate::store::dir::Dir;
 use crate::store::index::correlations::target_of;
+use crate::store::index::exclusive::holds_keys;
 use crate::store::index::seal::seal;
 use crate::store::index::self_heal::put;
 use crate::store::index::sorted_set::SortedSet;
 use crate::store::index::{DependentsMark, Index, LaneSets, Position, position};
-use crate::store::layout::INDEXES;
+use crate::store::layout::{INDEXES, exclusive_key};
 use crate::store::scan::{FastReader, map_in_order};
 
 /// The entries of the sorted sets of one lane.
@@ -31,6 +32,7 @@ struct IndexedTasks {
     later: HashSet<(i64, String)>,
     held: HashSet<(i64, String)>,
     blocked: HashSet<(i64, String)>,
+    keyed: HashSet<(i64, String)>,
     count: u64,
 }
 
@@ -42,6 +44,7 @@ impl IndexedTasks {
             later: entries(&sets.later)?,
             held: entries(&sets.held)?,
             blocked: sets.blocked()?.map_or(Ok(HashSet::new()), |blocked| entries(&blocked))?,
+            keyed: sets.keyed()?.map_or(Ok(HashSet::new()), |keyed| entries(&keyed))?,
             count: sets.count()?,
         })
     }
@@ -55,6 +58,7 @@ impl IndexedTasks {
                 Position::Later(key) => at(&self.later, key),
                 Position::Held(key) => at(&self.held, key),
                 Position::Blocked(key) => at(&self.blocked, key),
+                Position::Keyed(key) => at(&self.keyed, key),
             }
     }
 }
@@ -146,7 +150,7 @@ impl Checker<'_> {
         let path = indexes.path().to_path_buf();
         if let Some(lanes) = indexes.open_existing("lanes")? {
             for lane in lanes.names()? {
-                for set in ["ready", "later", "held", "blocked"] {
+                for set in ["ready", "later", "held", "blocked", "keyed"] {
                     let Some(dir) = lanes.open_existing(&lane)? else { continue };
                     if let Some(set) = dir.open_existing(set)? {
                         self.remove_partial_files(&set)?;
@@ -181,7 +185,10 @@ impl Checker<'_> {
             .filter(|(_, lane)| lane.count != lane.ready.len() as u64)
             .map(|(name, _)| *name)
             .collect();
-        if hidden.is_empty() && miscounted.is_empty() && unreleased.is_empty() {
+        let unheld: Vec<&str> =
+            expected.open.iter().filter(|task| task.holds_keys).map(|task| task.id.as_str()).collect();
+        let unheld = self.without_their_keys(&index, &unheld)?;
+        if hidden.is_empty() && miscounted.is_empty() && unreleased.is_empty() && unheld.is_empty() {
             return Ok(true);
         }
         // Tasks that changed since may have moved; the second look is under the lock.
@@ -202,6 +209,11 @@ impl Checker<'_> {
             && wrong.is_none()
         {
             wrong = Some(format!("{first} waits for other tasks, whose ends would not release it"));
+        }
+        if let Some(first) = self.without_their_keys(&index, &unheld)?.first()
+            && wrong.is_none()
+        {
+            wrong = Some(format!("{first} is claimed, and the index says that its exclusive keys are free"));
         }
         for lane in miscounted {
             let indexed = IndexedTasks::read(index.existing_lane(lane)?)?;
@@ -251,6 +263,22 @@ impl Checker<'_> {
             }
         }
         Ok(unreleased)
+    }
+
+    /// Returns which of the claimed tasks with exclusive keys do not hold them according to the index.
+    fn without_their_keys<'t>(&self, index: &Index<'_>, claimed: &[&'t str]) -> Result<Vec<&'t str>> {
+        let mut found = Vec::new();
+        for id in claimed {
+            let task = TaskId::parse(id).ok().and_then(|id| self.store.scan_one(&id).ok().flatten());
+            let Some(task) = task.filter(holds_keys) else { continue };
+            for key in &task.spec.exclusive {
+                if !index.holders(&exclusive_key(key))?.contains(&task.id) {
+                    found.push(*id);
+                    break;
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn is_hidden(&self, index: &Index<'_>, id: &str) -> bool {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::model::{LaneName, TaskId, TaskText, Time};
 use crate::store::correlation_file::correlation_name;
+use crate::store::index::exclusive::holds_keys;
 use crate::store::index::{Position, position};
 use crate::store::layout::idempotency_key;
 
@@ -15,6 +16,8 @@ pub(crate) struct ExpectedIndexEntry {
     pub(crate) position: Position,
     /// Whether it waits for other tasks.
     pub(crate) waits: bool,
+    /// Whether it holds exclusive keys.
+    pub(crate) holds_keys: bool,
 }
 
 /// What derived data must contain according to one task.
@@ -34,8 +37,9 @@ impl TaskExpectations {
         let whole = (!task.is_terminal()).then(|| task.to_task());
         let open = whole.and_then(|task| {
             let (rank, position) = (task.rank(), position(&task)?);
-            let waits = task.waits_for_dependencies();
-            Some(ExpectedIndexEntry { id: task.id.to_string(), lane: task.spec.lane, rank, position, waits })
+            let (waits, holds_keys) = (task.waits_for_dependencies(), holds_keys(&task));
+            let (id, lane) = (task.id.to_string(), task.spec.lane);
+            Some(ExpectedIndexEntry { id, lane, rank, position, waits, holds_keys })
         });
         let workspace = task.spec.workspace_id.decode();
         let key = task.spec.idempotency_key().filter(|_| task.retried_as.is_none());

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
 use super::super::dir::Dir;
-use super::super::layout::lane_key;
+use super::super::layout::{exclusive_key, lane_key};
 use super::sorted_set::{IndexEntry, NO_LEASE, SortedSet, damaged};
 use crate::error::{Error, Result};
 use crate::model::{LaneName, Now, Status, Task, json};
@@ -16,6 +16,8 @@ const LATER: &str = "later";
 const HELD: &str = "held";
 /// Made with the first task that waits for others.
 const BLOCKED: &str = "blocked";
+/// Made with the first task that has exclusive keys.
+const KEYED: &str = "keyed";
 const COUNT: &str = "count";
 
 /// Replaces the count while the sorted set changes: a process that reads it counts the entries.
@@ -37,10 +39,16 @@ pub(in crate::store) enum Position {
     Later(i64),
     Held(i64),
     Blocked(i64),
+    /// It can be claimed when its exclusive keys are free.
+    Keyed(i64),
 }
 
 pub(in crate::store) fn position(task: &Task) -> Option<Position> {
     match &task.status {
+        Status::Blocked { .. } if task.waits_for_dependencies() => Some(Position::Blocked(task.rank())),
+        Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } if task.needs_keys() => {
+            Some(Position::Keyed(task.rank()))
+        }
         Status::Queued => Some(Position::Ready(task.rank())),
         Status::Scheduled { until } => Some(Position::Later(until.micros())),
         Status::Blocked { .. } => Some(Position::Blocked(task.rank())),
@@ -61,6 +69,57 @@ pub(super) fn entry(task: &Task, key: i64) -> IndexEntry {
     }
     let lease_until = lease_until(task).unwrap_or(NO_LEASE);
     IndexEntry { key, id: task.id.to_string(), rank: task.rank(), lease_until, metadata }
+}
+
+/// What the entry of a task with exclusive keys says besides its place.
+pub(in crate::store) struct KeyedEntry<'a> {
+    /// The file names of its keys.
+    pub(in crate::store) keys: Vec<&'a str>,
+    /// The first time at which it can be claimed, in microseconds after 1970.
+    until: Option<i64>,
+    /// The time by which it must be started, in microseconds after 1970.
+    deadline: Option<i64>,
+    /// Its metadata, as in other entries.
+    pub(in crate::store) metadata: &'a str,
+}
+
+impl<'a> KeyedEntry<'a> {
+    /// Reads an entry of the `keyed` set.
+    pub(in crate::store) fn of(entry: &'a IndexEntry) -> Option<Self> {
+        let mut words = entry.metadata.splitn(3, ' ');
+        let keys = words.next()?.split(',').collect();
+        let deadline = words.next()?.parse().ok();
+        let until = Some(entry.lease_until).filter(|until| *until != NO_LEASE);
+        Some(Self { keys, until, deadline, metadata: words.next()? })
+    }
+
+    /// Returns whether the task cannot be claimed yet.
+    pub(in crate::store) fn is_early(&self, now: &Now) -> bool {
+        self.until.is_some_and(|until| now.wall.micros() < until) && !self.is_late(now)
+    }
+
+    /// Returns whether the task was not started by its deadline, so that it is about to fail.
+    pub(in crate::store) fn is_late(&self, now: &Now) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now.wall.micros())
+    }
+
+    /// Returns when the task can be claimed or must fail, in microseconds after 1970.
+    pub(super) fn due(&self) -> Option<i64> {
+        [self.until, self.deadline].into_iter().flatten().min()
+    }
+}
+
+/// Makes the entry of a task with exclusive keys.
+pub(super) fn keyed_entry(task: &Task, key: i64) -> IndexEntry {
+    let until = match &task.status {
+        Status::Scheduled { until } | Status::Blocked { until: Some(until) } => until.micros(),
+        _ => NO_LEASE,
+    };
+    let keys: Vec<String> = task.spec.exclusive.iter().map(exclusive_key).collect();
+    let deadline = task.start_deadline().map_or_else(|| "-".to_string(), |at| at.micros().to_string());
+    let plain = entry(task, key);
+    let metadata = format!("{} {deadline} {}", keys.join(","), plain.metadata);
+    IndexEntry { lease_until: until, metadata, ..plain }
 }
 
 /// Returns the end of a task's lease by the uptime, in microseconds.
@@ -132,6 +191,28 @@ impl LaneSets {
         blocked.seal().map(|()| blocked)
     }
 
+    /// Returns the tasks with exclusive keys that wait for a claim, if the lane ever had one.
+    pub(in crate::store) fn keyed(&self) -> Result<Option<SortedSet>> {
+        Ok(self.dir.open_existing(KEYED)?.map(SortedSet::new))
+    }
+
+    fn keyed_or_make(&self) -> Result<SortedSet> {
+        if let Some(keyed) = self.keyed()? {
+            return Ok(keyed);
+        }
+        let keyed = SortedSet::new(self.dir.open_or_make_derived(KEYED)?);
+        keyed.seal().map(|()| keyed)
+    }
+
+    pub(super) fn remove_keyed(&self, rank: i64, id: &str) -> Result<()> {
+        self.keyed()?.map_or(Ok(false), |keyed| keyed.remove(rank, id)).map(drop)
+    }
+
+    /// Writes the tasks of a new lane that have exclusive keys.
+    pub(super) fn fill_keyed(&self, entries: Vec<IndexEntry>) -> Result<()> {
+        if entries.is_empty() { Ok(()) } else { self.keyed_or_make()?.fill(entries) }
+    }
+
     pub(super) fn remove_blocked(&self, rank: i64, id: &str) -> Result<()> {
         self.blocked()?.map_or(Ok(false), |blocked| blocked.remove(rank, id)).map(drop)
     }
@@ -152,7 +233,7 @@ impl LaneSets {
                 return Ok(false);
             }
         }
-        Ok(true)
+        self.keyed()?.map_or(Ok(true), |keyed| keyed.is_sealed())
     }
 
     /// Adds a task; `false` when it is there already.
@@ -162,6 +243,7 @@ impl LaneSets {
             Position::Later(key) => self.later.insert(&entry(task, key)),
             Position::Held(key) => self.held.insert(&entry(task, key)),
             Position::Blocked(key) => self.blocked_or_make()?.insert(&entry(task, key)),
+            Position::Keyed(key) => self.keyed_or_make()?.insert(&keyed_entry(task, key)),
         }
     }
 
@@ -186,6 +268,7 @@ impl LaneSets {
                 self.held.remove(key, id)?;
             }
             Position::Blocked(key) => self.remove_blocked(key, id)?,
+            Position::Keyed(key) => self.remove_keyed(key, id)?,
         }
         // A task that was due or had lost its lease is among the ready ones whatever its state.
         self.remove_ready(task.rank(), id)

@@ -2,7 +2,7 @@
 //!
 //! It is derived data. For every lane there are sorted sets: `ready` (claimable, in order), `later`
 //! (scheduled, by the time they are due), `held` (claimed, by the end of their lease) and, once it had one, `blocked`
-//! (tasks that wait for others, in order). The index may be
+//! (tasks that wait for others, in order) and `keyed` (tasks with exclusive keys, in order). The index may be
 //! deleted at any time; it is rebuilt from the tasks, and an entry is never trusted without reading its task.
 //!
 //! `indexes/state` shows whether the index is up to date:
@@ -17,6 +17,7 @@
 //!   is rebuilt;
 //! * *dependents*: whether tasks wait for others, and whether some of those have ended and their dependents are
 //!   still to be released;
+//! * *exclusive*: whether tasks have exclusive keys;
 //! * *busy*: the task that is being changed. A process that is killed during a change leaves it there, and
 //!   the next one completes the work.
 //!
@@ -25,12 +26,14 @@
 //! | `mod.rs` | state, entries of a changed task, due entries |
 //! | `queries.rs` | queries about lanes |
 //! | `dependents.rs` | tasks that wait for others |
+//! | `exclusive.rs` | which tasks hold exclusive keys |
 //! | `keys.rs`, `correlations.rs`, `removal.rs` | names that lead to tasks |
 //! | `rebuild.rs`, `power_loss.rs` | after other implementations, a killed process, a power cut |
 //! | `self_heal.rs` | after damage |
 
 pub(super) mod correlations;
 mod dependents;
+pub(super) mod exclusive;
 mod keys;
 mod lane;
 mod power_loss;
@@ -57,8 +60,9 @@ use super::lock::StoreLock;
 use super::{atomic, bounded_file, task_files};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LaneName, Now, Task, TaskId};
-pub(super) use lane::{LaneSets, Position, position};
+pub(super) use lane::{KeyedEntry, LaneSets, Position, position};
 
+use self::exclusive::holds_keys;
 use self::lane::{clock_lead, is_due};
 use self::state::boot_word;
 pub(super) use self::state::{DependentsMark, IndexState};
@@ -138,7 +142,11 @@ impl<'a> Index<'a> {
             Ok(content) => {
                 let state =
                     content.and_then(|content| IndexState::parse(&String::from_utf8_lossy(&content.bytes)));
-                state.map(|state| Ok(IndexState { dependents: self.mark_of(&state)?, ..state })).transpose()
+                let with_marks = |state: IndexState| {
+                    let (dependents, exclusive) = (self.mark_of(&state)?, self.exclusive_mark_of(&state)?);
+                    Ok(IndexState { dependents, exclusive, ..state })
+                };
+                state.map(with_marks).transpose()
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             Err(error) => Err(error),
@@ -164,7 +172,7 @@ impl<'a> Index<'a> {
         let is_current =
             |state: &IndexState| state.boot == boot_word() && state.stamp == time && state.busy.is_none();
         match self.read_state()?.filter(is_current) {
-            Some(state) if self.is_complete(state.dependents)? => Ok(Some(state)),
+            Some(state) if self.is_complete(&state)? => Ok(Some(state)),
             _ => Ok(None),
         }
     }
@@ -180,7 +188,7 @@ impl<'a> Index<'a> {
             old => return self.rebuild(old.map_or(0, |state| state.seq)),
         };
         let seq = state.seq;
-        let is_complete = self.is_complete(state.dependents)?;
+        let is_complete = self.is_complete(&state)?;
         // The unfinished work of a dead process may not be among what a rebuild looks for.
         if !is_complete && state.busy.is_none() {
             return self.rebuild(seq);
@@ -204,7 +212,8 @@ impl<'a> Index<'a> {
     /// Records that a change is in progress, after which the task is `task`.
     pub(super) fn begin(&self, _lock: &StoreLock, state: &IndexState, task: &Task) -> Result<IndexState> {
         let clock = clock_lead(task).map_or(state.clock, |clock| clock.max(state.clock));
-        let state = IndexState { busy: Some(task.id.to_string()), clock, ..state.clone() };
+        let state = self.retry_if_removed(|| self.note_keys(state, task))?;
+        let state = IndexState { busy: Some(task.id.to_string()), clock, ..state };
         self.retry_if_removed(|| self.write_state(&state))?;
         Ok(state)
     }
@@ -277,6 +286,9 @@ impl<'a> Index<'a> {
     /// Moves a task to its new position. The new position is written first: an extra entry does no harm, a
     /// missing one would hide the task.
     pub(super) fn update(&self, _lock: &StoreLock, old: Option<&Task>, new: &Task) -> Result<()> {
+        if holds_keys(new) {
+            self.hold_keys(new, true)?;
+        }
         let new_place = position(new);
         let old_place = old.and_then(position);
         let mut of_new = None;
@@ -298,11 +310,15 @@ impl<'a> Index<'a> {
                         Position::Later(key) => drop(sets.later.remove(key, old.id.as_str())?),
                         Position::Held(key) => drop(sets.held.remove(key, old.id.as_str())?),
                         Position::Blocked(key) => sets.remove_blocked(key, old.id.as_str())?,
+                        Position::Keyed(key) => sets.remove_keyed(key, old.id.as_str())?,
                         Position::Ready(_) => {}
                     },
                     _ => sets.remove(old, old_place)?,
                 }
             }
+        }
+        if old.is_some_and(holds_keys) && !holds_keys(new) {
+            self.free_keys(new)?;
         }
         Ok(())
     }
@@ -331,6 +347,12 @@ impl<'a> Index<'a> {
         }
         if now_place != Some(Position::Held(stale.key)) {
             sets.held.remove(stale.key, &stale.id)?;
+        }
+        if now_place != Some(Position::Keyed(stale.rank)) {
+            sets.remove_keyed(stale.rank, &stale.id)?;
+        }
+        if let Some(task) = task.as_ref().filter(|task| holds_keys(task)) {
+            self.hold_keys(task, true)?;
         }
         Ok(())
     }

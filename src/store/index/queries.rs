@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::lane::NEVER;
+use super::lane::{KeyedEntry, NEVER};
 use super::{Index, LANE_SETS, LaneSets, due};
 use crate::error::Result;
 use crate::model::{LaneName, Now, Time};
@@ -20,16 +20,40 @@ impl Index<'_> {
         let Some(sets) = self.existing_lane(lane)? else {
             return Ok(None);
         };
-        let keys = [sets.later.first_key()?, sets.held.first_key()?];
+        let keys = [sets.later.first_key()?, sets.held.first_key()?, self.keyed_due(&sets)?];
         let comes_due = |key: &i64| *key != NEVER;
         Ok(keys.into_iter().flatten().filter(comes_due).min().map(Time::from_micros))
+    }
+
+    /// Returns when a task with exclusive keys can be claimed at the earliest: when its time has come, or when the lease of
+    /// a task ends that holds a key.
+    fn keyed_due(&self, sets: &LaneSets) -> Result<Option<i64>> {
+        let Some(keyed) = sets.keyed()? else { return Ok(None) };
+        let (mut next, mut keys) = (None, BTreeSet::new());
+        keyed.visit(|entry| {
+            if let Some(keyed) = KeyedEntry::of(entry) {
+                next = next.into_iter().chain(keyed.due()).min();
+                keys.extend(keyed.keys.into_iter().map(str::to_string));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let held = self.held_keys()?;
+        for key in keys.intersection(&held) {
+            for holder in self.holders(key)? {
+                let task = self.load(holder.as_str())?;
+                let end = task.and_then(|task| Some(task.status.claim()?.lease_expires_at.micros()));
+                next = next.into_iter().chain(end).min();
+            }
+        }
+        Ok(next)
     }
 
     /// Returns how many tasks of a lane can be claimed, including due ones that were not moved to the ready
     /// ones yet.
     pub(in crate::store) fn depth(&self, lane: &LaneName, now: &Now) -> Result<u64> {
         let Some(sets) = self.existing_lane(lane)? else { return Ok(0) };
-        let mut depth = sets.count()? + due(&sets.later, false, now, usize::MAX)?.len() as u64;
+        let keyed = self.free_keyed(&sets, now)?.1;
+        let mut depth = sets.count()? + keyed + due(&sets.later, false, now, usize::MAX)?.len() as u64;
         for entry in due(&sets.held, true, now, usize::MAX)? {
             depth += u64::from(self.load(&entry.id)?.is_some_and(|task| !task.lease_is_live(now)));
         }
@@ -46,7 +70,8 @@ impl Index<'_> {
         let mut ids = BTreeSet::new();
         for name in names {
             let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
-            for set in [&sets.ready, &sets.later, &sets.held].into_iter().chain(sets.blocked()?.as_ref()) {
+            let (blocked, keyed) = (sets.blocked()?, sets.keyed()?);
+            for set in [&sets.ready, &sets.later, &sets.held].into_iter().chain(&blocked).chain(&keyed) {
                 set.visit(|entry| {
                     ids.insert(entry.id.clone());
                     Ok(ControlFlow::Continue(()))
@@ -63,7 +88,8 @@ impl Index<'_> {
         for name in lanes.names()? {
             let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
             let mut first = None;
-            for set in [&sets.ready, &sets.later, &sets.held].into_iter().chain(sets.blocked()?.as_ref()) {
+            let (blocked, keyed) = (sets.blocked()?, sets.keyed()?);
+            for set in [&sets.ready, &sets.later, &sets.held].into_iter().chain(&blocked).chain(&keyed) {
                 if first.is_none() {
                     set.visit(|entry| {
                         first = Some(entry.id.clone());
@@ -77,7 +103,7 @@ impl Index<'_> {
     }
 
     /// Returns the first claimable task and the number of claimable tasks, for each lane that has any.
-    pub(in crate::store) fn first_of_lanes(&self) -> Result<Vec<(String, u64)>> {
+    pub(in crate::store) fn first_of_lanes(&self, now: &Now) -> Result<Vec<(String, u64)>> {
         let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for name in lanes.names()? {
@@ -87,8 +113,9 @@ impl Index<'_> {
                 first = Some(entry.id.clone());
                 Ok(ControlFlow::Break(()))
             })?;
-            if let Some(first) = first {
-                found.push((first, sets.count()?));
+            let (first_keyed, keyed) = self.free_keyed(&sets, now)?;
+            if let Some(first) = first.or(first_keyed.map(|entry| entry.id)) {
+                found.push((first, sets.count()? + keyed));
             }
         }
         Ok(found)

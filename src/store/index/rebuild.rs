@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::lane::{LaneSets, Position, clock_lead, entry, position};
+use super::exclusive::holds_keys;
+use super::lane::{LaneSets, Position, clock_lead, entry, keyed_entry, position};
 use super::power_loss::{NewestByCorrelation, WRITEBACK_SECONDS};
 use super::seal::seal;
 use super::sorted_set::IndexEntry;
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::{Event, LaneName, Task, TaskId, TaskText, Time, json};
 use crate::store::dir::Dir;
 use crate::store::feed::FeedEntry;
-use crate::store::layout::{RESPONSE_FILE, idempotency_key};
+use crate::store::layout::{RESPONSE_FILE, exclusive_key, idempotency_key};
 use crate::store::lock::TaskLock;
 use crate::store::request_file::is_part;
 use crate::store::scan::scan_with_progress;
@@ -56,10 +57,14 @@ impl KeyHolder {
 
 /// What a rebuild needs of all tasks.
 struct RebuildInput {
-    /// The entries of the ready, the later, the held and the blocked set of each lane.
-    lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 4]>,
+    /// The entries of the ready, the later, the held, the blocked and the keyed set of each lane.
+    lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 5]>,
     /// The tasks that wait for others.
     waiting: Vec<Task>,
+    /// File name of an exclusive key → the claimed tasks that have it.
+    holders: BTreeMap<String, Vec<TaskId>>,
+    /// Whether an open task has exclusive keys.
+    has_keys: bool,
     /// The ids of the open tasks.
     open: HashSet<TaskId>,
     /// File name of a key → the newest task that holds it.
@@ -88,6 +93,12 @@ impl RebuildInput {
         if task.waits_for_dependencies() {
             self.waiting.push(task.clone());
         }
+        self.has_keys |= task.needs_keys() && !task.status.is_terminal();
+        if holds_keys(task) {
+            for key in &task.spec.exclusive {
+                self.holders.entry(exclusive_key(key)).or_default().push(task.id.clone());
+            }
+        }
         let sets = self.lanes.entry(task.spec.lane.clone()).or_default();
         if let Some(position) = position(task) {
             self.clock = clock_lead(task).map_or(self.clock, |lead| lead.max(self.clock));
@@ -96,6 +107,7 @@ impl RebuildInput {
                 Position::Later(key) => sets[1].push(entry(task, key)),
                 Position::Held(key) => sets[2].push(entry(task, key)),
                 Position::Blocked(key) => sets[3].push(entry(task, key)),
+                Position::Keyed(key) => sets[4].push(keyed_entry(task, key)),
             }
         }
     }
@@ -124,6 +136,10 @@ impl Index<'_> {
             self.recover_correlation(task)?;
             if let Some(position) = position(task) {
                 self.lane(&task.spec.lane)?.insert(task, position)?;
+            }
+            match holds_keys(task) {
+                true => self.hold_keys(task, true)?,
+                false => self.free_keys(task)?,
             }
         }
         let state = match &task {
@@ -237,6 +253,10 @@ impl Index<'_> {
             };
             self.recover_key(&task)?;
             state = self.add_dependent(&state, &task, true)?;
+            state = self.note_keys(&state, &task)?;
+            if holds_keys(&task) {
+                self.hold_keys(&task, true)?;
+            }
             let sets = self.lane(&task.spec.lane)?;
             let is_new = match position(&task) {
                 Some(position) => sets.insert(&task, position)?,
@@ -259,12 +279,14 @@ impl Index<'_> {
         self.withdraw_undone()?;
         let feed_end = feed::newest_entries(&self.layout.root, FEED_END_BYTES)?;
         let names = self.layout.tasks.names()?;
-        let RebuildInput { lanes, waiting, open, keys, newest_by_correlation, clock, lost } =
-            self.read_tasks(&names, &feed_end)?;
+        let input = self.read_tasks(&names, &feed_end)?;
+        let RebuildInput { lanes, waiting, holders, has_keys, open, keys, .. } = input;
+        let RebuildInput { newest_by_correlation, clock, lost, .. } = input;
         // A process that dies from here on leaves an index that counts as incomplete.
         self_heal::clear(self.layout, &self.dir(), STATE)?;
         self.swap_lane_sets(lanes)?;
         let dependents = self.rebuild_dependents(&waiting, |id| open.contains(id))?;
+        let exclusive = self.rebuild_exclusive(&holders, has_keys)?;
         self_heal::directory(self.layout, &self.dir(), KEYS)?;
         let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
         self.keys_or_make()?.fill(&keys)?;
@@ -286,6 +308,7 @@ impl Index<'_> {
             busy: None,
             owed: Vec::new(),
             dependents,
+            exclusive,
         };
         self.write_state(&state)?;
         Ok(state)
@@ -300,6 +323,8 @@ impl Index<'_> {
         let mut input = RebuildInput {
             lanes: BTreeMap::new(),
             waiting: Vec::new(),
+            holders: BTreeMap::new(),
+            has_keys: false,
             open: HashSet::new(),
             keys: BTreeMap::new(),
             newest_by_correlation: self.newest_by_correlation(names)?,
@@ -370,18 +395,19 @@ impl Index<'_> {
         Ok(seq)
     }
 
-    fn swap_lane_sets(&self, lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 4]>) -> Result<()> {
+    fn swap_lane_sets(&self, lanes: BTreeMap<LaneName, [Vec<IndexEntry>; 5]>) -> Result<()> {
         let tmp = self.layout.tmp()?;
         let staging = format!("lanes-{}", std::process::id());
         atomic::remove_tree(&tmp, &staging)?;
         let new = tmp.open_or_make_derived(&staging)?;
-        for (lane, [ready, later, held, blocked]) in lanes {
+        for (lane, [ready, later, held, blocked, keyed]) in lanes {
             let sets = LaneSets::make(&new, &lane)?;
             sets.set_count(ready.len() as u64)?;
             sets.ready.fill(ready)?;
             sets.later.fill(later)?;
             sets.held.fill(held)?;
             sets.fill_blocked(blocked)?;
+            sets.fill_keyed(keyed)?;
         }
         let swapped = atomic::remove_tree(&self.dir(), LANE_SETS)
             .and_then(|()| atomic::rename_derived(&tmp, &staging, &self.dir(), LANE_SETS));

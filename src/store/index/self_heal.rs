@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::seal::is_sealed_at;
 use super::sorted_set::{SortedSet, damaged};
-use super::state::DependentsMark;
+use super::state::IndexState;
 use super::{Index, KEYS, LANE_SETS, LaneSets, MAX_TRIES};
 use crate::error::{ErrorKind, Result};
 use crate::store::clock::Clock;
@@ -84,11 +84,12 @@ impl Store {
 
 impl Index<'_> {
     /// Returns whether the required parts of the index exist and only we have changed their names.
-    pub(super) fn is_complete(&self, dependents: DependentsMark) -> Result<bool> {
+    pub(super) fn is_complete(&self, state: &IndexState) -> Result<bool> {
         let dir = self.dir();
         Ok(is_sealed_at(&dir, KEYS)?
             && is_sealed_at(&dir, LANE_SETS)?
-            && self.dependents_are_complete(dependents)?)
+            && self.dependents_are_complete(state.dependents)?
+            && self.exclusive_is_complete(state.exclusive)?)
     }
 
     /// Rebuilds the index if any part of it cannot be read. This needs the lock: without it, a line that is
@@ -121,6 +122,7 @@ impl Index<'_> {
             read(&sets.later)?;
             read(&sets.held)?;
             sets.blocked()?.map_or(Ok(0), |blocked| read(&blocked))?;
+            sets.keyed()?.map_or(Ok(0), |keyed| read(&keyed))?;
         }
         Ok(())
     }

@@ -123,6 +123,29 @@ struct Chunk {
     is_last: bool,
 }
 
+/// Reads the entries of a set one after the other.
+pub(crate) struct Cursor<'a> {
+    set: &'a SortedSet,
+    chunks: std::vec::IntoIter<String>,
+    entries: std::vec::IntoIter<IndexEntry>,
+}
+
+impl Cursor<'_> {
+    /// Returns the next entry, as [`SortedSet::visit`] passes it.
+    pub(crate) fn next(&mut self) -> Result<Option<IndexEntry>> {
+        loop {
+            if let Some(entry) = self.entries.next() {
+                return Ok(Some(entry));
+            }
+            let Some(name) = self.chunks.next() else { return Ok(None) };
+            let text = self.set.text(&name)?;
+            let entries: Vec<IndexEntry> =
+                live(&text, &self.set.path(&name))?.iter().filter_map(ChunkLine::to_entry).collect();
+            self.entries = entries.into_iter();
+        }
+    }
+}
+
 /// Returns the name of the chunk that starts at `key`; names sort as keys do.
 fn chunk_name(key: i64) -> String {
     format!("{:020}", (key as u64) ^ (1 << 63))
@@ -265,6 +288,11 @@ impl SortedSet {
             }
         }
         Ok(())
+    }
+
+    /// Returns a reader of the entries in order, for sets that are read together.
+    pub(crate) fn cursor(&self) -> Result<Cursor<'_>> {
+        Ok(Cursor { set: self, chunks: self.chunks()?.into_iter(), entries: Vec::new().into_iter() })
     }
 
     /// Returns the lowest key.

@@ -43,6 +43,32 @@ impl DependentsMark {
     }
 }
 
+/// What `indexes/state` says of exclusive keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum ExclusiveMark {
+    /// No task ever had one.
+    Absent,
+    /// Some tasks have had them, and `indexes/exclusive` tells which are held.
+    Present,
+    /// An older version has written the state.
+    Unknown,
+}
+
+impl ExclusiveMark {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Absent => "unused",
+            Self::Present => "used",
+            Self::Unknown => "-",
+        }
+    }
+
+    fn parse(word: Option<&str>) -> Self {
+        let known = [Self::Absent, Self::Present];
+        known.into_iter().find(|mark| Some(mark.word()) == word).unwrap_or(Self::Unknown)
+    }
+}
+
 /// The content of `indexes/state`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct IndexState {
@@ -60,6 +86,8 @@ pub(in crate::store) struct IndexState {
     pub(super) owed: Vec<String>,
     /// Whether tasks wait for others.
     pub(in crate::store) dependents: DependentsMark,
+    /// Whether tasks have exclusive keys.
+    pub(in crate::store) exclusive: ExclusiveMark,
 }
 
 /// The maximum number of those ids: more responses are hardly ever synced at the same time.
@@ -84,10 +112,12 @@ impl IndexState {
             busy: words.next().filter(|word| *word != "-").map(str::to_string),
             owed: words.next()?.split(',').filter(|word| *word != "-").map(str::to_string).collect(),
             dependents: DependentsMark::Unknown,
+            exclusive: ExclusiveMark::Unknown,
         };
         let is_complete = words.next() == Some(".");
         // Older versions read no further, and write nothing after it.
         state.dependents = DependentsMark::parse(words.next());
+        state.exclusive = ExclusiveMark::parse(words.next());
         is_complete.then_some(state)
     }
 
@@ -110,9 +140,10 @@ impl IndexState {
         let busy = self.busy.as_deref().unwrap_or("-");
         let owed = if self.owed.is_empty() { "-".to_string() } else { self.owed.join(",") };
         let Self { boot, stamp, known, newest, seq, clock, .. } = self;
-        let dependents = self.dependents.word();
-        let line =
-            format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {clock} {busy} {owed} . {dependents}");
+        let (dependents, exclusive) = (self.dependents.word(), self.exclusive.word());
+        let line = format!(
+            "{FORMAT} {boot} {stamp} {known} {newest} {seq} {clock} {busy} {owed} . {dependents} {exclusive}"
+        );
         format!("{line:<4095}\n")
     }
 }

@@ -11,8 +11,8 @@ use crate::model::json::Object;
 use crate::model::limits::{self, MAX_LEASE, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::response::MAX_BODY;
 use crate::model::{
-    Claim, Dependency, FailureClass, GroupName, LaneName, Now, Response, ResponseStatus, Sha256, Status,
-    StoredDuration, Task, TaskId, Time,
+    Claim, Dependency, ExclusiveKey, FailureClass, GroupName, LaneName, Now, Response, ResponseStatus,
+    Sha256, Status, StoredDuration, Task, TaskId, Time,
 };
 use crate::sha256::sha256_bytes;
 use crate::store::task_files::MAX_TASK_FILE;
@@ -64,6 +64,7 @@ fn texts(task: &Task) -> Result<()> {
     }
     task.spec.group.as_ref().map(|group| GroupName::new(group.as_str())).transpose()?;
     check_count(task.spec.after.len())?;
+    task.spec.exclusive.iter().try_for_each(|key| ExclusiveKey::new(key.as_str()).map(drop))?;
     let is_own = |dependency: &Dependency| dependency.task == task.id;
     refuse_if(task.spec.after.iter().any(is_own), "'after' names the task itself")?;
     if let Status::Failed { class: FailureClass::Other(word), .. } = &task.status {

@@ -335,6 +335,7 @@ impl Store {
             }
             index.update(&lock, None, task)?;
             let state = index.add_dependent(&state, task, true)?;
+            let state = index.note_keys(&state, task)?;
             self.note_due(&state);
             index.finish(&lock, &state, seq, Some(&task.id)).map(drop)
         };

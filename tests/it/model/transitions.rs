@@ -7,7 +7,7 @@ use lanes::internals::model::task::Availability;
 use lanes::internals::model::transition::TransitionContext;
 use lanes::internals::model::{
     Answer, AnswerOutcome, Claim, ClaimToken, Command, Dependency, DependencyCondition, DependencyOutcome,
-    Effect, FailureClass, Now, RequestCheck, Response, Status, Task, TaskId, Time, json,
+    Effect, ExclusiveKey, FailureClass, Now, RequestCheck, Response, Status, Task, TaskId, Time, json,
 };
 use lanes::{DefaultAnswer, ErrorKind, NewQuestion, Question};
 
@@ -24,46 +24,48 @@ const ID: &str = "20261121T065000000000Z-c-0123456789ab-000001";
 /// attempt); the four after them have ended; `parked` is a state of a newer version; `blocked` waits for another task,
 /// and so does `strayed`, which another implementation has claimed nevertheless and given back; `asking` waits for an
 /// answer, `timely` for one whose default counts by now, and `lost` is claimed under a lease that has ended with a
-/// question open.
+/// question open. The last five have an exclusive key: `keyed` waits for a claim, `kfuture` for its time, `kstray` was
+/// given back by another implementation, `kheld` is held, and `klost` is claimed under a lease that has ended.
 const TABLE: &str = "
-                       queued  future  due     live    last    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost
-claim                  live    no      live    no      no      live    no      no      no      no      no      no      no      no      no      live    no
-renew/mine             no      no      no      live    live    live    live    no      no      no      no      no      no      no      no      no      live
-renew/other            no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
-release/mine           no      no      no      queued  queued  queued  queued  no      no      no      no      no      no      no      no      no      asking
-release/mine/later     no      no      no      future  future  future  future  no      no      no      no      no      no      no      no      no      asking
-release/mine/spent     no      no      no      queued  dead    queued  dead    no      no      no      no      no      no      no      no      no      asking
-release/mine/both      no      no      no      future  dead    future  dead    no      no      no      no      no      no      no      no      no      asking
-release/other          no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
-done/mine              no      no      no      done    done    done    done    =       no      no      no      no      no      no      no      no      done
-done/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
-done/none              done    done    done    no      no      no      no      no      no      no      no      no      done    done    done    done    no
-failed/mine            no      no      no      failed  failed  failed  failed  no      =       no      no      no      no      no      no      no      failed
-failed/other           no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
-failed/none            failed  failed  failed  no      no      no      no      no      no      no      no      no      failed  failed  failed  failed  no
-ask/mine               no      no      no      asking  asking  asking  asking  no      no      no      no      no      no      no      no      no      asking
-ask/mine/wait          no      no      no      live    live    lost    spent   no      no      no      no      no      no      no      no      no      lost
-ask/other              no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
-answer/1               no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired
-answer/1/yes           no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired
-answer/1/maybe         no      no      no      no      no      no      no      no      no      no      no      no      no      no      bad     bad     bad
-answer/2               no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
-answer/none            no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired
-answer/empty           bad     bad     bad     bad     bad     bad     bad     no      no      no      no      no      bad     bad     bad     bad     bad
-note/none              queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost
-note/mine              no      no      no      live    live    expired spent   no      no      no      no      no      no      no      no      no      lost
-note/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
-note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
-cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no      cancel  cancel  cancel  cancel  cancel
-edit/name              queued  future  due     live    live    expired spent   done    failed  cancel  dead    no      blocked strayed asking  timely  lost
-edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no      =       =       =       =       =
-move/away              queued  future  due     no      no      no      no      no      no      no      no      no      blocked strayed asking  timely  no
-move/here              =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =
-retried                no      no      no      no      no      no      no      no      failed  cancel  dead    no      no      no      no      no      no
-request_changed        queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost
-settle                 =       =       queued  =       =       =       dead    =       =       =       =       =       =       blocked =       queued  asking
-unblock/met            =       =       =       =       =       =       =       =       =       =       =       =       queued  queued  =       =       =
-unblock/failed         =       =       =       =       =       =       =       =       =       =       =       =       upstream upstream =       =       =
+                       queued  future  due     live    last    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost    keyed   kfuture kstray  kheld   klost
+claim                  live    no      live    no      no      live    no      no      no      no      no      no      no      no      no      live    no      kheld   no      kheld   no      kheld
+renew/mine             no      no      no      live    live    live    live    no      no      no      no      no      no      no      no      no      live    no      no      no      kheld   kheld
+renew/other            no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+release/mine           no      no      no      queued  queued  queued  queued  no      no      no      no      no      no      no      no      no      asking  no      no      no      keyed   keyed
+release/mine/later     no      no      no      future  future  future  future  no      no      no      no      no      no      no      no      no      asking  no      no      no      kfuture kfuture
+release/mine/spent     no      no      no      queued  dead    queued  dead    no      no      no      no      no      no      no      no      no      asking  no      no      no      keyed   keyed
+release/mine/both      no      no      no      future  dead    future  dead    no      no      no      no      no      no      no      no      no      asking  no      no      no      kfuture kfuture
+release/other          no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+done/mine              no      no      no      done    done    done    done    =       no      no      no      no      no      no      no      no      done    no      no      no      done    done
+done/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+done/none              done    done    done    no      no      no      no      no      no      no      no      no      done    done    done    done    no      done    done    done    no      no
+failed/mine            no      no      no      failed  failed  failed  failed  no      =       no      no      no      no      no      no      no      failed  no      no      no      failed  failed
+failed/other           no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+failed/none            failed  failed  failed  no      no      no      no      no      no      no      no      no      failed  failed  failed  failed  no      failed  failed  failed  no      no
+ask/mine               no      no      no      asking  asking  asking  asking  no      no      no      no      no      no      no      no      no      asking  no      no      no      asking  asking
+ask/mine/wait          no      no      no      live    live    lost    spent   no      no      no      no      no      no      no      no      no      lost    no      no      no      kheld   lost
+ask/other              no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+answer/1               no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired no      no      no      no      no
+answer/1/yes           no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired no      no      no      no      no
+answer/1/maybe         no      no      no      no      no      no      no      no      no      no      no      no      no      no      bad     bad     bad     no      no      no      no      no
+answer/2               no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+answer/none            no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired no      no      no      no      no
+answer/empty           bad     bad     bad     bad     bad     bad     bad     no      no      no      no      no      bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
+note/none              queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost    keyed   kfuture kstray  kheld   klost
+note/mine              no      no      no      live    live    expired spent   no      no      no      no      no      no      no      no      no      lost    no      no      no      kheld   klost
+note/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
+note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
+cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no      cancel  cancel  cancel  cancel  cancel  cancel  cancel  cancel  cancel  cancel
+edit/name              queued  future  due     live    live    expired spent   done    failed  cancel  dead    no      blocked strayed asking  timely  lost    keyed   kfuture kstray  kheld   klost
+edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no      =       =       =       =       =       =       =       =       =       =
+move/away              queued  future  due     no      no      no      no      no      no      no      no      no      blocked strayed asking  timely  no      keyed   kfuture kstray  no      no
+move/here              =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =       =
+retried                no      no      no      no      no      no      no      no      failed  cancel  dead    no      no      no      no      no      no      no      no      no      no      no
+request_changed        queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost    keyed   kfuture kstray  kheld   klost
+settle                 =       =       queued  =       =       =       dead    =       =       =       =       =       =       blocked =       queued  asking  =       =       keyed   =       keyed
+unblock/met            =       =       =       =       =       =       =       =       =       =       =       =       queued  queued  =       =       =       =       =       =       =       =
+unblock/failed         =       =       =       =       =       =       =       =       =       =       =       =       upstream upstream =       =       =     =       =       =       =       =
+add_keys               keyed   kfuture keyed   no      no      keyed   keyed   no      no      no      no      no      blocked blocked asking  timely  asking  =       =       =       =       =
 ";
 
 fn at(seconds: i64) -> Time {
@@ -78,6 +80,10 @@ fn now() -> Now {
 /// The id of the task that others depend on.
 fn other_id() -> TaskId {
     TaskId::parse("20261121T064000000000Z-c-0123456789ab-000002").unwrap()
+}
+
+fn exclusive_key() -> ExclusiveKey {
+    ExclusiveKey::new("database").unwrap()
 }
 
 fn token(word: &str) -> ClaimToken {
@@ -114,7 +120,7 @@ fn task(state: &str) -> Task {
         "queued" => Status::Queued,
         "future" => Status::Scheduled { until: at(60) },
         "due" => Status::Scheduled { until: at(0) },
-        "live" | "last" => Status::Claimed(claim(60)),
+        "live" | "last" | "kheld" => Status::Claimed(claim(60)),
         "expired" | "spent" => Status::Claimed(claim(0)),
         "done" => Status::Completed { at: at(-5), claim: Some(claim(-5)) },
         "failed" => failed(FailureClass::Error),
@@ -122,9 +128,11 @@ fn task(state: &str) -> Task {
         "dead" => failed(FailureClass::Dead),
         "parked" => Status::Unknown("delegated".to_string()),
         "blocked" => Status::Blocked { until: None },
-        "strayed" => Status::Queued,
+        "strayed" | "kstray" => Status::Queued,
+        "keyed" => Status::Blocked { until: None },
+        "kfuture" => Status::Blocked { until: Some(at(60)) },
         "asking" | "timely" => Status::InputRequired,
-        "lost" => Status::Claimed(claim(0)),
+        "lost" | "klost" => Status::Claimed(claim(0)),
         other => panic!("no state {other}"),
     };
     if ["last", "spent"].contains(&state) {
@@ -132,6 +140,9 @@ fn task(state: &str) -> Task {
     }
     if ["blocked", "strayed"].contains(&state) {
         task.spec.after = vec![Dependency { task: other_id(), on: DependencyCondition::Completed }];
+    }
+    if ["keyed", "kfuture", "kstray", "kheld", "klost"].contains(&state) {
+        task.spec.exclusive = vec![exclusive_key()];
     }
     if ["asking", "timely", "lost"].contains(&state) {
         let default = DefaultAnswer { text: "no".into(), expires_at: at(0) };
@@ -153,14 +164,24 @@ fn task(state: &str) -> Task {
 fn state_of(task: &Task) -> &'static str {
     let spent = task.availability(&now()) == Availability::Spent;
     match &task.status {
-        Status::Blocked { .. } => "blocked",
+        Status::Blocked { .. } if task.waits_for_dependencies() => "blocked",
+        Status::Blocked { until: Some(until) } if *until > now().wall => "kfuture",
+        Status::Blocked { .. } => "keyed",
         Status::Queued if task.waits_for_dependencies() => "strayed",
+        Status::Queued if task.needs_keys() => "kstray",
         Status::Queued => "queued",
         Status::Scheduled { until } if *until > now().wall => "future",
         Status::Scheduled { .. } => "due",
-        Status::Claimed(_) if task.lease_is_live(&now()) => "live",
+        Status::Claimed(_) if task.lease_is_live(&now()) => {
+            if task.needs_keys() {
+                "kheld"
+            } else {
+                "live"
+            }
+        }
         Status::Claimed(_) if spent => "spent",
         Status::Claimed(_) if task.availability(&now()) == Availability::InputRequired => "lost",
+        Status::Claimed(_) if task.needs_keys() => "klost",
         Status::Claimed(_) => "expired",
         Status::Completed { .. } => "done",
         Status::Failed { class, .. } => match class {
@@ -274,6 +295,7 @@ fn row(name: &str) -> Command {
         "retried" => Command::Retried { new_id: "n".into(), by: "eve".into() },
         "request_changed" => Command::RequestChanged,
         "settle" => Command::Settle,
+        "add_keys" => Command::AddKeys { keys: vec![exclusive_key()] },
         "unblock/met" => Command::Unblock(DependencyOutcome::Satisfied),
         "unblock/failed" => {
             Command::Unblock(DependencyOutcome::Failed { task: other_id(), reason: "failed".into() })
@@ -299,7 +321,8 @@ fn next_variant(command: &Command) -> Option<&'static str> {
         Command::Retried { .. } => Some("request_changed"),
         Command::RequestChanged => Some("settle"),
         Command::Settle => Some("unblock/met"),
-        Command::Unblock(_) => None,
+        Command::Unblock(_) => Some("add_keys"),
+        Command::AddKeys { .. } => None,
     }
 }
 
@@ -352,6 +375,7 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
         Command::Ask { .. } | Command::AnswerQuestion { .. } | Command::Settle | Command::Claim { .. } => {
             rest.questions.clone_from(&before.questions);
         }
+        Command::AddKeys { .. } => rest.spec.exclusive.clone_from(&before.spec.exclusive),
         Command::Retried { .. } => rest.retried_as.clone_from(&before.retried_as),
         _ => {}
     }
@@ -404,7 +428,7 @@ fn the_table_has_every_variant_and_every_state() {
     for state in states.split_whitespace().filter(|state| *state != "last") {
         assert_eq!(state_of(&task(state)), state);
     }
-    assert_eq!(states.split_whitespace().count(), 17);
+    assert_eq!(states.split_whitespace().count(), 22);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod damaged_index;
 mod deadlines;
 mod dependencies;
 mod example_worker;
+mod exclusive;
 mod fsck;
 mod gc;
 mod hostile_store;

@@ -1,0 +1,179 @@
+//! Exclusive keys: at most one claimed task of the store has a key.
+//!
+//! A claim commits under the store lock only while no other task that is claimed has one of its keys; `index/exclusive.rs`
+//! tells which tasks to look at. Before a key passes on from a claim whose lease has ended, that task is written back to
+//! where it waits, since other implementations offer a claimed task whose lease has ended.
+
+use std::collections::HashMap;
+
+use super::Store;
+use super::atomic;
+use super::index::Index;
+use super::index::exclusive::holds_keys;
+use super::layout::{BELLS, exclusive_key};
+use super::lock::TaskLock;
+use crate::error::{ErrorKind, Result};
+use crate::model::{Command, ExclusiveKey, Refusal, Status, Task, TaskId, Time};
+
+/// A key that another task holds.
+pub(crate) struct HeldKey {
+    /// The key.
+    pub(crate) key: ExclusiveKey,
+    /// The id of the task that holds it.
+    pub(crate) holder: TaskId,
+    /// The time of its claim.
+    pub(crate) since: Time,
+}
+
+/// Whether a key can be had.
+#[derive(Clone)]
+pub(super) enum KeyState {
+    /// No claimed task has it.
+    Free,
+    /// A claimed task has it.
+    Held,
+    /// Another process is changing the task that had it.
+    Busy(TaskId),
+}
+
+/// The states of keys that one search has found, by the file names of the keys.
+#[derive(Default)]
+pub(super) struct KnownKeys(HashMap<String, KeyState>);
+
+impl Store {
+    /// Returns which key of a waiting task another one holds, and which task that is. `None` if all of them are free.
+    ///
+    /// # Errors
+    /// `Io`, `Locked`.
+    pub(crate) fn held_key(&self, task: &Task) -> Result<Option<HeldKey>> {
+        for key in &task.spec.exclusive {
+            let name = exclusive_key(key);
+            for id in self.with_index(|index| index.holders(&name))? {
+                let Some(holder) = self.holder_of(&id, &name)? else { continue };
+                if let Status::Claimed(claim) = &holder.status
+                    && id != task.id
+                    && holder.lease_is_live(&self.now())
+                {
+                    return Ok(Some(HeldKey { key: key.clone(), holder: id, since: claim.claimed_at }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns a task if it is claimed and has a key.
+    fn holder_of(&self, id: &TaskId, name: &str) -> Result<Option<Task>> {
+        let has_key = |task: &Task| task.spec.exclusive.iter().any(|key| exclusive_key(key) == name);
+        match self.scan_one(id) {
+            Ok(task) => Ok(task.filter(|task| holds_keys(task) && has_key(task))),
+            // What cannot be read is held by nobody, as far as anybody knows.
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns whether one of these keys, given by their file names, is not free, and why.
+    pub(super) fn first_taken_key(
+        &self,
+        index: &Index<'_>,
+        known: &mut KnownKeys,
+        names: &[&str],
+    ) -> Result<KeyState> {
+        for name in names {
+            let state = match known.0.get(*name) {
+                Some(state) => state.clone(),
+                None => {
+                    let state = self.key_state(index, name, None)?;
+                    known.0.entry((*name).to_string()).or_insert(state).clone()
+                }
+            };
+            if !matches!(state, KeyState::Free) {
+                return Ok(state);
+            }
+        }
+        Ok(KeyState::Free)
+    }
+
+    /// Writes back the tasks that had the keys of a task under leases that have ended. Its claim then finds the keys free.
+    pub(super) fn release_ended_holders(&self, task: &Task) -> Result<()> {
+        if !task.needs_keys() {
+            return Ok(());
+        }
+        let index = Index::open(&self.layout)?;
+        for key in &task.spec.exclusive {
+            self.key_state(&index, &exclusive_key(key), Some(&task.id))?;
+        }
+        Ok(())
+    }
+
+    /// Finds out whether a key is free. A task whose lease has ended gives it back.
+    fn key_state(&self, index: &Index<'_>, name: &str, except: Option<&TaskId>) -> Result<KeyState> {
+        for id in index.holders(name)?.iter().filter(|id| Some(*id) != except) {
+            match self.holder_of(id, name)? {
+                None => {}
+                Some(holder) if holder.lease_is_live(&self.now()) => return Ok(KeyState::Held),
+                Some(_) => match self.write_back(id)? {
+                    KeyState::Free => {}
+                    state => return Ok(state),
+                },
+            }
+        }
+        // Other implementations do not know keys, and claim any task by its id.
+        for id in index.waiting_for_key(name)?.iter().filter(|id| Some(*id) != except) {
+            let Some(holder) = self.holder_of(id, name)? else { continue };
+            let lock = self.lock_store()?;
+            index.ensure(&lock)?;
+            index.hold_keys(&holder, true)?;
+            drop(lock);
+            if holder.lease_is_live(&self.now()) {
+                return Ok(KeyState::Held);
+            }
+            match self.write_back(id)? {
+                KeyState::Free => {}
+                state => return Ok(state),
+            }
+        }
+        Ok(KeyState::Free)
+    }
+
+    /// Makes a task wait for its keys again whose lease has ended.
+    fn write_back(&self, id: &TaskId) -> Result<KeyState> {
+        let Some(dir) = self.layout.task(id)? else { return Ok(KeyState::Free) };
+        // Not more: the process that has the lock may wait for the lock of a task that this process has.
+        let Some(lock) = TaskLock::try_acquire(&dir)? else { return Ok(KeyState::Busy(id.clone())) };
+        match self.apply_locked(&dir, id, &Command::Settle, &lock) {
+            Ok((task, _)) if holds_keys(&task) => Ok(KeyState::Held),
+            Ok(_) => Ok(KeyState::Free),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(KeyState::Held),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that no other claimed task has a key of this one. The caller holds the store lock and is about to commit
+    /// the claim.
+    ///
+    /// # Errors
+    /// `Refused` if one has.
+    pub(super) fn check_keys_are_free(&self, index: &Index<'_>, task: &Task) -> Result<()> {
+        for key in &task.spec.exclusive {
+            let name = exclusive_key(key);
+            for holder in index.holders(&name)?.into_iter().filter(|id| *id != task.id) {
+                if let Some(other) = self.holder_of(&holder, &name)? {
+                    let since = other.status.claim().map(|claim| claim.claimed_at);
+                    let id = task.id.clone();
+                    return Err(Refusal::KeyHeld { id, key: key.clone(), holder, since }.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Wakes the waiters of all lanes with tasks that wait for a key.
+    pub(super) fn ring_for_keys(&self, index: &Index<'_>) {
+        let Ok(Some(bells)) = self.layout.root.open_existing(BELLS) else { return };
+        let waiting = bells.names().and_then(|names| index.lanes_with_keys(names));
+        for lane in waiting.unwrap_or_default() {
+            atomic::ring(&bells, &lane);
+        }
+    }
+}

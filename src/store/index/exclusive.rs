@@ -1,0 +1,215 @@
+//! Which task holds an exclusive key.
+//!
+//! For each key that a claimed task has, `indexes/exclusive` has a file with the ids of the tasks that may hold it, one
+//! a line. A claim writes the file before it commits, under the store lock, so that no claimed task is missing there; an
+//! id of a task that is not claimed any more means nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::lane::KeyedEntry;
+use super::seal::{is_sealed, is_sealed_at, seal};
+use super::sorted_set::IndexEntry;
+use super::state::{ExclusiveMark, IndexState};
+use super::{Index, LANE_SETS, LaneSets, self_heal};
+use crate::error::{Error, Result};
+use crate::model::{Now, Status, Task, TaskId};
+use crate::store::dir::Dir;
+use crate::store::file_tail::lines;
+use crate::store::layout::exclusive_key;
+use crate::store::{atomic, bounded_file};
+
+const EXCLUSIVE: &str = "exclusive";
+
+/// The largest file of a key, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// How many waiting tasks are looked at for one key.
+const MAX_CHECKED: usize = 64;
+
+/// How many entries are searched for them.
+const MAX_SEARCHED: usize = 512;
+
+impl Index<'_> {
+    /// Returns the mark of a state, where an older version may have written it: a store without the directory never
+    /// had keys.
+    pub(super) fn exclusive_mark_of(&self, state: &IndexState) -> Result<ExclusiveMark> {
+        if state.exclusive != ExclusiveMark::Unknown {
+            return Ok(state.exclusive);
+        }
+        match rustix::fs::statat(&*self.dir(), EXCLUSIVE, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(ExclusiveMark::Absent),
+            Ok(_) => Ok(ExclusiveMark::Unknown),
+            Err(errno) => Err(Error::io("read", self.dir().path().join(EXCLUSIVE), errno)),
+        }
+    }
+
+    /// Returns whether the files of keys are those that `lanes` wrote.
+    pub(super) fn exclusive_is_complete(&self, mark: ExclusiveMark) -> Result<bool> {
+        match mark {
+            ExclusiveMark::Absent => Ok(true),
+            ExclusiveMark::Present => is_sealed_at(&self.dir(), EXCLUSIVE),
+            ExclusiveMark::Unknown => Ok(false),
+        }
+    }
+
+    fn exclusive(&self) -> Result<Dir> {
+        self_heal::directory(self.layout, &self.dir(), EXCLUSIVE)
+    }
+
+    /// Records that the store has a task with keys, if this one has any. Returns the state to write.
+    pub(in crate::store) fn note_keys(&self, state: &IndexState, task: &Task) -> Result<IndexState> {
+        if !task.needs_keys() || state.exclusive == ExclusiveMark::Present {
+            return Ok(state.clone());
+        }
+        if state.exclusive == ExclusiveMark::Absent {
+            seal(&self.exclusive()?)?;
+        }
+        Ok(IndexState { exclusive: ExclusiveMark::Present, ..state.clone() })
+    }
+
+    /// Returns the tasks that may hold a key, by the file name of the key.
+    pub(in crate::store) fn holders(&self, key: &str) -> Result<Vec<TaskId>> {
+        let Some(dir) = self.dir().open_existing(EXCLUSIVE)? else { return Ok(Vec::new()) };
+        holders_in(&dir, key)
+    }
+
+    /// Returns the file names of all keys that may be held.
+    pub(super) fn held_keys(&self) -> Result<BTreeSet<String>> {
+        let Some(dir) = self.dir().open_existing(EXCLUSIVE)? else { return Ok(BTreeSet::new()) };
+        Ok(dir.names()?.into_iter().collect())
+    }
+
+    /// Records that a task is about to hold its keys, or that it does. `added` means that others may hold them too. The
+    /// caller holds the store lock.
+    pub(in crate::store) fn hold_keys(&self, task: &Task, added: bool) -> Result<()> {
+        let dir = self.exclusive()?;
+        // A change by others that came before must stay visible.
+        let was_whole = is_sealed(&dir)?;
+        for key in &task.spec.exclusive {
+            let name = exclusive_key(key);
+            let mut ids = if added { holders_in(&dir, &name)? } else { Vec::new() };
+            if ids.contains(&task.id) {
+                continue;
+            }
+            ids.push(task.id.clone());
+            write_holders(&dir, &name, &ids)?;
+        }
+        if was_whole { seal(&dir) } else { Ok(()) }
+    }
+
+    /// Records that a task does not hold its keys any more.
+    pub(super) fn free_keys(&self, task: &Task) -> Result<()> {
+        if !task.needs_keys() {
+            return Ok(());
+        }
+        let Some(dir) = self.dir().open_existing(EXCLUSIVE)? else { return Ok(()) };
+        let was_whole = is_sealed(&dir)?;
+        for key in &task.spec.exclusive {
+            let name = exclusive_key(key);
+            let mut ids = holders_in(&dir, &name)?;
+            let before = ids.len();
+            ids.retain(|id| *id != task.id);
+            match ids.len() {
+                after if after == before => {}
+                0 => atomic::remove(&dir, &name)?,
+                _ => write_holders(&dir, &name, &ids)?,
+            }
+        }
+        if was_whole { seal(&dir) } else { Ok(()) }
+    }
+
+    /// Writes the files of keys anew: for each file name the tasks that are claimed. `is_used` tells whether any task has
+    /// keys.
+    pub(super) fn rebuild_exclusive(
+        &self,
+        holders: &BTreeMap<String, Vec<TaskId>>,
+        is_used: bool,
+    ) -> Result<ExclusiveMark> {
+        atomic::remove_tree(&self.dir(), EXCLUSIVE)?;
+        if !is_used {
+            return Ok(ExclusiveMark::Absent);
+        }
+        let dir = self.exclusive()?;
+        holders.iter().try_for_each(|(name, ids)| write_holders(&dir, name, ids))?;
+        seal(&dir)?;
+        Ok(ExclusiveMark::Present)
+    }
+
+    /// Returns some of the tasks that wait for a claim and have a key, by the file name of the key: another
+    /// implementation may have claimed one of them without telling.
+    pub(in crate::store) fn waiting_for_key(&self, key: &str) -> Result<Vec<TaskId>> {
+        let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
+        let (mut found, mut searched) = (Vec::new(), 0);
+        for name in lanes.names()? {
+            let Some(keyed) = LaneSets::open_at(&lanes, &name)?.map_or(Ok(None), |sets| sets.keyed())? else {
+                continue;
+            };
+            keyed.visit(|entry| {
+                searched += 1;
+                if KeyedEntry::of(entry).is_some_and(|keyed| keyed.keys.contains(&key)) {
+                    found.extend(TaskId::parse(&entry.id));
+                }
+                let is_enough = searched >= MAX_SEARCHED || found.len() >= MAX_CHECKED;
+                Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+            if searched >= MAX_SEARCHED || found.len() >= MAX_CHECKED {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the first entry with keys of a lane that could be claimed as far as keys and times say, and how many there
+    /// are.
+    pub(super) fn free_keyed(&self, sets: &LaneSets, now: &Now) -> Result<(Option<IndexEntry>, u64)> {
+        let (mut first, mut count) = (None, 0);
+        let Some(keyed) = sets.keyed()? else { return Ok((first, count)) };
+        let held = self.held_keys()?;
+        keyed.visit(|entry| {
+            let is_free = KeyedEntry::of(entry)
+                .is_some_and(|it| !it.is_early(now) && !it.keys.iter().any(|key| held.contains(*key)));
+            if is_free {
+                count += 1;
+                first.get_or_insert_with(|| entry.clone());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((first, count))
+    }
+
+    /// Returns which of these directories of lanes have tasks with keys that wait for a claim.
+    pub(in crate::store) fn lanes_with_keys(&self, names: Vec<String>) -> Result<Vec<String>> {
+        let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
+        let has_keys = |name: &String| -> Result<bool> {
+            let keyed = LaneSets::open_at(&lanes, name)?.map_or(Ok(None), |sets| sets.keyed())?;
+            keyed.map_or(Ok(false), |keyed| Ok(keyed.first_key()?.is_some()))
+        };
+        let mut found = Vec::new();
+        for name in names {
+            if has_keys(&name)? {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Returns whether a task holds its keys: it is claimed, whether its lease has ended or not.
+pub(in crate::store) fn holds_keys(task: &Task) -> bool {
+    task.needs_keys() && matches!(task.status, Status::Claimed(_))
+}
+
+fn holders_in(dir: &Dir, key: &str) -> Result<Vec<TaskId>> {
+    let content = bounded_file::read(dir, key, MAX_FILE)?;
+    let bytes = content.map(|content| content.bytes).unwrap_or_default();
+    Ok(lines(&bytes).filter_map(|line| TaskId::parse(&String::from_utf8_lossy(line)).ok()).collect())
+}
+
+fn write_holders(dir: &Dir, name: &str, ids: &[TaskId]) -> Result<()> {
+    let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    atomic::replace_derived(dir, name, text.as_bytes())
+}
