@@ -28,6 +28,7 @@ use super::registration::{DispatcherRegistration, conversation_user};
 use super::report::deliver::{ReportedRun, TaskDisposition, deliver};
 use super::report::recover::{deliver_outbox, recover};
 use super::run::context::{ClaimedTask, RunContext, run_id};
+use super::run::route_keys::route_keys;
 use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
@@ -483,7 +484,7 @@ impl<'env> EventLoop<'env> {
                     current.has_passed_over.set(current.has_passed_over.get() || !is_accepted);
                     is_accepted
                 },
-                keys: &|_| Vec::new(),
+                keys: &|task| route_keys(&plan, &served.route, task),
             };
             let claimed = store.claim_next_as(&query, &request)?;
             cooldowns.into_inner().iter().for_each(|cooldown| self.report_cooldown(state, cooldown));

@@ -115,14 +115,17 @@ impl TaskDraft {
         let priority = arguments.integer("priority");
         let path =
             |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
-        let after = match arguments.has("after") {
-            true => arguments.needed_texts("after")?,
-            false => Vec::new(),
+        let texts = |name: &str| match arguments.has(name) {
+            true => arguments.needed_texts(name),
+            false => Ok(Vec::new()),
         };
+        let (after, exclusive) = (texts("after")?, texts("exclusive")?);
         let content = object([
             ("lane", (&lane).into()),
             ("task", prompt.into()),
             ("after", if after.is_empty() { Value::Null } else { after.clone().into() }),
+            ("exclusive", if exclusive.is_empty() { Value::Null } else { exclusive.clone().into() }),
+            ("deadline", arguments.text("deadline").into()),
             ("metadata", Value::Object(metadata.clone())),
             ("timeout", timeout_seconds.into()),
             ("priority", priority.into()),
@@ -140,6 +143,8 @@ impl TaskDraft {
             priority,
             timeout_seconds,
             after: after.into_iter().map(DependencyRef::completed).collect(),
+            exclusive,
+            deadline: arguments.text("deadline").map(str::to_string),
             group: arguments.text("group").map(str::to_string),
             ..SubmitRequest::default()
         };

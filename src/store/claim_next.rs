@@ -79,6 +79,9 @@ enum CandidateOutcome {
 /// The longest wait for another process to finish its change of the only task that is left.
 const MAX_BUSY_WAIT: Duration = Duration::from_secs(1);
 
+/// How many tasks that wait for dependencies, and how many that wait for keys, are checked when there is nothing to claim.
+const MAX_STRAYS_CHECKED: usize = 64;
+
 /// Tries one candidate of a lane.
 type TryCandidate<'a> = dyn Fn(&TaskId, &IndexEntry, &LaneName) -> Result<CandidateOutcome> + 'a;
 
@@ -216,6 +219,7 @@ impl Store {
             let mut corrected = false;
             for lane in lanes {
                 corrected |= self.recheck_held(index, lane)?;
+                self.block_strays(index, lane)?;
             }
             if unchanged && !corrected && !healed && is_current {
                 healed = self.heal_miscounted(index, &seen)?;
@@ -428,6 +432,25 @@ impl Store {
             Err(error) if cannot_write(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes the tasks wait for their dependencies or keys again that another implementation took by their ids and gave
+    /// back: until then it offers them. The first ones of the lane are looked at.
+    fn block_strays(&self, index: &Index<'_>, lane: &LaneName) -> Result<()> {
+        let Some(sets) = index.existing_lane(lane)? else { return Ok(()) };
+        let mut strays = Vec::new();
+        for set in [sets.blocked()?, sets.keyed()?].into_iter().flatten() {
+            let mut left = MAX_STRAYS_CHECKED;
+            set.visit(|entry| {
+                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+                let is_offered =
+                    |task: &Task| matches!(task.status, Status::Queued | Status::Scheduled { .. });
+                strays.extend(task.filter(is_offered));
+                left -= 1;
+                Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+        }
+        strays.iter().try_for_each(|task| self.settle_if_possible(task).map(drop))
     }
 
     /// Checks that a task agrees with its index entry and matches the query.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::testkit::command::{LANES, clean_with_path};
 use crate::testkit::skip::agent_lanes;
+use crate::testkit::wait::eventually;
 use serde_json::Value;
 
 const TASKS_EACH: usize = 15;
@@ -251,5 +252,34 @@ fn a_task_that_waits_for_another_one_is_not_offered_and_returns_to_its_gate() {
     let claimed = pool.json(false, &["claim", "--lane", "m", "--owner", "rust"]);
     assert_eq!(claimed["task_id"], waits);
     assert_eq!(claimed["dependencies"][0]["answer"], "done");
+    pool.lanes(&["fsck"]);
+}
+
+#[test]
+fn a_task_with_a_key_is_not_offered_and_a_claim_by_its_id_holds_the_key() {
+    let Some(pool) = Pool::new() else { return };
+    let submit = || {
+        let id = pool.lanes(&["submit", "--lane", "m", "--prompt", "x", "--exclusive", "k"]);
+        id.trim().to_string()
+    };
+    let (first, second) = (submit(), submit());
+    let offered = || pool.json(true, &["next", "--lane", "m", "--timeout", "0"])["task"].clone();
+    let state = |id: &str| pool.json(false, &["show", id])["task"]["state"].clone();
+    assert_eq!((offered(), state(&first), state(&second)), (Value::Null, "blocked".into(), "blocked".into()));
+    // By its id agent-lanes takes any task; that is a claim as any other.
+    let claim = pool.json(true, &["claim", &second, "--owner", "python"]);
+    let token = claim["claim_token"].as_str().unwrap();
+    assert_eq!(pool.run(false, &["claim", "--lane", "m"]).status.code(), Some(4));
+    assert_eq!(pool.json(false, &["why", &first])["reason"], "key_held");
+    assert_eq!(offered(), Value::Null);
+    pool.ok(true, &["release", &second, "--claim-token", token, "--reason", "not today"]);
+    let claim = pool.json(false, &["claim", "--lane", "m", "--owner", "rust", "--lease-seconds", "1"]);
+    assert_eq!(claim["task_id"], first.as_str());
+    // A claim that finds nothing brings the other one back to its gate.
+    assert_eq!(pool.run(false, &["claim", "--lane", "m"]).status.code(), Some(4));
+    assert_eq!((offered(), state(&second)), (Value::Null, "blocked".into()));
+    // The key passes on when the lease is over, and then the first one is not offered either.
+    eventually("the key passes on", || pool.run(false, &["claim", &second]).status.success());
+    assert_eq!((offered(), state(&first), state(&second)), (Value::Null, "blocked".into(), "claimed".into()));
     pool.lanes(&["fsck"]);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -75,6 +76,100 @@ fn sixty_four_processes_take_each_task_once() {
     assert_eq!(taken.len(), count, "every task is taken, none twice");
     assert_eq!(taken.iter().collect::<BTreeSet<_>>().len(), count);
     assert_eq!(calls.load(Ordering::SeqCst), count + 64, "no call was wasted while there was work");
+}
+
+/// What one call of a worker did, and when.
+struct Call {
+    lane: String,
+    began: Instant,
+    ended: Instant,
+    /// The key of the task that was claimed and answered, and when its answer was there; `None` if there was no task.
+    work: Option<(String, Instant)>,
+}
+
+/// Claims a task, checks that nobody else has its key, and answers it.
+fn work_with_key(store: &Path, lane: &str, more: &[&str]) -> Call {
+    let began = Instant::now();
+    let output = run(store, &[&["claim", "--lane", lane, "--json"], more].concat());
+    let ended = Instant::now();
+    let work = match output.status.code() {
+        Some(0) => {
+            let claim: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let key = claim["task"]["exclusive"][0].as_str().unwrap().to_string();
+            let held = store.with_file_name(&key);
+            std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&held)
+                .expect("two tasks have one key");
+            let words = ["task_id", "claim_token"].map(|name| claim[name].as_str().unwrap().to_string());
+            std::fs::remove_file(held).unwrap();
+            ok(store, &["respond", &words[0], "--claim-token", &words[1], "--body", "done"]);
+            Some((key, Instant::now()))
+        }
+        Some(4) => None,
+        other => panic!("{other:?}: {}", String::from_utf8_lossy(&output.stderr)),
+    };
+    Call { lane: lane.to_string(), began, ended, work }
+}
+
+/// Returns the keys that were free during all of a call that found no task, although a task of its lane with the key was
+/// claimed later.
+fn missed<'a>(calls: &'a [Call], idle: &Call) -> BTreeSet<&'a str> {
+    let of = |key: &str| {
+        let key = key.to_string();
+        calls.iter().filter(move |call| call.work.as_ref().is_some_and(|(own, _)| *own == key))
+    };
+    let later = calls.iter().filter(|call| call.began > idle.ended && call.lane == idle.lane);
+    let keys: BTreeSet<&str> =
+        later.filter_map(|call| call.work.as_ref().map(|(key, _)| key.as_str())).collect();
+    let is_free = |key: &&str| {
+        of(key).all(|call| {
+            call.began > idle.ended || call.work.as_ref().is_some_and(|(_, answered)| *answered < idle.began)
+        })
+    };
+    keys.into_iter().filter(is_free).collect()
+}
+
+/// With `LANES_TEST_LONG`, 64 processes work on 1,000 tasks with 10 keys.
+#[test]
+fn many_processes_never_hold_one_key_twice_and_are_not_idle_while_something_fits() {
+    let is_long = std::env::var_os("LANES_TEST_LONG").is_some();
+    let (workers, tasks, keys) = if is_long { (64, 1000, 10) } else { (6, 60, 8) };
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("state");
+    let line = |n: usize| {
+        let (lane, key) = (["a", "b"][n % 2], n / 2 % keys);
+        format!("{{\"lane\": \"{lane}\", \"prompt\": \"{n}\", \"exclusive\": [\"key{key}\"]}}\n")
+    };
+    let batch = dir.path().join("batch.jsonl");
+    std::fs::write(&batch, (0..tasks).map(line).collect::<String>()).unwrap();
+    ok(&store, &["submit", "--batch", batch.to_str().unwrap()]);
+    let done = AtomicUsize::new(0);
+    let began = Instant::now();
+    // Many who call again and again would only wait for a processor.
+    let more: &[&str] = if is_long { &["--wait", "--timeout", "2"] } else { &[] };
+    let calls: Vec<Call> = std::thread::scope(|scope| {
+        let (store, done) = (&store, &done);
+        let work = |worker: usize| {
+            let mut calls = Vec::new();
+            while done.load(Ordering::SeqCst) < tasks {
+                let call = work_with_key(store, ["a", "b"][worker % 2], more);
+                done.fetch_add(usize::from(call.work.is_some()), Ordering::SeqCst);
+                calls.push(call);
+            }
+            calls
+        };
+        let workers: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    let idle: Vec<&Call> = calls.iter().filter(|call| call.work.is_none()).collect();
+    println!("{tasks} tasks in {:?}, {} calls found none", began.elapsed(), idle.len());
+    assert_eq!(calls.len() - idle.len(), tasks);
+    for idle in idle {
+        assert_eq!(missed(&calls, idle), BTreeSet::new());
+    }
+    ok(&store, &["fsck"]);
 }
 
 #[test]

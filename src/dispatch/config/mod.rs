@@ -18,6 +18,7 @@ pub(crate) mod agent_sections;
 pub(crate) mod allowed_directories;
 mod budgets;
 pub(crate) mod consent;
+pub(crate) mod exclusive_settings;
 pub(crate) mod load;
 pub(crate) mod options;
 pub(crate) mod plan;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::verify_settings::{VerifySettings, read_verify};
+use super::exclusive_settings::{RouteKeys, read_exclusive};
 use super::worktree_settings::{WorktreeSettings, read_worktree};
 use crate::Result;
 use crate::dispatch::agent::mcp_access::McpAccess;
@@ -20,7 +21,7 @@ use crate::workspace::{Override, Section};
 pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys of a route, which are also allowed directly under `dispatch:` as defaults.
-pub(crate) const ROUTE_KEYS: [&str; 36] = [
+pub(crate) const ROUTE_KEYS: [&str; 37] = [
     "vendor",
     "command",
     "args",
@@ -44,6 +45,7 @@ pub(crate) const ROUTE_KEYS: [&str; 36] = [
     "verify",
     "verify_timeout",
     "verify_rounds",
+    "exclusive",
     "model",
     "effort",
     "permission_mode",
@@ -161,6 +163,8 @@ pub struct Route {
     pub(crate) worktree: Option<WorktreeSettings>,
     /// How the work of its agents is checked.
     pub(crate) verify: VerifySettings,
+    /// Exclusive keys that each task gets besides its own.
+    pub(crate) exclusive: RouteKeys,
     /// Model for tasks without a model class.
     pub model: Option<String>,
     /// Effort for tasks without one.
@@ -238,6 +242,7 @@ impl Route {
             cwd: None,
             worktree: None,
             verify: VerifySettings::default(),
+            exclusive: RouteKeys::default(),
             model: None,
             effort: None,
             permission_mode: Override::Inherit,
@@ -393,6 +398,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         cwd: section.argument("cwd")?.or_inherit(base.cwd),
         worktree: read_worktree(section, base.worktree)?,
         verify: read_verify(section, base.verify)?,
+        exclusive: read_exclusive(section, base.exclusive)?,
         model: section.argument("model")?.or_inherit(base.model),
         effort: section.argument("effort")?.or_inherit(base.effort),
         permission_mode: inherit(section.argument("permission_mode")?, base.permission_mode),

@@ -57,6 +57,7 @@ const CHANGE_RULES: &[(&str, ChangeRule)] = &[
     ),
     // Each round is another run of the agent.
     ("verify_rounds", ChangeRule::Limit(|before, after| after.verify.rounds > before.verify.rounds)),
+    ("exclusive", ChangeRule::Limit(|before, after| !after.exclusive.contains_all(&before.exclusive))),
     ("concurrency", ChangeRule::Limit(|before, after| is_more(before.concurrency, after.concurrency))),
     (
         "max_budget_usd",

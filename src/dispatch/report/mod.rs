@@ -329,6 +329,10 @@ fn submit_follow_up(
         next.spec.verify = Vec::new();
     }
     next.spec.key = Some(key);
+    if !follow_up.after_success {
+        // A person looks at it.
+        next.spec.exclusive.clear();
+    }
     let submitted = store.submit_again(next);
     match submitted {
         Ok(_) => Ok(FollowUpSubmission::Submitted),

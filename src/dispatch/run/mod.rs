@@ -13,6 +13,7 @@ pub(crate) mod reset_time;
 pub(crate) mod resume;
 pub(crate) mod retry;
 mod rounds;
+pub(crate) mod route_keys;
 pub(crate) mod session_baseline;
 pub(crate) mod vendor_version;
 mod verification;

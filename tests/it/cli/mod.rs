@@ -9,6 +9,7 @@ mod broken_store;
 mod care;
 mod claim;
 mod compat;
+mod exclusive;
 mod gone;
 mod history;
 mod init;

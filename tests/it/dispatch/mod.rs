@@ -5,6 +5,7 @@ mod agents;
 mod bad_agents;
 mod budgets;
 mod environment;
+mod exclusive;
 mod guard;
 mod life;
 mod limits;
