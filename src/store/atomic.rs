@@ -13,6 +13,8 @@
 mod exchange;
 mod maintenance;
 mod sync_group;
+#[cfg(feature = "cli")]
+mod write_hold;
 
 use std::ffi::OsStr;
 use std::fs::File;
