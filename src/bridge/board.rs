@@ -273,6 +273,13 @@ pub(crate) trait Board: Send {
     /// Deletes an empty queue; `Conflict` if it has cards.
     fn delete_queue(&mut self, queue: &QueueRef) -> BoardResult<()>;
 
+    /// After changes: waits until a program that has read the whole board before them has written it, if it does. Returns
+    /// whether one has, so that changes since the last call may be undone. A board on which every program changes what it
+    /// means to change, and nothing else, returns `false` at once.
+    fn was_written_over(&mut self) -> bool {
+        false
+    }
+
     /// Sleeps until something may have changed or `timeout` is over. Returns whether something may have changed.
     /// A board that cannot tell sleeps.
     fn wait_for_change(&mut self, timeout: Duration) -> BoardResult<bool>;

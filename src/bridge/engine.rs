@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::adapter::AdapterLog;
 use super::board::{Board, BoardError, BoardErrorCode, BoardQueue, BoardResult, CardChange, QueueRef};
+use super::confirmation::RoundChanges;
 use super::event::{BridgeEvent, BridgeEventKind};
 use super::served_queue::{ServedQueue, find_queues};
 use super::settings::BridgeSettings;
@@ -83,6 +84,8 @@ pub(crate) struct Bridge<'a> {
     pub(super) cards: HashMap<String, String>,
     /// The cards whose task has ended in a run that is not over, so that another task may follow.
     pub(super) awaited: BTreeSet<String>,
+    /// What was done and may still be undone by other programs.
+    pub(super) changes: RoundChanges,
     /// The first failure of a round that concerns one queue or card, and did not stop the round.
     pub(super) problem: Option<BoardError>,
 }
@@ -103,6 +106,7 @@ impl<'a> Bridge<'a> {
             saved: saved.clone().unwrap_or_default(),
             cards: HashMap::new(),
             awaited: BTreeSet::new(),
+            changes: RoundChanges::default(),
             problem: None,
         };
         if saved.is_none() {
@@ -187,6 +191,7 @@ impl<'a> Bridge<'a> {
             if step != CardStep::Done {
                 return Ok(step);
             }
+            self.note_commented(card, &note.marker);
         }
         self.report(BridgeEventKind::Commented, card, task, message);
         Ok(CardStep::Done)
@@ -201,6 +206,7 @@ impl<'a> Bridge<'a> {
             if step != CardStep::Done {
                 return Ok(step);
             }
+            self.note_edited(card);
         }
         self.report(BridgeEventKind::Edited, card, Some(task), "changed as its task was".to_string());
         Ok(CardStep::Done)
@@ -222,6 +228,7 @@ impl<'a> Bridge<'a> {
             if step != CardStep::Done {
                 return Ok(step);
             }
+            self.note_moved(card);
         }
         self.report(BridgeEventKind::Moved, card, Some(task), format!("moved to {}", to.name));
         Ok(CardStep::Done)

@@ -9,6 +9,7 @@
 //!   which new cards there are ([`inbound`]). [`card_tasks`] finds the tasks of a card. All are made of the operations in [`engine`], and follow the rules in
 //!   `model/bridge/`.
 //! - [`supervisor`] runs several bridges, and follows changes of the configuration.
+//! - [`confirmation`] looks whether other programs have written a board over meanwhile.
 //! - [`settings`] is what `handoff.yaml` says of it, read by [`config`]; [`queue_flow`] checks where its queues lead,
 //!   and [`check`] whether they are on the board.
 
@@ -18,6 +19,7 @@ pub(crate) mod board;
 mod card_tasks;
 pub(crate) mod check;
 pub(crate) mod config;
+mod confirmation;
 pub(crate) mod conformance;
 mod connect;
 pub(crate) mod engine;

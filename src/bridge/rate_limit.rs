@@ -129,6 +129,10 @@ impl Board for RateLimited<'_> {
         self.request(|board| board.delete_queue(queue))
     }
 
+    fn was_written_over(&mut self) -> bool {
+        self.board.was_written_over()
+    }
+
     fn wait_for_change(&mut self, timeout: Duration) -> BoardResult<bool> {
         self.board.wait_for_change(timeout)
     }

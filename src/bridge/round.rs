@@ -19,11 +19,14 @@ impl Bridge<'_> {
 
     fn work(&mut self, cards: &[String], queues: &[usize]) -> StepResult<()> {
         if queues.is_empty() {
-            return self.update_cards(cards);
+            self.update_cards(cards)?;
+            return self.confirm_changes();
         }
         let mut all = self.unsettled();
         all.extend(cards.iter().filter(|card| !all.contains(card)).cloned().collect::<Vec<_>>());
         self.update_cards(&all)?;
+        // Before the queues are read: a card that is back in its queue was put there by a person then.
+        self.confirm_changes()?;
         for at in queues {
             let read = self.read_queue(*at);
             self.queues[*at].next_poll = Some(Instant::now() + self.queues[*at].settings.poll_interval);
@@ -34,7 +37,7 @@ impl Bridge<'_> {
                 read => read?,
             }
         }
-        Ok(())
+        self.confirm_changes()
     }
 
     /// Returns the watched queues that are due.

@@ -30,7 +30,7 @@ use super::board::{
 };
 use crate::error::{Error, ErrorKind, printable};
 use crate::model::json::Object;
-use crate::store::{Clock, SharedFile};
+use crate::store::{Clock, FileVersion, SharedFile};
 
 /// The name by which the bridge is known in the assignees and as the author of comments: the file has no users.
 const USER: &str = "lanes";
@@ -41,12 +41,20 @@ const UNREADABLE_TRIES: u32 = 10;
 /// The time between two of these tries.
 const UNREADABLE_WAIT: Duration = Duration::from_millis(20);
 
+/// How long a program may take to write the board after it has read it.
+const WRITE_OVER_TIME: Duration = Duration::from_millis(100);
+
 /// A board that is a JSON file.
 pub(crate) struct JsonBoard {
     file: SharedFile,
     identity: BoardIdentity,
     watch: FileWatch,
     clock: Clock,
+    /// The version of the file that this board has written last.
+    own: Option<FileVersion>,
+    /// Whether others have written the file after that, and before it was written again.
+    is_mixed: bool,
+    write_over_time: Duration,
 }
 
 /// Why a change of the file was not made.
@@ -101,6 +109,9 @@ impl JsonBoard {
             },
             watch: FileWatch::default(),
             clock: Clock::system(),
+            own: None,
+            is_mixed: false,
+            write_over_time: WRITE_OVER_TIME,
         };
         board.read(|_| Ok(()))?;
         Ok(board)
@@ -134,6 +145,10 @@ impl JsonBoard {
             };
             board.watch.note(changed.read);
             board.watch.note_own(changed.written);
+            if let Some(written) = changed.written {
+                board.is_mixed |= board.own.is_some_and(|own| own != changed.read);
+                board.own = Some(written);
+            }
             Ok(changed.result)
         })
     }
@@ -155,6 +170,12 @@ impl JsonBoard {
                 Err(fault) => return Err(self.explain(fault)),
             }
         }
+    }
+
+    /// Sets how long a program may take to write the board after it has read it.
+    #[cfg(test)]
+    pub(crate) fn set_write_over_time(&mut self, time: Duration) {
+        self.write_over_time = time;
     }
 
     fn explain(&self, fault: ChangeFault) -> BoardError {
@@ -257,6 +278,12 @@ impl Board for JsonBoard {
 
     fn delete_queue(&mut self, queue: &QueueRef) -> BoardResult<()> {
         self.change(|board| Ok((board.delete_queue(queue)?, ())))
+    }
+
+    fn was_written_over(&mut self) -> bool {
+        let Some(own) = self.own.take() else { return false };
+        std::thread::sleep(self.write_over_time);
+        std::mem::take(&mut self.is_mixed) || self.file.version() != Some(own)
     }
 
     fn wait_for_change(&mut self, timeout: Duration) -> BoardResult<bool> {

@@ -11,6 +11,10 @@ mod credentials;
 mod queues;
 mod records;
 #[cfg(test)]
+#[path = "../../../tests/testkit/planka/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the integration tests use it, too")]
+pub(in crate::bridge) mod stand_in;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

@@ -11,10 +11,6 @@ use super::*;
 use stand_in::world::PlankaWorld;
 use stand_in::{Fault, PlankaServer};
 
-#[path = "../../../tests/testkit/planka/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the integration tests use it, too")]
-mod stand_in;
-
 /// A board on a server, and how to connect to it.
 struct World(PlankaWorld);
 

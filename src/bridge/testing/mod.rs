@@ -1,13 +1,19 @@
-//! A board in memory, and a bridge to it that starts anew for each round.
+//! Boards for tests, and a bridge to them that starts anew for each round.
+
+mod board_file;
+mod memory_board;
+#[cfg(feature = "planka")]
+mod planka_server;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::board_file::BoardFile;
+pub(crate) use self::memory_board::BoardData;
+#[cfg(feature = "planka")]
+use self::planka_server::BoardServer;
 use super::adapter::AdapterLog;
-use super::board::{
-    Board, BoardAbilities, BoardError, BoardErrorCode, BoardIdentity, BoardQueue, BoardResult, BoardUser,
-    Card, CardChange, CardComment, NewCard, QueueRef,
-};
+use super::board::{Board, Card, QueueRef};
 use super::engine::{Bridge, BridgeContext, BridgeFailure, StepResult};
 use super::event::BridgeEvent;
 use super::settings::{AdapterSettings, BridgeSettings, CardRetry, MoveOn, TaskFate, WatchedQueue};
@@ -22,226 +28,9 @@ use crate::workspace::Config;
 /// The queues of the board.
 pub(crate) const QUEUES: [&str; 6] = ["Todo", "In Progress", "Done", "Failed", "Attic", "Review"];
 
-/// What is on the board.
-#[derive(Default)]
-pub(crate) struct BoardData {
-    pub cards: Vec<Card>,
-    pub has_generations: bool,
-    pub assigns_once: bool,
-    moves: u64,
-    /// The number of changes so far.
-    pub changes: usize,
-    /// The change before or after which the bridge dies.
-    pub dies_at: Option<(usize, bool)>,
-    /// The failure of every request.
-    pub failure: Option<BoardError>,
-}
-
-impl BoardData {
-    pub(crate) fn card(&self, id: &str) -> &Card {
-        self.cards.iter().find(|card| card.id == id).expect("the card exists")
-    }
-
-    pub(crate) fn card_mut(&mut self, id: &str) -> &mut Card {
-        self.cards.iter_mut().find(|card| card.id == id).expect("the card exists")
-    }
-
-    /// Adds a card to a queue.
-    pub(crate) fn add(&mut self, id: &str, queue: &str) {
-        self.cards.push(Card { id: id.to_string(), name: format!("Card {id}"), ..Card::default() });
-        self.put(id, queue);
-    }
-
-    /// Moves a card, as a person does.
-    pub(crate) fn put(&mut self, id: &str, queue: &str) {
-        self.moves += 1;
-        let generation = self.has_generations.then(|| format!("2026-11-28T10:00:{:02}Z", self.moves));
-        let at = self.cards.iter().position(|card| card.id == id).expect("the card exists");
-        let mut card = self.cards.remove(at);
-        if card.queue != queue {
-            card.generation = generation;
-        }
-        card.queue = queue.to_string();
-        self.cards.push(card);
-    }
-
-    pub(crate) fn remove(&mut self, id: &str) {
-        self.cards.retain(|card| card.id != id);
-    }
-
-    pub(crate) fn queue_of(&self, id: &str) -> String {
-        self.card(id).queue.clone()
-    }
-
-    /// The comments of a card, without their markers.
-    pub(crate) fn comments(&self, id: &str) -> Vec<String> {
-        let text = |comment: &CardComment| comment.text.rsplit_once("\n\n_lanes").unwrap().0.to_string();
-        self.card(id).comments.iter().map(text).collect()
-    }
-}
-
-/// A connection to the board.
-pub(crate) struct MemoryBoard {
-    data: Arc<Mutex<BoardData>>,
-    identity: BoardIdentity,
-    is_dead: bool,
-}
-
-impl MemoryBoard {
-    fn connect(data: &Arc<Mutex<BoardData>>) -> Self {
-        let board = data.lock().unwrap();
-        let can = BoardAbilities {
-            generation: board.has_generations,
-            assign_once: board.assigns_once,
-            queues: true,
-            labels: true,
-            watch: false,
-        };
-        let user = Some(BoardUser { id: "1".to_string(), name: "bot".to_string() });
-        let identity = BoardIdentity { name: "memory".to_string(), version: "1".to_string(), user, can };
-        Self { data: Arc::clone(data), identity, is_dead: false }
-    }
-
-    fn open(&self) -> BoardResult<MutexGuard<'_, BoardData>> {
-        let data = self.data.lock().unwrap();
-        match &data.failure {
-            Some(failure) => Err(failure.clone()),
-            None if self.is_dead => Err(BoardError::new(BoardErrorCode::Unavailable, "killed")),
-            None => Ok(data),
-        }
-    }
-
-    /// Makes a change, unless the bridge dies before it.
-    fn change<T>(&mut self, make: impl FnOnce(&mut BoardData) -> BoardResult<T>) -> BoardResult<T> {
-        let data = Arc::clone(&self.data);
-        let killed = || BoardError::new(BoardErrorCode::Unavailable, "killed");
-        let mut data = {
-            drop(self.open()?);
-            data.lock().unwrap()
-        };
-        let number = data.changes;
-        data.changes += 1;
-        if data.dies_at == Some((number, false)) {
-            self.is_dead = true;
-            return Err(killed());
-        }
-        let made = make(&mut data);
-        if data.dies_at == Some((number, true)) {
-            self.is_dead = true;
-            return Err(killed());
-        }
-        made
-    }
-}
-
-fn not_found() -> BoardError {
-    BoardError::new(BoardErrorCode::NotFound, "there is no such card or queue")
-}
-
-fn name_of(queue: &QueueRef) -> &str {
-    match queue {
-        QueueRef::Name(name) => name,
-        QueueRef::Id { id } => id,
-    }
-}
-
-impl Board for MemoryBoard {
-    fn identity(&self) -> &BoardIdentity {
-        &self.identity
-    }
-
-    fn get_ready_tasks(&mut self, queue: &QueueRef, limit: usize) -> BoardResult<Vec<Card>> {
-        let data = self.open()?;
-        Ok(data.cards.iter().filter(|card| card.queue == name_of(queue)).take(limit).cloned().collect())
-    }
-
-    fn get_task(&mut self, id: &str) -> BoardResult<Card> {
-        self.open()?.cards.iter().find(|card| card.id == id).cloned().ok_or_else(not_found)
-    }
-
-    fn move_task(&mut self, id: &str, queue: &QueueRef, expected: Option<&QueueRef>) -> BoardResult<()> {
-        self.change(|data| {
-            let card = data.cards.iter().find(|card| card.id == id).ok_or_else(not_found)?;
-            let is_expected = expected.is_none_or(|expected| card.queue == name_of(expected));
-            if card.queue == name_of(queue) {
-                return Ok(());
-            }
-            if !is_expected {
-                return Err(BoardError::new(BoardErrorCode::Conflict, "it is elsewhere"));
-            }
-            data.put(id, name_of(queue));
-            Ok(())
-        })
-    }
-
-    fn add_comment(&mut self, id: &str, text: &str, marker: &str) -> BoardResult<()> {
-        self.change(|data| {
-            let card = data.cards.iter_mut().find(|card| card.id == id).ok_or_else(not_found)?;
-            if !card.comments.iter().any(|comment| comment.text.contains(marker)) {
-                card.comments.push(CardComment { text: text.to_string(), ..CardComment::default() });
-            }
-            Ok(())
-        })
-    }
-
-    fn update_task(&mut self, id: &str, change: &CardChange) -> BoardResult<()> {
-        self.change(|data| {
-            let card = data.cards.iter_mut().find(|card| card.id == id).ok_or_else(not_found)?;
-            let CardChange { name, description, labels, assignees } = change.clone();
-            card.name = name.unwrap_or(card.name.clone());
-            card.description = description.unwrap_or(card.description.clone());
-            card.labels = labels.unwrap_or(card.labels.clone());
-            card.assignees = assignees.unwrap_or(card.assignees.clone());
-            Ok(())
-        })
-    }
-
-    fn assign_task(&mut self, id: &str) -> BoardResult<bool> {
-        self.change(|data| {
-            let card = data.cards.iter_mut().find(|card| card.id == id).ok_or_else(not_found)?;
-            let is_new = !card.assignees.iter().any(|name| name == "bot");
-            if is_new {
-                card.assignees.push("bot".to_string());
-            }
-            Ok(is_new)
-        })
-    }
-
-    fn create_task(&mut self, card: &NewCard) -> BoardResult<Card> {
-        self.change(|data| {
-            let id = format!("new-{}", data.cards.len());
-            data.add(&id, name_of(&card.queue));
-            Ok(data.card(&id).clone())
-        })
-    }
-
-    fn list_queues(&mut self) -> BoardResult<Vec<BoardQueue>> {
-        QUEUES.iter().map(|name| self.get_queue(&QueueRef::Name((*name).to_string()))).collect()
-    }
-
-    fn get_queue(&mut self, queue: &QueueRef) -> BoardResult<BoardQueue> {
-        drop(self.open()?);
-        let name = name_of(queue);
-        let queue =
-            || BoardQueue { id: name.to_string(), name: name.to_string(), extra: json::Object::new() };
-        QUEUES.contains(&name).then(queue).ok_or_else(not_found)
-    }
-
-    fn create_queue(&mut self, _: &str) -> BoardResult<BoardQueue> {
-        Err(BoardError::new(BoardErrorCode::Unsupported, "the queues are fixed"))
-    }
-
-    fn update_queue(&mut self, _: &QueueRef, _: &str) -> BoardResult<BoardQueue> {
-        Err(BoardError::new(BoardErrorCode::Unsupported, "the queues are fixed"))
-    }
-
-    fn delete_queue(&mut self, _: &QueueRef) -> BoardResult<()> {
-        Err(BoardError::new(BoardErrorCode::Unsupported, "the queues are fixed"))
-    }
-
-    fn wait_for_change(&mut self, _: Duration) -> BoardResult<bool> {
-        Ok(false)
-    }
+/// A directory in memory, if the machine has one: these tests are not about what survives a power cut.
+fn quick_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 /// A queue as settings name it.
@@ -266,9 +55,58 @@ pub(crate) fn watched(name: &str) -> WatchedQueue {
     }
 }
 
+/// What a board is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BoardKind {
+    /// In memory, without generations.
+    Counted,
+    /// In memory, with generations.
+    Numbered,
+    /// A JSON file.
+    File,
+    /// The stand-in for a Planka server.
+    #[cfg(feature = "planka")]
+    Planka,
+}
+
+impl BoardKind {
+    /// All of them.
+    pub(crate) const ALL: &[Self] = &[
+        Self::Counted,
+        Self::Numbered,
+        Self::File,
+        #[cfg(feature = "planka")]
+        Self::Planka,
+    ];
+}
+
+/// A board as the people see it who work with it: its queues are `QUEUES`.
+trait PeoplesBoard: Send + Sync {
+    /// Connects a bridge.
+    fn connect(&self) -> Box<dyn Board + '_>;
+    /// How settings name a queue that is watched.
+    fn source(&self, queue: &str) -> QueueRef;
+    /// Adds a card that is called `Card ID`.
+    fn add(&self, id: &str, queue: &str);
+    /// Moves a card to the end of a queue.
+    fn put(&self, id: &str, queue: &str);
+    /// Changes the title of a card.
+    fn rename(&self, id: &str, name: &str);
+    /// Deletes a card.
+    fn remove(&self, id: &str);
+    /// The id that the board has given a card.
+    fn id(&self, id: &str) -> String {
+        id.to_string()
+    }
+    /// The card, in the queue with this name.
+    fn card(&self, id: &str) -> Card;
+}
+
 /// A board, a store, and a bridge between them.
 pub(crate) struct World {
     dir: tempfile::TempDir,
+    shared: Arc<dyn PeoplesBoard>,
+    /// The board in memory, for tests that look into it.
     pub data: Arc<Mutex<BoardData>>,
     pub store: Store,
     pub config: Config,
@@ -281,9 +119,29 @@ impl World {
         Self::on(Arc::new(Mutex::new(BoardData { has_generations, ..BoardData::default() })))
     }
 
-    /// Another store for the same board.
+    /// Another store for the same board in memory.
     pub(crate) fn on(data: Arc<Mutex<BoardData>>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::with_board(data.clone(), data)
+    }
+
+    /// A store with a board of this kind.
+    pub(crate) fn of(kind: BoardKind) -> Self {
+        match kind {
+            BoardKind::Counted => Self::new(false),
+            BoardKind::Numbered => Self::new(true),
+            BoardKind::File => Self::with_board(Arc::new(BoardFile::new()), Arc::default()),
+            #[cfg(feature = "planka")]
+            BoardKind::Planka => Self::with_board(Arc::new(BoardServer::new()), Arc::default()),
+        }
+    }
+
+    /// Another store for the board of this one.
+    pub(crate) fn beside(&self) -> Self {
+        Self::with_board(Arc::clone(&self.shared), Arc::clone(&self.data))
+    }
+
+    fn with_board(shared: Arc<dyn PeoplesBoard>, data: Arc<Mutex<BoardData>>) -> Self {
+        let dir = quick_directory();
         let root = dir.path().canonicalize().unwrap();
         let store = Store::open(&root.join("state"), StoreOptions::default()).unwrap();
         let config = Config::store_only(&root.join("state"), &root).unwrap();
@@ -292,13 +150,55 @@ impl World {
             adapter: AdapterSettings::Json { path: root.join("board.json") },
             requests_per_second: 1000.0,
             take_assigned_after: Duration::ZERO,
-            queues: vec![watched("Todo")],
+            queues: vec![WatchedQueue { queue: shared.source("Todo"), ..watched("Todo") }],
         };
-        Self { dir, data, store, config, settings, events: Mutex::new(Vec::new()) }
+        Self { dir, shared, data, store, config, settings, events: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn board(&self) -> MutexGuard<'_, BoardData> {
         self.data.lock().unwrap()
+    }
+
+    /// Adds a card that is called `Card ID`, as a person does.
+    pub(crate) fn add(&self, id: &str, queue: &str) {
+        self.shared.add(id, queue);
+    }
+
+    /// Moves a card to the end of a queue, as a person does.
+    pub(crate) fn put(&self, id: &str, queue: &str) {
+        self.shared.put(id, queue);
+    }
+
+    /// Changes the title of a card, as a person does.
+    pub(crate) fn rename(&self, id: &str, name: &str) {
+        self.shared.rename(id, name);
+    }
+
+    /// Deletes a card, as a person does.
+    pub(crate) fn remove(&self, id: &str) {
+        self.shared.remove(id);
+    }
+
+    /// A card.
+    pub(crate) fn card(&self, id: &str) -> Card {
+        self.shared.card(id)
+    }
+
+    /// The id that the board has given a card.
+    pub(crate) fn id(&self, id: &str) -> String {
+        self.shared.id(id)
+    }
+
+    /// The name of the queue of a card.
+    pub(crate) fn queue_of(&self, id: &str) -> String {
+        self.card(id).queue
+    }
+
+    /// The comments of a card that tell of its task, without their markers.
+    pub(crate) fn comments(&self, id: &str) -> Vec<String> {
+        let comments = self.card(id).comments.into_iter();
+        let texts = comments.map(|comment| comment.text.rsplit_once("\n\n_lanes").unwrap().0.to_string());
+        texts.filter(|text| text != "Taken.").collect()
     }
 
     /// Starts a bridge, makes a round, and ends it.
@@ -315,7 +215,7 @@ impl World {
             observe: &|event| self.events.lock().unwrap().push(event),
             dry_run,
         };
-        let mut bridge = Bridge::open(&context, Box::new(MemoryBoard::connect(&self.data)))?;
+        let mut bridge = Bridge::open(&context, self.shared.connect())?;
         let cards = bridge.all_cards();
         let queues: Vec<usize> = (0..self.settings.queues.len()).collect();
         bridge.round(&cards, &queues)?;

@@ -1,4 +1,4 @@
-//! Rounds of a bridge between a board in memory and a store. The bridge starts anew for each.
+//! Rounds of a bridge between a board and a store. The bridge starts anew for each.
 
 mod board_fails;
 mod continued;
@@ -6,3 +6,4 @@ mod killed;
 mod people;
 mod rounds;
 mod shared_board;
+mod written_over;

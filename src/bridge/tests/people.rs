@@ -1,7 +1,7 @@
-//! What people do to cards whose tasks are queued, running or ended.
+//! What people do to cards whose tasks are queued, running or ended, on every kind of board.
 
 use crate::bridge::settings::TaskFate;
-use crate::bridge::testing::World;
+use crate::bridge::testing::{BoardKind, World};
 use crate::model::{AnswerOutcome, FailureClass, Status, Task};
 
 /// How far a task is when a person does something to its card.
@@ -15,9 +15,9 @@ enum Stage {
 const STAGES: [Stage; 3] = [Stage::Queued, Stage::Running, Stage::Ended];
 
 /// A world with one card whose task is at `stage`.
-fn at(stage: Stage, has_generations: bool) -> (World, Option<Task>) {
-    let world = World::new(has_generations);
-    world.board().add("1", "Todo");
+fn at(stage: Stage, kind: BoardKind) -> (World, Option<Task>) {
+    let world = World::of(kind);
+    world.add("1", "Todo");
     world.round();
     let claimed = (stage != Stage::Queued).then(|| world.claim().unwrap());
     if stage == Stage::Ended {
@@ -37,9 +37,9 @@ fn finish(world: &World, claimed: Option<&Task>) {
 }
 
 fn each(check: impl Fn(Stage, World, Option<Task>)) {
-    for has_generations in [false, true] {
+    for kind in BoardKind::ALL {
         for stage in STAGES {
-            let (world, claimed) = at(stage, has_generations);
+            let (world, claimed) = at(stage, *kind);
             check(stage, world, claimed);
         }
     }
@@ -48,7 +48,7 @@ fn each(check: impl Fn(Stage, World, Option<Task>)) {
 #[test]
 fn a_card_that_is_moved_in_again_is_done_again_after_its_task() {
     each(|stage, world, claimed| {
-        world.board().put("1", "Todo");
+        world.put("1", "Todo");
         world.round();
         world.round();
         let expected = if stage == Stage::Ended { 2 } else { 1 };
@@ -63,26 +63,26 @@ fn a_card_that_is_moved_in_again_is_done_again_after_its_task() {
         let tasks = world.tasks();
         assert_eq!(tasks.len(), 2, "{stage:?}");
         assert_eq!(tasks[1].spec.metadata["thread_id"], tasks[0].id.as_str());
-        assert_eq!(world.board().queue_of("1"), "In Progress");
+        assert_eq!(world.queue_of("1"), "In Progress");
         world.answer_all();
         world.round();
         world.round();
-        assert_eq!(world.board().comments("1"), ["It works.", "It works."]);
-        assert_eq!((world.board().queue_of("1"), world.tasks().len()), ("Done".to_string(), 2));
+        assert_eq!(world.comments("1"), ["It works.", "It works."]);
+        assert_eq!((world.queue_of("1"), world.tasks().len()), ("Done".to_string(), 2));
     });
 }
 
 #[test]
 fn an_edit_counts_for_the_next_task() {
     each(|stage, world, claimed| {
-        world.board().card_mut("1").name = "Changed".to_string();
+        world.rename("1", "Changed");
         world.round();
         assert_eq!(world.tasks()[0].spec.prompt, "Card 1");
         finish(&world, claimed.as_ref());
         world.answer_all();
         world.round();
-        assert_eq!(world.board().card("1").name, "Changed", "{stage:?}");
-        world.board().put("1", "Todo");
+        assert_eq!(world.card("1").name, "Changed", "{stage:?}");
+        world.put("1", "Todo");
         world.round();
         let tasks = world.tasks();
         assert_eq!((tasks.len(), tasks[1].spec.prompt.as_str()), (2, "Changed"));
@@ -94,7 +94,7 @@ fn the_task_of_a_deleted_card_is_cancelled_or_goes_on() {
     for fate in [TaskFate::Cancel, TaskFate::Keep] {
         each(|stage, mut world, claimed| {
             world.settings.queues[0].gone = fate;
-            world.board().remove("1");
+            world.remove("1");
             world.round();
             world.round();
             let task = &world.tasks()[0];
@@ -112,7 +112,7 @@ fn the_task_of_a_card_that_is_moved_away_goes_on_or_is_cancelled() {
     for fate in [TaskFate::Cancel, TaskFate::Keep] {
         each(|stage, mut world, claimed| {
             world.settings.queues[0].moved_away = fate;
-            world.board().put("1", "Review");
+            world.put("1", "Review");
             world.round();
             world.round();
             let task = &world.tasks()[0];
@@ -122,20 +122,22 @@ fn the_task_of_a_card_that_is_moved_away_goes_on_or_is_cancelled() {
             world.answer_all();
             world.round();
             world.round();
-            assert_eq!(world.board().queue_of("1"), "Review", "{stage:?}: where the person has put it");
-            assert_eq!((world.board().comments("1").len(), world.tasks().len()), (1, 1), "{stage:?}");
+            assert_eq!(world.queue_of("1"), "Review", "{stage:?}: where the person has put it");
+            assert_eq!((world.comments("1").len(), world.tasks().len()), (1, 1), "{stage:?}");
         });
     }
 }
 
 #[test]
 fn a_card_that_is_moved_back_into_work_is_served_again() {
-    let (world, claimed) = at(Stage::Running, true);
-    world.board().put("1", "Review");
-    world.round();
-    world.board().put("1", "In Progress");
-    world.round();
-    finish(&world, claimed.as_ref());
-    world.round();
-    assert_eq!(world.board().queue_of("1"), "Done");
+    for kind in BoardKind::ALL {
+        let (world, claimed) = at(Stage::Running, *kind);
+        world.put("1", "Review");
+        world.round();
+        world.put("1", "In Progress");
+        world.round();
+        finish(&world, claimed.as_ref());
+        world.round();
+        assert_eq!(world.queue_of("1"), "Done", "{kind:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Cards become tasks, and tasks tell their cards what became of them.
 
 use crate::bridge::settings::{CardRetry, MoveOn};
-use crate::bridge::testing::{World, queue, watched};
+use crate::bridge::testing::{BoardKind, World, queue, watched};
 use crate::model::bridge::{CARD, GENERATION, metadata_text};
 use crate::model::{AnswerOutcome, Command, FailureClass};
 
@@ -44,56 +44,91 @@ fn three_cards_become_three_tasks_once_and_are_answered() {
 }
 
 #[test]
+fn two_hundred_cards_become_tasks_in_the_order_of_the_board() {
+    for kind in BoardKind::ALL.iter().filter(|kind| **kind != BoardKind::Counted) {
+        let world = World::of(*kind);
+        // On a server, ids have 19 digits, more than a number of JSON keeps everywhere.
+        let names: Vec<String> =
+            (0..200u64).map(|n| (1_918_352_417_262_601_222 - 3 * n).to_string()).collect();
+        names.iter().for_each(|name| world.add(name, "Todo"));
+        world.round();
+        world.round();
+        let cards: Vec<String> = names.iter().map(|name| world.id(name)).collect();
+        let tasks = world.tasks();
+        let taken: Vec<&str> =
+            tasks.iter().map(|task| metadata_text(&task.spec.metadata, CARD).unwrap()).collect();
+        assert_eq!(taken, cards, "{kind:?}");
+        assert!(cards.iter().all(|card| card.len() == 19), "{cards:?}");
+        let claimed: Vec<_> = std::iter::from_fn(|| world.claim()).collect();
+        let order: Vec<&str> =
+            claimed.iter().map(|task| metadata_text(&task.spec.metadata, CARD).unwrap()).collect();
+        assert_eq!(order, cards, "{kind:?}: worked on in that order");
+        claimed.iter().for_each(|task| world.respond(task, "It works.", AnswerOutcome::Completed));
+        world.round();
+        for name in names.iter().step_by(20) {
+            assert_eq!(
+                (world.queue_of(name), world.comments(name)),
+                ("Done".to_string(), vec!["It works.".to_string()])
+            );
+        }
+        world.round();
+        assert_eq!(world.tasks().len(), 200, "{kind:?}");
+    }
+}
+
+#[test]
 fn a_card_may_wait_for_a_worker_in_its_queue() {
-    let mut world = World::new(true);
-    world.settings.queues[0].move_on = MoveOn::Claim;
-    world.board().add("1", "Todo");
-    world.round();
-    assert_eq!(world.board().queue_of("1"), "Todo");
-    let task = world.claim().unwrap();
-    world.round();
-    assert_eq!(world.board().queue_of("1"), "In Progress");
-    world.respond(&task, "x", AnswerOutcome::Completed);
-    world.round();
-    assert_eq!((world.board().queue_of("1"), world.tasks().len()), ("Done".to_string(), 1));
+    for kind in BoardKind::ALL {
+        let mut world = World::of(*kind);
+        world.settings.queues[0].move_on = MoveOn::Claim;
+        world.add("1", "Todo");
+        world.round();
+        assert_eq!(world.queue_of("1"), "Todo");
+        let task = world.claim().unwrap();
+        world.round();
+        assert_eq!(world.queue_of("1"), "In Progress");
+        world.respond(&task, "x", AnswerOutcome::Completed);
+        world.round();
+        assert_eq!((world.queue_of("1"), world.tasks().len()), ("Done".to_string(), 1), "{kind:?}");
+    }
 }
 
 #[test]
 fn without_other_queues_a_card_stays_and_is_not_taken_again() {
-    for has_generations in [false, true] {
-        let mut world = World::new(has_generations);
+    for kind in BoardKind::ALL {
+        let mut world = World::of(*kind);
         let settings = &mut world.settings.queues[0];
         (settings.in_progress, settings.done) = (None, None);
-        world.board().add("1", "Todo");
+        world.add("1", "Todo");
         world.round();
         world.answer_all();
         for _ in 0..3 {
             world.round();
         }
-        assert_eq!((world.board().queue_of("1"), world.tasks().len()), ("Todo".to_string(), 1));
-        assert_eq!(world.board().comments("1"), ["It works."]);
+        assert_eq!((world.queue_of("1"), world.tasks().len()), ("Todo".to_string(), 1));
+        assert_eq!(world.comments("1"), ["It works."]);
     }
 }
 
 #[test]
 fn a_failed_attempt_is_told_and_the_card_stays_or_goes_back() {
-    for has_generations in [false, true] {
+    for kind in BoardKind::ALL {
         for (retry, between) in [(CardRetry::Comment, "In Progress"), (CardRetry::Move, "Todo")] {
-            let mut world = World::new(has_generations);
+            let mut world = World::of(*kind);
             world.settings.queues[0].retry = retry;
-            world.board().add("1", "Todo");
+            world.add("1", "Todo");
             world.round();
             let task = world.claim().unwrap();
             world.release(&task, "timeout after 30m", Some(FailureClass::Timeout));
             world.round();
             world.round();
-            assert_eq!(world.board().queue_of("1"), between);
+            assert_eq!(world.queue_of("1"), between);
             let task = world.claim().unwrap();
             world.round();
-            assert_eq!(world.board().queue_of("1"), "In Progress");
+            assert_eq!(world.queue_of("1"), "In Progress");
             world.release(&task, "the vendor's usage limit is reached: resets at 5", None);
             world.round();
-            assert_eq!(world.board().queue_of("1"), "In Progress", "it is parked");
+            assert_eq!(world.queue_of("1"), "In Progress", "it is parked");
             world.answer_all();
             world.round();
             world.round();
@@ -102,33 +137,33 @@ fn a_failed_attempt_is_told_and_the_card_stays_or_goes_back() {
                 "Waiting: the vendor's usage limit is reached: resets at 5. The attempt does not count.",
                 "It works.",
             ];
-            assert_eq!(world.board().comments("1"), expected);
-            assert_eq!((world.board().queue_of("1"), world.tasks().len()), ("Done".to_string(), 1));
+            assert_eq!(world.comments("1"), expected);
+            assert_eq!((world.queue_of("1"), world.tasks().len()), ("Done".to_string(), 1));
         }
     }
 }
 
 #[test]
 fn a_task_that_dies_in_its_queue_does_not_begin_a_new_one() {
-    for has_generations in [false, true] {
-        let mut world = World::new(has_generations);
+    for kind in BoardKind::ALL {
+        let mut world = World::of(*kind);
         let settings = &mut world.settings.queues[0];
         (settings.retry, settings.failed, settings.dead_letter) = (CardRetry::Move, None, None);
-        world.board().add("1", "Todo");
+        world.add("1", "Todo");
         world.round();
         let task = world.claim().unwrap();
         world.release(&task, "boom", Some(FailureClass::Error));
         world.round();
-        assert_eq!(world.board().queue_of("1"), "Todo", "the bridge has put it back");
+        assert_eq!(world.queue_of("1"), "Todo", "the bridge has put it back");
         let cancel = Command::Cancel { reason: None, by: "me".to_string() };
         world.store.apply(&task.id, &cancel).unwrap();
         for _ in 0..3 {
             world.round();
         }
-        assert_eq!((world.board().queue_of("1"), world.tasks().len()), ("Todo".to_string(), 1));
-        world.board().put("1", "Review");
+        assert_eq!((world.queue_of("1"), world.tasks().len()), ("Todo".to_string(), 1));
+        world.put("1", "Review");
         world.round();
-        world.board().put("1", "Todo");
+        world.put("1", "Todo");
         world.round();
         assert_eq!(world.tasks().len(), 2, "a person has put it back");
     }
@@ -136,41 +171,51 @@ fn a_task_that_dies_in_its_queue_does_not_begin_a_new_one() {
 
 #[test]
 fn a_dead_card_goes_to_the_attic_and_comes_back_when_it_is_redriven() {
-    for (attic, expected) in [(Some(queue("Attic")), "Attic"), (None, "Failed")] {
-        let mut world = World::new(true);
+    let attic = || Some(queue("Attic"));
+    let rows = BoardKind::ALL.iter().flat_map(|kind| [(*kind, attic(), "Attic"), (*kind, None, "Failed")]);
+    for (kind, attic, expected) in rows {
+        let mut world = World::of(kind);
         world.settings.queues[0].dead_letter = attic;
-        world.board().add("1", "Todo");
+        world.add("1", "Todo");
         world.round();
         let task = world.claim().unwrap();
         world.respond(&task, "boom", AnswerOutcome::Failed(FailureClass::Dead));
         world.round();
-        assert_eq!(world.board().queue_of("1"), expected);
-        assert_eq!(world.board().comments("1"), ["Given up after 1 attempt: boom"]);
+        assert_eq!(world.queue_of("1"), expected);
+        assert_eq!(world.comments("1"), ["Given up after 1 attempt: boom"]);
         world.store.retry(&task.id, "me").unwrap();
         world.round();
-        assert_eq!(world.board().queue_of("1"), "In Progress");
+        assert_eq!(world.queue_of("1"), "In Progress");
         world.answer_all();
         world.round();
         world.round();
-        assert_eq!(world.board().queue_of("1"), "Done");
-        assert_eq!(world.board().comments("1"), ["Given up after 1 attempt: boom", "It works."]);
+        assert_eq!(world.queue_of("1"), "Done");
+        assert_eq!(world.comments("1"), ["Given up after 1 attempt: boom", "It works."]);
         assert_eq!(world.tasks().len(), 2);
     }
 }
 
 #[test]
 fn without_a_queue_for_it_a_failed_card_stays_with_a_comment() {
-    let mut world = World::new(false);
-    let settings = &mut world.settings.queues[0];
-    (settings.failed, settings.dead_letter) = (None, None);
-    world.board().add("1", "Todo");
-    world.round();
-    let task = world.claim().unwrap();
-    world.respond(&task, "boom", AnswerOutcome::Failed(FailureClass::Error));
-    world.round();
-    world.round();
-    assert_eq!(world.board().queue_of("1"), "In Progress");
-    assert_eq!(world.board().comments("1"), ["Attempt 1 failed: boom"]);
+    let outcomes = [
+        (FailureClass::Error, "Attempt 1 failed: boom"),
+        (FailureClass::Dead, "Given up after 1 attempt: boom"),
+    ];
+    for (kind, (class, expected)) in
+        BoardKind::ALL.iter().flat_map(|kind| outcomes.clone().map(|row| (*kind, row)))
+    {
+        let mut world = World::of(kind);
+        let settings = &mut world.settings.queues[0];
+        (settings.failed, settings.dead_letter) = (None, None);
+        world.add("1", "Todo");
+        world.round();
+        let task = world.claim().unwrap();
+        world.respond(&task, "boom", AnswerOutcome::Failed(class));
+        world.round();
+        world.round();
+        assert_eq!(world.queue_of("1"), "In Progress", "{kind:?}");
+        assert_eq!(world.comments("1"), [expected], "{kind:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::*;
 
 /// How often a script writes the file.
-const WRITES: usize = 30;
+const WRITES: usize = 60;
 
 /// How a script writes a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ fn no_card_that_a_script_adds_is_lost() {
         let path = test.path();
         let script = std::thread::spawn(move || {
             let ids: BTreeSet<String> = (0..WRITES).map(|n| format!("s{n}")).collect();
-            for id in &ids {
+            for (at, id) in ids.iter().enumerate() {
                 write(&path, writing, |text| {
                     let card = format!("{{\"id\": \"{id}\"}}");
                     match text.contains("\"Todo\": []") {
@@ -69,8 +69,8 @@ fn no_card_that_a_script_adds_is_lost() {
                         false => text.replace("\"Todo\": [", &format!("\"Todo\": [{card}, ")),
                     }
                 });
-                // 50 times a second, so that the board gets to change something, too.
-                std::thread::sleep(Duration::from_millis(20));
+                // Sometimes at once again, and sometimes so late that the board gets to change something in between.
+                std::thread::sleep(Duration::from_millis(if at % 2 == 0 { 2 } else { 20 }));
             }
             ids
         });
@@ -92,17 +92,37 @@ fn no_card_that_a_script_adds_is_lost() {
             }
         }
         let added = script.join().unwrap();
-        let (todo, done) = (ids(&mut test.board, "Todo"), ids(&mut test.board, "Done"));
-        let all: BTreeSet<String> = todo.union(&done).cloned().collect();
-        assert_eq!(
-            added.difference(&all).count(),
-            0,
-            "{writing:?}: {} of {} are left",
-            all.len(),
-            added.len()
-        );
+        for id in ids(&mut test.board, "Todo") {
+            test.board.move_task(&id, &queue("Done"), None).unwrap();
+        }
+        let lost: Vec<String> = added.difference(&ids(&mut test.board, "Done")).cloned().collect();
+        assert_eq!(lost, [""; 0], "{writing:?}");
         assert_eq!(test.names(), ["board.json", "board.json.lock"]);
     }
+}
+
+#[test]
+fn a_board_knows_whether_a_script_has_written_it_over() {
+    let text = "{\"queues\": {\"A\": [{\"id\": 1}], \"B\": []}}";
+    let mut test = TestBoard::new(text);
+    test.board.set_write_over_time(Duration::ZERO);
+    let move_to = |board: &mut JsonBoard, name| board.move_task("1", &queue(name), None).unwrap();
+    assert!(!test.board.was_written_over(), "it has changed nothing");
+    move_to(&mut test.board, "B");
+    assert!(!test.board.was_written_over());
+    // Before its changes, after them, and in between.
+    std::fs::write(test.path(), text).unwrap();
+    move_to(&mut test.board, "B");
+    assert!(!test.board.was_written_over());
+    std::fs::write(test.path(), text).unwrap();
+    move_to(&mut test.board, "B");
+    std::fs::write(test.path(), text).unwrap();
+    assert!(test.board.was_written_over());
+    move_to(&mut test.board, "B");
+    std::fs::write(test.path(), text).unwrap();
+    move_to(&mut test.board, "B");
+    assert!(test.board.was_written_over());
+    assert!(!test.board.was_written_over());
 }
 
 #[test]
