@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ impl PeoplesBoard for BoardServer {
     fn connect(&self) -> Box<dyn Board + '_> {
         let key = (OsString::from("PLANKA_API_KEY"), OsString::from(&self.world.key));
         let secrets = Secrets::read(None, vec![key]).unwrap();
-        Box::new(PlankaBoard::connect(&self.world.url, &secrets, None, 10_000.0).unwrap())
+        Box::new(PlankaBoard::connect(&self.world.url, &secrets, None, 10_000.0, &Arc::default()).unwrap())
     }
 
     fn source(&self, queue: &str) -> QueueRef {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
-use super::verify_settings::{VerifySettings, read_verify};
 use super::exclusive_settings::{RouteKeys, read_exclusive};
+use super::verify_settings::{VerifySettings, read_verify};
 use super::worktree_settings::{WorktreeSettings, read_worktree};
 use crate::Result;
 use crate::dispatch::agent::mcp_access::McpAccess;

@@ -216,7 +216,12 @@ fn tasks_bring_commands_only_where_clients_may_choose_programs() {
     let allowed = Server::configured("", &PROGRAMS);
     let made = allowed.post("/tasks", &task);
     assert_eq!(made.status, 201, "{}", made.text);
-    assert_eq!(made.json()["task"]["verify"], json!([["make", "test"], ["sh", "-c", "a | b"]]), "{}", made.text);
+    assert_eq!(
+        made.json()["task"]["verify"],
+        json!([["make", "test"], ["sh", "-c", "a | b"]]),
+        "{}",
+        made.text
+    );
     let wrong = allowed.post("/tasks", &json!({"lane": "work", "prompt": "p", "verify": [[]]}));
     assert_eq!(wrong.status, 400, "{}", wrong.text);
     assert!(wrong.text.contains("'verify' must be a list of commands"), "{}", wrong.text);
