@@ -133,6 +133,7 @@ fn missed<'a>(calls: &'a [Call], idle: &Call) -> BTreeSet<&'a str> {
 
 /// With `LANES_TEST_LONG`, 64 processes work on 1,000 tasks with 10 keys.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a person asks for the long form")]
 fn many_processes_never_hold_one_key_twice_and_are_not_idle_while_something_fits() {
     #[expect(clippy::disallowed_methods, reason = "asks a person how long to try")]
     let is_long = std::env::var_os("LANES_TEST_LONG").is_some();
