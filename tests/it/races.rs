@@ -135,7 +135,6 @@ fn missed<'a>(calls: &'a [Call], idle: &Call) -> BTreeSet<&'a str> {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a person asks for the long form")]
 fn many_processes_never_hold_one_key_twice_and_are_not_idle_while_something_fits() {
-    #[expect(clippy::disallowed_methods, reason = "asks a person how long to try")]
     let is_long = std::env::var_os("LANES_TEST_LONG").is_some();
     let (workers, tasks, keys) = if is_long { (64, 1000, 10) } else { (6, 60, 8) };
     let dir = tempfile::tempdir().unwrap();
