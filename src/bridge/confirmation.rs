@@ -4,28 +4,12 @@
 //! and a card that is back in its queue must not pass for one that a person has put there again. Such a board is therefore
 //! looked at once more, and what was undone is done again: every operation may be repeated.
 
-use std::collections::BTreeMap;
-
 use super::board::{BoardError, BoardErrorCode};
 use super::engine::{Bridge, BridgeFailure, StepResult};
-use crate::model::bridge::record::CardRecord;
+use super::round_changes::{CardChanges, RoundChanges};
 
 /// How often in a round is done again what was undone.
 const MAX_REPEATS: u32 = 5;
-
-/// What a bridge has done to a card since it last looked whether that is still there.
-#[derive(Debug, Default)]
-pub(super) struct CardChanges {
-    /// What it remembered of the card before.
-    before: CardRecord,
-    /// The markers of the comments that it has added.
-    markers: Vec<String>,
-    /// Whether it has changed the texts of the card.
-    is_edited: bool,
-}
-
-/// The changes of a round, by card.
-pub(super) type RoundChanges = BTreeMap<String, CardChanges>;
 
 impl Bridge<'_> {
     /// Notes that a card was moved.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::adapter::AdapterLog;
 use super::board::{Board, BoardError, BoardErrorCode, BoardQueue, BoardResult, CardChange, QueueRef};
-use super::confirmation::RoundChanges;
 use super::event::{BridgeEvent, BridgeEventKind};
+use super::round_changes::RoundChanges;
 use super::served_queue::{ServedQueue, find_queues};
 use super::settings::BridgeSettings;
 use super::stop::StopFlag;

@@ -6,10 +6,11 @@
 //! - [`conformance`] checks whether a board behaves as it should, for the authors of adapters.
 //! - `planka` is the board of a Planka server.
 //! - [`runner`] runs a bridge in rounds ([`round`]): first what the tasks have to tell their cards ([`outbound`]), then
-//!   which new cards there are ([`inbound`]). [`card_tasks`] finds the tasks of a card. All are made of the operations in [`engine`], and follow the rules in
-//!   `model/bridge/`.
+//!   which new cards there are ([`inbound`]). [`card_tasks`] finds the tasks of a card. All are made of the operations in
+//!   [`engine`], and follow the rules in `model/bridge/`.
 //! - [`supervisor`] runs several bridges, and follows changes of the configuration.
-//! - [`confirmation`] looks whether other programs have written a board over meanwhile.
+//! - [`confirmation`] looks whether other programs have written a board over meanwhile, and does again what
+//!   was undone ([`round_changes`]).
 //! - [`settings`] is what `handoff.yaml` says of it, read by [`config`]; [`queue_flow`] checks where its queues lead,
 //!   and [`check`] whether they are on the board.
 
@@ -36,6 +37,7 @@ mod rate_limit;
 mod recovery;
 mod registration;
 mod round;
+mod round_changes;
 pub(crate) mod runner;
 mod served_queue;
 pub(crate) mod settings;
