@@ -148,7 +148,7 @@ pub(crate) fn news(task: &Task, events: &[Event], at: usize) -> Option<CardNews>
                 // The last comment tells of the last attempt.
                 let is_last = events.get(at + 1).is_some_and(|next| next.kind == "dead");
                 let what = if class == "lost" { "was lost" } else { "failed" };
-                let most = max_attempts(task, &events[..at]).filter(|most| attempt <= *most);
+                let most = max_attempts(task, &events[..=at]).filter(|most| attempt <= *most);
                 let of = most.map(|most| format!(" of {most}")).unwrap_or_default();
                 let again = again(event);
                 let message = format!("Attempt {attempt}{of} {what}: {reason}; {again}");
@@ -183,11 +183,17 @@ fn attempt_before(events: &[Event], at: usize) -> u64 {
     claims.into_iter().find_map(|event| number(&event.data, "attempt")).unwrap_or(1)
 }
 
-/// Returns how many attempts a task has, as far as it or its dispatcher says so.
+/// Returns how many attempts a task has, as far as it or its dispatcher says so. A dispatcher does not count those that
+/// were lost: the number of an attempt says nothing then.
 fn max_attempts(task: &Task, events: &[Event]) -> Option<u64> {
     let started = events.iter().rev().find(|event| event.kind == "dispatcher_started");
     let by_dispatcher = started.and_then(|event| number(&event.data, "max_attempts"));
-    by_dispatcher.or(task.spec.max_attempts.map(u64::from))
+    let is_lost = |event: &Event| event.data.get("spent").and_then(Value::as_str) == Some("lost");
+    match by_dispatcher {
+        Some(_) if events.iter().any(is_lost) => None,
+        Some(most) => Some(most),
+        None => task.spec.max_attempts.map(u64::from),
+    }
 }
 
 /// Returns when the next attempt begins at the earliest, for people.
@@ -323,6 +329,21 @@ mod tests {
         for (at, expected) in expected.into_iter().enumerate() {
             assert_eq!(note_at(&events, at), expected, "event {at}");
         }
+    }
+
+    #[test]
+    fn an_attempt_is_not_one_of_a_number_that_does_not_count_all() {
+        let lost = r#"{"spent": "lost", "reason": "its dispatcher died"}"#;
+        let events = [
+            event("claimed", r#"{"attempt": 1}"#),
+            event("dispatcher_started", r#"{"max_attempts": 2}"#),
+            event("released", lost),
+            event("claimed", r#"{"attempt": 2}"#),
+            event("released", r#"{"spent": "error", "reason": "boom"}"#),
+        ];
+        let told = |at| note_at(&events, at).unwrap().0;
+        assert_eq!(told(2), "Attempt 1 was lost: its dispatcher died; again at once");
+        assert_eq!(told(4), "Attempt 2 failed: boom; again at once");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A bridge and a dispatcher that are killed at their system calls.
+//! A bridge that is killed at its system calls.
 //!
 //! A sample of the points is tried; `LANES_TEST_EVERY_POINT=1` tries all of them.
 
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::desk::Desk;
 use crate::testkit::command;
+use crate::testkit::pool::Pool;
 use crate::testkit::skip::has;
 
 /// The calls at which something becomes visible or durable.
@@ -23,8 +24,8 @@ fn tries_every_point() -> bool {
 }
 
 /// `lanes` under strace, which kills it at one of its calls.
-fn killed_at(desk: &Desk, point: usize, words: &[&str]) -> Command {
-    let lanes = desk.pool.lanes(words);
+pub fn killed_at(pool: &Pool, point: usize, words: &[&str]) -> Command {
+    let lanes = pool.lanes(words);
     let mut traced = command::clean("strace");
     let inject = format!("inject={CALLS}:signal=KILL:when={point}");
     traced
@@ -32,8 +33,14 @@ fn killed_at(desk: &Desk, point: usize, words: &[&str]) -> Command {
         .arg(lanes.get_program())
         .args(lanes.get_args());
     command::with_variables_of(&mut traced, &lanes);
-    traced.current_dir(desk.pool.path(""));
+    traced.current_dir(pool.path(""));
     traced
+}
+
+/// Runs such a command; returns whether it was killed.
+pub fn was_killed(command: &mut Command) -> bool {
+    let status = command.output().unwrap().status;
+    status.signal() == Some(9) || status.code() == Some(128 + 9)
 }
 
 /// Makes rounds until nothing changes any more.
@@ -54,11 +61,10 @@ fn life(stage: usize, point: usize) -> bool {
     let desk = Desk::new("        dead_letter: Attic\n");
     desk.add(json!("1"), "result Yes");
     desk.add(json!(2), "exit 3");
-    let mut was_killed = false;
+    let mut killed = false;
     for round in 0..2 {
         if round == stage {
-            let status = killed_at(&desk, point, &["bridge", "team", "--once"]).output().unwrap().status;
-            was_killed = status.signal() == Some(9) || status.code() == Some(128 + 9);
+            killed = was_killed(&mut killed_at(&desk.pool, point, &["bridge", "team", "--once"]));
         }
         rounds_until_quiet(&desk);
         assert_eq!(desk.tasks().len(), 2, "{what}");
@@ -75,7 +81,7 @@ fn life(stage: usize, point: usize) -> bool {
         comments[0].starts_with("Attempt 1 of 2 failed") && comments[1].starts_with("Given up"),
         "{what}"
     );
-    was_killed
+    killed
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod desk;
 mod examples;
 mod http;
 mod killed;
+mod many_kills;
 #[cfg(feature = "planka")]
 mod planka;
 mod programs;

@@ -13,13 +13,13 @@ use crate::testkit::pool::Pool;
 use crate::testkit::wait::eventually;
 
 /// A workspace with a bridge `team` to the board of a server.
-struct PlankaDesk {
-    pool: Pool,
-    world: PlankaWorld,
+pub struct PlankaDesk {
+    pub pool: Pool,
+    pub world: PlankaWorld,
 }
 
 impl PlankaDesk {
-    fn new(world: PlankaWorld) -> Self {
+    pub fn new(world: PlankaWorld) -> Self {
         let (url, todo) = (&world.url, world.full_name("Todo"));
         let pool = Pool::new(&format!(
             "dispatch:\n  vendor: claude\n  grace: 0.5\n  retry_delay: 0\n  max_retries: 1\n  vendors:\n    claude: {{command: AGENT}}\n\
@@ -37,7 +37,7 @@ impl PlankaDesk {
     }
 
     /// Adds a card whose agent executes `script`; its id.
-    fn add(&self, name: &str, position: u32, script: &str) -> String {
+    pub fn add(&self, name: &str, position: u32, script: &str) -> String {
         let body = json!({"type": "project", "position": position, "name": name,
             "description": format!("DO: {script}")});
         self.world.make(&format!("/api/lists/{}/cards", self.world.lists[0]), body)
@@ -65,7 +65,7 @@ impl PlankaDesk {
     }
 
     /// The first lines of the comments of a card that tell of its task.
-    fn told(&self, card: &str) -> Vec<String> {
+    pub fn told(&self, card: &str) -> Vec<String> {
         let lines = self.world.comments(card).into_iter();
         lines.map(|text| text.lines().next().unwrap().to_string()).filter(|line| line != "Taken.").collect()
     }
@@ -125,14 +125,41 @@ fn cards_become_tasks_and_get_their_answers_once() {
     }
 }
 
+/// The processes that this test has begun, and those that they have: the pool is in their environment or arguments.
+fn processes_of(desk: &PlankaDesk) -> Vec<(String, String)> {
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let texts = pids.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit())).map(|pid| {
+        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let text = [read("cmdline"), vec![0], read("environ")].concat();
+        (pid, String::from_utf8_lossy(&text).replace('\0', "\n"))
+    });
+    let pool = desk.pool.path("");
+    texts.filter(|(_, text)| text.contains(pool.to_str().unwrap())).collect()
+}
+
 #[test]
 fn a_key_is_found_nowhere_but_in_its_file() {
     let desk = PlankaDesk::new(PlankaWorld::with_stand_in());
-    desk.add("card", 1, "env > seen; result Yes");
-    desk.round();
-    desk.pool.dispatch_once(&[]);
-    desk.round();
-    assert_eq!(desk.world.cards(2), ["card"]);
+    desk.add("card", 1, "env > seen; touch begun; until [ -e go ]; do sleep 0.01; done; result Yes");
+    let _bridge = desk.running();
+    let _dispatcher = desk.pool.dispatcher(&[]);
+    desk.pool.until("the agent runs", || desk.pool.path("begun").exists());
+    let processes = processes_of(&desk);
+    // The bridge, the dispatcher, its guard and the agent.
+    assert!(processes.len() >= 4, "{processes:?}");
+    for (pid, text) in &processes {
+        assert!(!text.contains(&desk.world.key), "{pid}: {text}");
+    }
+    std::fs::write(desk.pool.path("go"), "").unwrap();
+    eventually("the card is done", || desk.world.cards(2) == ["card"]);
+    let id = desk.tasks()[0]["id"].as_str().unwrap().to_string();
+    let told: Vec<String> = [vec!["show", &id], vec!["events", &id], vec!["workers"], vec!["doctor"]]
+        .iter()
+        .map(|words| format!("{:?}", desk.pool.output(&[&words[..], &["--json"]].concat())))
+        .chain(desk.world.comments(&desk.world.card_ids(2)[0]))
+        .collect();
+    assert!(told.iter().all(|text| !text.contains(&desk.world.key)), "{told:?}");
     let search = format!("grep -rl --exclude=.env -e {} . ; true", desk.world.key);
     let mut shell = command::clean_with_path("/bin/sh");
     let found = command::ok(shell.args(["-c", &search]).current_dir(desk.pool.path("")));
@@ -202,7 +229,7 @@ fn a_server_that_is_away_for_a_while_gets_everything_afterwards() {
 }
 
 /// Makes a round that is killed at its `number`-th side effect. Returns whether it was.
-fn killed_round(desk: &PlankaDesk, number: usize, when: KillTime) -> bool {
+pub fn killed_round(desk: &PlankaDesk, number: usize, when: KillTime) -> bool {
     let lanes = desk.pool.lanes(&["bridge", "team", "--once"]);
     // It waits until the server knows whom to kill.
     let mut waiting: Command = command::clean("/bin/sh");

@@ -122,6 +122,13 @@ impl PlankaWorld {
         cards.iter().map(|card| card["name"].as_str().unwrap().to_string()).collect()
     }
 
+    /// The ids of the cards in a list, in the order of the board.
+    pub fn card_ids(&self, list: usize) -> Vec<String> {
+        let reply = self.ask("GET", &format!("/api/lists/{}", self.lists[list]), &Value::Null);
+        let cards = reply["included"]["cards"].as_array().unwrap();
+        cards.iter().map(|card| card["id"].as_str().unwrap().to_string()).collect()
+    }
+
     /// The texts of the comments of a card, oldest first.
     pub fn comments(&self, card: &str) -> Vec<String> {
         let reply = self.ask("GET", &format!("/api/cards/{card}/comments"), &Value::Null);
