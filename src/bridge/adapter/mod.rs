@@ -168,7 +168,7 @@ impl ProgramBoard {
             return Ok(());
         }
         if let Some((delay, why)) = self.restart.pending(Instant::now()) {
-            let message = format!("{why}; it is started again in {}", seconds(delay));
+            let message = why.to_string();
             return Err(BoardError { code: BoardErrorCode::Unavailable, message, retry_after: Some(delay) });
         }
         self.start(PROTOCOL)
@@ -329,9 +329,8 @@ impl ProgramBoard {
             "" => String::new(),
             line => format!("; its log ends with: {}", line.chars().take(200).collect::<String>()),
         };
-        let why = self.redaction.hide(&format!("the adapter {} {what}{log}", self.program.name()));
-        let delay = self.restart.failed(started, Instant::now(), &why);
-        let message = format!("{why}; it is started again in {}", seconds(delay));
+        let message = self.redaction.hide(&format!("the adapter {} {what}{log}", self.program.name()));
+        let delay = self.restart.failed(started, Instant::now(), &message);
         BoardError { code: BoardErrorCode::Unavailable, message, retry_after: Some(delay) }
     }
 

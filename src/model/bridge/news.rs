@@ -134,6 +134,11 @@ pub(crate) fn news(task: &Task, events: &[Event], at: usize) -> Option<CardNews>
             Some(CardNews::Note(CardNote::new(&task.id, &about, &event.message)))
         }
         "edited" => Some(CardNews::Edit(edit(task, &event.data))),
+        "asked" => Some(CardNews::Note(question(task, number(&event.data, "n")?)?)),
+        "answered" => {
+            let about = format!("answer {}", number(&event.data, "n")?);
+            Some(CardNews::Note(CardNote::new(&task.id, &about, &capitalised(&event.message))))
+        }
         "claimed" => {
             text("previous_owner")?;
             let attempt = number(&event.data, "attempt")?.saturating_sub(1);
@@ -160,6 +165,19 @@ pub(crate) fn news(task: &Task, events: &[Event], at: usize) -> Option<CardNews>
         }
         _ => None,
     }
+}
+
+/// Returns the comment about a question that a worker asks.
+fn question(task: &Task, number: u64) -> Option<CardNote> {
+    let question = task.questions.iter().find(|question| u64::from(question.number) == number)?;
+    let mut text = format!("Question {number}: {}", question.text.trim());
+    if !question.choices.is_empty() {
+        text.push_str(&format!("\n\nSuggested answers: {}", question.choices.join(", ")));
+    }
+    let how = format!("\n\nIt is answered by `lanes answer {} --question {number}`.", short_id(&task.id));
+    // A long question is cut before it, so that the way to answer it is always there.
+    text = format!("{}{how}", cut(&text, MAX_COMMENT - how.len()));
+    Some(CardNote::new(&task.id, &format!("question {number}"), &text))
 }
 
 fn note(task: &Task, attempt: u64, kind: &str, message: &str) -> CardNews {
@@ -230,7 +248,7 @@ pub(crate) fn unreachable_for(since: Time, now: Time) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LaneName, NewTask, ResponseStatus, json};
+    use crate::model::{LaneName, NewTask, Owner, Question, ResponseStatus, json};
 
     fn task(status: Status) -> Task {
         Task {
@@ -344,6 +362,35 @@ mod tests {
         let told = |at| note_at(&events, at).unwrap().0;
         assert_eq!(told(2), "Attempt 1 was lost: its dispatcher died; again at once");
         assert_eq!(told(4), "Attempt 2 failed: boom; again at once");
+    }
+
+    #[test]
+    fn a_card_tells_what_its_worker_asks_and_the_answer() {
+        let mut asking = task(Status::InputRequired);
+        asking.questions.push(Question {
+            number: 1,
+            text: "Delete old.sql?".to_string(),
+            choices: vec!["yes".to_string(), "no".to_string()],
+            asked_by: Owner::stored("me"),
+            asked_at: Time::from_micros(0),
+            default: None,
+            answer: None,
+            extra: Object::new(),
+        });
+        let events =
+            [event("asked", r#"{"n": 1}"#), event("answered", r#"{"n": 1}"#), event("asked", r#"{"n": 2}"#)];
+        let text = |at| match news(&asking, &events, at) {
+            Some(CardNews::Note(note)) => Some(note.text),
+            _ => None,
+        };
+        let expected = "Question 1: Delete old.sql?\n\nSuggested answers: yes, no\n\n\
+                        It is answered by `lanes answer 4a655c --question 1`.\n\n_lanes 4a655c · question 1_";
+        assert_eq!(text(0).as_deref(), Some(expected));
+        assert_eq!(text(1).as_deref(), Some("Half of it works.\n\n_lanes 4a655c · answer 1_"));
+        assert_eq!(text(2), None, "it is not there any more");
+        asking.questions[0].text = "é".repeat(MAX_COMMENT);
+        let Some(CardNews::Note(note)) = news(&asking, &events, 0) else { panic!("a note") };
+        assert!(note.text.contains("`lanes answer 4a655c --question 1`"), "also of a long one");
     }
 
     #[test]
