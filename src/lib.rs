@@ -97,9 +97,10 @@ pub use model::task::Availability;
 pub use model::{
     Answer, AnswerOutcome, Claim, ClaimState, ClaimToken, Command, DefaultAnswer, Dependency,
     DependencyCondition, DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, ExclusiveKey,
-    FailureClass, Filter, GroupName, IdempotencyKey, LaneName, NewQuestion, NewRequest, NewTask, Now, Owner,
-    Question, QuestionAnswer, Refusal, RequestCheck, RequestFault, Response, ResponseStatus, Sha256, Status,
-    StoredDuration, SupportingPath, Task, TaskEnd, TaskId, TaskSpec, Time, Verdict,
+    FailureClass, Filter, GroupName, IdempotencyKey, LaneName, MessageReceipt, NewQuestion, NewRequest,
+    NewTask, Now, Owner, Question, QuestionAnswer, Refusal, RequestCheck, RequestFault, Response,
+    ResponseStatus, Sha256, Status, StoredDuration, SupportingPath, Task, TaskEnd, TaskId, TaskMessage,
+    TaskSpec, Time, Verdict,
 };
 pub use store::{
     Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcAge, GcPlan, GcReport, ImportReport,

@@ -9,11 +9,12 @@ use super::args::{DEFAULT_WAIT, deadline, seconds, span};
 use super::body;
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::messages::{hand_out, print_messages, put_messages, unread};
 use super::wait::print_body;
 use crate::error::{Error, Result};
 use crate::model::question::{MAX_QUESTION, NewQuestion, Question};
 use crate::model::task::object;
-use crate::model::{ClaimState, ClaimToken, Command, Refusal, Status, Task, TaskId};
+use crate::model::{ClaimState, ClaimToken, Command, Refusal, Status, Task, TaskId, TaskMessage};
 use crate::store::Store;
 
 /// Ask a question about a task that you hold.
@@ -77,7 +78,12 @@ impl AskCommand {
             "lanes ask: question {number} of {id} waits for an answer; `lanes answer {id}` gives it"
         ));
         match wait_for_answer(&store, &id, &token, number, until)? {
-            Some(question) => print_answer(context, &id, &question),
+            Some((task, question)) => {
+                let messages = unread(&task);
+                print_answer(context, &id, &question, &messages)?;
+                hand_out(context, &store, &task, &token, &messages)?;
+                Ok(CommandExit::Done)
+            }
             None => Ok(CommandExit::TimedOut(format!(
                 "no answer to question {number} of {id} in time; the question stays open, and the claim is still yours"
             ))),
@@ -95,22 +101,28 @@ impl AskCommand {
 
 /// Prints the reply about a question that was asked.
 fn show(context: &mut CommandContext, task: &Task, number: u32) -> Result<CommandExit> {
+    // The claim is over, so the worker that gets the answer gets them too.
+    let messages = unread(task);
     if context.out.json {
-        context.out.object(&object([
+        let mut reply = object([
             ("status", "asked".into()),
             ("task_id", task.id.as_str().into()),
             ("question", number.into()),
             ("state", task.status.as_str().into()),
-        ]))?;
+        ]);
+        put_messages(&mut reply, &messages);
+        context.out.object(&reply)?;
     } else {
         context.out.pair("task_id", task.id.as_str())?;
         context.out.pair("question", &number.to_string())?;
         context.out.pair("state", task.status.as_str())?;
+        print_messages(context, task, &messages);
     }
     Ok(CommandExit::Done)
 }
 
-/// Waits until a question is answered, and renews the claim meanwhile. Returns `None` at the deadline.
+/// Waits until a question is answered, and renews the claim meanwhile. Returns the task and the question, or `None` at
+/// the deadline.
 ///
 /// # Errors
 /// `Refused` when the claim is lost.
@@ -120,7 +132,7 @@ fn wait_for_answer(
     token: &ClaimToken,
     number: u32,
     until: Instant,
-) -> Result<Option<Question>> {
+) -> Result<Option<(Task, Question)>> {
     let mut watch = store.watch_tasks_until_exit(std::slice::from_ref(id));
     let mut renewed_at = Instant::now();
     loop {
@@ -135,7 +147,7 @@ fn wait_for_answer(
             return Err(Error::corrupt(format!("question {number} of {id} is gone")));
         };
         if question.answer.is_some() {
-            return Ok(Some(question));
+            return Ok(Some((task, question)));
         }
         let now = Instant::now();
         if now >= until {
@@ -168,15 +180,21 @@ fn lost(task: Task) -> Error {
     }
 }
 
-fn print_answer(context: &mut CommandContext, id: &TaskId, question: &Question) -> Result<CommandExit> {
-    let Some(answer) = &question.answer else { return Ok(CommandExit::Done) };
+fn print_answer(
+    context: &mut CommandContext,
+    id: &TaskId,
+    question: &Question,
+    messages: &[TaskMessage],
+) -> Result<()> {
+    let Some(answer) = &question.answer else { return Ok(()) };
     if context.out.json {
         let mut reply = question.to_object();
         reply.insert("status".into(), "answered".into());
         reply.insert("task_id".into(), id.as_str().into());
+        put_messages(&mut reply, messages);
         context.out.object(&reply)?;
     } else {
         print_body(context, &answer.text)?;
     }
-    Ok(CommandExit::Done)
+    Ok(())
 }

@@ -9,6 +9,7 @@ use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, LaneQueryArgs, WaitArgs, deadline
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::idle::print_idle;
+use super::messages::{hand_out, put_messages};
 use super::waiting::wait_for_task;
 use crate::error::Result;
 use crate::model::task::object;
@@ -66,6 +67,9 @@ impl ClaimCommand {
                     release_unprinted(&store, &task);
                     return Err(error);
                 }
+                if let Some(claim) = task.status.claim() {
+                    hand_out(context, &store, &task, &claim.token, &task.messages)?;
+                }
                 Ok(CommandExit::Done)
             }
             None => {
@@ -122,6 +126,7 @@ fn show(context: &mut CommandContext, store: &Store, task: &Task) -> Result<()> 
         if !task.spec.after.is_empty() {
             reply.insert("dependencies".into(), dependency_objects(store, task)?.into());
         }
+        put_messages(&mut reply, &task.messages);
         return context.out.object(&reply);
     }
     let expires = claim.map(|claim| claim.lease_expires_at.to_string()).unwrap_or_default();
@@ -134,6 +139,9 @@ fn show(context: &mut CommandContext, store: &Store, task: &Task) -> Result<()> 
     out.pair("lease_expires_at", &expires)?;
     if !task.questions.is_empty() {
         out.pair("questions", &task.questions.len().to_string())?;
+    }
+    if !task.messages.is_empty() {
+        out.pair("messages", &task.messages.len().to_string())?;
     }
     out.pair("request_path", &task.request_path)
 }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::messages::{hand_out, put_messages, unread};
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command};
@@ -37,18 +38,25 @@ impl EventCommand {
         let data = parse_pairs("--data", &self.data)?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
+        let token = self.claim_token.as_ref().map(ClaimToken::from_text);
         let note = Command::Note {
             kind: self.kind.clone(),
             message: self.message.clone(),
             data: data.into_iter().map(|(key, value)| (key, value.into())).collect(),
-            token: self.claim_token.as_ref().map(ClaimToken::from_text),
+            token: token.clone(),
         };
-        store.apply(&id, &note)?;
+        let (task, _) = store.apply(&id, &note)?;
+        let messages = if token.is_some() { unread(&task) } else { Vec::new() };
         if context.out.json {
-            // The protocol defines exactly these two keys.
-            context.out.object(&object([("status", "ok".into()), ("task_id", id.as_str().into())]))?;
+            // The protocol defines exactly these two keys for those who do not hold the task.
+            let mut reply = object([("status", "ok".into()), ("task_id", id.as_str().into())]);
+            put_messages(&mut reply, &messages);
+            context.out.object(&reply)?;
         } else {
             context.out.line(id.as_str())?;
+        }
+        if let Some(token) = token {
+            hand_out(context, &store, &task, &token, &messages)?;
         }
         Ok(CommandExit::Done)
     }

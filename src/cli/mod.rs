@@ -67,6 +67,7 @@ mod mcp_self_test;
 mod mcp_server_args;
 #[cfg(feature = "mcp")]
 mod mcp_settings;
+mod messages;
 mod move_task;
 mod next;
 #[cfg(feature = "mcp")]
@@ -90,6 +91,7 @@ mod submit;
 mod submit_batch;
 mod table;
 mod task_args;
+mod tell;
 mod trust;
 mod usage_error;
 mod view;
@@ -169,6 +171,7 @@ commands! {
     "respond" Respond(respond::RespondCommand);
     "ask" Ask(ask::AskCommand);
     "answer" Answer(answer::AnswerCommand);
+    "tell" Tell(tell::TellCommand);
     "cancel" Cancel(cancel::CancelCommand);
     "retry" Retry(retry::RetryCommand);
     "redrive" Redrive(redrive::RedriveCommand);

@@ -138,6 +138,12 @@ impl Output {
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
+    /// Prints text for the holder of a claim on standard error, even when quiet; it may have several lines, which are
+    /// escaped already. Returns whether it was written.
+    pub(super) fn message(&self, text: &str) -> bool {
+        io::stderr().write_all(format!("{text}\n").as_bytes()).is_ok()
+    }
+
     /// Prints a warning on standard error.
     pub(super) fn warn(&self, text: &str) {
         print_error_line(&format!("lanes: warning: {text}"));

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::messages::{hand_out, put_messages, unread};
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command, limits};
@@ -34,17 +35,21 @@ impl RenewCommand {
         let token = ClaimToken::from_text(&self.claim_token);
         let id = store.resolve(&self.id)?;
         let lease = self.lease_seconds.map(limits::lease_from_seconds).transpose()?;
-        let (task, _) = store.apply(&id, &Command::Renew { token, lease })?;
+        let (task, _) = store.apply(&id, &Command::Renew { token: token.clone(), lease })?;
+        let messages = unread(&task);
         if context.out.json {
-            context.out.object(&object([
+            let mut reply = object([
                 ("status", "renewed".into()),
                 ("task_id", task.id.as_str().into()),
                 ("claim_token", self.claim_token.clone().into()),
                 ("task", Value::Object(task.to_public_object())),
-            ]))?;
+            ]);
+            put_messages(&mut reply, &messages);
+            context.out.object(&reply)?;
         } else {
             context.out.line(task.id.as_str())?;
         }
+        hand_out(context, &store, &task, &token, &messages)?;
         Ok(CommandExit::Done)
     }
 }

@@ -56,6 +56,7 @@ impl ShowCommand {
         }
         print_dependencies(context, &store, &task)?;
         print_questions(context, &task, store.now().wall)?;
+        print_messages(context, &task)?;
         print_history(context, &store, &events)?;
         if let Some(response) = response {
             let verdict = response.verdict.map(|verdict| format!(", {verdict}")).unwrap_or_default();
@@ -187,6 +188,25 @@ fn print_questions(context: &mut CommandContext, task: &Task, now: Time) -> Resu
             }
             (None, None) => context.out.line("open")?,
         }
+    }
+    Ok(())
+}
+
+/// Prints the messages to the workers of a task, and who has read them.
+fn print_messages(context: &mut CommandContext, task: &Task) -> Result<()> {
+    for message in &task.messages {
+        let read = match &message.receipt {
+            Some(receipt) => format!("read by {} at {}", receipt.by, receipt.at),
+            None => "not read".to_string(),
+        };
+        context.out.line(&format!(
+            "\nmessage {} from {} ({}), {}",
+            message.number,
+            printable(&message.sent_by),
+            message.sent_at,
+            printable(&read)
+        ))?;
+        print_block(context, &message.text)?;
     }
     Ok(())
 }

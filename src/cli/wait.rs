@@ -3,9 +3,10 @@
 use clap::{ArgGroup, Args};
 use serde_json::Value;
 
-use super::args::{LaneQueryArgs, WaitArgs};
+use super::args::{LaneQueryArgs, WaitArgs, number};
 use super::context::{CommandContext, resolve_all};
 use super::exit::CommandExit;
+use super::messages::wait_until_read;
 use super::next;
 use super::waiting::{AnsweredTask, WaitGoal, WaitedAnswers, wait_for_answers};
 use crate::error::{Error, ErrorKind, Result, printable};
@@ -46,6 +47,10 @@ pub(super) struct WaitCommand {
     /// Also return, with code 5, when a task has an open question, and print the question
     #[arg(long)]
     or_question: bool,
+    /// Wait until message N to the task is read, instead of until the task is answered
+    #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true,
+        conflicts_with_all = ["group", "lane", "any", "all", "exit_status", "or_question", "body"])]
+    read: Option<u32>,
     /// Print the answer itself instead of the id
     #[arg(long, conflicts_with = "json")]
     body: bool,
@@ -62,6 +67,9 @@ impl WaitCommand {
         }
         let timing = self.wait.timing()?;
         let store = context.store()?;
+        if let Some(number) = self.read {
+            return self.wait_for_reader(context, &store, number);
+        }
         let ids = match &self.group {
             Some(group) => context.group_members(&store, group, &|_| true)?,
             None => resolve_all(&store, &self.ids)?,
@@ -100,6 +108,38 @@ impl WaitCommand {
         }
         let failed = answered.iter().any(|answer| answer.response.status == ResponseStatus::Failed);
         Ok(if failed && self.exit_status { CommandExit::TaskFailed } else { CommandExit::Done })
+    }
+
+    /// Waits until a message is read, and prints by whom and when.
+    fn wait_for_reader(
+        &self,
+        context: &mut CommandContext,
+        store: &Store,
+        number: u32,
+    ) -> Result<CommandExit> {
+        let [name] = &self.ids[..] else {
+            return Err(Error::invalid("--read is about one task").with_hint("give one id"));
+        };
+        let id = store.resolve(name)?;
+        let Some(message) = wait_until_read(context, store, &id, number, self.wait.timing()?)? else {
+            return Ok(CommandExit::TimedOut(format!(
+                "nobody has read message {number} of {id} within {} seconds; wait again, or ask `lanes why {id}`",
+                self.wait.timeout
+            )));
+        };
+        if context.out.json {
+            context.out.object(&object([
+                ("status", "read".into()),
+                ("task_id", id.as_str().into()),
+                ("message", Value::Object(message.to_object())),
+            ]))?;
+        } else if let Some(receipt) = &message.receipt {
+            context.out.pair("task_id", id.as_str())?;
+            context.out.pair("message", &number.to_string())?;
+            context.out.pair("read_by", receipt.by.as_str())?;
+            context.out.pair("read_at", &receipt.at.to_string())?;
+        }
+        Ok(CommandExit::Done)
     }
 
     fn render(

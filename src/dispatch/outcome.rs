@@ -151,6 +151,8 @@ pub enum Interruption {
     Answered,
     /// Its answer was not accepted.
     Rejected,
+    /// Its agent has answered, and a message came meanwhile.
+    Told,
 }
 
 impl Interruption {
@@ -165,6 +167,7 @@ impl Interruption {
             Self::Lost => "lost",
             Self::Answered => "question",
             Self::Rejected => "rejection",
+            Self::Told => "message",
         }
     }
 
@@ -190,6 +193,7 @@ impl Interruption {
             Self::Lost => "the process that ran you ended",
             Self::Answered => "you asked a question",
             Self::Rejected => "your answer was not accepted",
+            Self::Told => "a message came",
         }
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn task() -> Task {
         fence: 0,
         retried_as: None,
         questions: Vec::new(),
+        messages: Vec::new(),
         bookkeeping: Bookkeeping::default(),
         extra: Default::default(),
     }

@@ -11,8 +11,8 @@ use super::api::params::{Field, FieldKind, MAX_TEXT, optional, required};
 use super::context::{Call, HandlerResult};
 use super::handlers::tasks::MAX_PAGE;
 use super::handlers::{
-    agents, automation, claims, dispatch_routes, events, groups, lanes, logs, questions, responses, server,
-    submit, tasks, vendors,
+    agents, automation, claims, dispatch_routes, events, groups, lanes, logs, messages, questions, responses,
+    server, submit, tasks, vendors,
 };
 use super::log_follower::STREAMS;
 use super::transport::response::HttpResponse;
@@ -246,7 +246,7 @@ pub(super) const ROUTES: &[HttpRoute] = &[
                 "The token returned by claim, to prove that the writer holds the task.",
             ),
         ],
-        &[(200, "Done")],
+        &[(200, "Noted")],
         events::add,
     ),
     get(
@@ -327,6 +327,14 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         ANSWER,
         &[(200, "Changed")],
         questions::answer,
+    ),
+    post(
+        "/tasks/{id}/messages",
+        "tellTask",
+        "Sends a message to the worker of a task.",
+        TELL,
+        &[(201, "Told")],
+        messages::tell,
     ),
     get(
         "/inbox",

@@ -12,6 +12,7 @@ use super::transport::service::Ticket;
 use crate::error::{Error, Result};
 use crate::model::{Command, Owner, TaskId};
 use crate::store::{LaneQuery, Store};
+use crate::workspace::mark_messages_read;
 
 /// What a request waits for.
 #[derive(Clone, Debug)]
@@ -146,7 +147,12 @@ fn claim_for_client(
             store.apply(&task.id, &release)?;
             Ok(None)
         }
-        _ => Ok(Some(claimed(&task))),
+        claim => {
+            if let Some(claim) = claim {
+                mark_messages_read(store, &task, &claim.token);
+            }
+            Ok(Some(claimed(&task, &task.messages)))
+        }
     }
 }
 

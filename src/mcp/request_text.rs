@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, printable};
 use crate::model::Task;
+use crate::model::message::messages_text;
 use crate::model::question::answered_text;
 use crate::store::Store;
 
@@ -47,6 +48,10 @@ pub(super) fn request_text(store: &Store, task: &Task) -> Result<String> {
     let answered = answered_text(&task.questions);
     if !answered.is_empty() {
         parts.push(format!("\nAnswers to earlier questions:\n\n{answered}"));
+    }
+    let messages = messages_text(&task.messages);
+    if !messages.is_empty() {
+        parts.push(format!("\n{messages}"));
     }
     Ok(parts.join("\n"))
 }

@@ -22,7 +22,7 @@ pub struct Event {
 }
 
 /// Event types that are reserved for the queue itself, so that a history can be trusted.
-pub const ENGINE_KINDS: [&str; 21] = [
+pub const ENGINE_KINDS: [&str; 23] = [
     "created",
     "claimed",
     "renewed",
@@ -44,6 +44,8 @@ pub const ENGINE_KINDS: [&str; 21] = [
     "input_required",
     "expired",
     "exclusive",
+    "told",
+    "read",
 ];
 
 impl Event {

@@ -29,6 +29,7 @@ pub(crate) mod inbox;
 pub(crate) mod json;
 mod lane;
 pub(crate) mod limits;
+pub(crate) mod message;
 pub(crate) mod names;
 #[cfg(feature = "cli")]
 pub(crate) mod notice;
@@ -70,6 +71,7 @@ pub use id::{ClaimToken, RunId, TaskId};
 pub use idempotency_key::IdempotencyKey;
 pub use lane::LaneName;
 pub(crate) use lane::{AGENT_LANES, MAX_LANE};
+pub use message::{MessageReceipt, TaskMessage};
 pub use owner::Owner;
 pub use question::{DefaultAnswer, NewQuestion, Question, QuestionAnswer};
 pub use refusal::{Refusal, RequestFault, TaskEnd};

@@ -183,6 +183,13 @@ pub enum Refusal {
         /// The SHA-256 that the worker gave.
         read: String,
     },
+    /// A message comes too late: the task has ended.
+    MessageTooLate {
+        /// The id of the task.
+        id: TaskId,
+        /// How it ended.
+        end: TaskEnd,
+    },
     /// The task cannot be retried, since it has not failed.
     NotFailed {
         /// The id of the task.
@@ -224,7 +231,7 @@ pub enum TaskEnd {
 }
 
 impl TaskEnd {
-    fn of(status: &Status) -> Self {
+    pub(super) fn of(status: &Status) -> Self {
         match status {
             Status::Failed { class: FailureClass::Cancelled, reason, .. } => Self::Cancelled(reason.clone()),
             Status::Failed { class: FailureClass::Dead, reason, .. } => Self::Dead(reason.clone()),
@@ -277,6 +284,7 @@ impl Refusal {
             | Self::LanePaused { .. }
             | Self::RequestUnusable { .. }
             | Self::OtherRequestRead { .. }
+            | Self::MessageTooLate { .. }
             | Self::NotFailed { .. }
             | Self::NotDead { .. } => None,
         }
@@ -308,6 +316,11 @@ impl Refusal {
             Self::Blocked { id, .. } => return Some(format!("`lanes why {id}` tells which are open")),
             Self::KeyHeld { .. } => "it can be claimed when that task is released or ends",
             Self::OtherRequestRead { .. } => "review the file that request_path names, then respond again",
+            Self::MessageTooLate { id, .. } => {
+                return Some(format!(
+                    "submit a task for it, which gets this one's answer with `lanes submit --after-ended {id}`"
+                ));
+            }
             Self::NotFailed { .. } => "only failed, cancelled and dead tasks can be retried",
             Self::NotDead { id, class: Some(_), .. } => {
                 return Some(format!("`lanes retry {id}` submits it again"));
@@ -418,6 +431,7 @@ impl fmt::Display for Refusal {
             Self::OtherRequestRead { id, submitted, read } => {
                 write!(f, "the request of {id} has sha256 {submitted}, not {}", printable(read))
             }
+            Self::MessageTooLate { id, end } => write!(f, "cannot tell {id} anything; {end}"),
             Self::NotFailed { id, state } => write!(f, "cannot retry {id}; task is {state}"),
             Self::NotDead { id, class: Some(class), .. } => {
                 write!(f, "{id} is not dead: it has failed, with class {}", printable(class.as_str()))

@@ -7,6 +7,7 @@ use super::duration::StoredDuration;
 use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::Object;
+use super::message::TaskMessage;
 use super::owner::Owner;
 use super::question::{self, Question};
 use super::response::Response;
@@ -259,6 +260,8 @@ pub struct Task {
     pub retried_as: Option<String>,
     /// The questions that its workers have asked, and their answers.
     pub questions: Vec<Question>,
+    /// The messages to its workers.
+    pub messages: Vec<TaskMessage>,
     /// The bookkeeping of `lanes`, hidden from output.
     #[doc(hidden)]
     pub bookkeeping: Bookkeeping,
@@ -319,6 +322,11 @@ impl Task {
     /// Returns the questions that have no answer at `now`.
     pub fn open_questions(&self, now: Time) -> impl Iterator<Item = &Question> {
         self.questions.iter().filter(move |question| question.is_open(now))
+    }
+
+    /// Returns the messages that no worker has been given yet.
+    pub fn unread_messages(&self) -> impl Iterator<Item = &TaskMessage> {
+        self.messages.iter().filter(|message| message.receipt.is_none())
     }
 
     /// Returns whether a question has no answer yet, even if its default counts by now.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::duration::StoredDuration;
 use super::json::Object;
+use super::message::messages_value;
 use super::question::questions_value;
 use super::spec::reader::BOOKKEEPING_KEY;
 use super::task::{Bookkeeping, Status, Task};
@@ -27,6 +28,9 @@ impl Task {
         put("retried_as", self.retried_as.clone().into());
         if !self.questions.is_empty() {
             put("questions", questions_value(&self.questions));
+        }
+        if !self.messages.is_empty() {
+            put("messages", messages_value(&self.messages));
         }
         put_status(&mut put, &self.status);
         object

@@ -11,6 +11,7 @@ use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::raw::{Raw, RawString, members};
 use super::json::{Object, parse_object};
+use super::message::TaskMessage;
 use super::owner::Owner;
 use super::question::Question;
 use super::response::Response;
@@ -43,6 +44,7 @@ pub struct TaskText<'a> {
     questions: Option<Raw<'a>>,
     /// Whether a question has no answer yet.
     is_asking: bool,
+    messages: Option<Raw<'a>>,
     bookkeeping: Option<Raw<'a>>,
     others: Vec<(&'a str, Raw<'a>)>,
 }
@@ -184,6 +186,10 @@ impl<'a> TaskText<'a> {
         let state_fields = StateFields::take(&mut fields, &state.decode(), is_known);
         let questions = fields.list(key!("questions"));
         let is_asking = questions.is_some_and(|raw| check_questions(&mut fields, raw));
+        let messages = fields.list(key!("messages"));
+        if let Some(raw) = messages {
+            check_messages(&mut fields, raw);
+        }
         let task = Self {
             id,
             spec,
@@ -199,6 +205,7 @@ impl<'a> TaskText<'a> {
             retried_as: fields.optional_text(key!("retried_as")),
             questions,
             is_asking,
+            messages,
             bookkeeping: fields.map(key!(BOOKKEEPING_KEY)),
             others: Vec::new(),
         };
@@ -267,6 +274,15 @@ impl<'a> TaskText<'a> {
         questions
     }
 
+    /// Returns the messages to its workers.
+    pub fn messages(&self) -> Vec<TaskMessage> {
+        let mut messages = Vec::new();
+        if let Some(raw) = self.messages {
+            raw.items(|raw| messages.extend(TaskMessage::from_raw(raw)));
+        }
+        messages
+    }
+
     /// Returns the part of the bookkeeping that a check of the store needs.
     pub fn bookkeeping_excerpt(&self) -> BookkeepingExcerpt<'a> {
         let mut marks = BookkeepingExcerpt::default();
@@ -313,6 +329,7 @@ impl<'a> TaskText<'a> {
             fence: self.fence,
             retried_as: optional(self.retried_as),
             questions: self.questions(),
+            messages: self.messages(),
             bookkeeping: self.bookkeeping(),
             extra,
         }
@@ -347,6 +364,18 @@ fn check_questions(fields: &mut Members<'_>, questions: Raw<'_>) -> bool {
         fields.fail(key!("questions"), "a list of questions, each with n, question, asked_by and asked_at");
     }
     is_asking
+}
+
+/// Checks that all messages can be read.
+fn check_messages(fields: &mut Members<'_>, messages: Raw<'_>) {
+    let (mut are_valid, mut last) = (true, 0);
+    messages.items(|raw| match TaskMessage::from_raw(raw) {
+        Some(message) if message.number > last => last = message.number,
+        _ => are_valid = false,
+    });
+    if !are_valid {
+        fields.fail(key!("messages"), "a list of messages, each with n, message, sent_by and sent_at");
+    }
 }
 
 fn time(raw: Raw<'_>) -> Option<Time> {

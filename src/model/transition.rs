@@ -7,6 +7,7 @@ mod claim;
 mod dependency;
 mod edit;
 mod end;
+mod message;
 mod question;
 mod respond;
 
@@ -166,6 +167,20 @@ pub enum Command {
         /// The name of the person or program that answers.
         by: String,
     },
+    /// Send a message to the workers of the task.
+    Tell {
+        /// The message.
+        text: String,
+        /// The name of the person or program that sends it.
+        by: String,
+    },
+    /// Record that the holder has been given messages.
+    ReadMessages {
+        /// The token of the claim.
+        token: ClaimToken,
+        /// The number of the last message that it was given.
+        through: u32,
+    },
     /// Add an event to the history.
     Note {
         /// The event type: without spaces, and not one of [`ENGINE_KINDS`](super::event::ENGINE_KINDS).
@@ -250,6 +265,8 @@ impl Command {
             Self::AnswerQuestion { number, text, is_choice, by } => {
                 question::answer_question(task, context, *number, text, *is_choice, by)
             }
+            Self::Tell { text, by } => message::tell(task, context, text, by),
+            Self::ReadMessages { token, through } => message::read_messages(task, context, token, *through),
             Self::Note { kind, message, data, token } => {
                 claim::note(task, context, kind, message, data, token.as_ref())
             }

@@ -75,6 +75,8 @@ pub(crate) struct RegisteredRun {
     pub session_id: Option<String>,
     /// The latest line of progress.
     pub progress: Option<String>,
+    /// Whether its agent can get messages.
+    pub takes_messages: bool,
 }
 
 impl DispatcherInfo {
@@ -130,6 +132,7 @@ impl RegisteredRun {
             ("pid", self.pid.into()),
             ("session_id", self.session_id.clone().into()),
             ("progress", self.progress.clone().into()),
+            ("takes_messages", self.takes_messages.into()),
         ])
     }
 
@@ -150,6 +153,7 @@ impl RegisteredRun {
             pid: entry.get("pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok()),
             session_id: text("session_id"),
             progress: text("progress"),
+            takes_messages: entry.get("takes_messages").and_then(Value::as_bool).unwrap_or(false),
         };
         Some((TaskId::parse(&text("task_id")?).ok()?, run))
     }
@@ -246,6 +250,7 @@ mod tests {
             pid: Some(4711),
             session_id: Some("s1".to_string()),
             progress: Some("reads".to_string()),
+            takes_messages: true,
         };
         let service = LaneService {
             lane: lane.clone(),

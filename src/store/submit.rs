@@ -357,6 +357,7 @@ impl Store {
             fence: 0,
             retried_as: None,
             questions: Vec::new(),
+            messages: Vec::new(),
             bookkeeping: Bookkeeping {
                 written_at: Some(now),
                 content_sha256: Some(content),

@@ -1,7 +1,7 @@
 //! The rules of a workspace: turns what a user or program requests into operations of the store.
 //!
 //! Contains configuration, task files, path rules and scaffolds. Nothing here prints, and only `deliver`,
-//! `doctor`, `notices`, `schedules` and `why` access the state directory.
+//! `doctor`, `messages`, `notices`, `schedules` and `why` access the state directory.
 
 mod agent_change;
 mod agent_description;
@@ -27,6 +27,7 @@ mod file_hashes;
 mod key_value;
 #[cfg(feature = "cli")]
 mod marked_section;
+mod messages;
 #[cfg(feature = "cli")]
 mod notices;
 mod ownership;
@@ -71,6 +72,7 @@ pub use file_hashes::FileHashes;
 pub(crate) use key_value::parse_pairs;
 #[cfg(feature = "cli")]
 pub(crate) use marked_section::{find_section, with_section, without_section};
+pub(crate) use messages::{mark_messages_read, message_delivery, take_messages};
 #[cfg(feature = "cli")]
 pub(crate) use notices::{NoticeRule, Notifier, notice_rules};
 pub use ownership::{FoundConfig, Identity};

@@ -26,5 +26,5 @@ prompt=$(cat)
 printf '{"type":"system","subtype":"init","session_id":"%s","model":"model-x","claude_code_version":"2.1.329"}\n' "$session"
 # A conversation that goes on is not told its task again.
 # shellcheck source=/dev/null # a file of the test
-case $prompt in "You were cut short"* | "What you asked"* | "Your answer to task"*) [ -e go-on ] && . ./go-on ;; esac
+case $prompt in "You were cut short"* | "What you asked"* | "Your answer to task"* | "While you worked on task"*) [ -e go-on ] && . ./go-on ;; esac
 eval "$(printf '%s\n' "$prompt" | sed -n 's/^DO: //p')"

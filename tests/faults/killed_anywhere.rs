@@ -8,7 +8,7 @@ use crate::concurrent::{ScenarioRunner, Stage};
 use crate::driver::Driver;
 use crate::points::{self, Point};
 use crate::reader::{After, Snapshot};
-use crate::scenarios::Scenario;
+use crate::scenarios::{Scenario, told_task};
 use crate::testkit::skip::has;
 use crate::usage;
 use crate::world::{World, asked_for};
@@ -88,6 +88,31 @@ fn a_key_that_moved_to_a_retry_stays_there() {
     assert_eq!(world.traced(&next.inject("signal=KILL"), &scenario).status.signal(), Some(9));
     let again = ["submit", "--lane", "l", "--prompt", "do it", "--task-id", "failed", "--key", "again"];
     assert_eq!(world.ok(&again), retried);
+}
+
+#[test]
+fn a_message_counts_as_read_only_once_it_was_given_out() {
+    if !has("strace") {
+        return;
+    }
+    let world = World::new();
+    let (held, token) = (world.tasks.held.clone(), world.tasks.token.clone());
+    let renew = ["renew", &held, "--claim-token", &token];
+    let scenario = Scenario { before: Some(told_task), ..world.scenario("renew", &renew) };
+    world.set_up(&scenario);
+    let mut seen = [0, 0];
+    for point in points::of_changes(&world, &scenario) {
+        world.set_up(&scenario);
+        let output = world.traced(&point.inject("signal=KILL"), &scenario);
+        let what = format!("killed at {} {}: {}", point.call, point.nth, point.shown);
+        let is_read = world.json(&["show", &held])["task"]["messages"][0]["read_by"].is_string();
+        let was_given = String::from_utf8_lossy(&output.stderr).contains("Use the new one.");
+        assert!(was_given || !is_read, "{what}: it is read, and nobody got it");
+        let next = world.json(&renew);
+        assert_eq!(next.get("messages").is_some(), !is_read, "{what}: {next}");
+        seen[usize::from(is_read)] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl World {
                 before: Some(asking_task),
                 ..plain("answer", &["answer", held, "--body", "The first."])
             },
+            plain("tell", &["tell", held, "Use the new one.", "--by", "eve"]),
             plain("claim next", &["claim", "--lane", "l"]),
             Scenario { before: Some(expired_claim), ..plain("claim of a lost lease", &["claim", waiting]) },
             Scenario {
@@ -198,6 +199,11 @@ fn expired_claim(world: &World) {
 fn asking_task(world: &World) {
     let Tasks { held, token, .. } = &world.tasks;
     world.ok(&["ask", held, "--claim-token", token, "--question", "Which one?"]);
+}
+
+/// Leaves the held task with a message that nobody has read.
+pub fn told_task(world: &World) {
+    world.ok(&["tell", &world.tasks.held, "Use the new one."]);
 }
 
 /// Leaves a task in lane `m` whose only attempt is over, which no command has recorded yet.

@@ -51,6 +51,8 @@ impl World {
         assert_eq!(task.fence, mirror.tokens.len() as u64, "{place}: the fence counts claims");
         let retried_as = mirror.retried_as.map(|new| self.model.tasks[new].id.clone());
         assert_eq!(task.retried_as, retried_as, "{place}");
+        let read = task.messages.iter().map(|message| message.receipt.is_some());
+        assert!(read.eq(mirror.messages.iter().map(Option::is_some)), "{place}: {:?}", task.messages);
         let directory = self.store.root().join("tasks").join(id.as_str());
         check_events(&directory, &mirror.events, place);
         self.check_answer(mirror, &task, &directory, place);

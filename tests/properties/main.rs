@@ -70,6 +70,14 @@ enum Step {
         task: usize,
         proof: Option<Proof>,
     },
+    Tell {
+        task: usize,
+    },
+    Read {
+        task: usize,
+        proof: Proof,
+        through: usize,
+    },
     Cancel {
         task: usize,
     },
@@ -129,6 +137,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (task(), maybe_proof(), any::<bool>(), 0_usize..2)
             .prop_map(|(task, proof, success, body)| Step::Respond { task, proof, success, body }),
         2 => (task(), maybe_proof()).prop_map(|(task, proof)| Step::Note { task, proof }),
+        2 => task().prop_map(|task| Step::Tell { task }),
+        2 => (task(), proof(), 0_usize..4).prop_map(|(task, proof, through)| Step::Read { task, proof, through }),
         1 => task().prop_map(|task| Step::Cancel { task }),
         2 => (task(), lane()).prop_map(|(task, lane)| Step::Move { task, lane }),
         1 => lane().prop_map(|lane| Step::Pause { lane }),

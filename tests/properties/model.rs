@@ -56,6 +56,8 @@ pub struct Mirror {
     pub events: Vec<&'static str>,
     pub answer: Option<Answer>,
     pub retried_as: Option<usize>,
+    /// For each message, by the number of which claim it was read first.
+    pub messages: Vec<Option<usize>>,
 }
 
 impl Mirror {
@@ -242,6 +244,30 @@ impl Model {
         Outcome::Changed
     }
 
+    pub fn tell(&mut self, at: usize) -> Outcome {
+        let task = &mut self.tasks[at];
+        if task.ended() {
+            return Outcome::Refused;
+        }
+        task.messages.push(None);
+        task.events.push("told");
+        Outcome::Changed
+    }
+
+    pub fn read(&mut self, at: usize, proof: &str, through: usize) -> Outcome {
+        if self.held(at, proof).is_none() {
+            return Outcome::Refused;
+        }
+        let task = &mut self.tasks[at];
+        let claim = task.tokens.len();
+        let unread = task.messages.iter_mut().take(through).filter(|reader| reader.is_none());
+        if unread.map(|reader| *reader = Some(claim)).count() == 0 {
+            return Outcome::Unchanged;
+        }
+        task.events.push("read");
+        Outcome::Changed
+    }
+
     pub fn cancel(&mut self, at: usize) -> Outcome {
         let task = &mut self.tasks[at];
         if task.state == State::Failed("cancelled") {
@@ -288,6 +314,7 @@ impl Model {
             events: vec!["created"],
             answer: None,
             retried_as: None,
+            messages: Vec::new(),
             ..old
         };
         let new = self.add(new);

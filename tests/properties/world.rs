@@ -122,6 +122,7 @@ impl World {
             events: Vec::new(),
             answer: None,
             retried_as: None,
+            messages: Vec::new(),
         });
         self.fed.push(0);
         self.seen.push(None);
@@ -248,6 +249,7 @@ impl World {
             events: vec!["created"],
             answer: None,
             retried_as: None,
+            messages: Vec::new(),
         });
         self.compare_submitted(submitted, outcome, at.unwrap(), step);
     }
@@ -282,6 +284,8 @@ impl World {
             | Step::Release { task, .. }
             | Step::Respond { task, .. }
             | Step::Note { task, .. }
+            | Step::Tell { task }
+            | Step::Read { task, .. }
             | Step::Cancel { task }
             | Step::Move { task, .. }
             | Step::Retry { task }
@@ -361,6 +365,14 @@ impl World {
                 let outcome = self.model.note(at, token.as_ref().map(ClaimToken::as_str));
                 let (kind, message) = ("progress".to_string(), "half way".to_string());
                 (Command::Note { kind, message, data: json::Object::new(), token }, outcome)
+            }
+            Step::Tell { .. } => {
+                (Command::Tell { text: "Use the new one.".into(), by: "me".into() }, self.model.tell(at))
+            }
+            Step::Read { proof, through, .. } => {
+                let token = token(proof);
+                let outcome = self.model.read(at, token.as_str(), *through);
+                (Command::ReadMessages { token, through: u32::try_from(*through).unwrap() }, outcome)
             }
             Step::Cancel { .. } => (Command::Cancel { reason: None, by: "me".into() }, self.model.cancel(at)),
             Step::Move { lane, .. } => {

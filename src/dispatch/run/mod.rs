@@ -15,6 +15,7 @@ pub(crate) mod retry;
 mod rounds;
 pub(crate) mod route_keys;
 pub(crate) mod session_baseline;
+pub(crate) mod told;
 pub(crate) mod vendor_version;
 mod verification;
 pub(crate) mod worktree_run;
@@ -164,7 +165,7 @@ impl RunContext<'_> {
             }
             Err(PrepareError::Error(error)) => return Err(error),
         };
-        let PreparedRun { spec, run_file, version } = prepared;
+        let PreparedRun { spec, run_file, version, messages_through } = prepared;
         let resumed = run_file.conversation.resumed_id();
         let baseline = match resumed {
             Some(session) => {
@@ -192,6 +193,9 @@ impl RunContext<'_> {
         let (timeout, silence_timeout) = (spec.timeout, spec.silence_timeout);
         let mut progress = ProgressFile::new(attempt.create(files::PROGRESS)?);
         let finished = match agent::run(spec, self.guard_pool, &claimed.stop, &mut |event| {
+            if let AgentEvent::Started(_) = event {
+                self.note_messages_read(claimed, messages_through);
+            }
             self.handle_agent_event(task, event, &mut progress);
         }) {
             Ok(finished) => finished,

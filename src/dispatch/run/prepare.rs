@@ -197,6 +197,8 @@ pub(crate) struct PreparedRun {
     pub spec: AgentSpec,
     /// Record of the run.
     pub run_file: RunFile,
+    /// The number of the last message that the prompt has; 0 without one.
+    pub messages_through: u32,
     /// Version of the vendor's program, if the program was asked for it.
     pub version: Option<String>,
 }
@@ -234,8 +236,21 @@ impl RunContext<'_> {
             input.effort_hint.clone_from(&line.effort);
         }
         input.rejection = rejection.cloned();
+        // A message may have come since the claim.
+        let told = self.store.task(&task.id)?.messages;
+        let messages_through = told.last().map_or(0, |message| message.number);
+        let in_this_run = matches!(
+            conversation.map(|conversation| conversation.interruption),
+            Some(Interruption::Rejected | Interruption::Told)
+        );
+        // What the conversation has had in this attempt is not repeated.
+        input.messages =
+            told.into_iter().filter(|message| !in_this_run || message.receipt.is_none()).collect();
         let prompt = match conversation {
             Some(_) if rejection.is_some() => prompt::rejection_prompt(&input),
+            Some(ConversationToResume { interruption: Interruption::Told, .. }) => {
+                prompt::message_prompt(&input)
+            }
             Some(ConversationToResume { interruption: Interruption::Answered, .. }) => {
                 prompt::answer_prompt(&input)
             }
@@ -281,7 +296,7 @@ impl RunContext<'_> {
             entry.silence_timeout = spec.silence_timeout;
             entry.deadline = spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()));
         });
-        Ok(PreparedRun { spec, run_file, version })
+        Ok(PreparedRun { spec, run_file, messages_through, version })
     }
 
     /// Returns the environment of a program that works for a task.

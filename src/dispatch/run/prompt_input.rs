@@ -118,6 +118,7 @@ pub(crate) fn prompt_input(
         thread: thread_history(task.id.as_str(), metadata_text(task, "parent_task_id"), |id| link(store, id)),
         earlier_attempts: earlier_attempts(events),
         questions: answered_questions(task),
+        messages: task.messages.clone(),
         wants_json: wants_json(task, route),
         rejection: None,
         task_url: api_url,

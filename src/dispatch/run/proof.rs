@@ -1,5 +1,6 @@
 //! Proves what an agent calls done: its answer counts when the commands of `verify` succeed. If one fails, the agent gets its
-//! output and continues in the same conversation, a limited number of times in one attempt.
+//! output and continues in the same conversation, a limited number of times in one attempt. Before that, it gets the
+//! messages that came while it worked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,8 +32,8 @@ enum Judgement {
 }
 
 impl RunContext<'_> {
-    /// Verifies the work of an agent that has answered, and has it continue if that fails. Returns the last round, with the
-    /// usage of all.
+    /// Gives an agent that has answered its messages, verifies its work, and has it continue if that fails. Returns the last
+    /// round, with the usage of all.
     ///
     /// # Errors
     /// When the store fails before an agent was started.
@@ -43,13 +44,19 @@ impl RunContext<'_> {
         first: FinishedRun,
     ) -> Result<FinishedRun> {
         let commands = claimed.served.route.verify.commands_for(&claimed.task);
-        if commands.is_empty() {
-            return Ok(first);
-        }
-        let mut rounds = Rounds::new(first);
+        let (mut rounds, mut told) = (Rounds::new(first), 0);
         let mut proof = Proof { is_verified: false, duration: Duration::ZERO, rounds: 1 };
         loop {
             let Some(answer) = rounds.last().answer().cloned() else { return Ok(rounds.finish()) };
+            // What a message asks for is verified too.
+            if let Some(next) = self.continue_with_messages(claimed, attempt_context, &rounds, &mut told)? {
+                rounds.add(next);
+                proof.rounds += 1;
+                continue;
+            }
+            if commands.is_empty() {
+                return Ok(rounds.finish());
+            }
             if !ClosingStatus::is_success(answer.closing) || self.is_answered(claimed) {
                 break;
             }
@@ -192,7 +199,7 @@ impl RunContext<'_> {
 }
 
 /// Returns the same claim with what is left of its budget as the budget of the run.
-fn with_budget(claimed: &ClaimedTask, budget: Option<f64>) -> ClaimedTask {
+pub(super) fn with_budget(claimed: &ClaimedTask, budget: Option<f64>) -> ClaimedTask {
     let ClaimedTask { task, token, served, stop } = claimed;
     let served = match budget {
         None => Arc::clone(served),

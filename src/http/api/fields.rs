@@ -135,6 +135,7 @@ pub(crate) const ANSWER: &[Field] = &[
     optional("choice", FieldKind::Flag, "Whether the answer must be one of the choices."),
     BY,
 ];
+pub(crate) const TELL: &[Field] = &[required("message", MESSAGE_TEXT, "The message."), BY];
 
 const ONE_MODEL: Field = optional("model", NAME_TEXT, "One of its models; all by default.");
 pub(crate) const PAUSE_VENDOR: &[Field] = &[

@@ -172,7 +172,8 @@ fn maybe(schema: &Value) -> Value {
 
 /// Returns all named schemas.
 pub(crate) fn schemas() -> Map<String, Value> {
-    let parts = [resources(), task_responses(), history_responses(), server_responses()];
+    let parts =
+        [resources(), task_responses(), dialogue_responses(), history_responses(), server_responses()];
     parts.into_iter().flatten().map(|(name, schema)| (name.to_string(), schema)).collect()
 }
 
@@ -216,7 +217,15 @@ fn task_responses() -> Vec<NamedSchema> {
         ("OneTask", object([("task", named("Task"))])),
         ("MaybeTask", object([("task", maybe(&named("Task")))])),
         ("MaybeClaimed", object([("task", maybe(&named("Task")))])),
-        ("Claimed", object([("task", named("Task")), ("task_id", text()), ("claim_token", text())])),
+        (
+            "Claimed",
+            object([
+                ("task", named("Task")),
+                ("task_id", text()),
+                ("claim_token", text()),
+                ("messages", list(&named("Message"))),
+            ]),
+        ),
         (
             "TaskPage",
             object([
@@ -281,6 +290,25 @@ fn task_responses() -> Vec<NamedSchema> {
             "PausedVendor",
             object([("vendor", text()), ("paused", flag()), ("changed", flag()), ("pauses", list(&map()))]),
         ),
+        ("Reason", object([("task_id", text()), ("state", text()), ("reason", text()), ("message", text())])),
+    ]
+}
+
+/// Returns the schemas of responses about questions and messages.
+fn dialogue_responses() -> Vec<NamedSchema> {
+    vec![
+        (
+            "Message",
+            object([
+                ("n", count()),
+                ("message", text()),
+                ("sent_by", text()),
+                ("sent_at", text()),
+                ("read_by", text_or_null()),
+                ("read_at", text_or_null()),
+            ]),
+        ),
+        ("Told", object([("message", named("Message")), ("delivery", text()), ("task", named("Task"))])),
         (
             "Inbox",
             object([
@@ -296,8 +324,10 @@ fn task_responses() -> Vec<NamedSchema> {
                 ),
             ]),
         ),
-        ("Asked", object([("question", count()), ("task", named("Task"))])),
-        ("Reason", object([("task_id", text()), ("state", text()), ("reason", text()), ("message", text())])),
+        (
+            "Asked",
+            object([("question", count()), ("task", named("Task")), ("messages", list(&named("Message")))]),
+        ),
     ]
 }
 
@@ -333,6 +363,7 @@ fn history_responses() -> Vec<NamedSchema> {
         ("Responded", object([("response", named("Response")), ("task", named("Task"))])),
         ("Answered", object([("answered", list(&answered)), ("pending", list(&text()))])),
         ("Done", object([("ok", json!({"const": true}))])),
+        ("Noted", object([("ok", json!({"const": true})), ("messages", list(&named("Message")))])),
         ("Comments", object([("comments", comments)])),
     ]
 }

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::http::transport::response::{HttpResponse, members, ok};
-use crate::model::Task;
+use crate::model::message::messages_value;
+use crate::model::{Task, TaskMessage};
 use crate::store::SubmittedTask;
 
 /// Returns a task without the token of its claim, as every client may see it.
@@ -13,14 +14,15 @@ pub(crate) fn public_task(task: &Task) -> Value {
     Value::Object(object)
 }
 
-/// Returns the response to a client that has claimed a task or presented its claim token. No other response
-/// contains a token.
-pub(crate) fn claimed(task: &Task) -> HttpResponse {
+/// Returns the response to a client that has claimed a task or presented its claim token, with messages for it. No other
+/// response contains a token.
+pub(crate) fn claimed(task: &Task, messages: &[TaskMessage]) -> HttpResponse {
     let token = task.status.claim().map(|claim| claim.token.as_str().to_string());
     ok([
         ("task", Value::Object(task.to_public_object())),
         ("task_id", task.id.as_str().into()),
         ("claim_token", token.into()),
+        ("messages", messages_value(messages)),
     ])
 }
 

@@ -9,6 +9,7 @@ use crate::http::wait_for::WaitFor;
 use crate::model::limits::{DEFAULT_LEASE, DEFAULT_WAIT};
 use crate::model::{Command, FailureClass, Filter, LaneName, Owner};
 use crate::store::LaneQuery;
+use crate::workspace::{mark_messages_read, take_messages};
 
 /// `GET /tasks/next`
 pub(crate) fn next(call: &Call<'_>) -> HandlerResult {
@@ -51,15 +52,20 @@ fn owner(call: &Call<'_>) -> Result<Owner> {
 /// `POST /tasks/{id}/claim`
 pub(crate) fn claim(call: &Call<'_>) -> HandlerResult {
     let lease = call.body.duration("lease_seconds").unwrap_or(DEFAULT_LEASE);
-    Ok(claimed(&call.app.store.claim(&call.id()?, &owner(call)?, lease)?).into())
+    let store = &call.app.store;
+    let task = store.claim(&call.id()?, &owner(call)?, lease)?;
+    if let Some(claim) = task.status.claim() {
+        mark_messages_read(store, &task, &claim.token);
+    }
+    Ok(claimed(&task, &task.messages).into())
 }
 
 /// `POST /tasks/{id}/renew`
 pub(crate) fn renew(call: &Call<'_>) -> HandlerResult {
     let token = call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
-    let renew = Command::Renew { token, lease: call.body.duration("lease_seconds") };
+    let renew = Command::Renew { token: token.clone(), lease: call.body.duration("lease_seconds") };
     let (task, _) = call.app.store.apply(&call.id()?, &renew)?;
-    Ok(claimed(&task).into())
+    Ok(claimed(&task, &take_messages(&call.app.store, &task, &token)).into())
 }
 
 /// `POST /tasks/{id}/release`

@@ -7,19 +7,24 @@ use crate::http::context::{App, Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::http::wait_for::WaitFor;
 use crate::model::json::Object;
+use crate::model::message::messages_value;
 use crate::model::task::object;
 use crate::model::{Command, TaskId};
+use crate::workspace::take_messages;
 
 /// `POST /tasks/{id}/events`
 pub(crate) fn add(call: &Call<'_>) -> HandlerResult {
+    let token = call.body.token("claim_token");
     let note = Command::Note {
         kind: call.body.text_or("type", "note"),
         message: call.body.text_or("message", ""),
         data: call.body.map("data"),
-        token: call.body.token("claim_token"),
+        token: token.clone(),
     };
-    call.app.store.apply(&call.id()?, &note)?;
-    Ok(ok([("ok", true.into())]).into())
+    let store = &call.app.store;
+    let (task, _) = store.apply(&call.id()?, &note)?;
+    let messages = token.map(|token| take_messages(store, &task, &token)).unwrap_or_default();
+    Ok(ok([("ok", true.into()), ("messages", messages_value(&messages))]).into())
 }
 
 /// `POST /tasks/{id}/comments`

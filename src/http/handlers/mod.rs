@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod groups;
 pub(crate) mod lanes;
 pub(crate) mod logs;
+pub(crate) mod messages;
 pub(crate) mod questions;
 pub(crate) mod responses;
 pub(crate) mod server;

@@ -10,7 +10,9 @@ use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::model::inbox::InboxItem;
+use crate::model::message::messages_value;
 use crate::model::{Command, Effect, NewQuestion};
+use crate::workspace::take_messages;
 
 /// `POST /tasks/{id}/questions`
 pub(crate) fn ask(call: &Call<'_>) -> HandlerResult {
@@ -27,9 +29,15 @@ pub(crate) fn ask(call: &Call<'_>) -> HandlerResult {
         keeps_claim: body.flag("keep_claim"),
     };
     let token = body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
-    let (task, _) = call.app.store.apply(&call.id()?, &Command::Ask { token, question })?;
+    let store = &call.app.store;
+    let (task, _) = store.apply(&call.id()?, &Command::Ask { token: token.clone(), question })?;
+    let messages = take_messages(store, &task, &token);
     let number = task.questions.last().map_or(0, |question| question.number);
-    let object = members([("question", number.into()), ("task", public_task(&task))]);
+    let object = members([
+        ("question", number.into()),
+        ("task", public_task(&task)),
+        ("messages", messages_value(&messages)),
+    ]);
     Ok(HttpResponse::json(201, &object).into())
 }
 

@@ -1,9 +1,11 @@
-//! `answer`: answers a question that the worker of a task has asked.
+//! `answer`: answers a question that the worker of a task has asked, or tells it something.
 
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
 use crate::mcp::failure::ToolFailure;
 use crate::model::Command;
+use crate::model::message::MessageDelivery;
+use crate::workspace::message_delivery;
 
 pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     let name = arguments.needed_text("id")?.to_string();
@@ -12,6 +14,9 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
         Some(Ok(number)) => Some(number),
         None => None,
     };
+    if arguments.flag("tell") {
+        return tell(call, name, arguments.needed_text("text")?.to_string()).await;
+    }
     let answer = Command::AnswerQuestion {
         number,
         text: arguments.needed_text("text")?.to_string(),
@@ -22,6 +27,23 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
         let id = queue.store.resolve(&name)?;
         let (task, _) = queue.store.apply(&id, &answer)?;
         Ok(ToolReply::text(format!("answered a question of {id}, which is {} now", task.status.as_str())))
+    })
+    .await
+}
+
+/// Sends a message to the worker of a task.
+async fn tell(call: ToolCall, name: String, text: String) -> ToolResult {
+    let tell = Command::Tell { text, by: String::from(&call.worker) };
+    call.with_queue(move |queue| {
+        let id = queue.store.resolve(&name)?;
+        let (task, _) = queue.store.apply(&id, &tell)?;
+        let number = task.messages.last().map_or(0, |message| message.number);
+        let how = match message_delivery(&queue.store, &task) {
+            MessageDelivery::Claim => "a worker gets it with the next claim",
+            MessageDelivery::Holder => "its worker gets it with its next report",
+            MessageDelivery::Prompt => "its agent gets it with its next prompt",
+        };
+        Ok(ToolReply::text(format!("told {id}: message {number}; {how}")))
     })
     .await
 }

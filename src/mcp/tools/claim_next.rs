@@ -18,6 +18,7 @@ use crate::model::json::Object;
 use crate::model::limits::lease_from_seconds;
 use crate::model::{Filter, LaneName, Owner, Task};
 use crate::store::{LaneQuery, Registration, WorkerInfo, WorkerKind};
+use crate::workspace::mark_messages_read;
 
 /// The default length of a lease, in seconds: a model may think for a long time between two calls.
 const DEFAULT_LEASE: u64 = 1800;
@@ -114,7 +115,12 @@ impl WantedTask {
             return Ok(None);
         };
         match self.text(queue, &task) {
-            Ok(text) if !self.end.is_over() => Ok(Some((claim, text))),
+            Ok(text) if !self.end.is_over() => {
+                if let Some(held) = task.status.claim() {
+                    mark_messages_read(&queue.store, &task, &held.token);
+                }
+                Ok(Some((claim, text)))
+            }
             Ok(_) => {
                 claim.take_back(queue, CLIENT_GONE);
                 Ok(None)

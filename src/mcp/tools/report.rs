@@ -5,7 +5,9 @@ use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
 use crate::mcp::failure::ToolFailure;
 use crate::model::json::Object;
 use crate::model::limits::lease_from_seconds;
+use crate::model::message::messages_text;
 use crate::model::{ClaimToken, Command, NewQuestion};
+use crate::workspace::take_messages;
 
 pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     let name = arguments.needed_text("id")?.to_string();
@@ -14,31 +16,41 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     let command = match arguments.text("do") {
         Some("renew") => {
             let lease = arguments.count("seconds")?.map(|seconds| lease_from_seconds(seconds as f64));
-            Command::Renew { token, lease: lease.transpose()? }
+            Command::Renew { token: token.clone(), lease: lease.transpose()? }
         }
         Some("progress") => {
             let message = arguments.needed_text("text")?.to_string();
-            Command::Note { kind: "progress".to_string(), message, data: Object::new(), token: Some(token) }
+            Command::Note {
+                kind: "progress".to_string(),
+                message,
+                data: Object::new(),
+                token: Some(token.clone()),
+            }
         }
-        Some("release") => Command::Release { token, reason: text, delay: None, spent: None },
+        Some("release") => Command::Release { token: token.clone(), reason: text, delay: None, spent: None },
         Some("ask") => {
             let choices = arguments.needed_texts("choices").unwrap_or_default();
             let text = arguments.needed_text("text")?.to_string();
-            Command::Ask { token, question: NewQuestion { text, choices, ..NewQuestion::default() } }
+            Command::Ask {
+                token: token.clone(),
+                question: NewQuestion { text, choices, ..NewQuestion::default() },
+            }
         }
         _ => return Err(ToolFailure::invalid("'do' is missing", "give 'do'")),
     };
     call.with_queue(move |queue| {
         let id = queue.store.resolve(&name)?;
         let (task, _) = queue.store.apply(&id, &command)?;
-        Ok(ToolReply::text(match (&command, task.status.claim()) {
+        let reply = match (&command, task.status.claim()) {
             (Command::Renew { .. }, Some(claim)) => format!("renewed {id} until {}", claim.lease_expires_at),
             (Command::Release { .. }, _) => format!("released {id}"),
             (Command::Ask { .. }, _) => {
                 format!("asked; {id} waits for the answer and is not yours any more, so stop working on it")
             }
             _ => format!("noted for {id}"),
-        }))
+        };
+        let messages = messages_text(&take_messages(&queue.store, &task, &token));
+        Ok(ToolReply::text(if messages.is_empty() { reply } else { format!("{reply}\n\n{messages}") }))
     })
     .await
 }

@@ -264,6 +264,7 @@ mod tests {
             fence: 2,
             retried_as: None,
             questions: Vec::new(),
+            messages: Vec::new(),
             bookkeeping: crate::model::Bookkeeping::default(),
             extra: Object::new(),
         }

@@ -105,6 +105,7 @@ mod tests {
             fence: 1,
             retried_as: None,
             questions: Vec::new(),
+            messages: Vec::new(),
             bookkeeping: crate::model::Bookkeeping::default(),
             extra: json::Object::new(),
         }

@@ -11,7 +11,7 @@ use crate::model::time::Time;
 pub(in crate::model) const BOOKKEEPING_KEY: &str = "_lanes";
 
 /// The keys other than those of the specification, sorted.
-const OWN_KEYS: [&str; 23] = [
+const OWN_KEYS: [&str; 24] = [
     BOOKKEEPING_KEY,
     "attempt",
     "checkpoint_id",
@@ -27,6 +27,7 @@ const OWN_KEYS: [&str; 23] = [
     "id",
     "lease_expires_at",
     "lease_seconds",
+    "messages",
     "not_before",
     "questions",
     "request_path",

@@ -193,7 +193,7 @@ pub(super) fn require_input(task: &mut Task, context: &TransitionContext<'_>) {
 }
 
 /// Returns the first line of a text, shortened.
-fn first_line(text: &str) -> String {
+pub(super) fn first_line(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     match line.char_indices().nth(MAX_IN_HISTORY) {
         Some((end, _)) => format!("{}…", &line[..end]),

@@ -41,11 +41,12 @@ fn what_decides_what_runs_is_for_people() {
     }
     assert!(!sandbox.path("other").exists() && !sandbox.path("pool").exists());
     // What an agent works with, and what changes nothing.
-    let harmless: [&[&str]; 10] = [
+    let harmless: [&[&str]; 11] = [
         &["show", &id],
         &["why", &id],
         &["graph"],
-        &["submit", "--lane", "l", "--prompt", "more"],
+        &["submit", "--lane", "l", "--prompt", "more", "--group", "g"],
+        &["tell", "--group", "g", "and this"],
         &["fsck"],
         &["setup", "--print"],
         &["agents"],

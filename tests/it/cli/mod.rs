@@ -14,6 +14,7 @@ mod gone;
 mod history;
 mod init;
 mod inside_run;
+mod message;
 mod output;
 mod question;
 mod readers;

@@ -54,7 +54,7 @@ const READERS: [(&str, i32); 45] = [
 ];
 
 /// Commands that change something, which may create the store.
-const WRITERS: [&str; 22] = [
+const WRITERS: [&str; 23] = [
     "init",
     "init-pool",
     "submit",
@@ -64,6 +64,7 @@ const WRITERS: [&str; 22] = [
     "event",
     "ask",
     "answer",
+    "tell",
     "respond",
     "cancel",
     "retry",

@@ -9,6 +9,7 @@ mod exclusive;
 mod guard;
 mod life;
 mod limits;
+mod messages;
 mod money;
 mod notices;
 mod on_demand;

@@ -270,3 +270,38 @@ fn questions_are_asked_answered_and_listed() {
     let claimed = server.post("/tasks/claim", &json!({"lane": "l"}));
     assert_eq!(claimed.text_at("/task/questions/0/answer"), "b");
 }
+
+#[test]
+fn messages_reach_those_who_hold_the_task() {
+    let server = Server::new();
+    let id = server.submit("l");
+    let messages = format!("/tasks/{id}/messages");
+    assert_eq!(server.post(&messages, &json!({})).status, 400);
+    assert_eq!(server.post(&messages, &json!({"message": " "})).status, 400);
+    let told = server.post(&messages, &json!({"message": "first", "by": "eve"}));
+    assert_eq!((told.status, told.text_at("/delivery").as_str()), (201, "claim"), "{}", told.text);
+    assert_eq!((told.at("/message/n"), told.at("/message/read_by")), (json!(1), Value::Null));
+    let claimed = server.post("/tasks/claim", &json!({"lane": "l", "owner": "ada"}));
+    assert_eq!(claimed.text_at("/messages/0/message"), "first", "{}", claimed.text);
+    let token = claimed.text_at("/claim_token");
+    let reader = |n: usize| server.get(&format!("/tasks/{id}")).at(&format!("/task/messages/{n}/read_by"));
+    assert_eq!(reader(0), json!("ada"));
+
+    let told = server.post(&messages, &json!({"message": "second"}));
+    assert_eq!(told.text_at("/delivery"), "holder");
+    let events = format!("/tasks/{id}/events");
+    assert_eq!(server.post(&events, &json!({"message": "from outside"})).at("/messages"), json!([]));
+    let renewed = server.post(&format!("/tasks/{id}/renew"), &json!({"claim_token": token}));
+    assert_eq!(renewed.at("/messages").as_array().unwrap().len(), 1, "{}", renewed.text);
+    assert_eq!((renewed.text_at("/messages/0/message"), reader(1)), ("second".to_string(), json!("ada")));
+
+    server.post(&messages, &json!({"message": "third"}));
+    let noted = server.post(&events, &json!({"message": "x", "claim_token": token}));
+    assert_eq!((noted.text_at("/messages/0/message"), reader(2)), ("third".to_string(), json!("ada")));
+    server.post(&messages, &json!({"message": "fourth"}));
+    let ask = json!({"claim_token": token, "question": "Which one?", "keep_claim": true});
+    let asked = server.post(&format!("/tasks/{id}/questions"), &ask);
+    assert_eq!((asked.text_at("/messages/0/message"), reader(3)), ("fourth".to_string(), json!("ada")));
+    server.post(&format!("/tasks/{id}/cancel"), &json!({}));
+    assert_eq!(server.post(&messages, &json!({"message": "too late"})).status, 409);
+}

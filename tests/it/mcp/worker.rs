@@ -221,3 +221,29 @@ fn a_chat_asks_and_another_one_answers() {
     let claim = worker.call("claim_next", json!({"lane": "a"}));
     assert!(claim.text.contains("question 1: Which one?") && claim.text.contains("answer: y"), "{claim:?}");
 }
+
+#[test]
+fn messages_come_with_the_claim_and_with_reports() {
+    let sandbox = Sandbox::new();
+    let mut client = client(&sandbox);
+    let id = sandbox.submit("a", &[]);
+    let tell = |text: &str| json!({"id": id, "text": text, "tell": true});
+    let told = client.call("answer", tell("Use the new one.")).fine();
+    assert_eq!(told, format!("told {id}: message 1; a worker gets it with the next claim"));
+    let claim = client.call("claim_next", json!({"lane": "a"}));
+    assert!(claim.text.ends_with("message 1 from claude-code: Use the new one."), "{claim:?}");
+    let token = token(&claim);
+    let told = client.call("answer", tell("And the tests.")).fine();
+    assert_eq!(told, format!("told {id}: message 2; its worker gets it with its next report"));
+    let progress = json!({"id": id, "token": token, "do": "progress", "text": "half way"});
+    let noted = client.call("report", progress.clone()).fine();
+    assert_eq!(noted, format!("noted for {id}\n\nmessage 2 from claude-code: And the tests."));
+    assert_eq!(client.call("report", progress).fine(), format!("noted for {id}"));
+    let task = sandbox.peek(&["status", &id])["task"].clone();
+    assert!(
+        task["messages"].as_array().unwrap().iter().all(|message| message["read_by"] == "claude-code"),
+        "{task}"
+    );
+    client.call("cancel", json!({"ids": [&id]})).fine();
+    client.call("answer", tell("too late")).refused("refused", "it was cancelled");
+}

@@ -9,7 +9,7 @@ use lanes::internals::model::{
     Answer, AnswerOutcome, Claim, ClaimToken, Command, Dependency, DependencyCondition, DependencyOutcome,
     Effect, ExclusiveKey, FailureClass, Now, RequestCheck, Response, Status, Task, TaskId, Time, json,
 };
-use lanes::{DefaultAnswer, ErrorKind, NewQuestion, Question};
+use lanes::{DefaultAnswer, ErrorKind, NewQuestion, Question, TaskMessage};
 
 use crate::testkit::store::{lane_name, owner};
 
@@ -51,6 +51,11 @@ answer/1/maybe         no      no      no      no      no      no      no      n
 answer/2               no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
 answer/none            no      no      no      no      no      no      no      no      no      no      no      no      no      no      queued  no      expired no      no      no      no      no
 answer/empty           bad     bad     bad     bad     bad     bad     bad     no      no      no      no      no      bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
+tell                   queued  future  due     live    live    expired spent   no      no      no      no      no      blocked strayed asking  timely  lost    keyed   kfuture kstray  kheld   klost
+tell/empty             bad     bad     bad     bad     bad     bad     bad     no      no      no      no      no      bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
+read/mine              no      no      no      live    live    expired spent   no      no      no      no      no      no      no      no      no      lost    no      no      no      kheld   klost
+read/none              no      no      no      =       =       =       =       no      no      no      no      no      no      no      no      no      =       no      no      no      =       =
+read/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
 note/none              queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked  blocked strayed asking  timely  lost    keyed   kfuture kstray  kheld   klost
 note/mine              no      no      no      live    live    expired spent   no      no      no      no      no      no      no      no      no      lost    no      no      no      kheld   klost
 note/other             no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no      no
@@ -138,6 +143,14 @@ fn task(state: &str) -> Task {
     if ["last", "spent"].contains(&state) {
         task.attempt = 3;
     }
+    task.messages.push(TaskMessage {
+        number: 1,
+        text: "Use the new one.".into(),
+        sent_by: "eve".into(),
+        sent_at: at(-20),
+        receipt: None,
+        extra: json::Object::new(),
+    });
     if ["blocked", "strayed"].contains(&state) {
         task.spec.after = vec![Dependency { task: other_id(), on: DependencyCondition::Completed }];
     }
@@ -249,6 +262,10 @@ fn answer_question(number: Option<u32>, text: &str, is_choice: bool) -> Command 
     Command::AnswerQuestion { number, text: text.into(), is_choice, by: "eve".into() }
 }
 
+fn tell(text: &str) -> Command {
+    Command::Tell { text: text.into(), by: "eve".into() }
+}
+
 fn edit(name: Option<&str>) -> Command {
     Command::Edit { name: name.map(str::to_string), description: None, labels: None, assignees: None }
 }
@@ -283,6 +300,11 @@ fn row(name: &str) -> Command {
         "answer/2" => answer_question(Some(2), "the first", false),
         "answer/none" => answer_question(None, "the first", false),
         "answer/empty" => answer_question(None, " \n", false),
+        "tell" => tell("And the tests."),
+        "tell/empty" => tell(" \n"),
+        "read/mine" => Command::ReadMessages { token: token("mine"), through: 1 },
+        "read/none" => Command::ReadMessages { token: token("mine"), through: 0 },
+        "read/other" => Command::ReadMessages { token: token("other"), through: 1 },
         "note/none" => note("progress", None),
         "note/mine" => note("progress", Some("mine")),
         "note/other" => note("progress", Some("other")),
@@ -313,7 +335,9 @@ fn next_variant(command: &Command) -> Option<&'static str> {
         Command::Release { .. } => Some("done/mine"),
         Command::Respond(_) => Some("ask/mine"),
         Command::Ask { .. } => Some("answer/1"),
-        Command::AnswerQuestion { .. } => Some("note/none"),
+        Command::AnswerQuestion { .. } => Some("tell"),
+        Command::Tell { .. } => Some("read/mine"),
+        Command::ReadMessages { .. } => Some("note/none"),
         Command::Note { .. } => Some("cancel"),
         Command::Cancel { .. } => Some("edit/name"),
         Command::Edit { .. } => Some("move/away"),
@@ -376,6 +400,7 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
             rest.questions.clone_from(&before.questions);
         }
         Command::AddKeys { .. } => rest.spec.exclusive.clone_from(&before.spec.exclusive),
+        Command::Tell { .. } | Command::ReadMessages { .. } => rest.messages.clone_from(&before.messages),
         Command::Retried { .. } => rest.retried_as.clone_from(&before.retried_as),
         _ => {}
     }
@@ -475,4 +500,26 @@ fn lengths_out_of_range_are_refused() {
     }
     let longest = Command::Claim { owner: owner("bob"), token: token("new"), lease: longest };
     apply(&mut task("queued"), &longest, &RequestCheck::Same, None).unwrap();
+}
+
+#[test]
+fn a_message_is_read_once_by_the_first_who_holds_the_task() {
+    let mut task = task("live");
+    for text in ["And the tests.", "And the docs."] {
+        apply(&mut task, &tell(text), &RequestCheck::Unchecked, None).unwrap();
+    }
+    let read = |through| Command::ReadMessages { token: token("mine"), through };
+    let readers = |task: &Task| -> Vec<bool> {
+        task.messages.iter().map(|message| message.receipt.is_some()).collect()
+    };
+    assert_eq!(apply(&mut task, &read(2), &RequestCheck::Unchecked, None).unwrap(), Effect::Changed);
+    assert_eq!(readers(&task), [true, true, false]);
+    let first = task.messages[0].receipt.clone().unwrap();
+    assert_eq!((first.by, first.at), (owner("ann"), now().wall));
+    assert_eq!(apply(&mut task, &read(2), &RequestCheck::Unchecked, None).unwrap(), Effect::Unchanged);
+    assert_eq!(task.bookkeeping.recent.last().unwrap().message, "messages 1 to 2 read by ann");
+    apply(&mut task, &read(u32::MAX), &RequestCheck::Unchecked, None).unwrap();
+    assert_eq!(task.unread_messages().count(), 0);
+    let again = Task::from_object(task.to_object()).unwrap();
+    assert_eq!(again.messages, task.messages);
 }
