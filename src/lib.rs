@@ -95,7 +95,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use model::json::Object;
 pub use model::task::Availability;
 pub use model::{
-    Answer, AnswerOutcome, Claim, ClaimState, ClaimToken, Command, DefaultAnswer, Dependency,
+    Answer, AnswerOutcome, AnswerSchema, Claim, ClaimState, ClaimToken, Command, DefaultAnswer, Dependency,
     DependencyCondition, DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, ExclusiveKey,
     FailureClass, Filter, GroupName, IdempotencyKey, LaneName, MessageReceipt, NewQuestion, NewRequest,
     NewTask, Now, Owner, Question, QuestionAnswer, Refusal, RequestCheck, RequestFault, Response,

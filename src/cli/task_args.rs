@@ -47,7 +47,7 @@ fn help_with(field: &SubmitField, end: &str) -> String {
 fn flag(field: &SubmitField) -> Arg {
     let arg = Arg::new(field.key).long(field.flag).value_name(field.value_name);
     let arg = match field.value {
-        SubmitValue::Text(..) | SubmitValue::Time(_) => arg,
+        SubmitValue::Text(..) | SubmitValue::Time(_) | SubmitValue::Schema(_) => arg,
         SubmitValue::Path(_) => arg.value_parser(value_parser!(PathBuf)),
         SubmitValue::Paths(_) => arg.value_parser(value_parser!(PathBuf)).action(ArgAction::Append),
         SubmitValue::Texts(_) | SubmitValue::Map(_) | SubmitValue::Commands(_) => {
@@ -104,6 +104,9 @@ impl FromArgMatches for TaskArgs {
                     let ids = matches.get_many::<String>(field.key).into_iter().flatten();
                     let of = |id: &String| DependencyRef { target: DependencyTarget::Task(id.clone()), on };
                     *slot(request) = ids.map(of).collect();
+                }
+                SubmitValue::Schema(slot) => {
+                    *slot(request) = matches.get_one::<String>(field.key).cloned().map(Value::String);
                 }
                 SubmitValue::Commands(slot) => {
                     let texts = matches.get_many::<String>(field.key).into_iter().flatten();

@@ -103,6 +103,10 @@ fn common(body: &Params) -> SubmitRequest {
             SubmitValue::Dependencies(on, slot) => {
                 *slot(&mut request) = body.dependencies(name, on);
             }
+            SubmitValue::Schema(slot) if body.has(name) => {
+                *slot(&mut request) = Some(Value::Object(body.map(name)));
+            }
+            SubmitValue::Schema(_) => {}
             SubmitValue::Commands(slot) => *slot(&mut request) = body.commands(name),
         }
     }

@@ -6,6 +6,7 @@
 mod agent_chain;
 mod agent_name;
 pub(crate) mod answer_cache;
+pub(crate) mod answer_schema;
 pub(crate) mod bridge;
 #[cfg(feature = "mcp")]
 pub(crate) mod budget;
@@ -56,6 +57,7 @@ pub(crate) mod transition;
 pub(crate) use agent_chain::Recursion;
 pub(crate) use agent_chain::{AgentChain, CHAIN_VARIABLE, DEPTH_VARIABLE, RecursionLimits};
 pub(crate) use agent_name::AgentName;
+pub use answer_schema::AnswerSchema;
 pub use claim_state::ClaimState;
 pub(crate) use cooldown::{
     Certainty, Cooldown, CooldownCause, CooldownKey, CooldownScope, Cooldowns, CooledModels,

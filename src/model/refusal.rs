@@ -190,6 +190,13 @@ pub enum Refusal {
         /// How it ended.
         end: TaskEnd,
     },
+    /// The answer is not what the schema of the task asks for.
+    AnswerInvalid {
+        /// The id of the task.
+        id: TaskId,
+        /// The first thing that is wrong, with its place.
+        problem: String,
+    },
     /// The task cannot be retried, since it has not failed.
     NotFailed {
         /// The id of the task.
@@ -285,6 +292,7 @@ impl Refusal {
             | Self::RequestUnusable { .. }
             | Self::OtherRequestRead { .. }
             | Self::MessageTooLate { .. }
+            | Self::AnswerInvalid { .. }
             | Self::NotFailed { .. }
             | Self::NotDead { .. } => None,
         }
@@ -320,6 +328,9 @@ impl Refusal {
                 return Some(format!(
                     "submit a task for it, which gets this one's answer with `lanes submit --after-ended {id}`"
                 ));
+            }
+            Self::AnswerInvalid { id, .. } => {
+                return Some(format!("correct the answer; `lanes show {id} --json` prints the schema"));
             }
             Self::NotFailed { .. } => "only failed, cancelled and dead tasks can be retried",
             Self::NotDead { id, class: Some(_), .. } => {
@@ -432,6 +443,9 @@ impl fmt::Display for Refusal {
                 write!(f, "the request of {id} has sha256 {submitted}, not {}", printable(read))
             }
             Self::MessageTooLate { id, end } => write!(f, "cannot tell {id} anything; {end}"),
+            Self::AnswerInvalid { id, problem } => {
+                write!(f, "the answer to {id} is not valid against its schema: {problem}")
+            }
             Self::NotFailed { id, state } => write!(f, "cannot retry {id}; task is {state}"),
             Self::NotDead { id, class: Some(class), .. } => {
                 write!(f, "{id} is not dead: it has failed, with class {}", printable(class.as_str()))

@@ -7,6 +7,7 @@ pub(super) mod reader;
 
 use serde_json::Value;
 
+use super::answer_schema::AnswerSchema;
 use super::command_list::command_list;
 use super::dependency::{Dependency, DependencyRef};
 use super::duration::StoredDuration;
@@ -81,6 +82,8 @@ pub struct TaskSpec {
     pub deadline: Option<Time>,
     /// Commands that must succeed after its agent, before the answer counts.
     pub verify: Vec<Vec<String>>,
+    /// What an answer that reports success must be valid against.
+    pub schema: Option<AnswerSchema>,
 }
 
 /// The source of the request of a new task.
@@ -189,10 +192,12 @@ pub(crate) enum FieldType {
     Dependencies,
     /// A list of command lines, each a list of strings.
     Commands,
+    /// An object or null.
+    OptionalObject,
 }
 
 /// The fields of a [`TaskSpec`] in task.json, sorted by their keys.
-pub(crate) const SPEC_FIELDS: [(&str, FieldType); 22] = [
+pub(crate) const SPEC_FIELDS: [(&str, FieldType); 23] = [
     ("after", FieldType::Dependencies),
     ("correlation_id", FieldType::Text),
     ("deadline", FieldType::OptionalText),
@@ -208,6 +213,7 @@ pub(crate) const SPEC_FIELDS: [(&str, FieldType); 22] = [
     ("priority", FieldType::Integer),
     ("prompt", FieldType::Text),
     ("retry_of", FieldType::OptionalText),
+    ("schema", FieldType::OptionalObject),
     ("source_agent", FieldType::Text),
     ("supporting_paths", FieldType::Files),
     ("timeout_seconds", FieldType::OptionalNumber),
@@ -249,6 +255,7 @@ pub struct SpecText<'a> {
     exclusive: Option<Raw<'a>>,
     deadline: Option<Time>,
     verify: Option<Raw<'a>>,
+    schema: Option<Raw<'a>>,
 }
 
 impl<'a> SpecText<'a> {
@@ -283,6 +290,7 @@ impl<'a> SpecText<'a> {
             group: fields.optional_text(key!("group")),
             deadline: fields.optional_time(key!("deadline")),
             verify: fields.commands(key!("verify")),
+            schema: fields.map(key!("schema")),
         }
     }
 
@@ -352,6 +360,7 @@ impl<'a> SpecText<'a> {
             group: self.group.map(|name| GroupName::stored(name.decode())),
             deadline: self.deadline,
             verify: self.verify.and_then(commands).unwrap_or_default(),
+            schema: self.schema.and_then(Raw::object).map(AnswerSchema::stored),
         }
     }
 }
@@ -382,6 +391,7 @@ impl TaskSpec {
             group: None,
             deadline: None,
             verify: Vec::new(),
+            schema: None,
         }
     }
 
@@ -412,6 +422,7 @@ impl TaskSpec {
         put("retry_of", self.retry_of.clone().into());
         put("deadline", self.deadline.map(|deadline| deadline.to_string()).into());
         put("group", self.group.clone().into());
+        put("schema", self.schema.as_ref().map(|schema| schema.as_object().clone()).into());
         put("verify", self.verify.clone().into());
         put("exclusive", self.exclusive.clone().into());
         put("after", self.after.iter().map(Dependency::to_value).collect());
@@ -460,7 +471,10 @@ mod tests {
                     | (Value::Object(_), FieldType::Object)
                     | (
                         Value::Null,
-                        FieldType::OptionalText | FieldType::OptionalInteger | FieldType::OptionalNumber
+                        FieldType::OptionalText
+                            | FieldType::OptionalInteger
+                            | FieldType::OptionalNumber
+                            | FieldType::OptionalObject
                     )
             );
             assert!(fits, "{key}: {} is not {kind:?}", object[key]);
@@ -495,6 +509,7 @@ mod tests {
             group: Some(GroupName::stored("g")),
             deadline: Some(Time::from_micros(7)),
             verify: vec![vec!["make".to_string(), "test".to_string()]],
+            schema: Some(AnswerSchema::stored(Object::from_iter([("type".to_string(), "array".into())]))),
         };
         let text = r#"{"id": "t-1", "workspace_id": "", "correlation_id": "", "lane": "", "workspace_root": "",
             "request_path": "", "request_sha256": "", "response_path": "", "state": "queued",

@@ -45,6 +45,9 @@ impl Task {
         if self.spec.deadline.is_none() {
             object.remove("deadline");
         }
+        if self.spec.schema.is_none() {
+            object.remove("schema");
+        }
         if self.spec.verify.is_empty() {
             object.remove("verify");
         }

@@ -461,6 +461,9 @@ pub(super) fn content_hash(new: &NewTask) -> Sha256 {
         let keys: Vec<&str> = new.spec.exclusive.iter().map(ExclusiveKey::as_str).collect();
         content.push(serde_json::json!({ "exclusive": keys }));
     }
+    if let Some(schema) = &new.spec.schema {
+        content.push(serde_json::json!({"schema": schema.as_object()}));
+    }
     sha256_bytes(Value::Array(content).to_string().as_bytes())
 }
 

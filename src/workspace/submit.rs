@@ -1,6 +1,6 @@
 //! Checks a [`SubmitRequest`] and converts it to a [`NewTask`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -10,15 +10,24 @@ use super::file_hashes::FileHashes;
 use super::paths::{as_name, as_text, resolve};
 use super::submit_paths::PathRules;
 use super::submit_request::SubmitRequest;
+use super::text_file::TextFile;
 use super::yaml::{MappingReader, first_duplicate};
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::command_list::command_list;
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::{
-    DependencyCondition, DependencyRef, DependencyTarget, ExclusiveKey, GroupName, IdempotencyKey, LaneName,
-    NewRequest, NewTask, SupportingPath, TaskSpec, Time, json,
+    AnswerSchema, DependencyCondition, DependencyRef, DependencyTarget, ExclusiveKey, GroupName,
+    IdempotencyKey, LaneName, NewRequest, NewTask, SupportingPath, TaskSpec, Time, json,
 };
 use crate::model::{duration, limits};
+
+const SCHEMA_FILE: TextFile = TextFile {
+    name: "schema",
+    limit: 256 * 1024,
+    refusal: ErrorKind::Invalid,
+    hint_if_missing: "check the path given to --schema",
+    unique_keys: true,
+};
 
 /// The context in which a submit is checked.
 pub struct SubmitContext<'a> {
@@ -180,6 +189,7 @@ fn check(
         group: asked.group.map(GroupName::new).transpose()?,
         deadline: asked.deadline.map(|text| deadline(*now, &text)).transpose()?,
         verify: check_commands(asked.verify)?,
+        schema: asked.schema.map(|schema| read_schema(cwd, schema)).transpose()?,
     };
     let mut after = [asked.after, asked.after_ended].concat();
     for group in asked.after_group {
@@ -236,6 +246,16 @@ fn deadline(now: Time, text: &str) -> Result<Time> {
             .with_hint("write it as 90, 15m, 2h or 1d, or as 2026-12-24T18:00:00Z")
     })?;
     Ok(now + limits::check_delay(span)?)
+}
+
+/// Returns the schema that a submit gives, or whose file it names.
+fn read_schema(cwd: &BaseDir, given: Value) -> Result<AnswerSchema> {
+    let schema = match given {
+        Value::Object(schema) => schema,
+        Value::String(path) => SCHEMA_FILE.read_document(&cwd.absolute(Path::new(&path))?)?.object,
+        _ => return Err(Error::invalid("a schema is an object")),
+    };
+    AnswerSchema::new(schema)
 }
 
 /// Checks commands of a submit: a flag may give any text.

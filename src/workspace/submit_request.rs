@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::base_dir::BaseDir;
-use super::paths::show;
+use super::paths::{as_text, show};
 use super::text_file::TextFile;
 use super::yaml::MappingReader;
 use crate::error::{ErrorKind, Result};
@@ -89,6 +89,8 @@ pub struct SubmitRequest {
     pub deadline: Option<String>,
     /// Commands that must succeed after its agent, before the answer counts; each is run as it is.
     pub verify: Vec<Vec<String>>,
+    /// What a successful answer must be valid against: an object, or the path of a file with one.
+    pub schema: Option<Value>,
 }
 
 /// The accessor of a field of a [`SubmitRequest`].
@@ -117,6 +119,8 @@ pub(crate) enum SubmitValue {
     Dependencies(DependencyCondition, FieldAccessor<Vec<DependencyRef>>),
     /// A list of command lines; a text is one for a shell.
     Commands(FieldAccessor<Vec<Vec<String>>>),
+    /// A JSON Schema: an object, or the path of a file with one.
+    Schema(FieldAccessor<Option<Value>>),
 }
 
 /// The meaning of an empty text or path.
@@ -187,8 +191,10 @@ impl SubmitField {
 }
 
 /// The fields of a submit, in the order of the help.
-pub(crate) const SUBMIT_FIELDS: [SubmitField; 26] = {
-    use SubmitValue::{Commands, Dependencies, Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
+pub(crate) const SUBMIT_FIELDS: [SubmitField; 27] = {
+    use SubmitValue::{
+        Commands, Dependencies, Integer, Map, Path, Paths, Schema, Seconds, Text, Texts, Time,
+    };
     use WhenEmpty::{Absent, UseTaskFile, Value, ValueExceptInTaskFile};
     const fn field(
         key: &'static str,
@@ -378,6 +384,13 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 26] = {
             Absent,
             "Shell command that must succeed after the agent, before its answer counts",
         ),
+        field(
+            "schema",
+            "FILE",
+            Schema(|task| &mut task.schema),
+            Absent,
+            "JSON Schema that an answer must be valid against",
+        ),
     ]
 };
 
@@ -446,6 +459,9 @@ impl SubmitRequest {
         if let Some(path) = &mut task.prompt_file {
             *path = base.absolute(path)?;
         }
+        if let Some(Value::String(path)) = &mut task.schema {
+            *path = as_text(&base.absolute(Path::new(path))?, "schema")?;
+        }
         let mut warnings: Vec<String> = fields.unknown_keys().into_iter().collect();
         if task.prompt.is_some() && task.prompt_file.take().is_some() {
             let source = fields.source();
@@ -505,6 +521,15 @@ impl SubmitField {
                 let read = dependency_refs(&items, on);
                 *slot(task) = read.ok_or_else(|| fields.invalid_value(self.key, DEPENDENCIES))?;
             }
+            SubmitValue::Schema(slot) => {
+                let value = fields.value(self.key);
+                if value.as_ref().is_some_and(|value| !value.is_object() && !value.is_string()) {
+                    return Err(
+                        fields.invalid_value(self.key, "a JSON Schema, or the path of a file with one")
+                    );
+                }
+                *slot(task) = value;
+            }
             SubmitValue::Commands(slot) => {
                 let read = command_list(&fields.list(self.key)?);
                 *slot(task) = read.ok_or_else(|| fields.invalid_value(self.key, COMMAND_LIST))?;
@@ -525,6 +550,7 @@ impl SubmitField {
             SubmitValue::Time(slot) => fill(slot(task), slot(file)),
             SubmitValue::Dependencies(_, slot) => fill_list(slot(task), slot(file)),
             SubmitValue::Commands(slot) => fill_list(slot(task), slot(file)),
+            SubmitValue::Schema(slot) => fill(slot(task), slot(file)),
             SubmitValue::Map(slot) => {
                 let own = std::mem::replace(slot(task), std::mem::take(slot(file)));
                 slot(task).extend(own);
@@ -705,6 +731,7 @@ mod tests {
                 SubmitValue::Time(slot) => *slot(&mut task) = Some(Time::from_micros(0)),
                 SubmitValue::Map(slot) => drop(slot(&mut task).insert("x".to_string(), 1.into())),
                 SubmitValue::Dependencies(_, slot) => slot(&mut task).push(DependencyRef::completed("x")),
+                SubmitValue::Schema(slot) => *slot(&mut task) = Some("x".into()),
                 SubmitValue::Commands(slot) => slot(&mut task).push(vec!["x".to_string()]),
             }
         }

@@ -63,6 +63,8 @@ pub(crate) struct PromptInput {
     pub wants_json: bool,
     /// Why the agent is to continue, if its answer was not accepted.
     pub rejection: Option<Rejection>,
+    /// The JSON Schema that the answer must be valid against.
+    pub schema: Option<String>,
     /// The URL of the task, if a server runs.
     pub task_url: Option<String>,
 }
@@ -85,8 +87,8 @@ pub(crate) struct AnsweredQuestion {
 pub(crate) struct Rejection {
     /// Why, in one line.
     pub reason: String,
-    /// What shows it.
-    pub evidence: String,
+    /// The output that shows it, if commands have rejected the work.
+    pub evidence: Option<String>,
 }
 
 /// A file and, if it was read, its content.
@@ -143,7 +145,7 @@ pub(crate) fn build(input: &PromptInput) -> String {
         out.paragraph("An answer to this task was given in this attempt already, and was not accepted. The work may be there.");
         out.rejection(rejection);
     }
-    out.answer_instructions(input.wants_json);
+    out.answer_instructions(input);
     out.text
 }
 
@@ -158,7 +160,7 @@ pub(crate) fn resume_prompt(input: &PromptInput, why: &str) -> String {
     ));
     out.what_was_said(input);
     out.new_claim();
-    out.answer_instructions(input.wants_json);
+    out.answer_instructions(input);
     out.text
 }
 
@@ -171,7 +173,7 @@ pub(crate) fn answer_prompt(input: &PromptInput) -> String {
     ));
     out.what_was_said(input);
     out.new_claim();
-    out.answer_instructions(input.wants_json);
+    out.answer_instructions(input);
     out.text
 }
 
@@ -184,7 +186,7 @@ pub(crate) fn rejection_prompt(input: &PromptInput) -> String {
         out.rejection(rejection);
         out.messages(&input.messages);
     }
-    out.answer_instructions(input.wants_json);
+    out.answer_instructions(input);
     out.text
 }
 
@@ -199,7 +201,7 @@ pub(crate) fn message_prompt(input: &PromptInput) -> String {
     ));
     out.explain("");
     out.messages(&input.messages);
-    out.answer_instructions(input.wants_json);
+    out.answer_instructions(input);
     out.text
 }
 
@@ -242,8 +244,13 @@ impl PromptText {
     }
 
     /// Appends the instructions on how to end the answer.
-    fn answer_instructions(&mut self, wants_json: bool) {
-        if wants_json {
+    fn answer_instructions(&mut self, input: &PromptInput) {
+        if let Some(schema) = &input.schema {
+            self.paragraph(
+                "Answer with one JSON value that is valid against this JSON Schema, and nothing else before it:",
+            );
+            self.line(schema);
+        } else if input.wants_json {
             self.paragraph("Answer with one JSON value and nothing else before it.");
         }
         self.paragraph(
@@ -362,11 +369,16 @@ impl PromptText {
 
     /// Appends why an answer was not accepted.
     fn rejection(&mut self, rejection: &Rejection) {
-        self.paragraph(&format!(
-            "After an answer, commands verify the work in its directory. This time {}. The end of the output:",
-            single_line(&rejection.reason)
-        ));
-        self.between_markers("OUTPUT", &rejection.evidence);
+        let reason = single_line(&rejection.reason);
+        match &rejection.evidence {
+            Some(output) => {
+                self.paragraph(&format!(
+                    "After an answer, commands verify the work in its directory. This time {reason}. The end of the output:"
+                ));
+                self.between_markers("OUTPUT", output);
+            }
+            None => self.paragraph(&format!("The answer was not valid against its JSON Schema: {reason}")),
+        }
         self.paragraph(
             "Correct the cause and not the check, then answer the whole task again: the new answer replaces the earlier one.",
         );
@@ -448,6 +460,7 @@ fn nonce(input: &PromptInput) -> String {
         add(request.path.as_bytes());
         add(request.content.as_deref().unwrap_or_default());
     }
+    add(input.schema.as_deref().unwrap_or_default().as_bytes());
     for answer in &input.dependencies {
         add(answer.reviewer.as_deref().unwrap_or_default().as_bytes());
         add(answer.body.as_deref().unwrap_or_default().as_bytes());
@@ -461,7 +474,7 @@ fn nonce(input: &PromptInput) -> String {
     }
     if let Some(Rejection { reason, evidence }) = &input.rejection {
         add(reason.as_bytes());
-        add(evidence.as_bytes());
+        add(evidence.as_deref().unwrap_or_default().as_bytes());
     }
     for question in &input.questions {
         add(question.question.as_bytes());
@@ -554,7 +567,7 @@ mod tests {
             receipt: None,
             extra: Default::default(),
         };
-        let rejection = Some(Rejection { reason: "x".to_string(), evidence: "boom".to_string() });
+        let rejection = Some(Rejection { reason: "x".to_string(), evidence: Some("boom".to_string()) });
         let input = PromptInput { messages: vec![message], rejection, ..input() };
         let prompts = [
             build(&input),

@@ -207,10 +207,17 @@ impl Report {
             Err(error) => error,
         };
         match (error.refusal(), &self.action) {
-            // The request changed while the agent worked: a success cannot be accepted for it.
-            (Some(Refusal::RequestUnusable { .. }), ReportAction::Complete { body, metadata, .. }) => {
+            // The agent's answer is not what the task asks for, or the request changed while the agent worked: a success
+            // cannot be accepted for it.
+            (
+                Some(refusal @ (Refusal::RequestUnusable { .. } | Refusal::AnswerInvalid { .. })),
+                ReportAction::Complete { body, metadata, .. },
+            ) => {
+                let class = match refusal {
+                    Refusal::AnswerInvalid { .. } => FailureClass::Unverified,
+                    _ => FailureClass::Permanent,
+                };
                 let body = format!("{}; the agent's answer follows\n\n{body}", error.message());
-                let class = FailureClass::Permanent;
                 let metadata = metadata.clone();
                 let failed = ReportAction::Fail { class, body, metadata };
                 Self { action: failed, ..self.clone() }.apply_action(store, id)
@@ -327,6 +334,7 @@ fn submit_follow_up(
     if follow_up.after_success {
         // What proves this work proves nothing about the next.
         next.spec.verify = Vec::new();
+        next.spec.schema = None;
     }
     next.spec.key = Some(key);
     if !follow_up.after_success {

@@ -15,6 +15,7 @@ use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{AgentExit, RunOutcome, StopReason};
 use crate::dispatch::output::{Baseline, Format, RunReport};
+use crate::dispatch::run::answer_check::schema_problem;
 use crate::dispatch::run::classify::classify;
 use crate::dispatch::run::context::{
     AgentRun, FinishedRun, RunEnd, RunFile, files, hide_token, read_output, read_run_file, run_id,
@@ -256,7 +257,8 @@ fn completed_report(
         zone: &TimeZone::system(),
     };
     let outcome = classify(&run, run_file.wants_json);
-    if !matches!(outcome, RunOutcome::Completed(_)) {
+    let RunOutcome::Completed(answer) = &outcome else { return Ok(None) };
+    if schema_problem(task, answer).is_some() {
         return Ok(None);
     }
     let seconds = run_file.started_at.map_or(0.0, |started| now.seconds_since(started).max(0.0));

@@ -44,6 +44,8 @@ pub(crate) mod files {
     pub(crate) const SETUP: &str = "setup.log";
     /// Standard error of that command.
     pub(crate) const SETUP_STDERR: &str = "setup-stderr.log";
+    /// The JSON Schema of the answer.
+    pub(crate) const SCHEMA: &str = "schema.json";
     /// Output of the last command that verified the work.
     pub(crate) const VERIFY: &str = "verify.log";
     /// The [`RunFile`](super::RunFile), for the recovery of a run whose dispatcher died.

@@ -1,5 +1,6 @@
 //! Runs the agent for one task, from the claim to the result.
 
+pub(crate) mod answer_check;
 pub(crate) mod classify;
 pub(crate) mod context;
 mod conversation;

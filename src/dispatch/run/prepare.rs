@@ -23,8 +23,10 @@ use crate::dispatch::prompt;
 use crate::dispatch::task_metadata;
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
 use crate::guard::process_tree::{RUN_ID_VARIABLE, run_marker};
+use crate::model::json;
 use crate::model::{
-    AgentChain, CHAIN_VARIABLE, ClaimToken, DEPTH_VARIABLE, FailureClass, RunId, StoredDuration, Task, Time,
+    AgentChain, AnswerSchema, CHAIN_VARIABLE, ClaimToken, DEPTH_VARIABLE, FailureClass, RunId,
+    StoredDuration, Task, Time,
 };
 use crate::store::Store;
 use crate::{Error, ErrorKind};
@@ -186,6 +188,8 @@ pub(crate) fn command_line(
         task_dir: attempts.parent().map(text),
         add_dirs: route.add_dirs.clone(),
         git_dirs: git_dirs.iter().map(|dir| text(dir)).collect(),
+        schema: schema_argument(task),
+        schema_file: has_strict_schema(task).then(|| text(&attempt.join(files::SCHEMA))),
         extra_args: route.args.clone(),
     })?;
     Ok(line)
@@ -257,6 +261,9 @@ impl RunContext<'_> {
             Some(conversation) => prompt::resume_prompt(&input, conversation.interruption.describe()),
             None => prompt::build(&input),
         };
+        if let Some(schema) = &task.spec.schema {
+            attempt.write(files::SCHEMA, json::to_text(schema.as_object()).as_bytes())?;
+        }
         attempt.write(files::PROMPT, prompt.as_bytes())?;
         attempt.redact(files::PROMPT, token.as_str().as_bytes())?;
         let started_at = self.store.now().wall;
@@ -332,6 +339,17 @@ impl RunContext<'_> {
         );
         claimed.served.environment(process, &own)
     }
+}
+
+/// Returns the schema of a task's answers as ASCII text, if vendors that check answers accept it.
+fn schema_argument(task: &Task) -> Option<String> {
+    let schema = task.spec.schema.as_ref().filter(|schema| schema.describes_object())?;
+    Some(json::to_ascii(json::to_line(schema.as_object()).trim_end()))
+}
+
+/// Returns whether the schema of a task's answers can be handed to a service that accepts only strict ones.
+fn has_strict_schema(task: &Task) -> bool {
+    task.spec.schema.as_ref().is_some_and(AnswerSchema::is_strict)
 }
 
 /// Returns the timeout that the task itself sets, if any.

@@ -13,6 +13,7 @@ use crate::dispatch::prompt::{
     fill_template, thread_history,
 };
 use crate::dispatch::task_metadata::metadata_text;
+use crate::model::json;
 use crate::model::{Event, Sha256, Task, TaskId};
 use crate::sha256::sha256_bytes;
 use crate::store::Store;
@@ -24,7 +25,7 @@ const MAX_PROMPT_BYTES: u64 = 9 * 1024 * 1024;
 
 /// Returns whether the answer must be JSON.
 pub(crate) fn wants_json(task: &Task, route: &Route) -> bool {
-    route.wants_json || metadata_text(task, "response_format") == Some("json")
+    route.wants_json || task.spec.schema.is_some() || metadata_text(task, "response_format") == Some("json")
 }
 
 /// Returns the effort that the task asks for, and a warning if the value is unknown.
@@ -120,6 +121,7 @@ pub(crate) fn prompt_input(
         questions: answered_questions(task),
         messages: task.messages.clone(),
         wants_json: wants_json(task, route),
+        schema: task.spec.schema.as_ref().map(|schema| json::to_text(schema.as_object())),
         rejection: None,
         task_url: api_url,
     })

@@ -1,12 +1,13 @@
-//! Proves what an agent calls done: its answer counts when the commands of `verify` succeed. If one fails, the agent gets its
-//! output and continues in the same conversation, a limited number of times in one attempt. Before that, it gets the
-//! messages that came while it worked.
+//! Proves what an agent calls done: its answer counts when it is valid against the schema of the task, and the commands of
+//! `verify` succeed. Otherwise the agent gets the reason, with the output of the command, and continues in the same
+//! conversation, a limited number of times in one attempt. Before that, it gets the messages that came while it worked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::AttemptContext;
+use super::answer_check::schema_problem;
 use super::context::{ClaimedTask, FinishedRun, RunContext};
 use super::prepare::working_directory;
 use super::resume::{self, ConversationToResume};
@@ -20,6 +21,16 @@ use crate::dispatch::prompt::Rejection;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimState, FailureClass};
+
+/// How often an answer that is not valid against its schema is corrected in one attempt.
+const MAX_REPAIRS: u32 = 1;
+
+/// How often an agent was told to continue, by reason.
+#[derive(Default)]
+struct Rejections {
+    by_commands: u32,
+    by_schema: u32,
+}
 
 /// What a round of the agent was worth.
 enum Judgement {
@@ -46,6 +57,7 @@ impl RunContext<'_> {
         let commands = claimed.served.route.verify.commands_for(&claimed.task);
         let (mut rounds, mut told) = (Rounds::new(first), 0);
         let mut proof = Proof { is_verified: false, duration: Duration::ZERO, rounds: 1 };
+        let mut rejections = Rejections::default();
         loop {
             let Some(answer) = rounds.last().answer().cloned() else { return Ok(rounds.finish()) };
             // What a message asks for is verified too.
@@ -54,10 +66,13 @@ impl RunContext<'_> {
                 proof.rounds += 1;
                 continue;
             }
-            if commands.is_empty() {
+            if commands.is_empty() && claimed.task.spec.schema.is_none() {
                 return Ok(rounds.finish());
             }
-            if !ClosingStatus::is_success(answer.closing) || self.is_answered(claimed) {
+            if answer.closing == Some(ClosingStatus::NeedsInput) {
+                return Ok(rounds.finish());
+            }
+            if self.is_answered(claimed) {
                 break;
             }
             let begun = Instant::now();
@@ -65,8 +80,10 @@ impl RunContext<'_> {
             proof.duration += begun.elapsed();
             let rejection = match judgement {
                 Judgement::Accepted => {
-                    proof.is_verified = true;
-                    self.note_verified(claimed, proof);
+                    proof.is_verified = ClosingStatus::is_success(answer.closing);
+                    if proof.is_verified && !commands.is_empty() {
+                        self.note_verified(claimed, proof);
+                    }
                     break;
                 }
                 Judgement::Ended(outcome @ RunOutcome::Stopped(_)) => {
@@ -80,7 +97,7 @@ impl RunContext<'_> {
                 Judgement::Rejected(rejection) => rejection,
             };
             self.note_rejected(claimed, proof, &rejection);
-            let left = match self.room_for_another(claimed, proof, &rounds) {
+            let left = match self.room_for_another(claimed, &mut rejections, &rejection, &rounds) {
                 Ok(left) => left,
                 Err(why) => {
                     rounds.end_with(RunOutcome::Failed(unverified(&rejection, proof, why)));
@@ -91,7 +108,7 @@ impl RunContext<'_> {
             rounds.add(next);
             proof.rounds += 1;
         }
-        Ok(FinishedRun { proof: Some(proof), ..rounds.finish() })
+        Ok(FinishedRun { proof: (!commands.is_empty()).then_some(proof), ..rounds.finish() })
     }
 
     /// Returns whether the agent has answered the task itself, so that nothing can be taken back.
@@ -104,9 +121,15 @@ impl RunContext<'_> {
         &self,
         claimed: &ClaimedTask,
         attempt_context: &AttemptContext<'_>,
-        _answer: &RunAnswer,
+        answer: &RunAnswer,
         commands: &[Vec<String>],
     ) -> Judgement {
+        if let Some(reason) = schema_problem(&claimed.task, answer) {
+            return Judgement::Rejected(Rejection { reason, evidence: None });
+        }
+        if commands.is_empty() || !ClosingStatus::is_success(answer.closing) {
+            return Judgement::Accepted;
+        }
         let route = &claimed.served.route;
         let cwd = match self.directory_of(claimed, attempt_context) {
             Ok(cwd) => cwd,
@@ -115,7 +138,7 @@ impl RunContext<'_> {
         match self.verify(claimed, attempt_context.attempt, &cwd, commands, route.verify.timeout) {
             Verification::Passed => Judgement::Accepted,
             Verification::Failed(FailedCommand { reason, output }) => {
-                Judgement::Rejected(Rejection { reason, evidence: output })
+                Judgement::Rejected(Rejection { reason, evidence: Some(output) })
             }
             Verification::Stopped(reason) => Judgement::Ended(RunOutcome::Stopped(reason)),
             Verification::Impossible(failure) => Judgement::Ended(RunOutcome::Failed(failure)),
@@ -142,11 +165,17 @@ impl RunContext<'_> {
     fn room_for_another(
         &self,
         claimed: &ClaimedTask,
-        proof: Proof,
+        rejections: &mut Rejections,
+        rejection: &Rejection,
         rounds: &Rounds,
     ) -> std::result::Result<Option<f64>, &'static str> {
         let route = &claimed.served.route;
-        if proof.rounds > route.verify.rounds {
+        let (count, most) = match rejection.evidence {
+            Some(_) => (&mut rejections.by_commands, route.verify.rounds),
+            None => (&mut rejections.by_schema, MAX_REPAIRS),
+        };
+        *count += 1;
+        if *count > most {
             return Err("");
         }
         let Some(limit) = route.max_budget_usd else { return Ok(None) };
@@ -188,7 +217,8 @@ impl RunContext<'_> {
 
     fn note_rejected(&self, claimed: &ClaimedTask, proof: Proof, rejection: &Rejection) {
         let data = object([("round", proof.rounds.into())]);
-        self.note_if_possible(claimed, "verify_failed", rejection.reason.clone(), data);
+        let kind = if rejection.evidence.is_some() { "verify_failed" } else { "schema_failed" };
+        self.note_if_possible(claimed, kind, rejection.reason.clone(), data);
     }
 
     /// Adds to the history that a conversation could not be continued.
@@ -219,8 +249,12 @@ fn count_of(rounds: u32) -> String {
 /// Returns the failure of work that was rejected for the last time.
 fn unverified(rejection: &Rejection, proof: Proof, why: &str) -> RunFailure {
     let Rejection { reason, evidence } = rejection;
-    let message = format!("not verified after {}{why}: {reason}", count_of(proof.rounds));
-    let message = if evidence.is_empty() { message } else { format!("{message}\n\n{evidence}") };
+    let rounds = count_of(proof.rounds);
+    let message = match evidence.as_deref() {
+        None => format!("the answer is not valid against the schema after {rounds}{why}: {reason}"),
+        Some("") => format!("not verified after {rounds}{why}: {reason}"),
+        Some(output) => format!("not verified after {rounds}{why}: {reason}\n\n{output}"),
+    };
     RunFailure::new(FailureClass::Unverified, message)
 }
 
@@ -231,13 +265,15 @@ mod tests {
     #[test]
     fn the_failure_says_after_how_many_rounds_and_why() {
         let proof = |rounds| Proof { is_verified: false, duration: Duration::ZERO, rounds };
-        let rejection =
-            Rejection { reason: "`make test` exited with code 2".to_string(), evidence: "boom".to_string() };
+        let rejection = Rejection {
+            reason: "`make test` exited with code 2".to_string(),
+            evidence: Some("boom".to_string()),
+        };
         let failure = unverified(&rejection, proof(1), "");
         assert_eq!(failure.message, "not verified after 1 round: `make test` exited with code 2\n\nboom");
         assert_eq!(failure.class, FailureClass::Unverified);
         let spent = unverified(
-            &Rejection { evidence: String::new(), ..rejection },
+            &Rejection { evidence: Some(String::new()), ..rejection },
             proof(2),
             "; its max_budget_usd is spent",
         );

@@ -42,6 +42,10 @@ pub struct ArgumentValues {
     pub add_dirs: Vec<String>,
     /// Directories in which git writes when the agent commits.
     pub git_dirs: Vec<String>,
+    /// JSON Schema of the answer, as ASCII text.
+    pub schema: Option<String>,
+    /// File with the JSON Schema of the answer.
+    pub schema_file: Option<String>,
     /// Arguments added by the configuration, the only values that may look like flags.
     pub extra_args: Vec<String>,
 }
@@ -55,7 +59,7 @@ enum Substitution<'a> {
     Repeat(&'a [String]),
 }
 
-const PLACEHOLDERS: [&str; 18] = [
+const PLACEHOLDERS: [&str; 20] = [
     "session_id",
     "resume_id",
     "model",
@@ -73,6 +77,8 @@ const PLACEHOLDERS: [&str; 18] = [
     "add_dirs",
     "add_dir",
     "git_dir",
+    "schema",
+    "schema_file",
     "extra_args",
 ];
 
@@ -96,6 +102,8 @@ impl ArgumentValues {
             "add_dirs" => Substitution::Spread(&self.add_dirs),
             "add_dir" => Substitution::Repeat(&self.add_dirs),
             "git_dir" => Substitution::Repeat(&self.git_dirs),
+            "schema" => Substitution::One(self.schema.as_deref()),
+            "schema_file" => Substitution::One(self.schema_file.as_deref()),
             "extra_args" => Substitution::Spread(&self.extra_args),
             _ => Substitution::One(None),
         }
@@ -116,6 +124,7 @@ impl ArgumentValues {
             ("working directory", &self.cwd),
             ("task directory", &self.task_dir),
             ("file for the last message", &self.last_message),
+            ("file for the schema", &self.schema_file),
         ];
         // A program may take any other text for a file, a title or a keyword, and resume someone else's conversation.
         let is_id = |id: &str| {

@@ -85,7 +85,7 @@ const fn kind_of(field: &SubmitField) -> FieldKind {
         SubmitValue::Integer(least, most, _) => FieldKind::Whole(least, most),
         SubmitValue::Seconds(most, _) => FieldKind::Seconds(most),
         SubmitValue::Time(_) => FieldKind::Time,
-        SubmitValue::Map(_) => FieldKind::Map,
+        SubmitValue::Map(_) | SubmitValue::Schema(_) => FieldKind::Map,
         SubmitValue::Dependencies(..) => FieldKind::Dependencies,
         SubmitValue::Commands(_) => FieldKind::Commands,
     }

@@ -128,6 +128,7 @@ fn task() -> Value {
             FieldType::Texts => list(&text()),
             FieldType::Files => list(&object([("path", text()), ("sha256", text())])),
             FieldType::Object => map(),
+            FieldType::OptionalObject => json!({"type": ["object", "null"]}),
             FieldType::Commands => list(&list(&text())),
             FieldType::Dependencies => list(&object([("on", text()), ("task", text())])),
         };

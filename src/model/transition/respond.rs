@@ -1,5 +1,7 @@
 //! Answers a task.
 
+use serde_json::Value;
+
 use super::{Answer, AnswerOutcome, Effect, TransitionContext, check_request, current_claim};
 use crate::error::{Error, Result};
 use crate::model::json::Object;
@@ -7,6 +9,9 @@ use crate::model::limits;
 use crate::model::refusal::Refusal;
 use crate::model::response::{MAX_BODY, Response, Verdict};
 use crate::model::task::{Status, Task, object};
+
+/// The key of the metadata with the value of an answer that is JSON.
+const PARSED_RESULT: &str = "parsed_result";
 
 /// Answers a claimed task under its token, or a waiting one without a token. The same answer a second time
 /// changes nothing.
@@ -43,6 +48,7 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
         (Err(_), AnswerOutcome::Failed(_)) => true,
         (Err(refusal), AnswerOutcome::Completed) => return Err(refusal.into()),
     };
+    let metadata = checked_metadata(task, answer)?;
     let status = answer.outcome.status();
     task.bookkeeping.response = Some(Response {
         task_id: task.id.to_string(),
@@ -55,7 +61,7 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
         verdict: answer.verdict.map(|verdict| verdict.as_str().to_string()),
         blocking_count: answer.blocking_count,
         nonblocking_count: answer.nonblocking_count,
-        metadata: answer.metadata.clone(),
+        metadata,
         created_at: now.wall,
         extra: Object::new(),
     });
@@ -76,6 +82,28 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
     Ok(Effect::Changed)
 }
 
+/// Returns the metadata of an answer. If its task has a schema, the value of a successful answer is valid against it, and is
+/// in the metadata as `parsed_result`.
+///
+/// # Errors
+/// `Refused` when the answer is not valid.
+fn checked_metadata(task: &Task, answer: &Answer) -> Result<Object> {
+    let mut metadata = answer.metadata.clone();
+    if let (Some(schema), AnswerOutcome::Completed) = (&task.spec.schema, &answer.outcome) {
+        // A dispatcher has taken the value out of the answer already.
+        let parsed = match metadata.remove(PARSED_RESULT) {
+            Some(value) => Ok(value),
+            None => {
+                serde_json::from_str(answer.body.trim()).map_err(|error| format!("it is not JSON: {error}"))
+            }
+        };
+        let checked = parsed.and_then(|value: Value| schema.check(&value).map(|()| value));
+        let value = checked.map_err(|problem| Refusal::AnswerInvalid { id: task.id.clone(), problem })?;
+        metadata.insert(PARSED_RESULT.to_string(), value);
+    }
+    Ok(metadata)
+}
+
 /// Returns the start of a text that is too long to be stored twice.
 pub(super) fn clip(text: &str) -> String {
     const MAX_CLIPPED_BYTES: usize = 16 * 1024;
@@ -88,6 +116,7 @@ pub(super) fn clip(text: &str) -> String {
 
 /// Handles a second answer: accepted if it equals the first and has the same token.
 pub(super) fn respond_again(task: &Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
+    let metadata = checked_metadata(task, answer).unwrap_or_default();
     let same_token = task.status.claim().map(|claim| &claim.token) == answer.token.as_ref();
     let same_content = context.previous.is_some_and(|previous| {
         previous.status == answer.outcome.status()
@@ -97,7 +126,7 @@ pub(super) fn respond_again(task: &Task, context: &TransitionContext<'_>, answer
             && previous.blocking_count == answer.blocking_count
             && previous.nonblocking_count == answer.nonblocking_count
             && previous.follow_up_required == answer.follow_up_required
-            && previous.metadata == answer.metadata
+            && previous.metadata == metadata
     });
     if same_token && same_content {
         return Ok(Effect::Unchanged);

@@ -328,6 +328,7 @@ fn every_field_is_read_and_reaches_the_task() {
             SubmitValue::Integer(..) | SubmitValue::Seconds(..) => json!(7),
             SubmitValue::Time(_) => json!("2027-01-01T00:00:00Z"),
             SubmitValue::Map(_) => json!({"x": 1}),
+            SubmitValue::Schema(_) => json!({"type": "array"}),
             SubmitValue::Commands(_) => json!(["true", ["make", "test"]]),
             SubmitValue::Dependencies(..) => json!(["x", {"task": "y", "on": "ended"}]),
         };

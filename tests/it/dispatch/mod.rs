@@ -19,6 +19,7 @@ mod questions;
 mod recorded_messages;
 mod resume;
 mod runs;
+mod schema;
 mod settings;
 mod signals;
 mod verify;
