@@ -335,6 +335,10 @@ fn dialogue_responses() -> Vec<NamedSchema> {
 /// Returns the schemas of responses about events, comments and responses to tasks.
 fn history_responses() -> Vec<NamedSchema> {
     let comments = list(&object([("comment", text()), ("author", text_or_null()), ("created_at", text())]));
+    let noted = json!({"type": "object", "required": ["ok"], "properties": {
+        "ok": {"const": true},
+        "messages": list(&named("Message")),
+    }});
     let answered = object([("task_id", text()), ("state", text()), ("response", maybe(&named("Response")))]);
     vec![
         ("Event", event()),
@@ -364,7 +368,7 @@ fn history_responses() -> Vec<NamedSchema> {
         ("Responded", object([("response", named("Response")), ("task", named("Task"))])),
         ("Answered", object([("answered", list(&answered)), ("pending", list(&text()))])),
         ("Done", object([("ok", json!({"const": true}))])),
-        ("Noted", object([("ok", json!({"const": true})), ("messages", list(&named("Message")))])),
+        ("Noted", noted),
         ("Comments", object([("comments", comments)])),
     ]
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::http::context::{App, Call, HandlerResult};
-use crate::http::transport::response::{HttpResponse, members, ok};
+use crate::http::transport::response::{HttpResponse, members};
 use crate::http::wait_for::WaitFor;
 use crate::model::json::Object;
 use crate::model::message::messages_value;
@@ -23,8 +23,12 @@ pub(crate) fn add(call: &Call<'_>) -> HandlerResult {
     };
     let store = &call.app.store;
     let (task, _) = store.apply(&call.id()?, &note)?;
-    let messages = token.map(|token| take_messages(store, &task, &token)).unwrap_or_default();
-    Ok(ok([("ok", true.into()), ("messages", messages_value(&messages))]).into())
+    let mut reply = members([("ok", true.into())]);
+    // Only the holder of the task has messages to read.
+    if let Some(token) = token {
+        reply.insert("messages".into(), messages_value(&take_messages(store, &task, &token)));
+    }
+    Ok(HttpResponse::json(200, &reply).into())
 }
 
 /// `POST /tasks/{id}/comments`
