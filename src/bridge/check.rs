@@ -14,7 +14,7 @@ use super::stop::StopFlag;
 /// The most cards that are counted.
 const MAX_CARDS: usize = 1000;
 /// How long a check that takes too long may take to stop.
-const STOP_LIMIT: Duration = Duration::from_secs(3);
+const STOP_LIMIT: Duration = Duration::from_millis(1500);
 
 /// The result of one check of a board.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use super::board::QueueRef;
 use super::settings::WatchedQueue;
 
+/// Why a queue must not lead back to itself.
+pub(super) const BACK: &str = "leads back to this queue: its cards would be taken again without end";
+
 /// A setting of a queue that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueueProblem {
@@ -18,10 +21,31 @@ pub(crate) struct QueueProblem {
 
 /// Returns the first problem of the queues of a bridge.
 ///
-/// A card in the queue for work in progress is being worked on, so that queue must not be watched. A card that is done
-/// may go on to another watched queue, but never round in a circle: each round would be a run that is paid for.
+/// A card in the queue for work in progress is being worked on, so that queue must not be watched. A card whose task has
+/// ended may go on to another watched queue, but never round in a circle: each round would be a run that is paid for.
 pub(crate) fn problem(queues: &[WatchedQueue]) -> Option<QueueProblem> {
-    twice(queues).or_else(|| queues.iter().find_map(|queue| back_into_queue(queue, queues)))
+    twice(queues)
+        .or_else(|| queues.iter().find_map(|queue| into_watched_queue(queue, queues)))
+        .or_else(|| in_circle(queues))
+}
+
+/// Returns the first watched queue whose cards can come back to it, and the key by which they leave it. `next` has for
+/// each watched queue the keys by which cards leave it for another watched queue, and the index of that one.
+pub(super) fn circle(next: &[Vec<(&'static str, usize)>]) -> Option<(usize, &'static str)> {
+    let comes_back = |start: usize, first: usize| {
+        let (mut seen, mut left) = (BTreeSet::new(), vec![first]);
+        while let Some(at) = left.pop() {
+            if at == start {
+                return true;
+            }
+            if seen.insert(at) {
+                left.extend(next[at].iter().map(|(_, to)| *to));
+            }
+        }
+        false
+    };
+    let all = next.iter().enumerate().flat_map(|(start, edges)| edges.iter().map(move |edge| (start, edge)));
+    all.into_iter().find(|(start, (_, to))| comes_back(*start, *to)).map(|(start, (key, _))| (start, *key))
 }
 
 fn twice(queues: &[WatchedQueue]) -> Option<QueueProblem> {
@@ -34,7 +58,7 @@ fn twice(queues: &[WatchedQueue]) -> Option<QueueProblem> {
     })
 }
 
-fn back_into_queue(watched: &WatchedQueue, queues: &[WatchedQueue]) -> Option<QueueProblem> {
+fn into_watched_queue(watched: &WatchedQueue, queues: &[WatchedQueue]) -> Option<QueueProblem> {
     let problem = |key, reason: &str| {
         Some(QueueProblem { queue: key_of(&watched.queue), key, reason: reason.to_string() })
     };
@@ -54,23 +78,20 @@ fn back_into_queue(watched: &WatchedQueue, queues: &[WatchedQueue]) -> Option<Qu
             return problem(key, "is the watched queue itself: its cards would be taken again without end");
         }
     }
-    let next = |queue: &QueueRef| {
-        queues.iter().find(|other| other.queue == *queue).and_then(|other| other.done.as_ref())
-    };
-    let mut at = watched.done.as_ref();
-    for _ in queues {
-        match at {
-            Some(queue) if *queue == watched.queue => {
-                return problem(
-                    "done",
-                    "leads back to this queue: its cards would be taken again without end",
-                );
-            }
-            Some(queue) => at = next(queue),
-            None => break,
-        }
-    }
     None
+}
+
+fn in_circle(queues: &[WatchedQueue]) -> Option<QueueProblem> {
+    let index = |target: &Option<QueueRef>| {
+        target.as_ref().and_then(|target| queues.iter().position(|other| other.queue == *target))
+    };
+    let next = |watched: &WatchedQueue| {
+        let keys =
+            [("done", &watched.done), ("failed", &watched.failed), ("dead_letter", &watched.dead_letter)];
+        keys.into_iter().filter_map(|(key, target)| Some((key, index(target)?))).collect()
+    };
+    let (at, key) = circle(&queues.iter().map(next).collect::<Vec<_>>())?;
+    Some(QueueProblem { queue: key_of(&queues[at].queue), key, reason: BACK.to_string() })
 }
 
 /// Returns the key of a watched queue.
@@ -78,5 +99,30 @@ fn key_of(queue: &QueueRef) -> String {
     match queue {
         QueueRef::Name(name) => name.clone(),
         QueueRef::Id { id } => format!("id:{id}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn circles_are_found_wherever_they_begin() {
+        assert_eq!(circle(&[vec![("done", 1)], vec![("done", 2)], vec![]]), None);
+        assert_eq!(
+            circle(&[vec![("done", 1), ("failed", 2)], vec![("done", 2)], vec![]]),
+            None,
+            "two ways to one"
+        );
+        assert_eq!(circle(&[vec![("done", 1)], vec![("failed", 0)]]), Some((0, "done")));
+        assert_eq!(
+            circle(&[vec![("failed", 1)], vec![("dead_letter", 2)], vec![("done", 1)]]),
+            Some((1, "dead_letter"))
+        );
+        assert_eq!(circle(&[vec![("done", 0)]]), Some((0, "done")));
+        assert_eq!(
+            circle(&[vec![("done", 1), ("failed", 2)], vec![], vec![("failed", 0)]]),
+            Some((0, "failed"))
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::board::{Board, BoardError, BoardErrorCode, BoardQueue, BoardResult, QueueRef};
+use super::queue_flow;
 use super::settings::{CardRetry, MoveOn, WatchedQueue};
 use crate::model::bridge::place::{CardPlace, PlaceRules};
 
@@ -139,5 +140,22 @@ pub(crate) fn find_queues(board: &mut dyn Board, watched: &[WatchedQueue]) -> Bo
             return Err(BoardError::new(BoardErrorCode::Invalid, message));
         }
     }
+    check_circles(&queues)?;
     Ok(queues)
+}
+
+/// Refuses queues that lead back to themselves, however they are named.
+fn check_circles(queues: &[ServedQueue]) -> BoardResult<()> {
+    let index = |target: &Option<BoardQueue>| {
+        target.as_ref().and_then(|target| queues.iter().position(|other| other.source.id == target.id))
+    };
+    let next = |queue: &ServedQueue| {
+        let keys = [("done", &queue.done), ("failed", &queue.failed), ("dead_letter", &queue.dead_letter)];
+        keys.into_iter().filter_map(|(key, target)| Some((key, index(target)?))).collect()
+    };
+    let Some((at, key)) = queue_flow::circle(&queues.iter().map(next).collect::<Vec<_>>()) else {
+        return Ok(());
+    };
+    let message = format!("queue {}: {key} {}", queues[at].settings.queue, queue_flow::BACK);
+    Err(BoardError::new(BoardErrorCode::Invalid, message))
 }

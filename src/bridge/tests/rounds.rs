@@ -1,5 +1,7 @@
 //! Cards become tasks, and tasks tell their cards what became of them.
 
+use crate::bridge::board::QueueRef;
+use crate::bridge::engine::BridgeFailure;
 use crate::bridge::settings::{CardRetry, MoveOn};
 use crate::bridge::testing::{BoardKind, World, queue, watched};
 use crate::model::bridge::{CARD, GENERATION, metadata_text};
@@ -266,6 +268,19 @@ fn one_queue_may_lead_to_the_next() {
         assert_eq!(review["thread_id"], world.tasks()[0].id.as_str());
         assert_eq!(review["parent_task_id"], world.tasks()[0].id.as_str());
     }
+}
+
+#[test]
+fn queues_that_lead_round_in_a_circle_are_refused_however_they_are_named() {
+    let mut world = World::new(true);
+    world.settings.queues[0].done = Some(QueueRef::Id { id: "Review".to_string() });
+    world.settings.queues.push(watched("Review"));
+    world.board().add("1", "Todo");
+    world.round();
+    world.settings.queues[1].failed = Some(queue("Todo"));
+    let refused = world.try_round(false);
+    let Err(BridgeFailure::Board(error)) = refused else { panic!("it is refused: {refused:?}") };
+    assert!(error.message.starts_with("queue Todo: done leads back to this queue: "), "{}", error.message);
 }
 
 #[test]
