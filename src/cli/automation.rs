@@ -9,7 +9,7 @@ use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::current_sensitive_files;
 use crate::error::{Result, printable};
 use crate::model::{TaskId, Time};
-use crate::store::{FileVersion, Store, Watch};
+use crate::store::{FileLock, FileVersion, Store, Watch};
 use crate::workspace::{Config, NoticeRule, Notifier, ScheduledTask, notice_rules, run_schedules, schedules};
 
 /// The time between two looks at the configuration.
@@ -44,6 +44,8 @@ pub(super) struct Automation<'a> {
     schedules: Vec<ScheduledTask>,
     notice_rules: SharedRules,
     retry_at: Option<Time>,
+    /// Shows others that schedules and notices are run, unless another process shows that.
+    running: Option<FileLock>,
 }
 
 /// The rules for notices as they are now, for the thread that delivers.
@@ -69,6 +71,7 @@ impl<'a> Automation<'a> {
             schedules: Vec::new(),
             notice_rules: SharedRules::default(),
             retry_at: None,
+            running: None,
         }
     }
 
@@ -109,6 +112,7 @@ impl<'a> Automation<'a> {
     /// Submits what is due. Returns when something is due again.
     fn pass(&mut self) -> Option<Time> {
         self.reload_if_changed();
+        self.show_that_it_runs();
         let now = self.store.now().wall;
         if self.retry_at.is_some_and(|at| now < at) {
             return self.retry_at;
@@ -130,6 +134,17 @@ impl<'a> Automation<'a> {
                 self.retry_at = Some(retry_at);
                 self.retry_at
             }
+        }
+    }
+
+    /// Takes the lock by which `doctor` sees that schedules and notices are run, if there are any. Without it they are run
+    /// nevertheless.
+    fn show_that_it_runs(&mut self) {
+        let has_rules = !self.notice_rules.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if self.schedules.is_empty() && !has_rules {
+            self.running = None;
+        } else if self.running.is_none() {
+            self.running = self.store.try_automation_lock(&self.config.workspace_id).ok().flatten();
         }
     }
 

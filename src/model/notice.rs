@@ -26,17 +26,20 @@ pub(crate) enum NoticeKind {
     Parked,
     /// A lane starts no run because a budget is spent.
     Budget,
+    /// All tasks of a group have ended.
+    GroupDone,
 }
 
 impl NoticeKind {
     /// All kinds, by name.
-    pub(crate) const NAMES: [(&'static str, Self); 6] = [
+    pub(crate) const NAMES: [(&'static str, Self); 7] = [
         ("completed", Self::Completed),
         ("failed", Self::Failed),
         ("dead", Self::Dead),
         ("input_required", Self::InputRequired),
         ("parked", Self::Parked),
         ("budget", Self::Budget),
+        ("group_done", Self::GroupDone),
     ];
 
     /// Returns the kind with this name.
@@ -64,6 +67,11 @@ impl NoticeKind {
             _ => None,
         }
     }
+}
+
+/// Returns whether an event of a task is its end, after which nothing happens to it by itself.
+pub(crate) fn is_end(event: &Event) -> bool {
+    ["response", "dead", "upstream_failed", "expired", "cancelled"].contains(&event.kind.as_str())
 }
 
 /// Returns when a notice is delivered again whose delivery has failed `failures` times, the first at `since`; `None`

@@ -4,7 +4,20 @@ use std::ops::ControlFlow;
 
 use super::Store;
 use crate::error::{Error, Result, printable};
-use crate::model::{GroupName, TaskId, TaskText};
+use crate::model::{GroupName, Status, TaskId, TaskText, Time};
+
+/// A group all of whose tasks have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EndedGroup {
+    /// The task that ended last.
+    pub last: TaskId,
+    /// When it ended.
+    pub at: Time,
+    /// The number of tasks that were answered.
+    pub completed: usize,
+    /// The number of tasks that failed.
+    pub failed: usize,
+}
 
 impl Store {
     /// Returns the tasks of a group that `keep` accepts, in the order in which they were submitted. Errors of tasks
@@ -40,5 +53,37 @@ impl Store {
         members.retain(|(is_kept, ..)| *is_kept);
         members.sort_by(|a, b| (a.1, &a.2).cmp(&(b.1, &b.2)));
         Ok(members.into_iter().map(|(.., id)| id).collect())
+    }
+
+    /// Returns how a group has ended; `None` while one of its tasks is open, or when it has none. A task that cannot be
+    /// read is left out.
+    ///
+    /// # Errors
+    /// `Io` when the tasks cannot be listed.
+    pub(crate) fn ended_group(&self, group: &GroupName) -> Result<Option<EndedGroup>> {
+        let member = |task: &TaskText<'_>| {
+            let is_member = task.spec.group.is_some_and(|name| name.is(group.as_str()));
+            is_member.then(|| (task.id.clone(), task.status()))
+        };
+        let (mut ended, mut is_open) = (None::<EndedGroup>, false);
+        self.scan_names(&self.task_names()?, member, &mut |_, seen| {
+            let Ok(Some((id, status))) = seen else { return ControlFlow::Continue(()) };
+            let (at, is_completed) = match status {
+                Status::Completed { at, .. } => (at, true),
+                Status::Failed { at, .. } => (at, false),
+                _ => {
+                    is_open = true;
+                    return ControlFlow::Break(());
+                }
+            };
+            let group = ended.get_or_insert(EndedGroup { last: id.clone(), at, completed: 0, failed: 0 });
+            group.completed += usize::from(is_completed);
+            group.failed += usize::from(!is_completed);
+            if (at, &id) > (group.at, &group.last) {
+                (group.at, group.last) = (at, id);
+            }
+            ControlFlow::Continue(())
+        });
+        Ok(ended.filter(|_| !is_open))
     }
 }

@@ -27,7 +27,7 @@
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle`, `read_settled` |
 //! | `dependencies.rs` | `dependents` |
 //! | `exclusive.rs` | `held_key` |
-//! | `groups.rs` | `group_members` |
+//! | `groups.rs` | `group_members`, `ended_group` |
 //! | `commit.rs` | `claim`, `apply` |
 //! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
 //! | `scan.rs` | `task_names`, `scan_names`, `scan`, `scan_after`, `dead_tasks` |
@@ -43,7 +43,7 @@
 //! | `agents.rs` | `agents_text`, `agents_path`, `agents`, `change_agents`, `agents_version` |
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
 //! | `schedule_records.rs` | `schedule_records`, `record_schedule` |
-//! | `notice_state.rs` | `try_notice_lock`, `notice_state`, `set_notice_state` |
+//! | `notice_state.rs` | `try_notice_lock`, `try_automation_lock`, `automation_is_running`, `notice_state`, `set_notice_state` |
 //! | `spending.rs` | `spending`, `recorded_spending`, `change_spending` |
 //! | `usage_log.rs` | `append_usage`, `usage_log_text` |
 //! | `server_token.rs` | `server_token_file` |

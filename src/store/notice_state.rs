@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::dir::Dir;
 use super::layout::{NOTICES, lane_key};
-use super::lock::FileLock;
+use super::lock::{self, FileLock};
 use super::{Store, atomic, bounded_file};
 use crate::error::{Error, Result, printable};
 use crate::model::Time;
@@ -84,6 +84,10 @@ impl NoticeState {
     }
 }
 
+fn automation_lock(workspace: &str) -> String {
+    format!("{}.running.lock", lane_key(workspace))
+}
+
 /// Returns whether the file `name` in `notices/` can be read.
 pub(super) fn is_readable(notices: &Dir, name: &str) -> bool {
     read(notices, name).is_ok_and(|state| state.is_some())
@@ -109,6 +113,28 @@ impl Store {
         self.check_writable()?;
         let name = format!("{}.lock", lane_key(workspace));
         FileLock::try_acquire_in(self.layout.root.open_or_make_derived(NOTICES)?, &name)
+    }
+
+    /// Takes the lock that shows that a process runs the schedules and notices of a workspace; `None` while another one has
+    /// it. Any number of processes may run them.
+    ///
+    /// # Errors
+    /// As [`Store::try_notice_lock`].
+    pub(crate) fn try_automation_lock(&self, workspace: &str) -> Result<Option<FileLock>> {
+        self.check_writable()?;
+        let notices = self.layout.root.open_or_make_derived(NOTICES)?;
+        FileLock::try_acquire_in(notices, &automation_lock(workspace))
+    }
+
+    /// Returns whether a process runs the schedules and notices of a workspace.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn automation_is_running(&self, workspace: &str) -> Result<bool> {
+        match self.layout.root.open_existing(NOTICES)? {
+            Some(notices) => lock::is_held(&notices, &automation_lock(workspace)),
+            None => Ok(false),
+        }
     }
 
     /// Returns what is delivered of the notices of a workspace; `None` when nothing is known of any.

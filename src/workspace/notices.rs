@@ -16,9 +16,9 @@ use super::paths::show;
 use super::yaml::MappingReader;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::{self, Object};
-use crate::model::notice::{NoticeKind, retry_time};
+use crate::model::notice::{NoticeKind, is_end, retry_time};
 use crate::model::task::object;
-use crate::model::{Cooldown, CooldownCause, LaneName, Status, Time, duration};
+use crate::model::{Cooldown, CooldownCause, GroupName, LaneName, Status, Task, TaskId, Time, duration};
 use crate::store::{FeedEntry, FileLock, NoticeState, PendingNotice, Store};
 
 /// The time that a command of a notice may take unless its rule says otherwise, and the longest one.
@@ -213,6 +213,9 @@ impl Notifier {
             for entry in &entries {
                 notices.extend(self.notice_of(store, entry)?);
             }
+            if rules.iter().any(|rule| rule.on.contains(&NoticeKind::GroupDone)) {
+                notices.extend(self.notices_of_groups(store, &entries)?);
+            }
             notices.extend(notices_of_conditions(store, &mut next)?);
             let now = store.now().wall;
             let (due, later) = next.pending.into_iter().partition(|pending| pending.next <= now);
@@ -292,20 +295,52 @@ impl Notifier {
         had_due || !jobs.is_empty()
     }
 
+    /// Returns the notices of the groups that one of these changes has brought to an end: the end of the task that was
+    /// the last one, so that each end of a group is told once.
+    fn notices_of_groups(&self, store: &Store, entries: &[FeedEntry]) -> Result<Vec<Object>> {
+        let mut ended: BTreeMap<GroupName, Vec<TaskId>> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| is_end(&entry.event)) {
+            if let Some(task) = self.own_task(store, &entry.task_id)?
+                && let Some(group) = task.spec.group
+            {
+                ended.entry(group).or_default().push(task.id);
+            }
+        }
+        let mut notices = Vec::new();
+        for (group, tasks) in ended {
+            let Some(end) = store.ended_group(&group)?.filter(|end| tasks.contains(&end.last)) else {
+                continue;
+            };
+            let message =
+                format!("group {group} is done: {} completed, {} failed", end.completed, end.failed);
+            notices.push(object([
+                ("id", format!("group:{group}:{}", end.last).into()),
+                ("notice", NoticeKind::GroupDone.as_str().into()),
+                ("at", end.at.to_string().into()),
+                ("message", printable(&message).into()),
+                ("workspace_id", self.workspace_id.clone().into()),
+                ("group", group.as_str().into()),
+                ("completed", end.completed.into()),
+                ("failed", end.failed.into()),
+            ]));
+        }
+        Ok(notices)
+    }
+
+    /// Returns a task of this workspace; `None` for one of another, and for one that has been removed meanwhile or cannot be
+    /// read, which `fsck` reports.
+    fn own_task(&self, store: &Store, id: &TaskId) -> Result<Option<Task>> {
+        match store.task(id) {
+            Ok(task) => Ok(Some(task).filter(|task| task.spec.workspace_id == self.workspace_id)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the notice that a change of the store makes, if any: of a task of this workspace.
     fn notice_of(&self, store: &Store, entry: &FeedEntry) -> Result<Option<Object>> {
         let Some(kind) = NoticeKind::of_event(&entry.event) else { return Ok(None) };
-        let task = match store.task(&entry.task_id) {
-            Ok(task) => task,
-            // The task has been removed meanwhile, or cannot be read; `fsck` reports that.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        if task.spec.workspace_id != self.workspace_id {
-            return Ok(None);
-        }
+        let Some(task) = self.own_task(store, &entry.task_id)? else { return Ok(None) };
         let (class, reason) = match &task.status {
             Status::Failed { class, reason, .. } => (Some(class.as_str().to_string()), Some(shorten(reason))),
             _ => (None, None),

@@ -160,6 +160,7 @@ pub fn doctor(settings: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) 
             if let Some(store) = state::check(&mut diagnoses, root, is_named, &settings.options, progress) {
                 diagnoses.area = "workers";
                 state::check_workers(&mut diagnoses, &store);
+                state::check_automation(&mut diagnoses, &config, &store);
             }
         }
         Err(error) => {

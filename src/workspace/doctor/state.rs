@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use super::super::config::Config;
 use super::super::paths::show;
 use super::DiagnosisList;
 use crate::error::{printable, shell_word};
@@ -174,6 +177,30 @@ fn check_on_demand_dispatcher(diagnoses: &mut DiagnosisList, store: &Store, work
             );
         }
         std::thread::sleep(CHECK_INTERVAL);
+    }
+}
+
+/// Reports schedules and notices that nobody runs.
+pub(super) fn check_automation(diagnoses: &mut DiagnosisList, config: &Config, store: &Store) {
+    let is_set = |value: &Option<Value>| match value {
+        Some(Value::Array(all)) => !all.is_empty(),
+        Some(Value::Object(all)) => !all.is_empty(),
+        _ => false,
+    };
+    let parts = [("schedules", is_set(&config.schedules)), ("notices", is_set(&config.notify))];
+    let parts: Vec<&str> = parts.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+    if parts.is_empty() {
+        return;
+    }
+    let parts = parts.join(" and ");
+    match store.automation_is_running(&config.workspace_id) {
+        Ok(true) => diagnoses.ok("automation", format!("{parts} are run")),
+        Ok(false) => diagnoses.warn(
+            "automation",
+            format!("{parts} are configured, and nothing runs them"),
+            "start a dispatcher, `lanes dispatch`, or a server, `lanes serve`",
+        ),
+        Err(error) => diagnoses.error("automation", &error, "check the store with `lanes fsck`"),
     }
 }
 

@@ -234,3 +234,34 @@ fn a_server_runs_schedules_too() {
     serve(&sandbox, &|| !times(&sandbox).is_empty());
     assert_eq!(times(&sandbox), ["2026-11-22T02:00:00Z"]);
 }
+
+#[test]
+fn dispatchers_and_servers_that_run_at_once_submit_each_time_once() {
+    let sandbox = workspace(&NIGHTLY.replace(", lane", ", catch_up: all, lane"));
+    sandbox.ok(&DISPATCH);
+    sandbox.pass(72 * HOUR);
+    let start = |words: &[&str], seed: i32| {
+        let mut command = sandbox.command(words);
+        command.env("LANES_TEST_SEED", seed.to_string()).stdin(Stdio::null()).spawn().unwrap()
+    };
+    let mut servers: Vec<_> = ["s1", "s2"]
+        .iter()
+        .zip(0..)
+        .map(|(socket, seed)| start(&["serve", "--socket", socket], seed))
+        .collect();
+    let dispatchers: Vec<_> = (2..4).map(|seed| start(&DISPATCH, seed)).collect();
+    for dispatcher in dispatchers {
+        let outcome = sandbox.outcome(dispatcher.wait_with_output().unwrap());
+        assert_eq!(outcome.code, 0, "{outcome}");
+    }
+    // A dispatcher may have been told that the time is done with before the other process had submitted its task.
+    eventually("the tasks of three nights", || times(&sandbox).len() >= 3);
+    for server in &mut servers {
+        let pid = rustix::process::Pid::from_child(server);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        server.wait().unwrap();
+    }
+    let expected = ["2026-11-22T02:00:00Z", "2026-11-23T02:00:00Z", "2026-11-24T02:00:00Z"];
+    assert_eq!(times(&sandbox), expected);
+    sandbox.ok(&["fsck"]);
+}

@@ -255,3 +255,47 @@ fn the_examples_send_the_message() {
         "{sent:?}"
     );
 }
+
+#[test]
+fn the_end_of_a_group_is_told_once_and_again_when_it_has_grown() {
+    let pool = pool("  - {on: [group_done], lanes: [elsewhere], command: 'cat >> told'}\n");
+    pool.dispatch_once(&[]);
+    for prompt in ["result one", "failure 'no such file'", "result three"] {
+        pool.submit(prompt, &["--group", "release 4"]);
+    }
+    let open = pool.ok(&["submit", "--lane", "other", "--prompt", "by hand", "--group", "release 4"]);
+    pool.submit("result alone", &[]);
+    pool.dispatch_once(&[]);
+    assert!(notices(&pool, "told").is_empty(), "one of its tasks is open");
+    pool.ok(&["cancel", open.trim()]);
+    pool.dispatch_once(&[]);
+    pool.dispatch_once(&[]);
+    let told = notices(&pool, "told");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["notice"], &told[0]["group"]), (&"group_done".into(), &"release 4".into()));
+    assert_eq!((&told[0]["completed"], &told[0]["failed"]), (&2.into(), &2.into()));
+    assert_eq!(told[0]["message"], "group release 4 is done: 2 completed, 2 failed");
+    pool.submit("result four", &["--group", "release 4"]);
+    pool.dispatch_once(&[]);
+    let told = notices(&pool, "told");
+    assert_eq!((told.len(), &told[1]["completed"]), (2, &3.into()), "{told:?}");
+    assert_ne!(told[0]["id"], told[1]["id"]);
+}
+
+#[test]
+fn doctor_says_when_nobody_runs_schedules_and_notices() {
+    let pool = pool("  - {on: [completed], command: 'cat >> told'}\n");
+    let report = || -> Value { serde_json::from_slice(&pool.output(&["doctor", "--json"]).stdout).unwrap() };
+    let diagnosis = || {
+        let report = report();
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["code"] == "automation").cloned().unwrap()
+    };
+    pool.submit("result fine", &[]);
+    assert_eq!(diagnosis()["message"], "notices are configured, and nothing runs them");
+    assert_eq!(diagnosis()["level"], "warning");
+    let dispatcher = pool.dispatcher(&[]);
+    pool.until("the sign", || diagnosis()["level"] == "ok");
+    dispatcher.kill();
+    pool.until("the warning", || diagnosis()["level"] == "warning");
+}
