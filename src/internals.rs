@@ -53,6 +53,9 @@ pub mod dispatch {
             };
         }
     }
+    pub mod cost_limit {
+        pub use crate::dispatch::cost_limit::CostLimit;
+    }
     pub mod run {
         pub mod classify {
             pub use crate::dispatch::run::classify::classify;

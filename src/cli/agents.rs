@@ -97,6 +97,7 @@ pub(super) fn process_context() -> ProcessContext {
         environment: env::all_variables(),
         cwd: std::env::current_dir().unwrap_or_default(),
         pid: std::process::id(),
+        program: env::own_program(),
         consent: ConsentPolicy::AllowAll,
     }
 }

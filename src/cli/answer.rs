@@ -9,8 +9,9 @@ use super::body;
 use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
+use super::inside_run;
 use crate::error::Result;
-use crate::model::question::MAX_ANSWER;
+use crate::model::question::{MAX_ANSWER, is_about_tool};
 use crate::model::task::object;
 use crate::model::{Command, Effect};
 
@@ -48,6 +49,9 @@ impl AnswerCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
+        if is_about_tool(&store.task(&id)?.questions, self.question) {
+            inside_run::refuse(context, "answer about the call of a tool")?;
+        }
         let answer = Command::AnswerQuestion {
             number: self.question,
             text: self.read_text()?,

@@ -68,6 +68,7 @@ impl AskCommand {
             choices: self.choice.clone(),
             default: self.default.clone().zip(self.expires),
             keeps_claim: self.wait,
+            tool: None,
         };
         let (task, _) = store.apply(&id, &Command::Ask { token: token.clone(), question })?;
         let number = task.questions.last().map_or(0, |question| question.number);

@@ -7,13 +7,13 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::table::{Table, relative};
-use crate::dispatch::budget_gate::{budget_uses, read_run};
+use crate::dispatch::budget_gate::{add_to_budgets, budget_uses};
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::load;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::LaneName;
 use crate::model::json::Object;
-use crate::model::spending::{BudgetLimit, BudgetScope, BudgetUnit, BudgetUse};
+use crate::model::spending::{BudgetScope, BudgetUnit, BudgetUse};
 use crate::model::task::object;
 use crate::store::Store;
 use crate::workspace::Config;
@@ -88,6 +88,22 @@ pub(super) fn show_budgets(config: &Config, store: &Store) -> Result<Vec<Object>
     Ok(budget_uses(store, &budgets)?.iter().map(BudgetUse::to_object).collect())
 }
 
+/// Raises budgets of a configuration, as [`add_to_budgets`] does, and returns them as they are then.
+///
+/// # Errors
+/// As [`show_budgets`] and [`add_to_budgets`].
+pub(super) fn raise_budgets(
+    config: &Config,
+    store: &Store,
+    scope: &BudgetScope,
+    unit: BudgetUnit,
+    amount: f64,
+) -> Result<Vec<Object>> {
+    let budgets = load(config, store, &ConsentPolicy::AllowAll)?.budgets;
+    let uses = add_to_budgets(store, &budgets, scope, unit, amount)?;
+    Ok(uses.iter().map(BudgetUse::to_object).collect())
+}
+
 fn list(context: &mut CommandContext) -> Result<CommandExit> {
     let (config, store) = context.workspace_to_read()?;
     let budgets = load(&config, &store, &ConsentPolicy::AllowAll)?.budgets;
@@ -132,9 +148,6 @@ impl AddToBudgetCommand {
             AddedUnit::Tokens => BudgetUnit::Tokens,
             AddedUnit::Runs => BudgetUnit::Runs,
         };
-        if !self.amount.is_finite() || self.amount <= 0.0 {
-            return Err(Error::invalid("the amount must be a number above 0"));
-        }
         let scope = match (&self.lane, &self.vendor) {
             (Some(lane), _) => BudgetScope::Lane(LaneName::new(lane)?),
             (None, Some(vendor)) => BudgetScope::Vendor(vendor.clone()),
@@ -142,17 +155,7 @@ impl AddToBudgetCommand {
         };
         let (config, store) = context.workspace()?;
         let budgets = load(&config, &store, &ConsentPolicy::AllowAll)?.budgets;
-        let fits = |limit: &BudgetLimit| limit.scope == scope && limit.measure.unit() == unit;
-        if !budgets.limits.iter().any(fits) {
-            let message = format!("there is no budget of {} for {}", unit.as_str(), scope.key());
-            return Err(Error::refused(message).with_hint("`lanes budget` lists those that there are"));
-        }
-        let now = store.now().wall;
-        let uses = store.change_spending(&read_run, |record| {
-            record.add(&scope, unit, self.amount, now);
-            Ok(record.uses(&budgets, None, now))
-        })?;
-        let uses: Vec<_> = uses.into_iter().filter(|used| fits(&used.limit)).collect();
+        let uses = add_to_budgets(&store, &budgets, &scope, unit, self.amount)?;
         if context.out.json {
             let list: Vec<Value> = uses.iter().map(|used| used.to_object().into()).collect();
             context.out.object(&object([("status", "added".into()), ("budgets", list.into())]))?;

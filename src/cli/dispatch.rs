@@ -156,6 +156,7 @@ impl DispatchCommand {
             environment: env::all_variables(),
             cwd: self.directory(context)?,
             pid: std::process::id(),
+            program: env::own_program(),
             consent: self.consent_policy(context, &config, &store)?,
         };
         let options = DispatchOptions {
@@ -383,6 +384,13 @@ fn print_previews(context: &mut CommandContext, plan: &Plan, previews: &[Preview
             Err(reason) => format!("would fail: {reason}"),
         };
         context.out.line("")?;
+        if let Some(worktree) = &preview.worktree {
+            let (path, branch) = (worktree.path.display(), &worktree.branch);
+            let verb = if worktree.exists { "goes on in" } else { "gets" };
+            context
+                .out
+                .line(&printable(&format!("{}: {verb} the worktree {path} on {branch}", preview.lane)))?;
+        }
         context.out.line(&printable(&format!("{}: {text}", preview.lane)))?;
     }
     Ok(CommandExit::Done)

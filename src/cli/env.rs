@@ -140,6 +140,18 @@ pub(super) fn enclosing_run() -> Result<Option<EnclosingRun>> {
     EnclosingRun::find(set_text)
 }
 
+/// Returns the task of the run that this process belongs to and the token of its claim, if its environment names them.
+#[cfg(feature = "mcp")]
+pub(super) fn claimed_task() -> Option<(String, String)> {
+    set_text("LANES_TASK_ID").zip(set_text("LANES_CLAIM_TOKEN"))
+}
+
+/// Returns a path by which this program can be started while this process lives, also when its file has been replaced.
+pub(super) fn own_program() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok().filter(|program| program.exists());
+    program.or_else(|| Some(PathBuf::from(format!("/proc/{}/exe", std::process::id()))))
+}
+
 /// Returns the options for opening the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to
 /// anything), and for tests `LANES_TEST_NOW` (a fixed time) and `LANES_TEST_SEED` (a number that determines ids
 /// and tokens).

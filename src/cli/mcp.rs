@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -20,7 +21,7 @@ use super::mcp_settings::settings_reader;
 use crate::dispatch::agent::mcp_access::McpAccess;
 use crate::dispatch::config::load::recursion_limits;
 use crate::error::{Error, Result};
-use crate::mcp::{self, McpOptions, QueueSource, ToolSet};
+use crate::mcp::{self, McpOptions, PermissionAsker, QueueSource, ToolSet};
 use crate::store::Store;
 use crate::workspace::{BaseDir, Config, LocateOptions, locate};
 
@@ -70,8 +71,12 @@ impl McpCommand {
         }
         let is_withheld = run.as_ref().is_some_and(|run| run.mcp == McpAccess::Off);
         if is_withheld {
-            tools.clear();
+            tools.retain(|set| *set == ToolSet::Permission);
         }
+        let permission = match tools.contains(&ToolSet::Permission) {
+            true => Some(self.permission_asker()?),
+            false => None,
+        };
         let max_wait = self.server.max_wait_seconds();
         let find = self.workspace_finder(context)?;
         if std::io::stdin().is_terminal() {
@@ -104,6 +109,7 @@ impl McpCommand {
                 None => env::agent_chain()?,
             },
             limits: recursion_limits,
+            permission,
             budget: self.server.budget.map(session_budget).transpose()?,
             max_wait: max_wait?,
             input: Box::new(own_descriptor(std::io::stdin().as_fd(), "standard input")?),
@@ -112,6 +118,18 @@ impl McpCommand {
             clock,
         })?;
         Ok(CommandExit::Done)
+    }
+
+    /// Returns the run for which permissions are asked: the one in whose environment this process is.
+    fn permission_asker(&self) -> Result<PermissionAsker> {
+        let Some((id, token)) = env::claimed_task() else {
+            return Err(Error::invalid(
+                "--tools permission asks for the run of a dispatcher, and this is none",
+            )
+            .with_hint("set `permission_prompts: ask` in a route; its dispatcher starts this server"));
+        };
+        let expires = self.server.permission_expires.unwrap_or(Duration::from_secs(3600));
+        PermissionAsker::new(&id, &token, expires)
     }
 
     fn workspace_finder(&self, context: &CommandContext) -> Result<WorkspaceFinder> {

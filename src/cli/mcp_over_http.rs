@@ -27,6 +27,11 @@ pub(super) fn endpoint(
     dispatch: AgentDispatch,
 ) -> Result<Box<dyn MessageEndpoint>> {
     let tools = tool_sets(sets, "--mcp-tools")?;
+    if tools.contains(&ToolSet::Permission) {
+        return Err(Error::invalid(
+            "--mcp-tools: permission is for the run of a dispatcher, which this server is not in",
+        ));
+    }
     let store_options = context.store_options()?;
     let random = store_options.entropy.next(store_options.clock.now().wall);
     let store = Store::open(&config.store_root, store_options)?;

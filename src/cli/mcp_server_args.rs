@@ -41,6 +41,9 @@ pub(super) struct McpServerArgs {
     /// End the dispatcher that is started for an agent with this server, and its agents with it
     #[arg(long, conflicts_with = "no_dispatch")]
     pub attached: bool,
+    /// With the tool of permissions, how long a question is open
+    #[arg(long, value_name = "SPAN", value_parser = span, hide = true)]
+    pub permission_expires: Option<Duration>,
     /// How long that dispatcher stays without work [default: 60]
     #[arg(long, value_name = "SPAN", value_parser = span, conflicts_with = "no_dispatch")]
     pub idle_exit: Option<Duration>,

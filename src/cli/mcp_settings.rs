@@ -17,6 +17,7 @@ pub(super) fn settings_reader(context: &CommandContext) -> SettingsReader {
         // Without one, relative paths of a configuration that has no file are not found, and nothing is cached.
         cwd: context.base.directory().map(Path::to_path_buf).unwrap_or_default(),
         pid: std::process::id(),
+        program: env::own_program(),
         consent: ConsentPolicy::new(env::trust_records()),
     };
     Arc::new(move |config, store, lane| agent_settings(config, store, lane, &process))

@@ -116,6 +116,7 @@ impl DispatcherStarter for OnDemandStarter {
             environment: env::all_variables(),
             cwd: PathBuf::from("/"),
             pid: std::process::id(),
+            program: env::own_program(),
             consent: ConsentPolicy::new(env::trust_records()),
         };
         let options = DispatchOptions { lifetime: self.lifetime(), ..DispatchOptions::default() };

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::automation::{Automation, AutomationEvent};
-use super::budget::show_budgets;
+use super::budget::{raise_budgets, show_budgets};
 use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
@@ -26,7 +26,7 @@ use crate::dispatch::config::options::DEFAULT_IDLE_EXIT;
 use crate::dispatch::config::settings_files::{SettingsFile, SettingsFiles};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::http::{
-    self, AgreeToRoutes, MessageOptions, RouteRules, ServeOptions, ServerAddresses, TokenRule,
+    self, AgreeToRoutes, BudgetAccess, MessageOptions, RouteRules, ServeOptions, ServerAddresses, TokenRule,
 };
 #[cfg(feature = "mcp")]
 use crate::mcp::AgentDispatch;
@@ -205,7 +205,7 @@ impl ServeCommand {
                 agree: agree_to_routes(context)?,
                 restricted_change: restricted_route_change,
             },
-            budgets: show_budgets,
+            budgets: BudgetAccess { show: show_budgets, raise: raise_budgets },
             messages,
             access_log: self.log.then(own_stderr).transpose()?,
         };

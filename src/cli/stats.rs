@@ -10,11 +10,16 @@ use super::args::number;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::table::Table;
+use crate::dispatch::budget_gate::budget_uses;
+use crate::dispatch::config::consent::ConsentPolicy;
+use crate::dispatch::config::load::load;
 use crate::dispatch::usage_record::UsageRecord;
 use crate::dispatch::usage_stats::{Period, UsageTotals, stats};
 use crate::error::Result;
 use crate::model::duration;
+use crate::model::spending::BudgetUse;
 use crate::model::task::object;
+use crate::store::Store;
 
 /// Show statistics of agent runs: number, duration and cost.
 ///
@@ -34,12 +39,17 @@ impl StatsCommand {
         let period = self.days.map_or(Period::default(), |days| Period::last_days(days, store.now().wall));
         let usage = store.usage_log_text()?;
         let stats = stats(usage.lines().filter_map(UsageRecord::from_line), period);
+        let budgets = budgets(context, &store);
         if context.out.json {
             let stats = serde_json::to_value(&stats).unwrap_or(Value::Null);
             context.out.object(&object([
                 ("status", "ok".into()),
                 ("days", self.days.into()),
                 ("stats", stats),
+                (
+                    "budgets",
+                    budgets.iter().map(|used| used.to_object().into()).collect::<Vec<Value>>().into(),
+                ),
             ]))?;
             return Ok(CommandExit::Done);
         }
@@ -56,8 +66,18 @@ impl StatsCommand {
         for line in remarks(&stats.all) {
             context.out.line(&line)?;
         }
+        for used in budgets {
+            context.out.line(&format!("{used}, until {}", used.until))?;
+        }
         Ok(CommandExit::Done)
     }
+}
+
+/// Returns how much of each budget is spent; nothing when there is no configuration that can be used.
+fn budgets(context: &CommandContext, store: &Store) -> Vec<BudgetUse> {
+    let Ok(config) = context.config() else { return Vec::new() };
+    let budgets = load(&config, store, &ConsentPolicy::AllowAll).map(|dispatch| dispatch.budgets);
+    budgets.and_then(|budgets| budget_uses(store, &budgets)).unwrap_or_default()
 }
 
 fn add_rows(table: &mut Table, what: &str, groups: &BTreeMap<String, UsageTotals>) {

@@ -4,8 +4,10 @@ use super::config::plan::Plan;
 use super::config::served_lane::ServedLane;
 use super::run::context::run_id;
 use super::usage_record::UsageRecord;
-use crate::error::Result;
-use crate::model::spending::{BudgetUse, Budgets, CountedRun, LaneOverBudget, SpendingRecord};
+use crate::error::{Error, Result};
+use crate::model::spending::{
+    BudgetLimit, BudgetScope, BudgetUnit, BudgetUse, Budgets, CountedRun, LaneOverBudget, SpendingRecord,
+};
 use crate::model::{ClaimToken, Status, Task, TaskId};
 use crate::store::Store;
 
@@ -34,6 +36,34 @@ pub(crate) fn budget_uses(store: &Store, budgets: &Budgets) -> Result<Vec<Budget
     let mut record = store.spending(&read_run)?;
     record.prune(now, |run, reservation| is_running(store, run, &reservation.task_id));
     Ok(record.uses(budgets, None, now))
+}
+
+/// Raises the budgets of a scope until the end of the present day or week. Returns them as they are then.
+///
+/// # Errors
+/// `Invalid` for an amount that is not above 0; `Refused` when there is no such budget; any error of the store.
+pub(crate) fn add_to_budgets(
+    store: &Store,
+    budgets: &Budgets,
+    scope: &BudgetScope,
+    unit: BudgetUnit,
+    amount: f64,
+) -> Result<Vec<BudgetUse>> {
+    if !amount.is_finite() || amount <= 0.0 {
+        return Err(Error::invalid("the amount must be a number above 0"));
+    }
+    let fits = |limit: &BudgetLimit| limit.scope == *scope && limit.measure.unit() == unit;
+    if !budgets.limits.iter().any(fits) {
+        let message = format!("there is no budget of {} for {}", unit.as_str(), scope.key());
+        return Err(Error::refused(message).with_hint("`lanes budget` lists those that there are"));
+    }
+    let now = store.now().wall;
+    let mut uses = store.change_spending(&read_run, |record| {
+        record.add(scope, unit, amount, now);
+        Ok(record.uses(budgets, None, now))
+    })?;
+    uses.retain(|used| fits(&used.limit));
+    Ok(uses)
 }
 
 /// What dispatchers have spent, as it was when the lanes were last looked at.

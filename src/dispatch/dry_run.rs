@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::config::plan::Plan;
 use super::config::served_lane::ServedLane;
-use super::run::prepare::{CommandLine, PrepareError, command_line, own_timeout};
+use super::run::prepare::{CommandLine, PrepareError, command_line, own_timeout, working_directory};
 use super::run::resume;
+use super::worktree::{PlannedWorktree, WorktreeRequest};
 use crate::Result;
 use crate::model::Task;
 use crate::model::json::Object;
@@ -32,6 +33,8 @@ pub(crate) struct Preview {
     pub silence_timeout: Option<Duration>,
     /// Id of the next task, if any.
     pub task_id: Option<String>,
+    /// The worktree that the next task would get, if its route gives it one.
+    pub worktree: Option<PlannedWorktree>,
     /// Command line for the next task, if there is one, or the reason for which a run would fail.
     pub command: std::result::Result<Option<Vec<String>>, String>,
 }
@@ -48,6 +51,7 @@ impl Preview {
             ("timeout_seconds", self.timeout.map(|limit| limit.as_secs_f64()).into()),
             ("silence_timeout_seconds", self.silence_timeout.map(|limit| limit.as_secs_f64()).into()),
             ("task_id", self.task_id.clone().into()),
+            ("worktree", self.worktree.as_ref().map(PlannedWorktree::to_object).into()),
             ("argv", argv.map_or(Value::Null, Value::from)),
             ("problem", self.command.as_ref().err().cloned().into()),
         ])
@@ -60,11 +64,31 @@ fn next_command(
     plan: &Plan,
     served: &ServedLane,
     task: &Task,
-) -> std::result::Result<CommandLine, PrepareError> {
+) -> std::result::Result<(CommandLine, Option<PlannedWorktree>), PrepareError> {
+    let worktree = planned_worktree(plan, served, task)?;
     let events = store.events(&task.id)?;
     let conversation = resume::conversation_to_resume(store, task, &events, served, task.fence + 1)?;
     let session = conversation.as_ref().map(|conversation| conversation.session.as_str());
-    command_line(store, plan, served, task, session, 0, None)
+    let cwd = worktree.as_ref().map(|worktree| worktree.cwd.as_path());
+    Ok((command_line(store, plan, served, task, session, 0, cwd)?, worktree))
+}
+
+/// Returns the worktree that the next claim of a task would work in, if its route gives it one.
+fn planned_worktree(
+    plan: &Plan,
+    served: &ServedLane,
+    task: &Task,
+) -> std::result::Result<Option<PlannedWorktree>, PrepareError> {
+    let Some(settings) = &served.route.worktree else { return Ok(None) };
+    let directory = working_directory(plan, &served.route, task)?;
+    let request = WorktreeRequest {
+        settings,
+        directory: &directory,
+        task: &task.id,
+        lane: &task.spec.lane,
+        fence: task.fence + 1,
+    };
+    Ok(Some(request.plan()?))
 }
 
 /// Computes the next run of each lane, without claiming a task.
@@ -77,10 +101,12 @@ pub(crate) fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
     for served in &plan.served_lanes {
         let lanes = vec![served.route.lane.clone()];
         let task = store.peek_next(&LaneQuery { lanes, filter: served.filter.clone() })?;
+        let mut worktree = None;
         let command = match &task {
             None => served.check_ready().map(|()| None).map_err(|error| error.to_string()),
             Some(task) => match next_command(store, plan, served, task) {
-                Ok(line) => {
+                Ok((line, planned)) => {
+                    worktree = planned;
                     let program = line.program.to_string_lossy().into_owned();
                     Ok(Some(std::iter::once(program).chain(line.args).collect()))
                 }
@@ -97,6 +123,7 @@ pub(crate) fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
             timeout: task.as_ref().and_then(own_timeout).or(served.route.timeout),
             silence_timeout: served.silence_timeout(),
             task_id: task.map(|task| task.id.to_string()),
+            worktree,
             command,
         });
     }

@@ -76,7 +76,11 @@ impl LeaseRenewer {
         let is_due = Instant::now() >= claim.renew_at;
         let state = match is_due {
             true => self.renew(store, claim),
-            false => store.task(&claim.id).map(|task| task.claim_state(&claim.token)),
+            false => store.task(&claim.id).map(|task| {
+                let now = store.now().wall;
+                claim.stop.set_waiting(task.questions.iter().any(|question| question.is_open(now)));
+                task.claim_state(&claim.token)
+            }),
         };
         let reason = match state {
             Ok(ClaimState::Held) => {

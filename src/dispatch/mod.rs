@@ -18,6 +18,7 @@ pub(crate) mod agent_settings;
 pub(crate) mod budget_gate;
 pub(crate) mod config;
 pub(crate) mod cooldown;
+pub(crate) mod cost_limit;
 pub(crate) mod dispatcher;
 pub(crate) mod dry_run;
 pub(crate) mod event;

@@ -25,6 +25,8 @@ pub enum StopReason {
     WrongSession,
     /// The service refuses the account, and the agent keeps retrying.
     Refused,
+    /// It has cost as much as it may.
+    OverBudget,
     /// The result was complete, but the process did not exit.
     Lingering,
 }

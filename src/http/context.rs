@@ -28,6 +28,7 @@ use super::transport::service::{Reply, SendResult, Ticket};
 use super::wait_for::{WaitEnd, WaitFor};
 use crate::error::Result;
 use crate::model::json::Object;
+use crate::model::spending::{BudgetScope, BudgetUnit};
 use crate::model::{LaneName, TaskId};
 use crate::store::Store;
 use crate::workspace::{Config, FileHashes};
@@ -39,8 +40,14 @@ pub(super) type HandlerResult = std::result::Result<Reply, HttpResponse>;
 /// after the change.
 pub(crate) type AgreeToRoutes = Box<dyn Fn(&Config, &Path, &Object, &Object) + Send + Sync>;
 
-/// Shows how much of each budget of a configuration is spent, one object each.
-pub(crate) type ShowBudgets = fn(&Config, &Store) -> Result<Vec<Object>>;
+/// Shows and raises the budgets of dispatchers, which this interface knows nothing else about.
+#[derive(Clone, Copy)]
+pub(crate) struct BudgetAccess {
+    /// Returns how much of each budget of a configuration is spent.
+    pub show: fn(&Config, &Store) -> Result<Vec<Object>>,
+    /// Raises the budgets of a scope by an amount, and returns them.
+    pub raise: fn(&Config, &Store, &BudgetScope, BudgetUnit, f64) -> Result<Vec<Object>>,
+}
 
 /// How dispatch routes may be changed.
 pub(crate) struct RouteRules {
@@ -76,8 +83,8 @@ pub(crate) struct App {
     pub submit_batcher: SubmitBatcher,
     /// Reads the files of submits that name large ones.
     pub submit_readers: SubmitReaders,
-    /// Shows how much of each budget is spent.
-    pub budgets: ShowBudgets,
+    /// The budgets of dispatchers.
+    pub budgets: BudgetAccess,
     /// The number of tasks by lane and state.
     pub counts: CountCache,
     /// The counters.
@@ -117,7 +124,7 @@ impl App {
             long_polls: LongPolls::default(),
             submit_batcher: SubmitBatcher::default(),
             submit_readers: SubmitReaders::default(),
-            budgets: |_, _| Ok(Vec::new()),
+            budgets: BudgetAccess { show: |_, _| Ok(Vec::new()), raise: |_, _, _, _, _| Ok(Vec::new()) },
             counts: CountCache::default(),
             metrics,
             started: Instant::now(),

@@ -51,7 +51,7 @@ mod watcher;
 
 use crate::sync;
 
-pub(crate) use context::{AgreeToRoutes, RouteRules};
+pub(crate) use context::{AgreeToRoutes, BudgetAccess, RouteRules};
 pub(crate) use message_route::MessageOptions;
 #[cfg(feature = "mcp")]
 pub(crate) use message_route::{MessageEndpoint, MessageReply, PostedMessage};

@@ -463,6 +463,14 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         &[(200, "Budgets")],
         automation::budgets,
     ),
+    managed(post(
+        "/budget",
+        "addToBudget",
+        "Raises a budget until the end of its day or week.",
+        ADD_TO_BUDGET,
+        &[(200, "Budgets")],
+        automation::add_to_budget,
+    )),
     get(
         "/vendors",
         "listVendors",

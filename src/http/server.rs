@@ -13,7 +13,7 @@ use super::access_log::AccessLog;
 use super::allowed_paths::AllowedPaths;
 use super::auth::AuthPolicy;
 use super::auth::MESSAGE_PATH;
-use super::context::{App, RouteRules, ShowBudgets};
+use super::context::{App, BudgetAccess, RouteRules};
 use super::message_route::{MessageOptions, MessageRoute};
 use super::session::{self, BrowserSession};
 use super::submit_batcher::submit_all;
@@ -62,7 +62,7 @@ pub(crate) struct ServeOptions {
     /// How dispatch routes may be changed.
     pub routes: RouteRules,
     /// Shows how much of each budget is spent.
-    pub budgets: ShowBudgets,
+    pub budgets: BudgetAccess,
     /// What answers messages of the Model Context Protocol, if they are to be served.
     pub messages: Option<MessageOptions>,
     /// The destination of the access log.

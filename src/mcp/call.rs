@@ -10,6 +10,7 @@ use super::client::ClientLimits;
 use super::failure::ToolFailure;
 use super::given_results::{CLIENT_GONE, GivenResult, GivenResults};
 use super::open_queue::{LazyQueue, OpenQueue};
+use super::permission::PermissionAsker;
 use super::progress::ProgressReporter;
 use crate::model::{AgentChain, Owner, TaskId};
 
@@ -74,6 +75,8 @@ pub(super) struct ToolCall {
     pub agents: Arc<dyn AgentRegistry>,
     /// The agents above the client, if a dispatcher started one.
     pub chain: Option<AgentChain>,
+    /// The run whose agent asks for permissions.
+    pub permission: Option<Arc<PermissionAsker>>,
     /// Reports progress, if the client asked for it.
     pub progress: Option<ProgressReporter>,
     /// Whether the client accepts a task of the protocol in place of a result.

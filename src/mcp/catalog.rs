@@ -30,6 +30,8 @@ pub(crate) enum ToolSet {
     Admin,
     /// The tools of agent-dispatch.
     Compat,
+    /// The question of an agent's program whether a tool may be called, for the run that a dispatcher starts it in.
+    Permission,
 }
 
 impl ToolSet {
@@ -45,6 +47,7 @@ impl ToolSet {
             Self::Worker => "worker",
             Self::Admin => "admin",
             Self::Compat => "compat",
+            Self::Permission => "permission",
         }
     }
 }
@@ -54,7 +57,7 @@ impl FromStr for ToolSet {
 
     fn from_str(word: &str) -> std::result::Result<Self, String> {
         let known = || Self::ALL.into_iter().chain([Self::Compat]);
-        known().find(|set| set.as_str() == word).ok_or_else(|| {
+        known().chain([Self::Permission]).find(|set| set.as_str() == word).ok_or_else(|| {
             let known: Vec<&str> = known().map(Self::as_str).collect();
             format!("expected one of {}", known.join(", "))
         })
@@ -117,7 +120,8 @@ impl Catalog {
     pub(super) fn of(sets: &[ToolSet]) -> Result<Self> {
         let mut by_set: Object = serde_json::from_str(TOOLS).map_err(|error| corrupt(&error))?;
         let (mut tools, mut old) = (Vec::new(), BTreeMap::new());
-        for set in ToolSet::ALL.into_iter().filter(|set| sets.contains(set)) {
+        let own = ToolSet::ALL.into_iter().chain([ToolSet::Permission]);
+        for set in own.filter(|set| sets.contains(set)) {
             let listed = by_set.remove(set.as_str()).unwrap_or_default();
             let listed: Vec<Tool> = serde_json::from_value(listed).map_err(|error| corrupt(&error))?;
             tools.extend(listed);

@@ -62,14 +62,16 @@ pub(super) fn failure_kind(class: &FailureClass, has_denied_tools: bool) -> &'st
         FailureClass::Timeout => "timeout",
         FailureClass::UsageLimit => "usage_limit",
         FailureClass::Cancelled => "cancelled",
+        // No agent ran, or its answer did not count: denied tools explain none of these.
+        FailureClass::Upstream => "upstream",
+        FailureClass::Expired => "expired",
+        FailureClass::Budget => "budget",
+        FailureClass::Unverified => "unverified",
         _ if has_denied_tools => "permission",
         FailureClass::Error
         | FailureClass::Lost
         | FailureClass::Permanent
         | FailureClass::Dead
-        | FailureClass::Upstream
-        | FailureClass::Expired
-        | FailureClass::Unverified
         | FailureClass::Other(_) => "cli_error",
     }
 }
@@ -92,5 +94,11 @@ mod tests {
         assert_eq!(failure_kind(&FailureClass::Error, true), "permission");
         assert_eq!(failure_kind(&FailureClass::Timeout, true), "timeout");
         assert_eq!(failure_kind(&FailureClass::Cancelled, false), "cancelled");
+        assert_eq!(failure_kind(&FailureClass::Dead, false), "cli_error");
+        for class in
+            [FailureClass::Upstream, FailureClass::Expired, FailureClass::Budget, FailureClass::Unverified]
+        {
+            assert_eq!(failure_kind(&class, true), class.as_str());
+        }
     }
 }

@@ -26,6 +26,7 @@ mod instructions;
 mod job_search;
 mod message;
 mod open_queue;
+mod permission;
 mod post_server;
 mod post_transport;
 mod progress;
@@ -57,6 +58,7 @@ pub(crate) use self::agent_dispatch::{AgentDispatch, DispatcherStarter};
 pub(crate) use self::agents::AgentRegistry;
 pub(crate) use self::catalog::{MAX_LIST_BYTES, ToolSet, tools_to_approve};
 pub(crate) use self::open_queue::{QueueOpener, QueueSource, RecursionLimitsSource, SettingsReader};
+pub(crate) use self::permission::PermissionAsker;
 pub(crate) use self::post_server::{McpPost, McpPostReply, PostServer};
 pub(crate) use self::session_budget::SessionBudget;
 
@@ -85,6 +87,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 const WITHHELD: &str = "No tools are offered here: you work on a task of the queue yourself, and only agents whose route \
      says `mcp: inherit` delegate to others.";
 
+/// What an agent is told whose program asks a person here; the model has nothing to call.
+const FOR_THE_PROGRAM: &str =
+    "Your program asks a person here whether you may call a tool. There is nothing for you to call.";
+
 /// How the queue is offered.
 pub(crate) struct McpOptions {
     /// The sets of tools. None are offered to an agent that is not meant to have any.
@@ -107,6 +113,8 @@ pub(crate) struct McpOptions {
     pub chain: Option<AgentChain>,
     /// Reads what is allowed to agents that delegate to agents.
     pub limits: RecursionLimitsSource,
+    /// The run whose agent asks for permissions, with that set of tools.
+    pub permission: Option<PermissionAsker>,
     /// What each session may spend, if that is limited.
     pub budget: Option<SessionBudget>,
     /// The longest wait of a call, in seconds, in place of what the client is known to allow.
@@ -140,14 +148,16 @@ pub(crate) fn serve(options: McpOptions) -> Result<()> {
     let state = ServerState {
         catalog: Catalog::of(&options.tools)?,
         has_prompts: options.has_prompts,
-        instructions: match options.tools.is_empty() {
-            true => Box::new(|| WITHHELD.to_string()),
-            false => Box::new(move || instructions_for(is_old, config().as_ref())),
+        instructions: match options.tools[..] {
+            [] => Box::new(|| WITHHELD.to_string()),
+            [ToolSet::Permission] => Box::new(|| FOR_THE_PROGRAM.to_string()),
+            _ => Box::new(move || instructions_for(is_old, config().as_ref())),
         },
         config: OnceLock::new(),
         queue: Arc::new(LazyQueue::new(options.queue, Arc::clone(&dispatch), options.limits, options.budget)),
         agents: options.agents,
         chain: options.chain,
+        permission: options.permission.map(Arc::new),
         max_wait: options.max_wait,
         calls: Semaphore::new(MAX_CALLS),
         log: log.unwrap_or_default(),

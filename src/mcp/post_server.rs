@@ -121,6 +121,7 @@ impl PostServer {
             agents,
             // The sender of a message is not known.
             chain: None,
+            permission: None,
             max_wait: None,
             calls: Semaphore::new(MAX_CALLS),
             // The HTTP server has a log of its own.

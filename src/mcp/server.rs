@@ -26,6 +26,7 @@ use super::client::{CODEX, Channel, ClientLimits, worker_name};
 use super::failure::ToolFailure;
 use super::given_results::GivenResults;
 use super::open_queue::LazyQueue;
+use super::permission::PermissionAsker;
 use super::progress::ProgressReporter;
 use super::{compat, protocol_task, tools, worker_prompt};
 use crate::error::brief;
@@ -68,6 +69,8 @@ pub(super) struct ServerState {
     pub agents: Arc<dyn AgentRegistry>,
     /// The agents above the client, if a dispatcher started one.
     pub chain: Option<AgentChain>,
+    /// The run whose agent asks for permissions.
+    pub permission: Option<Arc<PermissionAsker>>,
     /// The longest wait of a call, in seconds, in place of what the client is known to allow.
     pub max_wait: Option<u64>,
     /// How many more calls may run.
@@ -119,6 +122,7 @@ impl McpServer {
             session: codex_session(context.meta.get(CODEX_METADATA)).unwrap_or_else(|| self.session.clone()),
             agents: Arc::clone(&self.state.agents),
             chain: self.state.chain.clone(),
+            permission: self.state.permission.clone(),
             progress: token.map(|token| ProgressReporter::new(context.peer.clone(), token)),
             takes_tasks: capabilities.is_some_and(|capabilities| capabilities.supports_tasks()),
             handed_off: None,

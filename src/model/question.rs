@@ -42,6 +42,8 @@ pub struct Question {
     pub default: Option<DefaultAnswer>,
     /// The answer.
     pub answer: Option<QuestionAnswer>,
+    /// The tool whose call is asked about: such a question is for a person, and no agent may answer it.
+    pub tool: Option<String>,
     /// Keys of a newer version.
     pub extra: Object,
 }
@@ -77,6 +79,8 @@ pub struct NewQuestion {
     pub default: Option<(String, Duration)>,
     /// Whether the worker keeps its claim until the answer.
     pub keeps_claim: bool,
+    /// The tool whose call is asked about, if that is the question.
+    pub tool: Option<String>,
 }
 
 impl NewQuestion {
@@ -154,6 +158,7 @@ impl Question {
         put("answer", answer.map(|answer| answer.text.clone()).into());
         put("answered_by", answer.and_then(|answer| answer.by.clone()).into());
         put("answered_at", answer.map(|answer| answer.at.to_string()).into());
+        put("tool", self.tool.clone().into());
         all
     }
 
@@ -163,7 +168,7 @@ impl Question {
         let time = |raw: Raw<'_>| Time::parse(&raw.text()?.decode()).ok();
         let (mut number, mut question, mut choices, mut extra) = (None, None, Vec::new(), Object::new());
         let (mut asked_by, mut asked_at, mut default, mut expires_at) = (None, None, None, None);
-        let (mut answer, mut answered_by, mut answered_at) = (None, None, None);
+        let (mut answer, mut answered_by, mut answered_at, mut tool) = (None, None, None, None);
         let is_object = raw.members(|key, raw| match key {
             _ if raw.is_null() => {}
             "n" => number = raw.integer(),
@@ -178,6 +183,7 @@ impl Question {
             "answer" => answer = text(raw),
             "answered_by" => answered_by = text(raw),
             "answered_at" => answered_at = time(raw),
+            "tool" => tool = text(raw),
             other => drop(extra.insert(other.to_string(), raw.value())),
         });
         let asked_at = asked_at?;
@@ -193,6 +199,7 @@ impl Question {
                 by: answered_by,
                 at: answered_at.unwrap_or(asked_at),
             }),
+            tool,
             extra,
         })
     }
@@ -202,6 +209,16 @@ impl Question {
         let default = self.default.as_ref().map_or(0, |default| default.text.len());
         self.text.len() + self.choices.iter().map(String::len).sum::<usize>() + default + answer
     }
+}
+
+/// Returns whether an answer to the question `number`, or to the only open one, would be about the call of a tool.
+#[cfg(any(feature = "cli", feature = "mcp"))]
+pub(crate) fn is_about_tool(questions: &[Question], number: Option<u32>) -> bool {
+    let mut meant = questions.iter().filter(|question| match number {
+        Some(number) => question.number == number,
+        None => question.answer.is_none(),
+    });
+    meant.any(|question| question.tool.is_some())
 }
 
 /// Returns when the last unanswered question gets its default; `None` if one has none.

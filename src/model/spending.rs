@@ -135,6 +135,11 @@ impl BudgetUnit {
     pub(crate) const NAMES: [(&'static str, Self); 3] =
         [("usd", Self::Usd), ("tokens", Self::Tokens), ("runs", Self::Runs)];
 
+    /// Returns the unit with this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, unit)| unit)
+    }
+
     /// Returns its name.
     pub(crate) fn as_str(self) -> &'static str {
         Self::NAMES.into_iter().find(|(_, unit)| *unit == self).map_or("usd", |(name, _)| name)

@@ -50,6 +50,8 @@ pub enum FailureClass {
     Expired,
     /// What the agent called done did not stand the check of its commands or schema.
     Unverified,
+    /// A run cost more than it may.
+    Budget,
     /// A class of another version.
     Other(String),
 }
@@ -68,6 +70,7 @@ impl FailureClass {
             Self::Upstream => "upstream",
             Self::Expired => "expired",
             Self::Unverified => "unverified",
+            Self::Budget => "budget",
             Self::Other(word) => word,
         }
     }
@@ -85,6 +88,7 @@ impl FailureClass {
             Self::Upstream,
             Self::Expired,
             Self::Unverified,
+            Self::Budget,
         ]
         .into_iter()
         .find(|class| class.as_str() == word)

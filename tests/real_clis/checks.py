@@ -175,6 +175,34 @@ def claude_denied(lab):
     expect(len(denied) == 1 and denied[0].startswith("Bash: python3 -c"), denied)
 
 
+@check(
+    "claude",
+    "a person is asked about tools that are not allowed",
+    "routes: {work: {vendor: claude, permission_prompts: ask, silence_timeout: 10}}\n",
+)
+def claude_asks(lab):
+    python = "python3 -c 'open(\"made-%s\", \"w\")'"
+    calls = "".join(f"[[tool:bash:{python % name}]]" for name in ("one", "two"))
+    task = lab.submit(f"{calls}[[echo:done]]")
+
+    def question(number):
+        questions = lab.task(task).get("questions") or []
+        return next((each for each in questions if each["n"] == number and each["answer"] is None), None)
+
+    with lab.dispatching():
+        asked = wait_until(lambda: question(1), "the first question")
+        expect(asked["tool"] == "Bash" and "made-one" in asked["question"], asked)
+        lab.lanes("answer", task, "--choice", "allow")
+        asked = wait_until(lambda: question(2), "the second question")
+        expect("made-two" in asked["question"], asked)
+        lab.lanes("answer", task, "--body", "Not in this directory.")
+    answer = lab.response(task)
+    expect(answer["body"] == "done", answer)
+    expect((lab.project / "made-one").exists(), "what was allowed did not run")
+    expect(not (lab.project / "made-two").exists(), "what was denied ran")
+    expect(lab.task(task)["attempt"] == 1, lab.task(task))
+
+
 @check("claude", "no allowed command starts a program of the agent's choice", CLAUDE)
 def claude_allowed_commands(lab):
     tools = (

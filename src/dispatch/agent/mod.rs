@@ -12,6 +12,7 @@
 pub(crate) mod enclosing_run;
 pub(crate) mod log;
 pub(crate) mod mcp_access;
+mod person_wait;
 mod pipes;
 pub(crate) mod reaper;
 mod supervisor;
@@ -30,6 +31,7 @@ use self::pipes::AgentPipes;
 use self::reaper::GuardPool;
 pub use self::supervisor::StopHandle;
 use self::supervisor::{GuardOutcome, LeftoverProcesses, RunLimits, Supervisor};
+use super::cost_limit::CostLimit;
 use super::outcome::{AgentExit, NotStarted, StopReason};
 use super::output::StreamParser;
 use crate::guard::GuardCommand;
@@ -60,6 +62,8 @@ pub struct AgentSpec {
     pub stderr: CappedLog<File>,
     /// Reads standard output.
     pub parser: StreamParser,
+    /// The most that the run may cost, if the agent's program does not see to that itself.
+    pub cost_limit: Option<CostLimit>,
     /// Timeout of the run.
     pub timeout: Option<Duration>,
     /// Maximum time without output on standard output and standard error.
@@ -108,7 +112,8 @@ pub fn run(
     observe: &mut dyn FnMut(AgentEvent<'_>),
 ) -> Result<FinishedAgent, NotStarted> {
     let started = Instant::now();
-    let mut output = AgentPipes::new(spec.stdout, spec.stderr, spec.parser, spec.expected_session);
+    let mut output =
+        AgentPipes::new(spec.stdout, spec.stderr, spec.parser, spec.cost_limit, spec.expected_session);
     if let Some(reason) = stop.reason() {
         return Err(NotStarted::Stopped(reason));
     }

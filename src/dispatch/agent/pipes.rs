@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::log::{CappedLog, TailBuffer};
+use crate::dispatch::cost_limit::CostLimit;
 use crate::dispatch::output::{Note, StreamParser};
 
 /// Number of bytes at the end of standard error that are kept in memory to classify the run.
@@ -46,6 +47,8 @@ pub(super) struct AgentPipes {
     err_log: CappedLog<File>,
     err_tail: TailBuffer,
     parser: StreamParser,
+    cost_limit: Option<CostLimit>,
+    is_over_budget: bool,
     expected_session: Option<String>,
     session: SessionCheck,
     /// When the service refused the account, while the agent still retries.
@@ -62,6 +65,7 @@ impl AgentPipes {
         out_log: CappedLog<File>,
         err_log: CappedLog<File>,
         parser: StreamParser,
+        cost_limit: Option<CostLimit>,
         expected_session: Option<String>,
     ) -> Self {
         Self {
@@ -71,6 +75,8 @@ impl AgentPipes {
             err_log,
             err_tail: TailBuffer::new(STDERR_TAIL_BYTES),
             parser,
+            cost_limit,
+            is_over_budget: false,
             expected_session,
             session: SessionCheck::Unreported,
             refused_since: None,
@@ -87,6 +93,11 @@ impl AgentPipes {
     /// Returns whether the agent reported another conversation than the expected one.
     pub(super) fn is_wrong_session(&self) -> bool {
         self.session == SessionCheck::Wrong
+    }
+
+    /// Returns whether the run has cost as much as it may, and is not over.
+    pub(super) fn is_over_budget(&self) -> bool {
+        self.is_over_budget && !self.parser.has_final_result()
     }
 
     /// Returns when the service refused the account, while the agent still retries.
@@ -139,6 +150,10 @@ impl AgentPipes {
             self.parser.feed(bytes, &mut |note| observe(AgentEvent::Note(note)));
             self.last_stdout = Instant::now();
             self.check_session(observe);
+            if let Some(limit) = &self.cost_limit {
+                self.is_over_budget =
+                    self.parser.usage_so_far().is_some_and(|usage| limit.is_reached(&usage));
+            }
             let since = self.refused_since.unwrap_or(self.last_stdout);
             self.refused_since = self.parser.is_refused().then_some(since);
             got_some = true;

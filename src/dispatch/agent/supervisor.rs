@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::person_wait::PersonWait;
 use super::pipes::{AgentEvent, AgentPipes};
 use super::reaper::GuardPool;
 use crate::dispatch::outcome::{AgentExit, StopReason};
@@ -24,6 +25,8 @@ const GUARD_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Maximum time that an agent may retry after its account was refused: enough to get a new access token.
 const MAX_REFUSED_TIME: Duration = Duration::from_secs(5);
+/// Maximum sleep while the run waits for a person: the end of the wait wakes nobody.
+const WAITING_SLEEP: Duration = Duration::from_secs(1);
 /// Maximum sleep. This is only a fallback: every relevant event wakes the supervisor immediately.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
@@ -37,6 +40,7 @@ struct StopState {
     reason: OnceLock<StopReason>,
     /// Readable once a reason is set, which wakes the supervisor.
     wake: OwnedFd,
+    person_wait: PersonWait,
 }
 
 impl StopHandle {
@@ -47,7 +51,7 @@ impl StopHandle {
     pub fn new() -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| Error::io("create", "an event descriptor", error))?;
-        Ok(Self(Arc::new(StopState { reason: OnceLock::new(), wake })))
+        Ok(Self(Arc::new(StopState { reason: OnceLock::new(), wake, person_wait: PersonWait::default() })))
     }
 
     /// Requests the end of the run. Returns whether this reason was the first.
@@ -56,6 +60,15 @@ impl StopHandle {
         // Fails only after 2^64 calls; the supervisor also checks the reason in every iteration.
         let _ = rustix::io::write(&self.0.wake, &1u64.to_ne_bytes());
         is_first
+    }
+
+    /// Records whether the run waits for a person's answer, which its time limits do not count.
+    pub(crate) fn set_waiting(&self, is_waiting: bool) {
+        self.0.person_wait.set(is_waiting, Instant::now());
+    }
+
+    fn person_wait(&self) -> &PersonWait {
+        &self.0.person_wait
     }
 
     /// Returns the reason, if one is set.
@@ -197,13 +210,16 @@ impl<'a> Supervisor<'a> {
         if output.is_wrong_session() {
             return Some(StopReason::WrongSession);
         }
+        if output.is_over_budget() {
+            return Some(StopReason::OverBudget);
+        }
         if self.refusal_deadline(output).is_some_and(|at| now >= at) {
             return Some(StopReason::Refused);
         }
         if self.linger_deadline(output).is_some_and(|at| now >= at) {
             return Some(StopReason::Lingering);
         }
-        if self.limits.deadline.is_some_and(|at| now >= at) {
+        if self.deadline().is_some_and(|at| now >= at) {
             return Some(StopReason::Timeout);
         }
         self.silence_deadline(output).filter(|at| now >= *at).map(|_| StopReason::Silent)
@@ -211,7 +227,13 @@ impl<'a> Supervisor<'a> {
 
     /// Returns when the run is stopped unless there is further output.
     fn silence_deadline(&self, output: &AgentPipes) -> Option<Instant> {
-        output.last_output().checked_add(self.limits.silence_timeout?)
+        let since = self.stop.person_wait().last_end_or(output.last_output())?;
+        since.checked_add(self.limits.silence_timeout?)
+    }
+
+    /// Returns when the run is stopped at the latest.
+    fn deadline(&self) -> Option<Instant> {
+        self.stop.person_wait().postponed(self.limits.deadline?)
     }
 
     /// Returns when the run is stopped unless the service accepts its account.
@@ -240,7 +262,7 @@ impl<'a> Supervisor<'a> {
         let reasons = if is_running {
             [
                 self.linger_deadline(output),
-                self.limits.deadline,
+                self.deadline(),
                 self.silence_deadline(output),
                 self.refusal_deadline(output),
             ]
@@ -248,7 +270,8 @@ impl<'a> Supervisor<'a> {
             [None; 4]
         };
         let next = reasons.into_iter().flatten().chain(self.guard_deadline).min();
-        let timeout = next.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now).min(MAX_SLEEP));
+        let longest = if self.stop.person_wait().is_waiting() { WAITING_SLEEP } else { MAX_SLEEP };
+        let timeout = next.map_or(longest, |at| at.saturating_duration_since(now).min(longest));
         let wake = is_running.then(|| self.stop.clone());
         let extra = [
             self.control.as_ref().map(AsFd::as_fd),

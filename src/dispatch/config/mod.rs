@@ -21,6 +21,7 @@ pub(crate) mod consent;
 pub(crate) mod exclusive_settings;
 pub(crate) mod load;
 pub(crate) mod options;
+pub(crate) mod permission_prompts;
 pub(crate) mod plan;
 pub(crate) mod prices;
 pub(crate) mod reload;

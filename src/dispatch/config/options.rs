@@ -101,6 +101,8 @@ pub(crate) struct ProcessContext {
     pub cwd: PathBuf,
     /// Its process id.
     pub pid: u32,
+    /// The path of its program, if it is known.
+    pub program: Option<PathBuf>,
     /// Which configuration files may choose what runs.
     pub consent: ConsentPolicy,
 }

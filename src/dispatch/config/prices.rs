@@ -74,7 +74,7 @@ impl Prices {
     }
 
     /// Returns the cost of `usage` in US dollars, or `None` if a price is unknown, which does not mean 0.
-    fn cost(&self, usage: &Usage) -> Option<f64> {
+    pub(crate) fn cost(&self, usage: &Usage) -> Option<f64> {
         let costs = usage.0.iter().map(|(model, used)| self.0.get(model)?.of(used.tokens));
         costs.sum()
     }

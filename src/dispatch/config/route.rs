@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::exclusive_settings::{RouteKeys, read_exclusive};
+use super::permission_prompts::{PermissionPrompts, read_permission_prompts};
 use super::verify_settings::{VerifySettings, read_verify};
 use super::worktree_settings::{WorktreeSettings, read_worktree};
 use crate::Result;
@@ -21,7 +22,7 @@ use crate::workspace::{Override, Section};
 pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys of a route, which are also allowed directly under `dispatch:` as defaults.
-pub(crate) const ROUTE_KEYS: [&str; 37] = [
+pub(crate) const ROUTE_KEYS: [&str; 39] = [
     "vendor",
     "command",
     "args",
@@ -49,6 +50,8 @@ pub(crate) const ROUTE_KEYS: [&str; 37] = [
     "model",
     "effort",
     "permission_mode",
+    "permission_prompts",
+    "permission_expires",
     "setting_sources",
     "allowed_tools",
     "disallowed_tools",
@@ -171,6 +174,8 @@ pub struct Route {
     pub effort: Option<String>,
     /// Permission mode; `Inherit` means the vendor's default.
     pub permission_mode: Override<String>,
+    /// What happens to calls of tools that it does not allow.
+    pub(crate) permission_prompts: PermissionPrompts,
     /// Sources of the settings that the agent loads; `Inherit` means the vendor's default, `Off` that of the program.
     pub setting_sources: Override<Vec<String>>,
     /// Tools that run without asking for permission; `Inherit` means the vendor's default.
@@ -246,6 +251,7 @@ impl Route {
             model: None,
             effort: None,
             permission_mode: Override::Inherit,
+            permission_prompts: PermissionPrompts::default(),
             setting_sources: Override::Inherit,
             allowed_tools: Override::Inherit,
             disallowed_tools: Override::Inherit,
@@ -310,6 +316,7 @@ impl Route {
         match key {
             "args" => !self.args.is_empty(),
             "model" => self.model.is_some(),
+            "permission_prompts" => self.permission_prompts.asks,
             "permission_mode" => matches!(self.permission_mode, Override::Value(_)),
             "setting_sources" => lists(&self.setting_sources),
             "allowed_tools" => lists(&self.allowed_tools),
@@ -402,6 +409,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         model: section.argument("model")?.or_inherit(base.model),
         effort: section.argument("effort")?.or_inherit(base.effort),
         permission_mode: inherit(section.argument("permission_mode")?, base.permission_mode),
+        permission_prompts: read_permission_prompts(section, base.permission_prompts)?,
         setting_sources: inherit(setting_sources(section)?, base.setting_sources),
         allowed_tools: inherit(section.list("allowed_tools")?, base.allowed_tools),
         disallowed_tools: inherit(section.list("disallowed_tools")?, base.disallowed_tools),

@@ -29,6 +29,14 @@ const CHANGE_RULES: &[(&str, ChangeRule)] = &[
     ("verify", ChangeRule::Restricted),
     ("model", ChangeRule::Restricted),
     ("permission_mode", ChangeRule::Restricted),
+    ("permission_prompts", ChangeRule::Restricted),
+    // A slot is taken while the run waits.
+    (
+        "permission_expires",
+        ChangeRule::Limit(|before, after| {
+            after.permission_prompts.expires > before.permission_prompts.expires
+        }),
+    ),
     ("setting_sources", ChangeRule::Restricted),
     ("allowed_tools", ChangeRule::Restricted),
     ("disallowed_tools", ChangeRule::Restricted),

@@ -10,7 +10,7 @@ use crate::workspace::{Config, ConfigFile, SensitiveSettings, is_in_repository, 
 
 /// Settings for the time, order or number of runs, which do not affect what runs or its prompts, permissions and
 /// budgets. All other settings need consent, also those that later versions add.
-const HARMLESS: [&str; 28] = [
+const HARMLESS: [&str; 29] = [
     // Of an agent; as little as the descriptions of lanes.
     "description",
     "priority",
@@ -28,6 +28,7 @@ const HARMLESS: [&str; 28] = [
     "exclusive",
     "effort",
     "wants_json",
+    "permission_expires",
     "verify_timeout",
     "verify_rounds",
     "max_concurrent",

@@ -14,8 +14,9 @@ use crate::error::printable;
 /// Settings that limit what an agent may do.
 const LIMITING_KEYS: [&str; 4] = ["permission_mode", "setting_sources", "disallowed_tools", "max_budget_usd"];
 /// Settings that a vendor may not support.
-const OPTIONAL_KEYS: [&str; 9] = [
+const OPTIONAL_KEYS: [&str; 10] = [
     "permission_mode",
+    "permission_prompts",
     "setting_sources",
     "disallowed_tools",
     "max_budget_usd",

@@ -8,6 +8,7 @@ use super::json::{count, some_text, status, text};
 use super::report::{AgentResult, Baseline, Denial, ResultStanding, ResultStatus, RunReport};
 use super::tally::Tally;
 use super::tool_call;
+use super::usage_so_far::UsageSoFar;
 
 /// Parses the output of claude.
 #[derive(Debug, Default)]
@@ -19,6 +20,10 @@ pub(super) struct Claude {
 }
 
 impl Claude {
+    pub(super) fn usage_so_far(&self) -> UsageSoFar {
+        self.tally.so_far()
+    }
+
     pub(super) fn read_line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
         if let Some(id) = some_text(value, "session_id") {
             report.session_id = Some(id);

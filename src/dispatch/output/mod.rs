@@ -16,6 +16,7 @@ mod opencode;
 pub(crate) mod report;
 mod tally;
 pub(crate) mod usage;
+mod usage_so_far;
 
 use serde_json::Value;
 
@@ -27,6 +28,7 @@ pub(crate) use report::{AgentResult, ResultStatus};
 pub use report::{Baseline, RunReport, Totals};
 pub(crate) use usage::{Cost, CostSource, ModelUsage, ReportedUsage, RunUsage, UsageLowerBound, plus_cost};
 pub use usage::{Tokens, Usage};
+pub(crate) use usage_so_far::UsageSoFar;
 
 use self::line_splitter::LineSplitter;
 pub(crate) use json::status_in;
@@ -84,6 +86,11 @@ impl Format {
     /// Returns whether a run is complete only after a result object.
     pub fn has_result_object(self) -> bool {
         self != Self::Text
+    }
+
+    /// Returns whether a run tells its usage while it runs, and not only at its end.
+    pub fn tells_usage_as_it_goes(self) -> bool {
+        matches!(self, Self::ClaudeStream | Self::OpencodeJson)
     }
 }
 
@@ -145,6 +152,15 @@ impl StreamParser {
     /// Returns the id of the conversation once the agent has reported it.
     pub fn session_id(&self) -> Option<&str> {
         self.report.session_id.as_deref()
+    }
+
+    /// Returns the usage of the run so far; `None` if its format tells it only at the end.
+    pub(crate) fn usage_so_far(&self) -> Option<UsageSoFar> {
+        match &self.decoder {
+            Decoder::Claude(claude) => Some(claude.usage_so_far()),
+            Decoder::Opencode(opencode) => Some(opencode.usage_so_far()),
+            Decoder::Codex(_) | Decoder::Gemini(_) | Decoder::Text(_) => None,
+        }
     }
 
     /// Returns whether the agent has reported its last result, after which only clean-up remains.

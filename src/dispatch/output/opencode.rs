@@ -6,6 +6,7 @@ use super::json::{amount, count, some_text, status, text};
 use super::report::{AgentResult, RunReport};
 use super::tool_call;
 use super::usage::{Cost, ReportedUsage, RunUsage, Tokens, UsageLowerBound, plus_cost};
+use super::usage_so_far::UsageSoFar;
 
 /// Parses the output of opencode.
 #[derive(Debug, Default)]
@@ -14,11 +15,21 @@ pub(super) struct Opencode {
     steps: u64,
     /// The sum of the finished steps.
     usage: ReportedUsage,
+    /// The tokens of the finished steps that have reported no cost.
+    unpriced: Tokens,
     /// An error was reported; the steps after it do not make the run a success.
     has_failed: bool,
 }
 
 impl Opencode {
+    pub(super) fn usage_so_far(&self) -> UsageSoFar {
+        UsageSoFar {
+            reported_usd: self.usage.cost_usd().unwrap_or_default(),
+            of_unnamed_model: self.unpriced,
+            ..UsageSoFar::default()
+        }
+    }
+
     pub(super) fn read_line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
         if let Some(id) = some_text(value, "sessionID") {
             report.session_id = Some(id);
@@ -80,6 +91,9 @@ impl Opencode {
                 cache_write: count(cache, "write").unwrap_or(0),
             };
             self.usage.tokens = Some(self.usage.tokens.unwrap_or_default().plus(step));
+            if amount(part, "cost").is_none() {
+                self.unpriced = self.unpriced.plus(step);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::json::{amount, count, text};
 use super::report::{Baseline, RunReport, Totals};
 use super::usage::{Cost, ReportedUsage, RunUsage, Tokens, Usage, UsageLowerBound, plus_cost};
+use super::usage_so_far::UsageSoFar;
 
 /// Number of messages for which further lines are expected. The lines of a message are close together.
 const MAX_OPEN_MESSAGES: usize = 1000;
@@ -66,6 +67,15 @@ impl Tally {
         }
     }
 
+    /// Returns the usage so far: what results have reported, and the messages since the last one.
+    pub(super) fn so_far(&self) -> UsageSoFar {
+        UsageSoFar {
+            reported_usd: self.reported_cost.unwrap_or_default(),
+            by_model: self.since_result.clone().usage(),
+            ..UsageSoFar::default()
+        }
+    }
+
     /// Writes the usage of the run into `report` once the output has ended.
     pub(super) fn finish(self, report: &mut RunReport, baseline: &Baseline) {
         let cost_usd = run_cost(self.reported_cost, self.total_cost, baseline);
@@ -112,7 +122,7 @@ impl Tally {
 }
 
 /// Usage by message. Each line of a message repeats it, and a later line may be more complete.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Messages {
     open: BTreeMap<String, (String, Tokens)>,
     order: VecDeque<String>,

@@ -201,9 +201,13 @@ fn failed(run: &ReportInput<'_>, failure: &RunFailure) -> (ReportAction, Dispatc
     let (task_id, message) = (run.task.id.clone(), failure.message.clone());
     let outcome = match (&failure.vendor_refusal, &failure.class) {
         (Some(vendor_refusal), _) => RecordedOutcome::Refused(vendor_refusal.cause),
-        (None, class @ (FailureClass::Timeout | FailureClass::Permanent | FailureClass::Unverified)) => {
-            RecordedOutcome::Failed(class.clone())
-        }
+        (
+            None,
+            class @ (FailureClass::Timeout
+            | FailureClass::Permanent
+            | FailureClass::Unverified
+            | FailureClass::Budget),
+        ) => RecordedOutcome::Failed(class.clone()),
         (None, _) => RecordedOutcome::Failed(FailureClass::Error),
     };
     let (action, event) =

@@ -23,10 +23,12 @@ use crate::dispatch::run::context::{
 use crate::dispatch::run::evidence::RunEvidence;
 use crate::dispatch::run::retry::PastAttempts;
 use crate::dispatch::run::session_baseline::baseline;
+use crate::dispatch::run::worktree_run::record_changes_of;
 use crate::dispatch::usage_record::{RecordedOutcome, UsageRecord};
 use crate::dispatch::vendor::VendorMessages;
 use crate::error::ErrorKind;
 use crate::guard::process_tree;
+use crate::model::json::Object;
 use crate::model::{Command, FailureClass, RunId, StoredDuration, Task, TaskId, Time};
 use crate::store::{AbandonedWorker, AttemptDir, Store, WorkerKind};
 use crate::{Error, Result};
@@ -181,10 +183,17 @@ fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Di
     {
         warn_about(&task.id, format!("its logs may show the claim token of the run: {error}"), observe);
     }
+    let worktree = attempt.as_ref().and_then(|attempt| match record_changes_of(attempt, &task.id) {
+        Ok(worktree) => worktree,
+        Err(error) => {
+            warn_about(&task.id, format!("the changes in its worktree are not recorded: {error}"), observe);
+            None
+        }
+    });
     let reason = "its dispatcher died during the run";
     let spent = match (&attempt, &run_file) {
         (Some(attempt), Some(run_file)) => {
-            if let Some(report) = completed_report(store, prices, task, attempt, run_file)? {
+            if let Some(report) = completed_report(store, prices, task, (attempt, worktree), run_file)? {
                 report.save_and_deliver(store, &|message| warn_about(&task.id, message, observe))?;
                 notify("its dispatcher died after the agent was done; the answer was kept");
                 return Ok(());
@@ -229,7 +238,7 @@ fn completed_report(
     store: &Store,
     prices: &Prices,
     task: &Task,
-    attempt: &AttemptDir,
+    (attempt, worktree): (&AttemptDir, Option<Object>),
     run_file: &RunFile,
 ) -> Result<Option<Report>> {
     let (Some(format), Some(claim)) = (Format::parse(&run_file.format), task.status.claim()) else {
@@ -265,7 +274,7 @@ fn completed_report(
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let agent_run = AgentRun { outcome, report, version: None };
     let past = PastAttempts::default();
-    let result = FinishedRun { end: RunEnd::Ran(agent_run), duration, past, worktree: None, proof: None };
+    let result = FinishedRun { end: RunEnd::Ran(agent_run), duration, past, worktree, proof: None };
     let route = Route { move_to: run_file.move_to.clone(), ..Route::with_defaults(&task.spec.lane) };
     let report_and_event = build_report(&ReportInput {
         task,

@@ -131,6 +131,7 @@ fn class_of(cause: MessageMeaning) -> FailureClass {
     match cause {
         MessageMeaning::UsageLimit => FailureClass::UsageLimit,
         MessageMeaning::Account | MessageMeaning::Permanent => FailureClass::Permanent,
+        MessageMeaning::Budget => FailureClass::Budget,
         MessageMeaning::Overloaded | MessageMeaning::Error => FailureClass::Error,
     }
 }

@@ -111,7 +111,7 @@ fn vendor_refusal(
         MessageMeaning::UsageLimit => CooldownCause::UsageLimit,
         MessageMeaning::Overloaded => CooldownCause::Overloaded,
         MessageMeaning::Account => CooldownCause::Account,
-        MessageMeaning::Permanent | MessageMeaning::Error => return None,
+        MessageMeaning::Permanent | MessageMeaning::Budget | MessageMeaning::Error => return None,
     };
     let event = refusal.filter(|_| cause == CooldownCause::UsageLimit);
     let event_match = event.as_ref().map(|refusal| refusal.message.clone());

@@ -30,7 +30,7 @@ use jiff::tz::TimeZone;
 
 use self::classify::classify;
 use self::context::{
-    AgentRun, ClaimedTask, FinishedRun, RunContext, RunEnd, files, hide_token, read_run_file,
+    AgentRun, ClaimedTask, FinishedRun, RunContext, RunEnd, RunFile, files, hide_token, read_run_file,
 };
 use self::evidence::RunEvidence;
 use self::prepare::{PrepareError, PreparedRun};
@@ -39,8 +39,8 @@ use self::retry::{MAX_INTERRUPTIONS, PastAttempts};
 use super::agent::{self, AgentEvent, FinishedAgent};
 use super::config::route::Route;
 use super::event::DispatchEvent;
-use super::outcome::{NotStarted, RunFailure};
-use super::output::{Baseline, MAX_TEXT_BYTES, Note};
+use super::outcome::{NotStarted, RunFailure, RunOutcome, StopReason};
+use super::output::{Baseline, MAX_TEXT_BYTES, Note, StreamParser};
 use super::prompt::Rejection;
 use crate::guard::process_tree;
 use crate::model::task::object;
@@ -215,6 +215,7 @@ impl RunContext<'_> {
             ));
         }
         let FinishedAgent { exit, stopped, parser, stderr, duration, .. } = finished;
+        let over_budget = self.over_budget(claimed, &run_file, stopped, &parser);
         let mut report = parser.finish(&baseline);
         if report.session_id.is_none() {
             report.session_id = run_file.conversation.new_id().map(str::to_string);
@@ -242,6 +243,11 @@ impl RunContext<'_> {
             },
             run_file.wants_json,
         );
+        let outcome = match over_budget {
+            // What it did answer counts.
+            Some(failure) if !matches!(outcome, RunOutcome::Completed(_)) => RunOutcome::Failed(failure),
+            _ => outcome,
+        };
         Ok(FinishedRun {
             end: RunEnd::Ran(AgentRun { outcome, report, version }),
             duration,
@@ -249,6 +255,19 @@ impl RunContext<'_> {
             worktree: None,
             proof: None,
         })
+    }
+
+    /// Returns the failure of a run that was ended because of its cost.
+    fn over_budget(
+        &self,
+        claimed: &ClaimedTask,
+        run_file: &RunFile,
+        stopped: Option<StopReason>,
+        parser: &StreamParser,
+    ) -> Option<RunFailure> {
+        let usage = parser.usage_so_far().filter(|_| stopped == Some(StopReason::OverBudget))?;
+        let limit = prepare::cost_limit(&self.plan, &claimed.served, run_file.model.as_deref())?;
+        Some(limit.failure(&usage))
     }
 
     /// Returns why a task must not be run, if so.

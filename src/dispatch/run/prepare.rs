@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{ClaimedTask, RunContext, RunFile, files, run_id};
@@ -17,6 +18,7 @@ use crate::dispatch::agent::mcp_access::MCP_VARIABLE;
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::config::served_lane::ServedLane;
+use crate::dispatch::cost_limit::CostLimit;
 use crate::dispatch::outcome::{Interruption, RunFailure};
 use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
@@ -91,7 +93,7 @@ impl fmt::Display for PrepareError {
 ///
 /// # Errors
 /// When it does not exist, or the task may not choose it.
-pub(super) fn working_directory(plan: &Plan, route: &Route, task: &Task) -> Result<PathBuf, PrepareError> {
+pub(crate) fn working_directory(plan: &Plan, route: &Route, task: &Task) -> Result<PathBuf, PrepareError> {
     let cwd = match &route.cwd {
         Some(cwd) => plan.process.cwd.join(cwd),
         None => {
@@ -181,6 +183,7 @@ pub(crate) fn command_line(
             .filter(|sources| !sources.is_empty()),
         max_budget_usd: route.max_budget_usd.map(|amount| amount.to_string()),
         mcp_config: route.mcp_config.clone(),
+        permission_prompt: permission_server(plan, route)?,
         cwd: Some(text(&line.cwd)),
         last_message: Some(text(&last_message)),
         allowed_tools: list(&route.allowed_tools, &vendor.allowed_tools),
@@ -193,6 +196,29 @@ pub(crate) fn command_line(
         extra_args: route.args.clone(),
     })?;
     Ok(line)
+}
+
+/// Returns the MCP configuration of the server by which an agent asks for permissions, if it does: this program, which
+/// finds its run in the environment.
+fn permission_server(plan: &Plan, route: &Route) -> Result<Option<String>, PrepareError> {
+    /// How much longer than the question is open the agent's program waits for the answer.
+    const SLACK: Duration = Duration::from_secs(60);
+    if !route.permission_prompts.asks {
+        return Ok(None);
+    }
+    let program = plan.process.program.as_deref().and_then(Path::to_str);
+    let program = program.ok_or_else(|| {
+        PrepareError::Lane("the path of this program is not known, by which the agent would ask".to_string())
+    })?;
+    let expires = route.permission_prompts.expires;
+    let seconds = expires.as_secs_f64().ceil().to_string();
+    let timeout = u64::try_from((expires + SLACK).as_millis()).unwrap_or(u64::MAX);
+    let server = serde_json::json!({
+        "command": program,
+        "args": ["mcp", "--tools", "permission", "--permission-expires", seconds],
+        "timeout": timeout,
+    });
+    Ok(Some(serde_json::json!({"mcpServers": {"lanes_permissions": server}}).to_string()))
 }
 
 /// A run that is ready to start.
@@ -292,6 +318,7 @@ impl RunContext<'_> {
             stderr: log(files::STDERR)?,
             parser: StreamParser::new(vendor.format)
                 .with_refusing_statuses(vendor.messages.refusing_statuses()),
+            cost_limit: cost_limit(&self.plan, served, run_file.model.as_deref()),
             timeout: own_timeout(task).or(route.timeout),
             silence_timeout: route.effective_silence_timeout(vendor.format),
             grace: self.plan.grace,
@@ -350,6 +377,17 @@ fn schema_argument(task: &Task) -> Option<String> {
 /// Returns whether the schema of a task's answers can be handed to a service that accepts only strict ones.
 fn has_strict_schema(task: &Task) -> bool {
     task.spec.schema.as_ref().is_some_and(AnswerSchema::is_strict)
+}
+
+/// Returns the most that a run may cost, if the program of its vendor does not see to that itself.
+pub(super) fn cost_limit(plan: &Plan, served: &ServedLane, model: Option<&str>) -> Option<CostLimit> {
+    let usd = served.route.max_budget_usd.filter(|_| !served.vendor.limits_cost())?;
+    let prices = plan.prices.clone();
+    Some(CostLimit {
+        usd,
+        price_of: Arc::new(move |usage| prices.cost(usage)),
+        model: model.map(str::to_string),
+    })
 }
 
 /// Returns the timeout that the task itself sets, if any.

@@ -77,6 +77,7 @@ fn ask(
         log: None,
         stderr: no_log()?,
         parser: StreamParser::new(Format::Text),
+        cost_limit: None,
         timeout: Some(VERSION_TIMEOUT),
         silence_timeout: None,
         grace: Duration::from_millis(500),

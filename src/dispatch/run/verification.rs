@@ -117,6 +117,7 @@ impl RunContext<'_> {
             log: None,
             stderr: CappedLog::new(nowhere().map_err(failed)?, 0, 0),
             parser: StreamParser::new(Format::Text),
+            cost_limit: None,
             timeout,
             silence_timeout: None,
             grace: self.plan.grace,

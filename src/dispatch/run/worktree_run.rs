@@ -13,6 +13,7 @@ use crate::dispatch::output::{Baseline, Format, StreamParser};
 use crate::dispatch::worktree::changes::{MAX_PATCH_BYTES, WorktreeChanges};
 use crate::dispatch::worktree::{TaskWorktree, WorktreeRequest};
 use crate::error::{Result, printable};
+use crate::model::TaskId;
 use crate::model::json::{self, Object};
 use crate::store::AttemptDir;
 
@@ -101,6 +102,7 @@ impl RunContext<'_> {
             log: None,
             stderr: log(files::SETUP_STDERR)?,
             parser: StreamParser::new(Format::Text),
+            cost_limit: None,
             timeout: Some(SETUP_TIMEOUT),
             silence_timeout: None,
             grace: self.plan.grace,
@@ -159,6 +161,22 @@ impl RunContext<'_> {
         };
         !TaskWorktree::is_kept(settings.keep, changes, has_failed)
     }
+}
+
+/// Records what an attempt has changed whose dispatcher died, unless that was done. Returns its worktree, if it had one.
+///
+/// # Errors
+/// When git fails, or the changes cannot be written.
+pub(crate) fn record_changes_of(attempt: &AttemptDir, task: &TaskId) -> Result<Option<Object>> {
+    let Some(mut place) = recorded_worktree(attempt) else { return Ok(None) };
+    if place.contains_key("head_commit") {
+        return Ok(Some(place));
+    }
+    let Some(worktree) = TaskWorktree::from_object(&place, task.as_str()) else { return Ok(Some(place)) };
+    let changes = worktree.changes()?;
+    place.extend(changes.to_object());
+    record(attempt, &place, &changes)?;
+    Ok(Some(place))
 }
 
 /// Writes what an attempt has changed into its directory.

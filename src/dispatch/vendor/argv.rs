@@ -28,6 +28,8 @@ pub struct ArgumentValues {
     pub max_budget_usd: Option<String>,
     /// MCP configuration: a file, or JSON text.
     pub mcp_config: Option<String>,
+    /// MCP configuration, as JSON text, of the server that asks a person for permissions.
+    pub permission_prompt: Option<String>,
     /// Working directory.
     pub cwd: Option<String>,
     /// File for the text of the last message.
@@ -59,7 +61,7 @@ enum Substitution<'a> {
     Repeat(&'a [String]),
 }
 
-const PLACEHOLDERS: [&str; 20] = [
+const PLACEHOLDERS: [&str; 21] = [
     "session_id",
     "resume_id",
     "model",
@@ -68,6 +70,7 @@ const PLACEHOLDERS: [&str; 20] = [
     "setting_sources",
     "max_budget_usd",
     "mcp_config",
+    "permission_prompt",
     "cwd",
     "last_message",
     "allowed_tools",
@@ -93,6 +96,7 @@ impl ArgumentValues {
             "setting_sources" => Substitution::One(self.setting_sources.as_deref()),
             "max_budget_usd" => Substitution::One(self.max_budget_usd.as_deref()),
             "mcp_config" => Substitution::One(self.mcp_config.as_deref()),
+            "permission_prompt" => Substitution::One(self.permission_prompt.as_deref()),
             "cwd" => Substitution::One(self.cwd.as_deref()),
             "last_message" => Substitution::One(self.last_message.as_deref()),
             "allowed_tools" => Substitution::Spread(&self.allowed_tools),
@@ -121,6 +125,7 @@ impl ArgumentValues {
             ("setting sources", &self.setting_sources),
             ("budget", &self.max_budget_usd),
             ("MCP configuration", &self.mcp_config),
+            ("configuration of the permission server", &self.permission_prompt),
             ("working directory", &self.cwd),
             ("task directory", &self.task_dir),
             ("file for the last message", &self.last_message),

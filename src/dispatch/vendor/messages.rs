@@ -26,16 +26,19 @@ pub enum MessageMeaning {
     Account,
     /// The next attempt would fail in the same way.
     Permanent,
+    /// The run has cost as much as it may.
+    Budget,
     /// None of these.
     Error,
 }
 
 impl MessageMeaning {
-    const ALL: [(Self, &str); 5] = [
+    const ALL: [(Self, &str); 6] = [
         (Self::UsageLimit, "usage_limit"),
         (Self::Overloaded, "overloaded"),
         (Self::Account, "account"),
         (Self::Permanent, "permanent"),
+        (Self::Budget, "budget"),
         (Self::Error, "error"),
     ];
 

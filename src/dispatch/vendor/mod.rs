@@ -151,7 +151,13 @@ impl Vendor {
         let name = if setting == "args" { "extra_args" } else { setting };
         let singular = name.trim_end_matches('s');
         let takes = |argv: &Argv| argv.has_placeholder(name) || argv.has_placeholder(singular);
-        takes(&self.args) && self.resume_args.as_ref().is_none_or(takes)
+        let is_supported = takes(&self.args) && self.resume_args.as_ref().is_none_or(takes);
+        is_supported || (setting == "max_budget_usd" && self.format.tells_usage_as_it_goes())
+    }
+
+    /// Returns whether its program ends a run itself that has cost as much as it may.
+    pub(crate) fn limits_cost(&self) -> bool {
+        self.args.has_placeholder("max_budget_usd")
     }
 
     /// Returns whether it has a flag for the effort; otherwise the prompt states it.

@@ -55,23 +55,77 @@ pub(crate) struct WorktreeRequest<'a> {
     pub fence: u64,
 }
 
+/// The worktree that a task would get.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedWorktree {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Its branch.
+    pub branch: String,
+    /// The directory in it that the agent would work in.
+    pub cwd: PathBuf,
+    /// Whether an earlier attempt has made it.
+    pub exists: bool,
+}
+
+impl PlannedWorktree {
+    /// Returns the plan as JSON.
+    pub(crate) fn to_object(&self) -> Object {
+        object([
+            ("path", self.path.to_string_lossy().into_owned().into()),
+            ("branch", self.branch.clone().into()),
+            ("exists", self.exists.into()),
+        ])
+    }
+}
+
 impl WorktreeRequest<'_> {
+    /// Returns the worktree that the task would get now, and makes nothing.
+    ///
+    /// # Errors
+    /// What is wrong with the repository or the settings.
+    pub(crate) fn plan(&self) -> Result<PlannedWorktree> {
+        let (repository, inside) = self.repository()?;
+        self.base_commit(&repository)?;
+        let (branch, directory, name) = self.names(&repository)?;
+        let there = listed(&repository)?.into_iter().find(|listed| listed.branch == branch);
+        let is_ours = recorded(&repository, &branch, "lanestask")?.as_deref() == Some(self.task.as_str());
+        let there = there.filter(|_| is_ours);
+        let exists = there.is_some();
+        let new = directory.canonicalize().unwrap_or(directory).join(name);
+        let path = there.map_or(new, |listed| listed.path);
+        // Joining nothing would add a slash.
+        let cwd = if inside.as_os_str().is_empty() { path.clone() } else { path.join(inside) };
+        Ok(PlannedWorktree { path, branch, cwd, exists })
+    }
+
+    /// Returns the repository of the directory, and where in it the directory is.
+    fn repository(&self) -> Result<(GitDirectory, PathBuf)> {
+        let repository = GitDirectory::containing(self.directory)?.ok_or_else(|| {
+            Error::refused(format!(
+                "{} is in no git repository, of which `worktree` would make a worktree",
+                printable(&self.directory.to_string_lossy())
+            ))
+        })?;
+        let real = self.directory.canonicalize().map_err(|error| Error::io("open", self.directory, error))?;
+        let inside = real.strip_prefix(repository.top()).unwrap_or(Path::new("")).to_path_buf();
+        Ok((repository, inside))
+    }
+
     /// Finds the worktree of the task, or makes it. Returns it with the directory in it that the agent works in.
     ///
     /// # Errors
     /// What is wrong with the repository or the settings.
     pub(crate) fn open(&self) -> Result<(TaskWorktree, PathBuf)> {
         let shown = printable(&self.directory.to_string_lossy());
-        let repository = GitDirectory::containing(self.directory)?.ok_or_else(|| {
-            Error::refused(format!(
-                "{shown} is in no git repository, of which `worktree` would make a worktree"
-            ))
-        })?;
-        let real = self.directory.canonicalize().map_err(|error| Error::io("open", self.directory, error))?;
-        let inside = real.strip_prefix(repository.top()).unwrap_or(Path::new("")).to_path_buf();
+        let (repository, inside) = self.repository()?;
         let _lock = lock(&repository)?;
         let base = self.base_commit(&repository)?;
-        let (branch, path) = self.names(&repository)?;
+        let (branch, directory, name) = self.names(&repository)?;
+        std::fs::create_dir_all(&directory)
+            .map_err(|error| Error::io("make the directory", &directory, error))?;
+        let directory = directory.canonicalize().map_err(|error| Error::io("open", &directory, error))?;
+        let path = directory.join(name);
         let worktree = TaskWorktree {
             base: recorded(&repository, &branch, "lanesbase")?.unwrap_or_else(|| base.clone()),
             repository,
@@ -111,8 +165,8 @@ impl WorktreeRequest<'_> {
         })
     }
 
-    /// Returns the branch and the directory of the worktree.
-    fn names(&self, repository: &GitDirectory) -> Result<(String, PathBuf)> {
+    /// Returns the branch of the worktree, the directory in which it is, and its name there.
+    fn names(&self, repository: &GitDirectory) -> Result<(String, PathBuf, String)> {
         let short = short_id(self.task.as_str());
         let number =
             if self.settings.fresh && self.fence > 1 { format!("-{}", self.fence) } else { String::new() };
@@ -129,10 +183,7 @@ impl WorktreeRequest<'_> {
             )));
         }
         let directory = repository.top().join(fill(&self.settings.dir));
-        std::fs::create_dir_all(&directory)
-            .map_err(|error| Error::io("make the directory", &directory, error))?;
-        let directory = directory.canonicalize().map_err(|error| Error::io("open", &directory, error))?;
-        Ok((branch, directory.join(format!("{short}{number}"))))
+        Ok((branch, directory, format!("{short}{number}")))
     }
 }
 

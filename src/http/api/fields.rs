@@ -144,6 +144,12 @@ pub(crate) const PAUSE_VENDOR: &[Field] = &[
     optional("until", FieldKind::Time, "The end of the pause, instead of its length."),
     optional("reason", MESSAGE_TEXT, "Why."),
 ];
+pub(crate) const ADD_TO_BUDGET: &[Field] = &[
+    required("amount", FieldKind::Amount(1e12), "How much is added, above 0."),
+    optional("of", FieldKind::OneOf(&["usd", "tokens", "runs"]), "What it counts; usd by default."),
+    optional("lane", LANE_NAME, "To the budget of this lane; to that of the store by default."),
+    optional("vendor", NAME_TEXT, "To the budget of this vendor."),
+];
 pub(crate) const RESUME_VENDOR: &[Field] = &[ONE_MODEL];
 pub(crate) const CREATE_LANE: &[Field] =
     &[required("name", LANE_NAME, "The lane."), optional("description", MESSAGE_TEXT, "What it is for.")];

@@ -49,6 +49,8 @@ pub(crate) enum FieldKind {
     Whole(i64, i64),
     /// A number of seconds, from 0 to this duration.
     Seconds(Duration),
+    /// A number from 0 to this one.
+    Amount(f64),
     /// True or false.
     Flag,
     /// A list of texts; in a query, a field that may be repeated.
@@ -97,6 +99,7 @@ impl FieldKind {
             Self::Time => "an RFC 3339 time".to_string(),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
             Self::Seconds(most) => format!("a number of seconds from 0 to {}", most.as_secs()),
+            Self::Amount(most) => format!("a number from 0 to {most}"),
             Self::Flag => "true or false".to_string(),
             Self::Texts => format!("a list of at most {MAX_TEXTS} texts"),
             Self::SomeOf(values) => format!("some of {}", values.join(", ")),
@@ -114,6 +117,7 @@ impl FieldKind {
             Self::Time => value.as_str().is_some_and(|text| Time::parse(text).is_ok()),
             Self::Whole(least, most) => value.as_i64().is_some_and(|n| (least..=most).contains(&n)),
             Self::Seconds(most) => value.as_f64().is_some_and(|n| (0.0..=most.as_secs_f64()).contains(&n)),
+            Self::Amount(most) => value.as_f64().is_some_and(|n| (0.0..=most).contains(&n)),
             Self::Flag => value.is_boolean(),
             Self::Texts => value.as_array().is_some_and(|items| {
                 let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, MAX_PATH));
@@ -138,7 +142,9 @@ impl FieldKind {
         let value = match self {
             Self::Whole(..) => text.parse().ok().map(Value::Number),
             // Not `inf` and `nan`, which Rust parses as well.
-            Self::Seconds(_) => text.parse().ok().filter(|n: &f64| n.is_finite()).map(Value::from),
+            Self::Seconds(_) | Self::Amount(_) => {
+                text.parse().ok().filter(|n: &f64| n.is_finite()).map(Value::from)
+            }
             Self::Flag => match text.as_str() {
                 "1" | "true" => Some(true.into()),
                 "0" | "false" => Some(false.into()),
@@ -161,6 +167,7 @@ impl FieldKind {
             Self::Time => json!({"type": "string", "format": "date-time"}),
             Self::Whole(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
             Self::Seconds(most) => json!({"type": "number", "minimum": 0, "maximum": most.as_secs_f64()}),
+            Self::Amount(most) => json!({"type": "number", "minimum": 0, "maximum": most}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Texts => {
                 json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": MAX_PATH}})
@@ -347,6 +354,11 @@ impl Params {
 
     /// Returns a number of seconds.
     pub(crate) fn seconds(&self, name: &str) -> Option<f64> {
+        self.object.get(name)?.as_f64()
+    }
+
+    /// Returns a number.
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
         self.object.get(name)?.as_f64()
     }
 

@@ -27,6 +27,7 @@ pub(crate) fn ask(call: &Call<'_>) -> HandlerResult {
         choices: body.texts("choices").unwrap_or_default(),
         default,
         keeps_claim: body.flag("keep_claim"),
+        tool: None,
     };
     let token = body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
     let store = &call.app.store;

@@ -1,10 +1,12 @@
 //! `answer`: answers a question that the worker of a task has asked, or tells it something.
 
+use crate::error::Error;
 use crate::mcp::arguments::Arguments;
 use crate::mcp::call::{ToolCall, ToolReply, ToolResult};
 use crate::mcp::failure::ToolFailure;
 use crate::model::Command;
 use crate::model::message::MessageDelivery;
+use crate::model::question::is_about_tool;
 use crate::workspace::message_delivery;
 
 pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
@@ -23,8 +25,14 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
         is_choice: false,
         by: call.worker.to_string(),
     };
+    let is_agent = call.chain.is_some();
     call.with_queue(move |queue| {
         let id = queue.store.resolve(&name)?;
+        if is_agent && is_about_tool(&queue.store.task(&id)?.questions, number) {
+            return Err(ToolFailure::from(Error::refused(
+                "whether an agent may call a tool is for a person to say",
+            )));
+        }
         let (task, _) = queue.store.apply(&id, &answer)?;
         Ok(ToolReply::text(format!("answered a question of {id}, which is {} now", task.status.as_str())))
     })

@@ -8,6 +8,7 @@ pub(super) mod delegate;
 pub(super) mod dialogue;
 mod edit_agent;
 mod jobs;
+mod permission_prompt;
 mod report;
 mod respond;
 mod result;
@@ -39,6 +40,7 @@ pub(super) async fn run(call: ToolCall, name: &str, arguments: Arguments) -> Too
         "respond" => respond::run(call, arguments).await,
         "agents" => agents::run(call, arguments).await,
         "edit_agent" => edit_agent::run(call, arguments).await,
+        "permission_prompt" => permission_prompt::run(call, arguments).await,
         "upkeep" => upkeep::run(call, arguments).await,
         _ => Err(ToolFailure::invalid("the tool is not implemented", "call another one")),
     }

@@ -376,6 +376,7 @@ mod tests {
             asked_at: Time::from_micros(0),
             default: None,
             answer: None,
+            tool: None,
             extra: Object::new(),
         });
         let events =

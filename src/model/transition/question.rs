@@ -51,6 +51,7 @@ pub(super) fn ask(
         asked_at: now,
         default: default.map(|(text, after)| DefaultAnswer { text: text.clone(), expires_at: now + *after }),
         answer: None,
+        tool: new.tool.clone(),
         extra: Default::default(),
     });
     if !new.keeps_claim {

@@ -61,6 +61,7 @@ impl Scene {
             stdout: log("stdout"),
             stderr: log("stderr"),
             parser: StreamParser::new(Format::ClaudeStream),
+            cost_limit: None,
             timeout: Some(SOON),
             silence_timeout: None,
             grace: Duration::from_millis(300),

@@ -255,3 +255,52 @@ fn the_nightly_example_stops_at_its_budget() {
     lanes("2026-11-24T00:00:10Z", &["dispatch", "--once"]);
     assert!(notices().lines().last().unwrap().starts_with("completed: "), "{}", notices());
 }
+
+/// A pool whose opencode spends a quarter of a dollar with each step.
+fn spending(settings: &str, cost: &str) -> Pool {
+    Pool::new(&format!(
+        "dispatch:\n  vendor: opencode\n  grace: 0.5\n  max_retries: 3\n  env: {{COST: '{cost}'}}\n{settings}  vendors:\n    \
+         opencode: {{command: {}}}\n",
+        crate::testkit::pool::stand_in("spends.sh")
+    ))
+}
+
+const QUARTER: &str = "\"cost\":0.25,";
+
+#[test]
+fn a_run_over_its_own_budget_is_ended_and_not_tried_again() {
+    let pool = spending("  max_budget_usd: 0.6\n", QUARTER);
+    let endless = pool.ok(&["submit", "--lane", "work", "--prompt", "go on"]);
+    pool.dispatch_once(&[]);
+    let task = pool.task(endless.trim());
+    assert_eq!((&task["state"], &task["failure_class"]), (&"failed".into(), &"budget".into()), "{task}");
+    assert_eq!(task["attempt"], 1);
+    let body = pool.response(endless.trim())["body"].as_str().unwrap().to_string();
+    assert!(body.starts_with("the agent was ended: it has cost $"), "{body}");
+    assert!(body.ends_with(", and max_budget_usd is $0.60"), "{body}");
+    // One that ends within it, and one whose last step exceeds it, are answered.
+    for steps in ["2", "3"] {
+        let id = pool.ok(&["submit", "--lane", "work", "--prompt", &format!("STEPS {steps}\n")]);
+        pool.dispatch_once(&[]);
+        assert_eq!(pool.response(id.trim())["body"], format!("step {steps}"));
+    }
+}
+
+#[test]
+fn an_unknown_cost_counts_as_the_budget_of_a_run_unless_there_are_prices() {
+    let pool = spending("  max_budget_usd: 5\n  model: m\n", "");
+    let id = pool.ok(&["submit", "--lane", "work", "--prompt", "go on"]);
+    pool.dispatch_once(&[]);
+    let body = pool.response(id.trim())["body"].as_str().unwrap().to_string();
+    assert!(body.contains("nobody knows what it costs"), "{body}");
+    let pool = spending("  max_budget_usd: 5\n  model: m\n  prices: {m: {input: 10000, output: 0}}\n", "");
+    let id = pool.ok(&["submit", "--lane", "work", "--prompt", "STEPS 3\n"]);
+    pool.dispatch_once(&[]);
+    assert_eq!(pool.response(id.trim())["body"], "step 3");
+    let id = pool.ok(&["submit", "--lane", "work", "--prompt", "go on"]);
+    pool.dispatch_once(&[]);
+    assert!(
+        pool.response(id.trim())["body"].as_str().unwrap().starts_with("the agent was ended: it has cost $5")
+    );
+    assert_eq!(pool.task(id.trim())["failure_class"], "budget");
+}

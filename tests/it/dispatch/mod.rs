@@ -14,6 +14,7 @@ mod money;
 mod notices;
 mod on_demand;
 mod outcomes;
+mod permissions;
 mod places;
 mod questions;
 mod recorded_messages;

@@ -201,3 +201,72 @@ fn settings_that_make_no_sense_are_refused() {
         assert!(refused.contains(expected), "{settings}: {refused}");
     }
 }
+
+#[test]
+fn a_dry_run_shows_the_worktree_and_makes_none() {
+    let pool = repository("{dir: .trees}");
+    let id = pool.submit("exit 3", &["--max-attempts", "2"]);
+    let file = std::fs::read_to_string(pool.path("handoff.yaml")).unwrap();
+    std::fs::write(pool.path("handoff.yaml"), file.replace("  worktree:", "  max_retries: 1\n  worktree:"))
+        .unwrap();
+    let preview = || {
+        let lanes = pool.json(&["dispatch", "--dry-run"])["lanes"].clone();
+        lanes.as_array().unwrap().iter().find(|lane| lane["lane"] == "work").unwrap().clone()
+    };
+    let first = preview();
+    let worktree = |exists: bool| serde_json::json!({"path": tree(&pool, &id), "branch": format!("lanes/{}", short(&id)), "exists": exists});
+    assert_eq!(first["worktree"], worktree(false), "{first}");
+    assert!(first["argv"].to_string().contains(tree(&pool, &id).to_str().unwrap()), "{first}");
+    assert!(!pool.path(".trees").exists());
+    let shown = pool.ok(&["dispatch", "--dry-run"]);
+    let line = format!("work: gets the worktree {} on lanes/{}\n", tree(&pool, &id).display(), short(&id));
+    assert!(shown.contains(&line), "{shown}");
+    pool.ok(&["dispatch", "--dry-run", "--lane", "next"]);
+    // A repository that cannot be used is reported as the run would report it.
+    std::fs::write(pool.path("handoff.yaml"), file.replace("{dir: .trees}", "{dir: .trees, base: gone}"))
+        .unwrap();
+    let problem = preview()["problem"].clone();
+    assert!(problem.as_str().unwrap().contains("has no commit \"gone\""), "{problem}");
+}
+
+#[test]
+fn what_an_agent_has_changed_is_recorded_when_its_dispatcher_dies() {
+    let pool = repository("{dir: .trees}");
+    let id = pool.submit(&format!("{}\necho more >> a\necho $$ > agent; sleep 1000", commit("x")), &[]);
+    let dispatcher = pool.dispatcher(&[]);
+    let agent = || std::fs::metadata(tree(&pool, &id).join("agent")).is_ok_and(|meta| meta.len() > 0);
+    pool.until("the agent has worked", agent);
+    dispatcher.kill();
+    let recorded = || pool.output(&["diff", &id]);
+    let printed = pool.ok(&["dispatch", "--once", "--lane", "next"]);
+    assert!(printed.contains("its dispatcher died; back in its lane"), "{printed}");
+    let patch = String::from_utf8(recorded().stdout).unwrap();
+    assert!(patch.contains("+more") && patch.contains("+++ b/x\n"), "{patch}");
+    let place = std::fs::read_to_string(pool.path(&format!("state/tasks/{id}/attempts/1/worktree.json")));
+    assert!(place.unwrap().contains("\"head_commit\""));
+}
+
+#[test]
+fn codex_may_write_what_a_commit_in_its_worktree_writes() {
+    let pool = Pool::new(
+        "dispatch:\n  vendor: codex\n  worktree: {dir: .trees}\n  vendors:\n    codex: {command: AGENT}\n",
+    );
+    let agent = crate::testkit::pool::stand_in("polyglot.sh");
+    let file = std::fs::read_to_string(pool.path("handoff.yaml")).unwrap();
+    let obeys = crate::testkit::pool::stand_in("obeys.sh");
+    std::fs::write(pool.path("handoff.yaml"), file.replace(&obeys, &agent)).unwrap();
+    let top = pool.path("");
+    git(&top, &["init", "-q", "-b", "main"]);
+    git(&top, &["commit", "-q", "--allow-empty", "-m", "first"]);
+    let id = pool.ok(&["submit", "--lane", "work", "--prompt", "SAY done\n"]).trim().to_string();
+    pool.dispatch_once(&[]);
+    let run = std::fs::read(pool.path(&format!("state/tasks/{id}/attempts/1/run.json"))).unwrap();
+    let run: serde_json::Value = serde_json::from_slice(&run).unwrap();
+    let argv: Vec<&str> = run["argv"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    let git_dir = top.canonicalize().unwrap().join(".git");
+    for directory in [git_dir.clone(), git_dir.join("worktrees").join(short(&id))] {
+        let directory = directory.to_str().unwrap();
+        assert!(argv.windows(2).any(|pair| pair == ["--add-dir", directory]), "{directory}: {argv:?}");
+    }
+    assert!(argv.windows(2).any(|pair| pair == ["-C", tree(&pool, &id).to_str().unwrap()]), "{argv:?}");
+}

@@ -226,3 +226,32 @@ fn tasks_bring_commands_only_where_clients_may_choose_programs() {
     assert_eq!(wrong.status, 400, "{}", wrong.text);
     assert!(wrong.text.contains("'verify' must be a list of commands"), "{}", wrong.text);
 }
+
+#[test]
+fn a_budget_is_raised_by_those_who_may_raise_limits() {
+    let text = "dispatch: {vendor: claude, budget: {timezone: UTC, usd_per_day: 2, lanes: {review: {runs_per_day: 3}}}}\n";
+    let wish = json!({"amount": 1.5});
+    let closed = Server::configured(text, &[]).post("/budget", &wish);
+    assert_eq!((closed.status, closed.code().as_str()), (403, "management_disabled"));
+    let narrow = Server::configured(text, &["--enable-queue-management"]).post("/budget", &wish);
+    assert_eq!((narrow.status, narrow.code().as_str()), (403, "programs_disabled"), "{}", narrow.text);
+    let server = Server::configured(text, &PROGRAMS);
+    let raised = server.post("/budget", &wish);
+    assert_eq!((raised.status, raised.at("/count")), (200, json!(1)), "{}", raised.text);
+    let limit = |n: usize| server.get("/budget").at(&format!("/budgets/{n}/limit"));
+    let before = [limit(0), limit(1)];
+    assert_eq!(raised.at("/budgets/0/limit"), json!(3.5));
+    assert!(before.contains(&json!(3.5)) && before.contains(&json!(3.0)), "{before:?}");
+    let runs = server.post("/budget", &json!({"amount": 2, "of": "runs", "lane": "review"}));
+    assert_eq!(runs.at("/budgets/0/limit"), json!(5.0), "{}", runs.text);
+    for (wrong, status) in [
+        (json!({}), 400),
+        (json!({"amount": 0}), 400),
+        (json!({"amount": -1}), 400),
+        (json!({"amount": 1, "of": "euros"}), 400),
+        (json!({"amount": 1, "lane": "review", "vendor": "claude"}), 400),
+        (json!({"amount": 1, "lane": "other"}), 409),
+    ] {
+        assert_eq!(server.post("/budget", &wrong).status, status, "{wrong}");
+    }
+}

@@ -167,6 +167,7 @@ fn task(state: &str) -> Task {
             asked_at: at(-50),
             default: (state == "timely").then_some(default),
             answer: None,
+            tool: None,
             extra: json::Object::new(),
         });
     }
@@ -208,6 +209,7 @@ fn state_of(task: &Task) -> &'static str {
             | FailureClass::UsageLimit
             | FailureClass::Permanent
             | FailureClass::Unverified
+            | FailureClass::Budget
             | FailureClass::Other(_) => "failed",
         },
         Status::InputRequired if task.availability(&now()) == Availability::Ready => "timely",
