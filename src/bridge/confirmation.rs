@@ -9,7 +9,7 @@ use super::engine::{Bridge, BridgeFailure, StepResult};
 use super::round_changes::{CardChanges, RoundChanges};
 
 /// How often in a round is done again what was undone.
-const MAX_REPEATS: u32 = 5;
+const MAX_REPEATS: u32 = 10;
 
 impl Bridge<'_> {
     /// Notes that a card was moved.
