@@ -9,7 +9,7 @@ use super::args::{DEFAULT_WAIT, deadline, seconds, span};
 use super::body;
 use super::context::CommandContext;
 use super::exit::CommandExit;
-use super::messages::{hand_out, print_messages, put_messages, unread};
+use super::given_messages::{hand_out, print_messages, put_messages, unread};
 use super::wait::print_body;
 use crate::error::{Error, Result};
 use crate::model::question::{MAX_QUESTION, NewQuestion, Question};

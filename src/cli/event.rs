@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::context::CommandContext;
 use super::exit::CommandExit;
-use super::messages::{hand_out, put_messages, unread};
+use super::given_messages::{hand_out, put_messages, unread};
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command};

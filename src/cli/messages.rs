@@ -1,93 +1,76 @@
-//! Messages to the workers of tasks: printed for the holder of a claim, and the wait until one is read.
+//! `lanes messages`: gives the holder of a task the messages that nobody has read.
 
-use super::args::WaitTiming;
+use clap::Args;
+use serde_json::Value;
+
 use super::context::CommandContext;
-use crate::error::{Error, Result, printable};
-use crate::model::json::Object;
+use super::exit::CommandExit;
+use super::given_messages::unread;
+use super::wait::print_body;
+use crate::dispatch::prompt::messages_note;
+use crate::error::{Result, printable};
 use crate::model::message::messages_value;
-use crate::model::{ClaimToken, Task, TaskId, TaskMessage};
-use crate::store::Store;
+use crate::model::task::object;
+use crate::model::{ClaimState, ClaimToken, Command, Task, TaskMessage};
 use crate::workspace::mark_messages_read;
 
-/// Adds messages to the JSON reply of a command of a worker, if there are any.
-pub(super) fn put_messages(reply: &mut Object, messages: &[TaskMessage]) {
-    if !messages.is_empty() {
-        reply.insert("messages".into(), messages_value(messages));
-    }
-}
-
-/// Returns the messages of a task that no worker has been given yet.
-pub(super) fn unread(task: &Task) -> Vec<TaskMessage> {
-    task.unread_messages().cloned().collect()
-}
-
-/// Completes a command of the holder of a claim that has printed its reply: prints `messages` on standard error, unless
-/// the reply was JSON and had them, and records that the holder has all that are in `task`. They are only recorded
-/// once they were written, so that a worker that is killed before gets them again.
+/// Print the messages to a task that you hold, and that nobody has read.
 ///
-/// # Errors
-/// `Io` when standard output cannot be written.
-pub(super) fn hand_out(
-    context: &mut CommandContext,
-    store: &Store,
-    task: &Task,
-    token: &ClaimToken,
-    messages: &[TaskMessage],
-) -> Result<()> {
-    if messages.is_empty() {
-        return Ok(());
-    }
-    context.out.flush()?;
-    if context.out.json || print_messages(context, task, messages) {
-        mark_messages_read(store, task, token);
-    }
-    Ok(())
+/// They count as read then. `renew`, `event` and `ask` print them too; this command changes nothing else.
+/// Prints nothing when there is none.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes messages d64cf2 --claim-token $token")]
+pub(super) struct MessagesCommand {
+    /// Id of the task; its beginning or end suffices if unique
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Token printed by `claim`
+    #[arg(long, value_name = "TOKEN")]
+    claim_token: String,
+    /// Print what a hook of claude has to print so that its model reads them
+    #[arg(long, conflicts_with = "json")]
+    hook: bool,
 }
 
-/// Prints messages on standard error. Returns whether they were written.
-pub(super) fn print_messages(context: &CommandContext, task: &Task, messages: &[TaskMessage]) -> bool {
-    messages.iter().all(|message| {
-        let (number, by) = (message.number, printable(&message.sent_by));
-        let head = format!("lanes: message {number} to {} from {by} ({}):", task.id, message.sent_at);
-        let lines = message.text.trim_end().lines().map(|line| format!("\n  {}", printable(line)));
-        context.out.message(&format!("{head}{}", lines.collect::<String>()))
-    })
-}
+impl MessagesCommand {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        let store = context.store()?;
+        let task = store.task(&store.resolve(&self.id)?)?;
+        let token = ClaimToken::from_text(&self.claim_token);
+        if task.claim_state(&token) != ClaimState::Held {
+            // It is refused, with the reason.
+            store.apply(&task.id, &Command::ReadMessages { token: token.clone(), through: 0 })?;
+        }
+        let messages = unread(&task);
+        self.print(context, &task, &messages)?;
+        context.out.flush()?;
+        mark_messages_read(&store, &task, &token);
+        Ok(CommandExit::Done)
+    }
 
-/// Waits until a message is read, and returns it then; `None` at the timeout.
-///
-/// # Errors
-/// `Refused` when the task has no such message, or has ended before it was read.
-pub(super) fn wait_until_read(
-    context: &CommandContext,
-    store: &Store,
-    id: &TaskId,
-    number: u32,
-    mut timing: WaitTiming,
-) -> Result<Option<TaskMessage>> {
-    let mut watch = store.watch_tasks_until_exit(std::slice::from_ref(id));
-    loop {
-        let task = store.read_settled(id)?;
-        let message = task.messages.iter().find(|message| message.number == number);
-        let Some(message) = message else {
-            return Err(Error::refused(format!("{id} has no message {number}"))
-                .with_hint(format!("`lanes show {id}` lists its messages")));
-        };
-        if message.receipt.is_some() {
-            return Ok(Some(message.clone()));
+    fn print(&self, context: &mut CommandContext, task: &Task, messages: &[TaskMessage]) -> Result<()> {
+        if context.out.json {
+            return context.out.object(&object([
+                ("status", "ok".into()),
+                ("task_id", task.id.as_str().into()),
+                ("messages", messages_value(messages)),
+            ]));
         }
-        if task.status.is_terminal() {
-            let state = task.status.as_str();
-            return Err(Error::refused(format!("{id} is {state}, and nobody has read message {number}")));
+        if self.hook {
+            if messages.is_empty() {
+                return Ok(());
+            }
+            let output = object([
+                ("hookEventName", "PostToolUse".into()),
+                ("additionalContext", messages_note(task.id.as_str(), messages).into()),
+            ]);
+            return context.out.object_line(&object([("hookSpecificOutput", Value::Object(output))]));
         }
-        let over = timing.is_over();
-        if timing.heartbeat_due() || (over && timing.has_heartbeat()) {
-            let state = task.status.as_str();
-            context.out.note(&format!("lanes: {id} is {state}; message {number} is not read yet"));
+        for message in messages {
+            let (number, by) = (message.number, printable(&message.sent_by));
+            context.out.line(&format!("message {number} from {by} ({}):", message.sent_at))?;
+            print_body(context, &message.text)?;
         }
-        if over {
-            return Ok(None);
-        }
-        watch.wait(timing.sleep_until(None));
+        Ok(())
     }
 }

@@ -40,6 +40,7 @@ mod exit;
 mod export;
 mod fsck;
 mod gc;
+mod given_messages;
 mod graph;
 mod idle;
 mod import;
@@ -172,6 +173,7 @@ commands! {
     "ask" Ask(ask::AskCommand);
     "answer" Answer(answer::AnswerCommand);
     "tell" Tell(tell::TellCommand);
+    "messages" Messages(messages::MessagesCommand);
     "cancel" Cancel(cancel::CancelCommand);
     "retry" Retry(retry::RetryCommand);
     "redrive" Redrive(redrive::RedriveCommand);

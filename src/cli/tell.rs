@@ -19,8 +19,8 @@ use crate::workspace::message_delivery;
 
 /// Send a message to the worker of a task.
 ///
-/// The worker that holds the task gets it with its next `renew`, `event` or `ask`, an agent of a dispatcher with its next
-/// prompt, and a later claim gets all messages of the task. `lanes wait ID --read N` waits until message N is read.
+/// The worker that holds the task gets it with its next `renew`, `event` or `ask`, an agent of a dispatcher after its next
+/// tool call or answer, and a later claim gets all messages of the task. `lanes wait ID --read N` waits until message N is read.
 #[derive(Args, Debug)]
 #[command(
     override_usage = "lanes tell [OPTIONS] <ID> <TEXT>\n       lanes tell [OPTIONS] --group <GROUP> <TEXT>"
@@ -109,6 +109,9 @@ fn tell(
         let how = match delivery {
             MessageDelivery::Claim => "it is read with the next claim".to_string(),
             MessageDelivery::Holder => format!("{holder} reads it with its next renewal, event or question"),
+            MessageDelivery::Run => {
+                format!("the agent of {holder} reads it after its next tool call, or once it has answered")
+            }
             MessageDelivery::Prompt => format!("the agent of {holder} reads it with its next prompt"),
         };
         context.out.note(&format!("lanes tell: {how}; `lanes wait {id} --read {number}` waits for that"));

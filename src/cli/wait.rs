@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::args::{LaneQueryArgs, WaitArgs, number};
 use super::context::{CommandContext, resolve_all};
 use super::exit::CommandExit;
-use super::messages::wait_until_read;
+use super::given_messages::wait_until_read;
 use super::next;
 use super::waiting::{AnsweredTask, WaitGoal, WaitedAnswers, wait_for_answers};
 use crate::error::{Error, ErrorKind, Result, printable};

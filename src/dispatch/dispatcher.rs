@@ -28,8 +28,8 @@ use super::registration::{DispatcherRegistration, conversation_user};
 use super::report::deliver::{ReportedRun, TaskDisposition, deliver};
 use super::report::recover::{deliver_outbox, recover};
 use super::run::context::{ClaimedTask, RunContext, run_id};
+use super::run::message_hook::message_time;
 use super::run::route_keys::route_keys;
-use super::run::told::takes_messages;
 use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
@@ -537,7 +537,7 @@ impl<'env> EventLoop<'env> {
                 pid: None,
                 session_id: session_id.clone(),
                 progress: None,
-                takes_messages: takes_messages(&served),
+                messages: message_time(&served),
             },
         );
         (self.observe)(DispatchEvent::Claimed {

@@ -52,7 +52,9 @@ pub(crate) enum MessageDelivery {
     Claim,
     /// With what the holder does next under its claim: renew it, add an event, ask.
     Holder,
-    /// In the next prompt of its agent, which a dispatcher runs: at the latest once the agent has answered.
+    /// After the next tool call of its agent, which a dispatcher runs, or once the agent has answered.
+    Run,
+    /// In the next prompt of its agent, which a dispatcher runs: once the agent has answered.
     Prompt,
 }
 
@@ -62,8 +64,33 @@ impl MessageDelivery {
         match self {
             Self::Claim => "claim",
             Self::Holder => "holder",
+            Self::Run => "run",
             Self::Prompt => "prompt",
         }
+    }
+}
+
+/// When an agent that a dispatcher runs gets a message that comes while it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageTime {
+    /// After its next tool call, or once it has answered.
+    ToolCall,
+    /// Once it has answered.
+    Answer,
+}
+
+impl MessageTime {
+    /// Returns the word for it in the registration of a dispatcher.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::ToolCall => "tool_call",
+            Self::Answer => "answer",
+        }
+    }
+
+    /// Parses the word for it.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        [Self::ToolCall, Self::Answer].into_iter().find(|time| time.as_str() == word)
     }
 }
 

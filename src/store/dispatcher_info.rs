@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::worker_registry::{WorkerInfo, WorkerKind};
 use crate::model::json::Object;
+use crate::model::message::MessageTime;
 use crate::model::task::object;
 use crate::model::{ClaimToken, CooldownKey, LaneName, RunId, TaskId, Time, TokenPrefix, duration};
 
@@ -75,8 +76,8 @@ pub(crate) struct RegisteredRun {
     pub session_id: Option<String>,
     /// The latest line of progress.
     pub progress: Option<String>,
-    /// Whether its agent can get messages.
-    pub takes_messages: bool,
+    /// When its agent gets messages that come while it works; `None`: not at all.
+    pub messages: Option<MessageTime>,
 }
 
 impl DispatcherInfo {
@@ -132,7 +133,7 @@ impl RegisteredRun {
             ("pid", self.pid.into()),
             ("session_id", self.session_id.clone().into()),
             ("progress", self.progress.clone().into()),
-            ("takes_messages", self.takes_messages.into()),
+            ("messages", self.messages.map(MessageTime::as_str).into()),
         ])
     }
 
@@ -153,7 +154,7 @@ impl RegisteredRun {
             pid: entry.get("pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok()),
             session_id: text("session_id"),
             progress: text("progress"),
-            takes_messages: entry.get("takes_messages").and_then(Value::as_bool).unwrap_or(false),
+            messages: text("messages").as_deref().and_then(MessageTime::parse),
         };
         Some((TaskId::parse(&text("task_id")?).ok()?, run))
     }
@@ -250,7 +251,7 @@ mod tests {
             pid: Some(4711),
             session_id: Some("s1".to_string()),
             progress: Some("reads".to_string()),
-            takes_messages: true,
+            messages: Some(MessageTime::Answer),
         };
         let service = LaneService {
             lane: lane.clone(),

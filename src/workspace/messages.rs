@@ -1,6 +1,6 @@
 //! Messages to the workers of tasks: how they get there, and that they have them.
 
-use crate::model::message::MessageDelivery;
+use crate::model::message::{MessageDelivery, MessageTime};
 use crate::model::{ClaimToken, Command, Task, TaskMessage};
 use crate::store::Store;
 
@@ -14,8 +14,11 @@ pub(crate) fn message_delivery(store: &Store, task: &Task) -> MessageDelivery {
     let Some(dispatcher) = workers.iter().find(|worker| worker.claimed_with(&claim.token)) else {
         return MessageDelivery::Holder;
     };
-    let takes_messages = dispatcher.runs().get(&task.id).is_some_and(|run| run.takes_messages);
-    if takes_messages { MessageDelivery::Prompt } else { MessageDelivery::Claim }
+    match dispatcher.runs().get(&task.id).and_then(|run| run.messages) {
+        Some(MessageTime::ToolCall) => MessageDelivery::Run,
+        Some(MessageTime::Answer) => MessageDelivery::Prompt,
+        None => MessageDelivery::Claim,
+    }
 }
 
 /// Records that the holder of a claim has been given all messages in `task`. To be called after they were: if it cannot

@@ -203,6 +203,22 @@ def claude_asks(lab):
     expect(lab.task(task)["attempt"] == 1, lab.task(task))
 
 
+TELLS = "routes: {work: {vendor: claude, allowed_tools: ['Bash(lanes tell *)']}}\n"
+
+
+@check("claude", "a message reaches the model in the run, after a tool call", TELLS)
+def claude_message(lab):
+    prompt = "[[tool:bash:lanes tell --group here UseTheNewOne]] [[echo:done]]"
+    task = lab.lanes("submit", "--lane", "work", "--group", "here", "--prompt", prompt,
+                     "--worktree-path", str(lab.project))
+    lab.dispatch()
+    expect(lab.response(task)["body"] == "done", lab.response(task))
+    expect(lab.task(task)["messages"][0]["read_by"], lab.task(task))
+    expect(lab.response(task)["metadata"]["num_turns"] == 2, "it took another round", lab.response(task))
+    last = lab.requests()[-1]["last"]
+    expect("Message 1 from" in last and "UseTheNewOne" in last and "written by others" in last, last)
+
+
 @check("claude", "no allowed command starts a program of the agent's choice", CLAUDE)
 def claude_allowed_commands(lab):
     tools = (

@@ -323,6 +323,7 @@ class Handler(BaseHTTPRequestHandler):
             "effort": effort,
             "prompt": turn.prompt[-200:],
             "messages": len(items),
+            "last": json.dumps(items[-1] if items else None)[-4000:],
             "tools": tools,
             "has_project_note": b"PROJECT-NOTE" in raw,
             "auth": credential[0] if credential else None,

@@ -205,6 +205,16 @@ pub(crate) fn message_prompt(input: &PromptInput) -> String {
     out.text
 }
 
+/// Returns the text that brings messages about a task to an agent while it works.
+pub(crate) fn messages_note(task_id: &str, messages: &[TaskMessage]) -> String {
+    let input =
+        PromptInput { task_id: task_id.to_string(), messages: messages.to_vec(), ..PromptInput::default() };
+    let mut out = PromptText { nonce: nonce(&input), task_id: input.task_id.clone(), text: String::new() };
+    out.explain("");
+    out.messages(&input.messages);
+    out.text
+}
+
 /// A prompt under construction.
 struct PromptText {
     nonce: String,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::context::{ClaimedTask, RunContext, RunFile, files, run_id};
 use super::conversation::Conversation;
 use super::resume::ConversationToResume;
-use super::{AttemptContext, git_directories, prompt_input};
+use super::{AttemptContext, git_directories, message_hook, prompt_input};
 
 use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
@@ -184,6 +184,7 @@ pub(crate) fn command_line(
         max_budget_usd: route.max_budget_usd.map(|amount| amount.to_string()),
         mcp_config: route.mcp_config.clone(),
         permission_prompt: permission_server(plan, route)?,
+        message_hook: Some(message_hook::message_hook()),
         cwd: Some(text(&line.cwd)),
         last_message: Some(text(&last_message)),
         allowed_tools: list(&route.allowed_tools, &vendor.allowed_tools),

@@ -1,5 +1,5 @@
-//! Messages that came while an agent worked: once it has answered, it gets them as the next prompt of its conversation, and
-//! its next answer replaces the earlier one.
+//! Messages that come while an agent works. A hook brings them into its run, where its program has one. Once it has
+//! answered, it gets the others as the next prompt of its conversation, and its next answer replaces the earlier one.
 
 use super::AttemptContext;
 use super::context::{ClaimedTask, FinishedRun, RunContext};
@@ -7,15 +7,9 @@ use super::proof::with_budget;
 use super::resume::{self, ConversationToResume};
 use super::rounds::Rounds;
 use crate::Result;
-use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::Interruption;
 use crate::dispatch::output::ClosingStatus;
 use crate::model::{ClaimState, Command};
-
-/// Returns whether the agents of a lane can get a message after their answer, in the same conversation.
-pub(crate) fn takes_messages(served: &ServedLane) -> bool {
-    served.vendor.resume_args.is_some()
-}
 
 impl RunContext<'_> {
     /// Records that the agent of a task has been given the messages up to the number `through`. If that fails, another
@@ -44,7 +38,7 @@ impl RunContext<'_> {
     ) -> Result<Option<FinishedRun>> {
         let answer = rounds.last().answer();
         let has_asked = answer.is_none_or(|answer| answer.closing == Some(ClosingStatus::NeedsInput));
-        if has_asked || !takes_messages(&claimed.served) || claimed.stop.reason().is_some() {
+        if has_asked || claimed.served.vendor.resume_args.is_none() || claimed.stop.reason().is_some() {
             return Ok(None);
         }
         let (Some(session), Ok(task)) = (rounds.session_id(), self.store.task(&claimed.task.id)) else {

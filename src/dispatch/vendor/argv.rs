@@ -32,6 +32,8 @@ pub struct ArgumentValues {
     pub permission_prompt: Option<String>,
     /// Working directory.
     pub cwd: Option<String>,
+    /// Settings with the hook that brings an agent the messages to its task, as JSON text.
+    pub message_hook: Option<String>,
     /// File for the text of the last message.
     pub last_message: Option<String>,
     /// Tools that run without asking.
@@ -61,7 +63,7 @@ enum Substitution<'a> {
     Repeat(&'a [String]),
 }
 
-const PLACEHOLDERS: [&str; 21] = [
+const PLACEHOLDERS: [&str; 22] = [
     "session_id",
     "resume_id",
     "model",
@@ -71,6 +73,7 @@ const PLACEHOLDERS: [&str; 21] = [
     "max_budget_usd",
     "mcp_config",
     "permission_prompt",
+    "message_hook",
     "cwd",
     "last_message",
     "allowed_tools",
@@ -97,6 +100,7 @@ impl ArgumentValues {
             "max_budget_usd" => Substitution::One(self.max_budget_usd.as_deref()),
             "mcp_config" => Substitution::One(self.mcp_config.as_deref()),
             "permission_prompt" => Substitution::One(self.permission_prompt.as_deref()),
+            "message_hook" => Substitution::One(self.message_hook.as_deref()),
             "cwd" => Substitution::One(self.cwd.as_deref()),
             "last_message" => Substitution::One(self.last_message.as_deref()),
             "allowed_tools" => Substitution::Spread(&self.allowed_tools),
@@ -126,6 +130,7 @@ impl ArgumentValues {
             ("budget", &self.max_budget_usd),
             ("MCP configuration", &self.mcp_config),
             ("configuration of the permission server", &self.permission_prompt),
+            ("message hook", &self.message_hook),
             ("working directory", &self.cwd),
             ("task directory", &self.task_dir),
             ("file for the last message", &self.last_message),

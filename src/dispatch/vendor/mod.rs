@@ -160,6 +160,11 @@ impl Vendor {
         self.args.has_placeholder("max_budget_usd")
     }
 
+    /// Returns whether its agents get messages while they work.
+    pub fn takes_messages_in_run(&self) -> bool {
+        self.supports("message_hook")
+    }
+
     /// Returns whether it has a flag for the effort; otherwise the prompt states it.
     pub fn supports_effort(&self) -> bool {
         self.args.has_placeholder("effort")

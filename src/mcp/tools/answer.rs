@@ -49,6 +49,7 @@ async fn tell(call: ToolCall, name: String, text: String) -> ToolResult {
         let how = match message_delivery(&queue.store, &task) {
             MessageDelivery::Claim => "a worker gets it with the next claim",
             MessageDelivery::Holder => "its worker gets it with its next report",
+            MessageDelivery::Run => "its agent gets it after its next tool call, or once it has answered",
             MessageDelivery::Prompt => "its agent gets it with its next prompt",
         };
         Ok(ToolReply::text(format!("told {id}: message {number}; {how}")))

@@ -16,7 +16,7 @@ fn gone(sandbox: &Sandbox, variables: &[(&str, String)], args: &[&str]) -> Outco
 
 /// Every command with absolute paths alone, and the code with which it ends; `ID`, `TOKEN`, `FILE` and
 /// `OUT` stand for a claimed task, its token, a file and a new directory.
-const COMMANDS: [(&str, &str, i32); 54] = [
+const COMMANDS: [(&str, &str, i32); 55] = [
     ("init", "init OUT/one", 0),
     ("init-pool", "init-pool OUT/two", 0),
     ("submit", "submit --lane l --prompt x --key k --response-to FILE.out", 0),
@@ -31,6 +31,7 @@ const COMMANDS: [(&str, &str, i32); 54] = [
     ("ask", "ask ID --claim-token TOKEN --file FILE --wait --timeout 0", 2),
     ("answer", "answer ID --file FILE", 0),
     ("tell", "tell ID --file FILE", 0),
+    ("messages", "messages ID --claim-token TOKEN", 0),
     ("status", "status", 0),
     ("list", "list", 0),
     ("show", "show ID", 0),

@@ -177,3 +177,29 @@ fn a_group_is_told_and_what_is_wrong_is_refused() {
     }
     sandbox.run(&["tell", &first, "x"]).refused(1, "has 100 messages, and no task may have more than that");
 }
+
+#[test]
+fn messages_are_read_without_a_renewal_too() {
+    let sandbox = Sandbox::new();
+    let (id, token) = held(&sandbox);
+    let messages = ["messages", &id, "--claim-token", &token];
+    assert_eq!(sandbox.ok(&messages), "");
+    assert_eq!(sandbox.ok(&[&messages[..], &["--hook"]].concat()), "");
+    sandbox.ok(&["tell", &id, "first", "--by", "eve"]);
+    sandbox.run(&["messages", &id, "--claim-token", "other"]).refused(1, "cannot read the messages to");
+    assert_eq!(readers(&sandbox, &id), [None]);
+    let before = sandbox.peek(&["status", &id])["task"]["lease_expires_at"].clone();
+    let printed = sandbox.ok(&messages);
+    assert!(printed.starts_with("message 1 from eve (") && printed.ends_with("):\nfirst"), "{printed}");
+    let task = sandbox.peek(&["status", &id])["task"].clone();
+    assert_eq!((readers(&sandbox, &id), &task["lease_expires_at"]), (vec![worker()], &before));
+    sandbox.ok(&["tell", &id, "second"]);
+    let printed = sandbox.json(&messages);
+    assert_eq!(
+        (text(&printed["status"]), text(&printed["messages"][0]["message"])),
+        ("ok".into(), "second".into())
+    );
+    assert_eq!(sandbox.json(&messages)["messages"].as_array().unwrap().len(), 0);
+    sandbox.ok(&["cancel", &id]);
+    sandbox.run(&messages).refused(1, "it was cancelled");
+}

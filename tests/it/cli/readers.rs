@@ -54,7 +54,7 @@ const READERS: [(&str, i32); 45] = [
 ];
 
 /// Commands that change something, which may create the store.
-const WRITERS: [&str; 23] = [
+const WRITERS: [&str; 24] = [
     "init",
     "init-pool",
     "submit",
@@ -65,6 +65,7 @@ const WRITERS: [&str; 23] = [
     "ask",
     "answer",
     "tell",
+    "messages",
     "respond",
     "cancel",
     "retry",

@@ -36,7 +36,7 @@ fn a_message_during_a_run_continues_the_conversation_after_the_answer() {
     let id = pool.submit(&format!("{tell}\nresult 'the first answer'"), &[]);
     pool.dispatch_once(&[]);
     let told = std::fs::read_to_string(pool.path("told.json")).unwrap();
-    assert!(told.contains("\"delivery\": \"prompt\""), "{told}");
+    assert!(told.contains("\"delivery\": \"run\""), "{told}");
     let (arguments, prompt) = attempt(&pool, &id, 1);
     assert!(arguments.contains("--resume"), "{arguments}");
     assert!(prompt.starts_with("While you worked on task") && prompt.contains("And the tests."), "{prompt}");
@@ -46,6 +46,34 @@ fn a_message_during_a_run_continues_the_conversation_after_the_answer() {
     assert_eq!((readers(&pool, &id), pool.task(&id)["attempt"].clone()), (vec![true], 1.into()));
     // Both rounds are one run, and paid for.
     assert_eq!(std::fs::read_to_string(pool.path("state/usage.jsonl")).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn a_hook_brings_a_message_into_the_run() {
+    let pool = Pool::scripted("");
+    let tell = "lanes tell $LANES_TASK_ID 'And the tests.' --by eve --quiet > told.txt";
+    // What the program of the agent does after a tool call, and once more after the next one.
+    let hook = r#"lanes messages "$LANES_TASK_ID" --claim-token "$LANES_CLAIM_TOKEN" --hook"#;
+    let id = pool
+        .submit(&format!("{tell}\n{hook} > hook.json\n{hook} > again.json\nresult 'with the tests'"), &[]);
+    pool.dispatch_once(&[]);
+    let (arguments, _) = attempt(&pool, &id, 1);
+    assert!(arguments.contains("--settings") && arguments.contains("PostToolUse"), "{arguments}");
+    assert!(arguments.contains("--hook") && !arguments.contains("--resume"), "{arguments}");
+    let printed = std::fs::read_to_string(pool.path("hook.json")).unwrap();
+    let output: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(output["hookSpecificOutput"]["hookEventName"], "PostToolUse");
+    let context = output["hookSpecificOutput"]["additionalContext"].as_str().unwrap();
+    assert!(
+        context.starts_with("Text between a line") && context.contains("was written by others"),
+        "{context}"
+    );
+    assert!(context.contains("Message 1 from eve:") && context.contains("And the tests."), "{context}");
+    assert_eq!(std::fs::read_to_string(pool.path("again.json")).unwrap(), "");
+    assert_eq!(
+        (pool.response(&id)["body"].clone(), readers(&pool, &id)),
+        ("with the tests".into(), vec![true])
+    );
 }
 
 #[test]
