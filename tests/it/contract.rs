@@ -309,6 +309,7 @@ fn every_link_between_documents_leads_somewhere() {
         "benches/",
         "examples/agents/",
         "examples/nightly/",
+        "examples/workflow/",
         "examples/notify/",
         "examples/pool/",
         "examples/review/",

@@ -19,6 +19,7 @@ pub(crate) mod allowed_directories;
 mod budgets;
 pub(crate) mod consent;
 pub(crate) mod exclusive_settings;
+pub(crate) mod follow_ups;
 pub(crate) mod load;
 pub(crate) mod options;
 pub(crate) mod permission_prompts;
@@ -268,7 +269,7 @@ dispatch:
         assert_eq!(build.max_retries, 0);
         assert_eq!(build.permission_mode, Override::Off);
         assert_eq!(build.allowed_tools, Override::Value(Vec::new()));
-        assert_eq!(build.move_to.as_ref().map(LaneName::as_str), Some("review"));
+        assert_eq!(build.follow_ups.on_success.as_ref().map(|rule| rule.lane.as_str()), Some("review"));
         assert_eq!(build.dead_letter_lane.as_ref().map(LaneName::as_str), Some("attic"));
         assert_eq!(build.env["A"], None);
         assert_eq!(build.env["B"].as_deref(), Some("2"));
@@ -309,7 +310,12 @@ dispatch:
     fn the_example_is_valid() {
         let config = read(include_str!("../../../examples/pool/handoff.yaml")).expect("valid");
         assert_eq!(
-            config.route(&LaneName::stored("build")).move_to.as_ref().map(LaneName::as_str),
+            config
+                .route(&LaneName::stored("build"))
+                .follow_ups
+                .on_success
+                .as_ref()
+                .map(|rule| rule.lane.as_str()),
             Some("review")
         );
         assert_eq!(config.route(&LaneName::stored("questions")).max_retries, 0);

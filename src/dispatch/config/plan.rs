@@ -261,7 +261,8 @@ fn unknown_lane_warnings(
 ) -> Vec<String> {
     let routes = config.routes().iter().chain([&config.defaults]);
     let named = routes.flat_map(|route| {
-        [Some(&route.lane), route.move_to.as_ref(), route.dead_letter_lane.as_ref()].into_iter().flatten()
+        let own = [Some(&route.lane), route.dead_letter_lane.as_ref()].into_iter().flatten();
+        own.chain(route.follow_ups.lanes())
     });
     let known: Vec<&str> =
         named.chain(&config.lanes).chain(workspace.lanes.keys()).map(LaneName::as_str).collect();

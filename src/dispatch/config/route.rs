@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::exclusive_settings::{RouteKeys, read_exclusive};
+use super::follow_ups::{FollowUpRules, read_follow_ups};
 use super::permission_prompts::{PermissionPrompts, read_permission_prompts};
 use super::verify_settings::{VerifySettings, read_verify};
 use super::worktree_settings::{WorktreeSettings, read_worktree};
@@ -22,7 +23,7 @@ use crate::workspace::{Override, Section};
 pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys of a route, which are also allowed directly under `dispatch:` as defaults.
-pub(crate) const ROUTE_KEYS: [&str; 39] = [
+pub(crate) const ROUTE_KEYS: [&str; 43] = [
     "vendor",
     "command",
     "args",
@@ -38,6 +39,10 @@ pub(crate) const ROUTE_KEYS: [&str; 39] = [
     "dead_letter_lane",
     "prompt",
     "on_success",
+    "on_failure",
+    "on_outcome",
+    "on_verdict",
+    "max_hops",
     "in_progress",
     "concurrency",
     "env",
@@ -152,8 +157,8 @@ pub struct Route {
     pub dead_letter_lane: Option<LaneName>,
     /// Template of the prompt; `None` means the task's own prompt.
     pub prompt: Option<String>,
-    /// Lane that receives a task that was answered successfully.
-    pub move_to: Option<LaneName>,
+    /// Which tasks follow its tasks.
+    pub(crate) follow_ups: FollowUpRules,
     /// Name that boards show for the state of a running task.
     pub in_progress: Option<String>,
     /// Maximum number of concurrent runs of this route: 0 pauses it, `None` applies only the dispatcher's limit.
@@ -203,13 +208,13 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns the same settings for `lane`, without `dead_letter_lane` and `move_to` if they name `lane` itself.
+    /// Returns the same settings for `lane`, without lanes for following tasks and dead letters that are `lane` itself.
     pub fn for_lane(self, lane: &LaneName) -> Self {
         let is_other = |target: &LaneName| target != lane;
         Self {
             lane: lane.clone(),
             dead_letter_lane: self.dead_letter_lane.filter(is_other),
-            move_to: self.move_to.filter(is_other),
+            follow_ups: self.follow_ups.without(lane),
             ..self
         }
     }
@@ -240,7 +245,7 @@ impl Route {
             resume_on: Vec::new(),
             dead_letter_lane: None,
             prompt: None,
-            move_to: None,
+            follow_ups: FollowUpRules::default(),
             in_progress: None,
             concurrency: None,
             env: BTreeMap::new(),
@@ -356,12 +361,6 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
             return Err(section.error("prompt", &error.to_string()));
         }
     }
-    let on_success = section.section("on_success")?;
-    on_success.refuse_unknown_keys(&["move_to"])?;
-    let move_to = match section.mapping().get("on_success") {
-        Some(Value::Null) => Override::Off,
-        _ => on_success.text("move_to")?,
-    };
     let dead_letter_lane = section.text("dead_letter_lane")?;
     let target = |key, own: Override<String>, inherited: Option<LaneName>| -> Result<Option<LaneName>> {
         let target = match own {
@@ -378,7 +377,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         }
         Ok(target.filter(|target| *target != base.lane))
     };
-    let move_to = target("on_success", move_to, base.move_to)?;
+    let follow_ups = read_follow_ups(section, base.follow_ups, (&base.lane, level == SettingLevel::Own))?;
     let dead_letter_lane = target("dead_letter_lane", dead_letter_lane, base.dead_letter_lane)?;
     let position = section.integer("priority")?.or(base.position);
     let retry_delay = section.duration("retry_delay")?.or(base.retry_delay);
@@ -398,7 +397,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
             .unwrap_or_default(),
         dead_letter_lane,
         prompt: prompt.or_inherit(base.prompt),
-        move_to,
+        follow_ups,
         in_progress: section.text("in_progress")?.or_inherit(base.in_progress),
         concurrency: section.count("concurrency")?.or_inherit(base.concurrency),
         env,

@@ -80,6 +80,11 @@ const CHANGE_RULES: &[(&str, ChangeRule)] = &[
     ("prompt", ChangeRule::Free),
     ("effort", ChangeRule::Free),
     ("on_success", ChangeRule::Free),
+    ("on_failure", ChangeRule::Free),
+    ("on_outcome", ChangeRule::Free),
+    ("on_verdict", ChangeRule::Free),
+    // Each of them is a run of an agent.
+    ("max_hops", ChangeRule::Limit(|before, after| after.follow_ups.max_hops > before.follow_ups.max_hops)),
     ("in_progress", ChangeRule::Free),
     ("wants_json", ChangeRule::Free),
 ];

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::follow_ups::{MOVE_TO, RULE_KEYS, RULES_KEYS};
 use super::settings_files::{SettingsFile, SettingsFiles};
+use crate::model::json::Object;
 use crate::workspace::{Config, ConfigFile, SensitiveSettings, is_in_repository, real_path};
 
 /// Settings for the time, order or number of runs, which do not affect what runs or its prompts, permissions and
 /// budgets. All other settings need consent, also those that later versions add.
-const HARMLESS: [&str; 29] = [
+const HARMLESS: [&str; 33] = [
     // Of an agent; as little as the descriptions of lanes.
     "description",
     "priority",
@@ -23,6 +25,10 @@ const HARMLESS: [&str; 29] = [
     "resume_on",
     "dead_letter_lane",
     "on_success",
+    "on_failure",
+    "on_outcome",
+    "on_verdict",
+    "max_hops",
     "in_progress",
     "concurrency",
     "exclusive",
@@ -48,9 +54,6 @@ const HARMLESS: [&str; 29] = [
 /// servers, or which cards become work.
 const HARMLESS_OF_BRIDGE: [&str; 6] =
     ["poll_interval", "requests_per_second", "move_on", "retry", "gone", "moved_away"];
-
-/// Harmless keys below `on_success`.
-const HARMLESS_ON_SUCCESS: [&str; 1] = ["move_to"];
 
 /// The settings of a file that need consent.
 #[derive(Clone, Debug, PartialEq)]
@@ -255,10 +258,14 @@ fn collect_settings<'a>(
     for (key, value) in settings {
         let place = format!("{prefix}.{key}");
         match value {
-            Value::Object(content) if key == "on_success" => {
-                for (key, value) in content {
-                    if !HARMLESS_ON_SUCCESS.contains(&key.as_str()) {
-                        sensitive.insert(format!("{place}.{key}"), value.clone());
+            Value::Object(rule) if RULE_KEYS.contains(&key.as_str()) => {
+                collect_rule(rule, &place, sensitive);
+            }
+            Value::Object(rules) if RULES_KEYS.contains(&key.as_str()) => {
+                for (name, rule) in rules {
+                    match rule {
+                        Value::Object(rule) => collect_rule(rule, &format!("{place}.{name}"), sensitive),
+                        other => drop(sensitive.insert(format!("{place}.{name}"), other.clone())),
                     }
                 }
             }
@@ -266,6 +273,12 @@ fn collect_settings<'a>(
             value => drop(sensitive.insert(place, value.clone())),
         }
     }
+}
+
+/// Collects what a rule for the next task has in addition to its lane: its prompt.
+fn collect_rule(rule: &Object, place: &str, sensitive: &mut SensitiveSettings) {
+    let others = rule.iter().filter(|(key, _)| *key != MOVE_TO);
+    sensitive.extend(others.map(|(key, value)| (format!("{place}.{key}"), value.clone())));
 }
 
 #[cfg(test)]
@@ -331,7 +344,11 @@ mod tests {
         let section =
             contract.split("### `trust`").nth(1).and_then(|rest| rest.split("\n### ").next()).unwrap();
         for key in HARMLESS.iter().filter(|key| !["routes", "vendors"].contains(key)) {
-            let key = if *key == "on_success" { "on_success.move_to" } else { key };
+            let key = match *key {
+                key if RULE_KEYS.contains(&key) => format!("{key}.move_to"),
+                key if RULES_KEYS.contains(&key) => format!("{key}.*.move_to"),
+                key => key.to_string(),
+            };
             assert!(section.contains(&format!("`{key}`")), "{key} is missing in the section on trust");
         }
         for key in HARMLESS_OF_BRIDGE {

@@ -16,7 +16,7 @@ use crate::model::json::Object;
 use crate::model::question::{MAX_QUESTION, has_room};
 use crate::model::release_reason::DISPATCHER_STOPPED;
 use crate::model::task::object;
-use crate::model::{ClaimToken, FailureClass, Owner, RunId, Status, Task, Time};
+use crate::model::{ClaimToken, FailureClass, Owner, RunId, Status, Task, Time, Verdict};
 
 /// Delay of a task whose conversation is in use by another run.
 const BUSY_DELAY: Duration = Duration::from_secs(5);
@@ -72,8 +72,10 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
     };
     let closing = run.result.answer().and_then(|answer| answer.closing);
     let follow_up = match &action {
-        ReportAction::Complete { .. } => on_success(run, closing),
-        ReportAction::Fail { .. } => run.route.dead_letter_lane.as_ref().map(FollowUp::after_failure),
+        ReportAction::Complete { verdict, .. } => after_answer(run, closing, *verdict),
+        ReportAction::Fail { .. } => {
+            after_failure_rule(run).or_else(|| run.route.dead_letter_lane.as_ref().map(FollowUp::dead_letter))
+        }
         ReportAction::Release { .. } | ReportAction::Ask { .. } | ReportAction::Nothing => None,
     };
     let report = Report {
@@ -88,9 +90,13 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
     Some((report, event))
 }
 
-/// Builds the report of a run whose agent answered the task itself, with `closing` as the status of that answer:
+/// Builds the report of a run whose agent answered the task itself, with the status and the verdict of that answer:
 /// only the usage log and the follow-up task remain.
-pub(crate) fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Report {
+pub(crate) fn answered_by_agent(
+    run: &ReportInput<'_>,
+    closing: Option<ClosingStatus>,
+    verdict: Option<Verdict>,
+) -> Report {
     let outcome = match run.task.status {
         Status::Completed { .. } => RecordedOutcome::Completed,
         _ => RecordedOutcome::Failed(FailureClass::Error),
@@ -101,7 +107,10 @@ pub(crate) fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingSt
         token: run.token.clone(),
         owner: run.owner.clone(),
         action: ReportAction::Nothing,
-        follow_up: on_success(run, closing),
+        follow_up: match run.task.status {
+            Status::Completed { .. } => after_answer(run, closing, verdict),
+            _ => after_failure_rule(run),
+        },
         record: record(run, outcome),
     }
 }
@@ -130,11 +139,22 @@ fn version(agent_run: &AgentRun) -> Option<String> {
 }
 
 /// Returns the follow-up task of an answer with the status `closing`.
-fn on_success(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Option<FollowUp> {
+fn after_answer(
+    run: &ReportInput<'_>,
+    closing: Option<ClosingStatus>,
+    verdict: Option<Verdict>,
+) -> Option<FollowUp> {
+    let rules = &run.route.follow_ups;
     // An agent may have answered its task before anything was verified.
-    let is_unverified = run.result.proof.is_some_and(|proof| !proof.is_verified);
-    let next = run.route.move_to.as_ref().filter(|_| ClosingStatus::is_success(closing) && !is_unverified);
-    next.map(FollowUp::after_success)
+    let is_verified = run.result.proof.is_none_or(|proof| proof.is_verified);
+    let rule = rules.after_answer(closing, verdict, is_verified)?;
+    Some(FollowUp::by_rule(rule, true, rules.max_hops))
+}
+
+/// Returns the follow-up task of a failure, if a rule asks for one.
+fn after_failure_rule(run: &ReportInput<'_>) -> Option<FollowUp> {
+    let rules = &run.route.follow_ups;
+    rules.on_failure.as_ref().map(|rule| FollowUp::by_rule(rule, false, rules.max_hops))
 }
 
 /// Returns a task whose attempt does not count.
@@ -285,11 +305,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::dispatch::config::follow_ups::{FollowUpRule, FollowUpRules};
     use crate::dispatch::outcome::VendorRefusal;
     use crate::dispatch::output::{Cost, ReportedUsage, RunReport, RunUsage};
     use crate::dispatch::run::retry::PastAttempts;
     use crate::dispatch::testing;
     use crate::model::{CooldownCause, LaneName};
+
+    fn to_review() -> FollowUpRules {
+        let on_success = Some(FollowUpRule { lane: LaneName::stored("review"), prompt: None });
+        FollowUpRules { on_success, ..FollowUpRules::default() }
+    }
 
     fn report_of(outcome: RunOutcome, route: &Route) -> Option<(Report, DispatchEvent)> {
         let report = RunReport {
@@ -338,10 +364,7 @@ mod tests {
 
     #[test]
     fn an_answer_carries_what_is_known_and_names_the_next_lane() {
-        let route = Route {
-            move_to: Some(LaneName::stored("review")),
-            ..Route::with_defaults(LaneName::stored("work"))
-        };
+        let route = Route { follow_ups: to_review(), ..Route::with_defaults(LaneName::stored("work")) };
         let (report, event) = report_of(answer("done"), &route).expect("a report");
         let ReportAction::Complete { body, metadata, .. } = &report.action else {
             panic!("{:?}", report.action);
@@ -350,7 +373,7 @@ mod tests {
         assert_eq!(metadata["cost_usd"], 0.5);
         assert_eq!(metadata["cli_version"], "1.0");
         assert!(!metadata.contains_key("tokens") && !metadata.contains_key("denied_tools"));
-        assert_eq!(report.follow_up, Some(FollowUp::after_success(&LaneName::stored("review"))));
+        assert_eq!(report.follow_up, to_review().on_success.map(|rule| FollowUp::by_rule(&rule, true, 10)));
         assert_eq!(report.record.outcome, RecordedOutcome::Completed);
         assert_eq!(event.kind(), "answered");
         let text = serde_json::to_string(&report).expect("JSON");
@@ -360,10 +383,7 @@ mod tests {
 
     #[test]
     fn only_what_is_done_goes_on_to_the_next_lane() {
-        let route = Route {
-            move_to: Some(LaneName::stored("review")),
-            ..Route::with_defaults(LaneName::stored("work"))
-        };
+        let route = Route { follow_ups: to_review(), ..Route::with_defaults(LaneName::stored("work")) };
         let next = |closing| {
             let answer = RunAnswer {
                 body: "x".to_string(),

@@ -15,7 +15,7 @@ use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
 use crate::model::cooldown::is_model;
 use crate::model::{
-    ClaimState, Cooldown, CooldownCause, CooldownKey, Cooldowns, LaneName, Task, TaskId, Time,
+    ClaimState, Cooldown, CooldownCause, CooldownKey, Cooldowns, LaneName, Task, TaskId, Time, Verdict,
 };
 use crate::store::CooldownChange;
 
@@ -90,9 +90,9 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
     };
     let report_and_event = match current.claim_state(&claimed.token) {
         ClaimState::Ended => {
-            let closing = agents_own_status(context, &current);
+            let (closing, verdict) = agents_own_answer(context, &current);
             let event = answered_event(&task_id, result, closing);
-            Some((answered_by_agent(&input, closing), event))
+            Some((answered_by_agent(&input, closing, verdict), event))
         }
         _ => build_report(&input),
     };
@@ -225,10 +225,10 @@ fn answered_event(task_id: &TaskId, result: &FinishedRun, closing: Option<Closin
     }
 }
 
-/// Reads the closing status of an answer that the agent itself gave to the task.
-fn agents_own_status(context: &RunContext<'_>, task: &Task) -> Option<ClosingStatus> {
-    let response = context.store.response(task).ok().flatten()?;
-    closing(&response.body)
+/// Reads the closing status and the verdict of an answer that the agent itself gave to the task.
+fn agents_own_answer(context: &RunContext<'_>, task: &Task) -> (Option<ClosingStatus>, Option<Verdict>) {
+    let Ok(Some(response)) = context.store.response(task) else { return (None, None) };
+    (closing(&response.body), response.verdict.as_deref().and_then(Verdict::parse))
 }
 
 /// Adds the end of the run to the task's history. The report does not depend on it.

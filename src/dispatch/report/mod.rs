@@ -7,22 +7,23 @@
 
 pub(crate) mod build;
 pub(crate) mod deliver;
+mod follow_up;
 pub(crate) mod recover;
 mod stored_action;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 
+use self::follow_up::{FollowUpSubmission, submit_follow_up};
 use self::stored_action::StoredAction;
+use super::config::follow_ups::FollowUpRule;
 use super::stored_lane;
 use super::usage_record::UsageRecord;
-use crate::error::ErrorKind;
 use crate::model::json::Object;
 use crate::model::{
-    Answer, AnswerOutcome, ClaimState, ClaimToken, Command, FailureClass, IdempotencyKey, LaneName,
-    NewQuestion, NewTask, Owner, Refusal, Status, Task, TaskId, Verdict,
+    Answer, AnswerOutcome, ClaimState, ClaimToken, Command, FailureClass, LaneName, NewQuestion, Owner,
+    Refusal, TaskId, Verdict,
 };
 use crate::store::Store;
 use crate::{Error, Result};
@@ -104,17 +105,36 @@ pub(crate) struct FollowUp {
     pub lane: LaneName,
     /// Whether it follows a success; otherwise it follows a failure.
     pub after_success: bool,
+    /// What a rule of the route says of it; `None` for a dead letter, and in reports of early versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hop: Option<Hop>,
+}
+
+/// What a rule says of a task that follows another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hop {
+    /// What its worker is to do; without it, the same as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The most tasks that follow one another.
+    pub most: u32,
 }
 
 impl FollowUp {
-    /// Creates the task that follows a success.
-    fn after_success(lane: &LaneName) -> Self {
-        Self { lane: lane.clone(), after_success: true }
+    /// Creates the task that a rule asks for.
+    fn by_rule(rule: &FollowUpRule, after_success: bool, most: u32) -> Self {
+        let hop = Some(Hop { prompt: rule.prompt.clone(), most });
+        Self { lane: rule.lane.clone(), after_success, hop }
     }
 
-    /// Creates the task that follows a failure.
-    fn after_failure(lane: &LaneName) -> Self {
-        Self { lane: lane.clone(), after_success: false }
+    /// Creates the dead letter of a failure.
+    fn dead_letter(lane: &LaneName) -> Self {
+        Self { lane: lane.clone(), after_success: false, hop: None }
+    }
+
+    /// Returns whether it is a dead letter.
+    fn is_dead_letter(&self) -> bool {
+        !self.after_success && self.hop.is_none()
     }
 }
 
@@ -255,97 +275,6 @@ impl Report {
             }),
             ReportAction::Nothing => None,
         }
-    }
-}
-
-/// Maximum number of tasks in a chain of follow-ups. Pipelines and dead letters that form a circle would otherwise run
-/// agents without end.
-const MAX_FOLLOW_UPS: u64 = 16;
-
-/// Returns the number of tasks before the one that follows `task`.
-///
-/// # Errors
-/// `Refused` beyond the maximum length of a chain.
-fn follow_up_depth(task: &Task) -> Result<u64> {
-    let before = task.spec.metadata.get("follow_up_depth").and_then(Value::as_u64).unwrap_or(0);
-    if before >= MAX_FOLLOW_UPS {
-        return Err(Error::refused(format!(
-            "{MAX_FOLLOW_UPS} tasks have followed one another already; see whether on_success and dead_letter_lane \
-             lead in a circle"
-        )));
-    }
-    Ok(before + 1)
-}
-
-/// Result of submitting a follow-up task.
-enum FollowUpSubmission {
-    /// It was submitted, now or before.
-    Submitted,
-    /// The task has not ended as the follow-up expects.
-    NotDue,
-    /// It can never be submitted: its request is missing, or the queue refuses it.
-    Impossible(Error),
-}
-
-/// Submits the task that follows `task` if that has ended as the follow-up expects.
-///
-/// # Errors
-/// When the store cannot be used at present.
-fn submit_follow_up(
-    store: &Store,
-    task: &Task,
-    follow_up: &FollowUp,
-    fence: u64,
-) -> Result<FollowUpSubmission> {
-    let key = match (&task.status, follow_up.after_success) {
-        (Status::Completed { .. }, true) => IdempotencyKey::continuation_of(&task.id),
-        (Status::Failed { .. }, false) => IdempotencyKey::derived("dead-letter", &task.id),
-        _ => return Ok(FollowUpSubmission::NotDue),
-    };
-    let request = match store.copy_request(task) {
-        Ok(request) => request,
-        Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
-        Err(error) => return Ok(FollowUpSubmission::Impossible(error)),
-    };
-    let depth = match follow_up_depth(task) {
-        Ok(depth) => depth,
-        Err(error) => return Ok(FollowUpSubmission::Impossible(error)),
-    };
-    let mut metadata = task.spec.metadata.clone();
-    metadata.insert("follow_up_depth".to_string(), depth.into());
-    // The next task has a new conversation; it receives the answer through the thread.
-    metadata.remove("session_id");
-    let thread = metadata.get("thread_id").cloned().filter(|id| !id.is_null());
-    metadata.insert("thread_id".to_string(), thread.unwrap_or_else(|| task.id.as_str().into()));
-    metadata.insert("parent_task_id".to_string(), task.id.as_str().into());
-    if !follow_up.after_success {
-        let log = store.attempts_dir(&task.id).join(fence.to_string());
-        metadata.insert("dead_letter_of".to_string(), task.id.as_str().into());
-        metadata.insert("failed_lane".to_string(), task.spec.lane.clone().into());
-        metadata.insert("attempts".to_string(), task.attempt.into());
-        metadata.insert("evidence".to_string(), log.to_string_lossy().into_owned().into());
-        if let Status::Failed { class, .. } = &task.status {
-            metadata.insert("failure_class".to_string(), class.as_str().into());
-        }
-    }
-    let mut next = NewTask::with_spec_of(&task.spec, request);
-    next.spec.lane = follow_up.lane.clone();
-    next.spec.metadata = metadata;
-    if follow_up.after_success {
-        // What proves this work proves nothing about the next.
-        next.spec.verify = Vec::new();
-        next.spec.schema = None;
-    }
-    next.spec.key = Some(key);
-    if !follow_up.after_success {
-        // A person looks at it.
-        next.spec.exclusive.clear();
-    }
-    let submitted = store.submit_again(next);
-    match submitted {
-        Ok(_) => Ok(FollowUpSubmission::Submitted),
-        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked) => Err(error),
-        Err(error) => Ok(FollowUpSubmission::Impossible(error)),
     }
 }
 

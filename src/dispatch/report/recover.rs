@@ -275,7 +275,7 @@ fn completed_report(
     let agent_run = AgentRun { outcome, report, version: None };
     let past = PastAttempts::default();
     let result = FinishedRun { end: RunEnd::Ran(agent_run), duration, past, worktree, proof: None };
-    let route = Route { move_to: run_file.move_to.clone(), ..Route::with_defaults(&task.spec.lane) };
+    let route = Route { follow_ups: run_file.follow_up_rules(), ..Route::with_defaults(&task.spec.lane) };
     let report_and_event = build_report(&ReportInput {
         task,
         token: &claim.token,

@@ -11,6 +11,7 @@ use super::vendor_version::VersionCache;
 use crate::Result;
 use crate::dispatch::agent::StopHandle;
 use crate::dispatch::agent::reaper::GuardPool;
+use crate::dispatch::config::follow_ups::{FollowUpRule, FollowUpRules};
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::event::DispatchEvent;
@@ -110,6 +111,20 @@ pub(crate) struct RunFile {
     /// Whether the answer counts only after commands have verified the work.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_verified_later: bool,
+    /// Which tasks follow; `None` if only `move_to` says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow_ups: Option<FollowUpRules>,
+}
+
+impl RunFile {
+    /// Returns which tasks follow.
+    pub(crate) fn follow_up_rules(&self) -> FollowUpRules {
+        let of_earlier_version = || FollowUpRules {
+            on_success: self.move_to.clone().map(|lane| FollowUpRule { lane, prompt: None }),
+            ..FollowUpRules::default()
+        };
+        self.follow_ups.clone().unwrap_or_else(of_earlier_version)
+    }
 }
 
 /// Reads the name of a lane, which was checked before the record was written.

@@ -15,6 +15,7 @@ use super::{AttemptContext, git_directories, message_hook, prompt_input};
 use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::mcp_access::MCP_VARIABLE;
+use crate::dispatch::config::follow_ups::FollowUpRules;
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::config::served_lane::ServedLane;
@@ -411,6 +412,7 @@ fn new_run_file(
     wants_json: bool,
 ) -> RunFile {
     let program = line.program.to_string_lossy().into_owned();
+    let rules = &served.route.follow_ups;
     RunFile {
         run: run_id(token),
         started_at: Some(started_at),
@@ -420,8 +422,9 @@ fn new_run_file(
         conversation: line.conversation.clone(),
         model: line.model.clone(),
         wants_json,
-        move_to: served.route.move_to.clone(),
+        move_to: rules.on_success.as_ref().map(|rule| rule.lane.clone()),
         is_verified_later: false,
+        follow_ups: (*rules != FollowUpRules::default()).then(|| rules.clone()),
     }
 }
 

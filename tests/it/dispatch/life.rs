@@ -261,23 +261,17 @@ fn a_follow_up_that_cannot_be_submitted_is_reported_once_and_delays_nothing() {
 }
 
 #[test]
-fn lanes_that_pass_tasks_on_in_a_circle_come_to_an_end() {
-    let circles = [
-        ("work: {on_success: {move_to: back}}, back: {on_success: {move_to: work}}", "result fine"),
-        ("work: {dead_letter_lane: back}, back: {dead_letter_lane: work}", "failure boom 400"),
-    ];
-    for (routes, script) in circles {
-        let pool = Pool::scripted(&format!("  routes: {{{routes}}}\n"));
-        pool.submit(script, &[]);
-        let printed = pool.output(&["dispatch", "--once"]);
-        let printed = String::from_utf8(printed.stderr).unwrap();
-        assert!(printed.contains("16 tasks have followed one another already"), "{printed}");
-        let tasks = pool.json(&["list"])["tasks"].clone();
-        assert_eq!(tasks.as_array().unwrap().len(), 17, "the first one and those that followed it");
-        let ids = tasks.as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap());
-        let reported = ids.filter(|id| pool.events(id).contains(&"follow_up_failed".to_string())).count();
-        assert_eq!(reported, 1);
-    }
+fn lanes_for_dead_letters_in_a_circle_come_to_an_end() {
+    let pool = Pool::scripted("  routes: {work: {dead_letter_lane: back}, back: {dead_letter_lane: work}}\n");
+    pool.submit("failure boom 400", &[]);
+    let printed = pool.output(&["dispatch", "--once"]);
+    let printed = String::from_utf8(printed.stderr).unwrap();
+    assert!(printed.contains("16 tasks have followed one another already"), "{printed}");
+    let tasks = pool.json(&["list"])["tasks"].clone();
+    assert_eq!(tasks.as_array().unwrap().len(), 17, "the first one and those that followed it");
+    let ids = tasks.as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap());
+    let reported = ids.filter(|id| pool.events(id).contains(&"follow_up_failed".to_string())).count();
+    assert_eq!(reported, 1);
 }
 
 #[test]

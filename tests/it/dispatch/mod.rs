@@ -6,6 +6,7 @@ mod bad_agents;
 mod budgets;
 mod environment;
 mod exclusive;
+mod follow_ups;
 mod guard;
 mod life;
 mod limits;
