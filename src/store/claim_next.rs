@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::commit::catch_up_with_others;
 use super::exclusive::{KeyState, KnownKeys};
 use super::index::sorted_set::{IndexEntry, SortedSet};
-use super::index::{DependentsMark, Index, KeyedEntry};
+use super::index::{DependentsMark, Index, KeyedEntry, LaneSets};
 use super::lock::TaskLock;
 use super::{Store, bounded_file, cannot_write, task_files};
 use crate::error::{ErrorKind, Result};
@@ -62,6 +62,8 @@ struct Search {
     keys: KnownKeys,
     /// A task that another process is changing.
     busy: Option<TaskId>,
+    /// The tasks of a lane that were passed over because a key is held, with the key.
+    waiting: Vec<(String, IndexEntry)>,
 }
 
 /// The outcome for one candidate.
@@ -81,6 +83,10 @@ const MAX_BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// How many tasks that wait for dependencies, and how many that wait for keys, are checked when there is nothing to claim.
 const MAX_STRAYS_CHECKED: usize = 64;
+
+/// From how many tasks on that a search has passed over because a key is held these are parked, and how many at a time.
+const MIN_PARKED: usize = 32;
+const MAX_PARKED: usize = 2000;
 
 /// Tries one candidate of a lane.
 type TryCandidate<'a> = dyn Fn(&TaskId, &IndexEntry, &LaneName) -> Result<CandidateOutcome> + 'a;
@@ -303,7 +309,7 @@ impl Store {
             return Ok(None);
         };
         let (mut found, mut stale) = (None, Vec::new());
-        let mut consider = |entry: &IndexEntry, is_keyed: bool| {
+        let mut consider = |entry: &IndexEntry, is_keyed: bool, search: &mut Search| {
             *seen += u64::from(!is_keyed);
             let is_candidate = match is_keyed {
                 true => self.may_have_keys(index, query, entry, search)?,
@@ -328,8 +334,14 @@ impl Store {
             Ok(ControlFlow::Continue(()))
         };
         match sets.keyed()? {
-            Some(keyed) => visit_both(&sets.ready, &keyed, &mut consider)?,
-            None => sets.ready.visit(|entry| consider(entry, false))?,
+            Some(keyed) => {
+                let parked = self.sets_of_free_keys(index, &sets, search)?;
+                visit_all(&sets.ready, &keyed, &parked, &mut |entry, is_keyed| {
+                    consider(entry, is_keyed, search)
+                })?;
+                self.park_waiting(index, lane, search);
+            }
+            None => sets.ready.visit(|entry| consider(entry, false, search))?,
         }
         match self.correct(index, lane, &stale) {
             // A claimed task stays claimed, and other processes correct the index of a store that is not
@@ -356,14 +368,53 @@ impl Store {
         if keyed.is_late(&now) {
             return Ok(true);
         }
-        Ok(match self.first_taken_key(index, &mut search.keys, &keyed.keys)? {
-            KeyState::Free => true,
-            KeyState::Held => false,
-            KeyState::Busy(id) => {
-                search.busy.get_or_insert(id);
-                false
+        for key in &keyed.keys {
+            match self.state_of_key(index, &mut search.keys, key)? {
+                KeyState::Free => {}
+                KeyState::Held => {
+                    if search.waiting.len() < MAX_PARKED {
+                        search.waiting.push(((*key).to_string(), entry.clone()));
+                    }
+                    return Ok(false);
+                }
+                KeyState::Busy(id) => {
+                    search.busy.get_or_insert(id);
+                    return Ok(false);
+                }
             }
-        })
+        }
+        Ok(true)
+    }
+
+    /// Returns the sets of tasks of a lane that are parked for keys that are free now.
+    fn sets_of_free_keys(
+        &self,
+        index: &Index<'_>,
+        sets: &LaneSets,
+        search: &mut Search,
+    ) -> Result<Vec<SortedSet>> {
+        let mut free = Vec::new();
+        for key in sets.parked_keys()? {
+            // The first task in order with a key decides whether this is all that there is to know of it.
+            if !self.is_known_as_held(index, &mut search.keys, &key)? {
+                free.extend(sets.parked(&key)?);
+            }
+        }
+        Ok(free)
+    }
+
+    /// Parks the tasks that a search of a lane has passed over because a key is held, if there are many: the next search then
+    /// does not come across them. What fails here changes nothing.
+    fn park_waiting(&self, index: &Index<'_>, lane: &LaneName, search: &mut Search) {
+        let mut waiting = std::mem::take(&mut search.waiting);
+        if waiting.len() < MIN_PARKED {
+            return;
+        }
+        let Ok(_lock) = self.lock_store() else { return };
+        // A key that was freed meanwhile may be looked for by others who have not seen that yet, where the task is now.
+        let mut known = KnownKeys::default();
+        waiting.retain(|(key, _)| self.is_known_as_held(index, &mut known, key).unwrap_or(false));
+        let _ = index.park(lane, waiting);
     }
 
     fn correct(&self, index: &Index<'_>, lane: &LaneName, stale: &[IndexEntry]) -> Result<()> {
@@ -377,7 +428,14 @@ impl Store {
         for entry in stale {
             // Usually another process claimed it after we read the sorted set, and the index is correct
             // already.
-            let is_keyed = || sets.keyed()?.map_or(Ok(false), |keyed| keyed.contains(entry.key, &entry.id));
+            let is_keyed = || -> Result<bool> {
+                for set in sets.all_keyed()? {
+                    if set.contains(entry.key, &entry.id)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            };
             if sets.ready.contains(entry.key, &entry.id)?
                 || sets.held.contains(entry.key, &entry.id)?
                 || is_keyed()?
@@ -439,7 +497,7 @@ impl Store {
     fn block_strays(&self, index: &Index<'_>, lane: &LaneName) -> Result<()> {
         let Some(sets) = index.existing_lane(lane)? else { return Ok(()) };
         let mut strays = Vec::new();
-        for set in [sets.blocked()?, sets.keyed()?].into_iter().flatten() {
+        for set in sets.blocked()?.into_iter().chain(sets.all_keyed()?) {
             let mut left = MAX_STRAYS_CHECKED;
             set.visit(|entry| {
                 let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
@@ -654,29 +712,30 @@ fn is_over(availability: &Availability) -> bool {
     matches!(availability, Availability::Spent | Availability::Expired)
 }
 
-/// Passes the entries of the ready and the keyed set to `visit` in the order of both together, until that breaks.
-fn visit_both(
+/// Passes the entries of the ready set and of those of tasks with keys to `visit`, in the order of all together, until that
+/// breaks. It is also told whether an entry is of a task with keys.
+fn visit_all(
     ready: &SortedSet,
     keyed: &SortedSet,
+    parked: &[SortedSet],
     visit: &mut dyn FnMut(&IndexEntry, bool) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let (mut ready, mut keyed) = (ready.cursor()?, keyed.cursor()?);
-    let (mut next_ready, mut next_keyed) = (ready.next()?, keyed.next()?);
-    loop {
-        let is_keyed = match (&next_ready, &next_keyed) {
-            (Some(ready), Some(keyed)) => (keyed.key, &keyed.id) < (ready.key, &ready.id),
-            (None, None) => return Ok(()),
-            (ready, _) => ready.is_none(),
-        };
-        let (next, cursor) =
-            if is_keyed { (&mut next_keyed, &mut keyed) } else { (&mut next_ready, &mut ready) };
-        if let Some(entry) = next
-            && visit(entry, is_keyed)?.is_break()
-        {
+    let mut next = Vec::new();
+    for (n, set) in [ready, keyed].into_iter().chain(parked).enumerate() {
+        let mut cursor = set.cursor()?;
+        next.extend(cursor.next()?.map(|entry| (entry, n > 0, cursor)));
+    }
+    while let Some(first) = (0..next.len()).min_by_key(|n| (next[*n].0.key, &next[*n].0.id)) {
+        let (entry, is_keyed, cursor) = &mut next[first];
+        if visit(entry, *is_keyed)?.is_break() {
             return Ok(());
         }
-        *next = cursor.next()?;
+        match cursor.next()? {
+            Some(following) => *entry = following,
+            None => drop(next.swap_remove(first)),
+        }
     }
+    Ok(())
 }
 
 /// Returns whether a task may match, as far as its metadata in the index show.

@@ -72,26 +72,39 @@ impl Store {
         }
     }
 
-    /// Returns whether one of these keys, given by their file names, is not free, and why.
-    pub(super) fn first_taken_key(
+    /// Returns whether a key, given by its file name, is free, as far as this search has found or finds out now.
+    pub(super) fn state_of_key(
         &self,
         index: &Index<'_>,
         known: &mut KnownKeys,
-        names: &[&str],
+        name: &str,
     ) -> Result<KeyState> {
-        for name in names {
-            let state = match known.0.get(*name) {
-                Some(state) => state.clone(),
-                None => {
-                    let state = self.key_state(index, name, None)?;
-                    known.0.entry((*name).to_string()).or_insert(state).clone()
-                }
-            };
-            if !matches!(state, KeyState::Free) {
-                return Ok(state);
+        if let Some(state) = known.0.get(name) {
+            return Ok(state.clone());
+        }
+        let state = self.key_state(index, name, None)?;
+        known.0.insert(name.to_string(), state.clone());
+        Ok(state)
+    }
+
+    /// Returns whether the index names a task that holds a key, given by its file name, under a live lease. Other
+    /// implementations may hold it nevertheless.
+    pub(super) fn is_known_as_held(
+        &self,
+        index: &Index<'_>,
+        known: &mut KnownKeys,
+        name: &str,
+    ) -> Result<bool> {
+        if let Some(state) = known.0.get(name) {
+            return Ok(!matches!(state, KeyState::Free));
+        }
+        for id in index.holders(name)? {
+            if self.holder_of(&id, name)?.is_some_and(|holder| holder.lease_is_live(&self.now())) {
+                known.0.insert(name.to_string(), KeyState::Held);
+                return Ok(true);
             }
         }
-        Ok(KeyState::Free)
+        Ok(false)
     }
 
     /// Writes back the tasks that had the keys of a task under leases that have ended. Its claim then finds the keys free.

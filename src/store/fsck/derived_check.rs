@@ -44,7 +44,7 @@ impl IndexedTasks {
             later: entries(&sets.later)?,
             held: entries(&sets.held)?,
             blocked: sets.blocked()?.map_or(Ok(HashSet::new()), |blocked| entries(&blocked))?,
-            keyed: sets.keyed()?.map_or(Ok(HashSet::new()), |keyed| entries(&keyed))?,
+            keyed: keyed_entries(&sets)?,
             count: sets.count()?,
         })
     }
@@ -70,6 +70,14 @@ fn entries(set: &SortedSet) -> Result<HashSet<(i64, String)>> {
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(entries)
+}
+
+fn keyed_entries(sets: &LaneSets) -> Result<HashSet<(i64, String)>> {
+    let mut found = HashSet::new();
+    for set in sets.all_keyed()? {
+        found.extend(entries(&set)?);
+    }
+    Ok(found)
 }
 
 /// Returns the task that the file of a correlation leads to.

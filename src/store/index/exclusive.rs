@@ -12,11 +12,11 @@ use rustix::io::Errno;
 
 use super::lane::KeyedEntry;
 use super::seal::{is_sealed, is_sealed_at, seal};
-use super::sorted_set::IndexEntry;
+use super::sorted_set::{IndexEntry, SortedSet};
 use super::state::{ExclusiveMark, IndexState};
 use super::{Index, LANE_SETS, LaneSets, self_heal};
 use crate::error::{Error, Result};
-use crate::model::{Now, Status, Task, TaskId};
+use crate::model::{LaneName, Now, Status, Task, TaskId};
 use crate::store::dir::Dir;
 use crate::store::file_tail::lines;
 use crate::store::layout::exclusive_key;
@@ -145,17 +145,18 @@ impl Index<'_> {
         let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let (mut found, mut searched) = (Vec::new(), 0);
         for name in lanes.names()? {
-            let Some(keyed) = LaneSets::open_at(&lanes, &name)?.map_or(Ok(None), |sets| sets.keyed())? else {
-                continue;
-            };
-            keyed.visit(|entry| {
-                searched += 1;
-                if KeyedEntry::of(entry).is_some_and(|keyed| keyed.keys.contains(&key)) {
-                    found.extend(TaskId::parse(&entry.id));
-                }
-                let is_enough = searched >= MAX_SEARCHED || found.len() >= MAX_CHECKED;
-                Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            })?;
+            let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
+            let Some(keyed) = sets.keyed()? else { continue };
+            for set in sets.parked(key)?.into_iter().chain([keyed]) {
+                set.visit(|entry| {
+                    searched += 1;
+                    if KeyedEntry::of(entry).is_some_and(|keyed| keyed.keys.contains(&key)) {
+                        found.extend(TaskId::parse(&entry.id));
+                    }
+                    let is_enough = searched >= MAX_SEARCHED || found.len() >= MAX_CHECKED;
+                    Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                })?;
+            }
             if searched >= MAX_SEARCHED || found.len() >= MAX_CHECKED {
                 break;
             }
@@ -167,26 +168,55 @@ impl Index<'_> {
     /// are.
     pub(super) fn free_keyed(&self, sets: &LaneSets, now: &Now) -> Result<(Option<IndexEntry>, u64)> {
         let (mut first, mut count) = (None, 0);
-        let Some(keyed) = sets.keyed()? else { return Ok((first, count)) };
-        let held = self.held_keys()?;
-        keyed.visit(|entry| {
-            let is_free = KeyedEntry::of(entry)
-                .is_some_and(|it| !it.is_early(now) && !it.keys.iter().any(|key| held.contains(*key)));
-            if is_free {
-                count += 1;
-                first.get_or_insert_with(|| entry.clone());
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
+        let held = match sets.keyed()? {
+            Some(_) => self.held_keys()?,
+            None => return Ok((first, count)),
+        };
+        for set in self.keyed_without(sets, &held)? {
+            set.visit(|entry| {
+                let is_free = KeyedEntry::of(entry)
+                    .is_some_and(|it| !it.is_early(now) && !it.keys.iter().any(|key| held.contains(*key)));
+                if is_free {
+                    count += 1;
+                    first.get_or_insert_with(|| entry.clone());
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
         Ok((first, count))
+    }
+
+    /// Returns the sets of tasks with keys of a lane, without those of tasks that are parked for a key that is held.
+    pub(super) fn keyed_without(&self, sets: &LaneSets, held: &BTreeSet<String>) -> Result<Vec<SortedSet>> {
+        let mut found: Vec<SortedSet> = sets.keyed()?.into_iter().collect();
+        for key in sets.parked_keys()?.into_iter().filter(|key| !held.contains(key)) {
+            found.extend(sets.parked(&key)?);
+        }
+        Ok(found)
+    }
+
+    /// Moves tasks of a lane that wait for keys that are held out of the way of further searches. Each of the entries, which are
+    /// in order, comes with the key that it waits for. The caller holds the store lock.
+    pub(in crate::store) fn park(&self, lane: &LaneName, waiting: Vec<(String, IndexEntry)>) -> Result<()> {
+        let Some(sets) = self.existing_lane(lane)? else { return Ok(()) };
+        let mut by_key: BTreeMap<String, Vec<IndexEntry>> = BTreeMap::new();
+        for (key, entry) in waiting {
+            by_key.entry(key).or_default().push(entry);
+        }
+        by_key.iter().try_for_each(|(key, entries)| sets.park(key, entries))
     }
 
     /// Returns which of these directories of lanes have tasks with keys that wait for a claim.
     pub(in crate::store) fn lanes_with_keys(&self, names: Vec<String>) -> Result<Vec<String>> {
         let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let has_keys = |name: &String| -> Result<bool> {
-            let keyed = LaneSets::open_at(&lanes, name)?.map_or(Ok(None), |sets| sets.keyed())?;
-            keyed.map_or(Ok(false), |keyed| Ok(keyed.first_key()?.is_some()))
+            let sets = LaneSets::open_at(&lanes, name)?.map_or(Ok(Vec::new()), |sets| sets.all_keyed())?;
+            for set in sets {
+                if set.first_key()?.is_some() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         };
         let mut found = Vec::new();
         for name in names {

@@ -18,6 +18,8 @@ const HELD: &str = "held";
 const BLOCKED: &str = "blocked";
 /// Made with the first task that has exclusive keys.
 const KEYED: &str = "keyed";
+/// The tasks of that set that were found waiting for a key, in a set for each key.
+const PARKED: &str = "parked";
 const COUNT: &str = "count";
 
 /// Replaces the count while the sorted set changes: a process that reads it counts the entries.
@@ -109,13 +111,18 @@ impl<'a> KeyedEntry<'a> {
     }
 }
 
+/// Returns the file names of the exclusive keys of a task.
+pub(super) fn key_names(task: &Task) -> Vec<String> {
+    task.spec.exclusive.iter().map(exclusive_key).collect()
+}
+
 /// Makes the entry of a task with exclusive keys.
 pub(super) fn keyed_entry(task: &Task, key: i64) -> IndexEntry {
     let until = match &task.status {
         Status::Scheduled { until } | Status::Blocked { until: Some(until) } => until.micros(),
         _ => NO_LEASE,
     };
-    let keys: Vec<String> = task.spec.exclusive.iter().map(exclusive_key).collect();
+    let keys = key_names(task);
     let deadline = task.start_deadline().map_or_else(|| "-".to_string(), |at| at.micros().to_string());
     let plain = entry(task, key);
     let metadata = format!("{} {deadline} {}", keys.join(","), plain.metadata);
@@ -204,8 +211,64 @@ impl LaneSets {
         keyed.seal().map(|()| keyed)
     }
 
-    pub(super) fn remove_keyed(&self, rank: i64, id: &str) -> Result<()> {
-        self.keyed()?.map_or(Ok(false), |keyed| keyed.remove(rank, id)).map(drop)
+    /// Returns the file names of the keys for which tasks are parked.
+    pub(in crate::store) fn parked_keys(&self) -> Result<Vec<String>> {
+        self.dir.open_existing(PARKED)?.map_or(Ok(Vec::new()), |dir| dir.names())
+    }
+
+    /// Returns the tasks that are parked for a key.
+    pub(in crate::store) fn parked(&self, key: &str) -> Result<Option<SortedSet>> {
+        let Some(dir) = self.dir.open_existing(PARKED)? else { return Ok(None) };
+        Ok(dir.open_existing(key)?.map(SortedSet::new))
+    }
+
+    /// Returns the sets of all tasks with exclusive keys that wait for a claim.
+    pub(in crate::store) fn all_keyed(&self) -> Result<Vec<SortedSet>> {
+        let mut sets: Vec<SortedSet> = self.keyed()?.into_iter().collect();
+        if !sets.is_empty() {
+            for key in self.parked_keys()? {
+                sets.extend(self.parked(&key)?);
+            }
+        }
+        Ok(sets)
+    }
+
+    /// Moves entries, which are in order, to the set of the tasks that wait for this key.
+    pub(super) fn park(&self, key: &str, entries: &[IndexEntry]) -> Result<()> {
+        let parked = self.dir.open_or_make_derived(PARKED)?;
+        let set = SortedSet::new(parked.open_or_make_derived(key)?);
+        if set.first_key()?.is_none() {
+            set.seal()?;
+        }
+        set.insert_many(entries)?;
+        self.keyed()?.map_or(Ok(()), |keyed| keyed.remove_many(entries))
+    }
+
+    /// Adds a task with exclusive keys: to those that are parked for one of its keys, if there are any.
+    fn insert_keyed(&self, entry: &IndexEntry) -> Result<bool> {
+        let keyed = self.keyed_or_make()?;
+        for key in KeyedEntry::of(entry).map(|entry| entry.keys).unwrap_or_default() {
+            if let Some(parked) = self.parked(key)? {
+                return parked.insert(entry);
+            }
+        }
+        keyed.insert(entry)
+    }
+
+    /// Removes a task with these exclusive keys.
+    pub(super) fn remove_keyed(&self, rank: i64, id: &str, keys: &[String]) -> Result<()> {
+        let Some(keyed) = self.keyed()? else { return Ok(()) };
+        keyed.remove(rank, id)?;
+        for key in keys {
+            if let Some(parked) = self.parked(key)?
+                && parked.remove(rank, id)?
+                && parked.first_key()?.is_none()
+                && let Some(dir) = self.dir.open_existing(PARKED)?
+            {
+                atomic::remove_tree(&dir, key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the tasks of a new lane that have exclusive keys.
@@ -243,7 +306,7 @@ impl LaneSets {
             Position::Later(key) => self.later.insert(&entry(task, key)),
             Position::Held(key) => self.held.insert(&entry(task, key)),
             Position::Blocked(key) => self.blocked_or_make()?.insert(&entry(task, key)),
-            Position::Keyed(key) => self.keyed_or_make()?.insert(&keyed_entry(task, key)),
+            Position::Keyed(key) => self.insert_keyed(&keyed_entry(task, key)),
         }
     }
 
@@ -268,7 +331,7 @@ impl LaneSets {
                 self.held.remove(key, id)?;
             }
             Position::Blocked(key) => self.remove_blocked(key, id)?,
-            Position::Keyed(key) => self.remove_keyed(key, id)?,
+            Position::Keyed(key) => self.remove_keyed(key, id, &key_names(task))?,
         }
         // A task that was due or had lost its lease is among the ready ones whatever its state.
         self.remove_ready(task.rank(), id)

@@ -63,7 +63,7 @@ use crate::model::{LaneName, Now, Task, TaskId};
 pub(super) use lane::{KeyedEntry, LaneSets, Position, position};
 
 use self::exclusive::holds_keys;
-use self::lane::{clock_lead, is_due};
+use self::lane::{clock_lead, is_due, key_names};
 use self::state::boot_word;
 pub(super) use self::state::{DependentsMark, IndexState};
 
@@ -310,7 +310,7 @@ impl<'a> Index<'a> {
                         Position::Later(key) => drop(sets.later.remove(key, old.id.as_str())?),
                         Position::Held(key) => drop(sets.held.remove(key, old.id.as_str())?),
                         Position::Blocked(key) => sets.remove_blocked(key, old.id.as_str())?,
-                        Position::Keyed(key) => sets.remove_keyed(key, old.id.as_str())?,
+                        Position::Keyed(key) => sets.remove_keyed(key, old.id.as_str(), &key_names(old))?,
                         Position::Ready(_) => {}
                     },
                     _ => sets.remove(old, old_place)?,
@@ -349,7 +349,9 @@ impl<'a> Index<'a> {
             sets.held.remove(stale.key, &stale.id)?;
         }
         if now_place != Some(Position::Keyed(stale.rank)) {
-            sets.remove_keyed(stale.rank, &stale.id)?;
+            let keys = KeyedEntry::of(stale).map(|entry| entry.keys).unwrap_or_default();
+            let keys: Vec<String> = keys.into_iter().map(str::to_string).collect();
+            sets.remove_keyed(stale.rank, &stale.id, &keys)?;
         }
         if let Some(task) = task.as_ref().filter(|task| holds_keys(task)) {
             self.hold_keys(task, true)?;

@@ -28,16 +28,20 @@ impl Index<'_> {
     /// Returns when a task with exclusive keys can be claimed at the earliest: when its time has come, or when the lease of
     /// a task ends that holds a key.
     fn keyed_due(&self, sets: &LaneSets) -> Result<Option<i64>> {
-        let Some(keyed) = sets.keyed()? else { return Ok(None) };
-        let (mut next, mut keys) = (None, BTreeSet::new());
-        keyed.visit(|entry| {
-            if let Some(keyed) = KeyedEntry::of(entry) {
-                next = next.into_iter().chain(keyed.due()).min();
-                keys.extend(keyed.keys.into_iter().map(str::to_string));
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
+        if sets.keyed()?.is_none() {
+            return Ok(None);
+        }
         let held = self.held_keys()?;
+        let (mut next, mut keys) = (None, BTreeSet::from_iter(sets.parked_keys()?));
+        for set in self.keyed_without(sets, &held)? {
+            set.visit(|entry| {
+                if let Some(keyed) = KeyedEntry::of(entry) {
+                    next = next.into_iter().chain(keyed.due()).min();
+                    keys.extend(keyed.keys.into_iter().map(str::to_string));
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
         for key in keys.intersection(&held) {
             for holder in self.holders(key)? {
                 let task = self.load(holder.as_str())?;
@@ -70,7 +74,7 @@ impl Index<'_> {
         let mut ids = BTreeSet::new();
         for name in names {
             let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
-            let (blocked, keyed) = (sets.blocked()?, sets.keyed()?);
+            let (blocked, keyed) = (sets.blocked()?, sets.all_keyed()?);
             for set in [&sets.ready, &sets.later, &sets.held].into_iter().chain(&blocked).chain(&keyed) {
                 set.visit(|entry| {
                     ids.insert(entry.id.clone());
@@ -88,7 +92,7 @@ impl Index<'_> {
         for name in lanes.names()? {
             let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
             let mut first = None;
-            let (blocked, keyed) = (sets.blocked()?, sets.keyed()?);
+            let (blocked, keyed) = (sets.blocked()?, sets.all_keyed()?);
             for set in [&sets.ready, &sets.later, &sets.held].into_iter().chain(&blocked).chain(&keyed) {
                 if first.is_none() {
                     set.visit(|entry| {

@@ -122,7 +122,7 @@ impl Index<'_> {
             read(&sets.later)?;
             read(&sets.held)?;
             sets.blocked()?.map_or(Ok(0), |blocked| read(&blocked))?;
-            sets.keyed()?.map_or(Ok(0), |keyed| read(&keyed))?;
+            sets.all_keyed()?.iter().try_for_each(|keyed| read(keyed).map(drop))?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 //! why an entry is only a hint to look at the task. A chunk that somebody else removes is noticed by the
 //! modification time of the directory, which `lanes` sets after every change of names in it.
 
+use std::collections::HashSet;
 use std::mem::replace;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -270,6 +271,57 @@ impl SortedSet {
             self.append(&name, &format!("-\t{key}\t{id}\n"))?;
         }
         Ok(true)
+    }
+
+    /// Adds many entries, which are in order. Each chunk that changes is written once.
+    pub(crate) fn insert_many(&self, entries: &[IndexEntry]) -> Result<()> {
+        let mut left = entries;
+        while let Some(first) = left.first() {
+            let (name, mut live_entries, count) = self.chunk_of_run(first, left)?;
+            live_entries.retain(|entry| !left[..count].iter().any(|new| new.id == entry.id));
+            live_entries.extend_from_slice(&left[..count]);
+            live_entries.sort_by(|a, b| (a.key, &a.id).cmp(&(b.key, &b.id)));
+            self.rewrite(&name, live_entries.into_iter())?;
+            left = &left[count..];
+        }
+        Ok(())
+    }
+
+    /// Removes many entries, which are in order. Each chunk that changes is written once.
+    pub(crate) fn remove_many(&self, entries: &[IndexEntry]) -> Result<()> {
+        let mut left = entries;
+        while let Some(first) = left.first() {
+            let (name, mut live_entries, count) = self.chunk_of_run(first, left)?;
+            let gone: HashSet<&str> = left[..count].iter().map(|entry| entry.id.as_str()).collect();
+            live_entries.retain(|entry| !gone.contains(entry.id.as_str()));
+            if live_entries.is_empty() {
+                self.change_names(|| atomic::remove(&self.dir, &name))?;
+            } else {
+                self.rewrite(&name, live_entries.into_iter())?;
+            }
+            left = &left[count..];
+        }
+        Ok(())
+    }
+
+    /// Returns the chunk that the first of some entries belongs to, its entries, and how many of the given ones belong to
+    /// it.
+    fn chunk_of_run(
+        &self,
+        first: &IndexEntry,
+        entries: &[IndexEntry],
+    ) -> Result<(String, Vec<IndexEntry>, usize)> {
+        let wanted = chunk_name(first.key);
+        let chunks = self.chunks()?;
+        let at = chunks.partition_point(|name| *name <= wanted);
+        let name = if at == 0 { chunk_name(i64::MIN) } else { chunks[at - 1].clone() };
+        let count = match chunks.get(at) {
+            Some(next) => entries.partition_point(|entry| chunk_name(entry.key) < *next),
+            None => entries.len(),
+        };
+        let text = self.text(&name)?;
+        let entries = live(&text, &self.path(&name))?.iter().filter_map(ChunkLine::to_entry).collect();
+        Ok((name, entries, count))
     }
 
     /// Returns whether the entry of `id` at `key` is there.

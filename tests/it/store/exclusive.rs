@@ -284,6 +284,65 @@ fn a_filter_takes_the_first_that_matches_and_has_its_keys() {
     assert_eq!([claim(), claim(), claim()], [Some(held.id), Some(fits.id), None]);
 }
 
+/// The tasks that the index has set apart because they wait for a key.
+fn parked(store: &Store) -> usize {
+    let lane = std::fs::read_dir(store.root().join("indexes/lanes")).unwrap().next().unwrap().unwrap().path();
+    let Ok(keys) = std::fs::read_dir(lane.join("parked")) else { return 0 };
+    let chunks = keys.flat_map(|key| std::fs::read_dir(key.unwrap().path()).unwrap());
+    let text = chunks.map(|chunk| std::fs::read_to_string(chunk.unwrap().path()).unwrap());
+    text.map(|text| text.lines().filter(|line| !line.starts_with("-\t")).count()).sum()
+}
+
+#[test]
+fn many_tasks_that_wait_for_a_key_are_set_apart_and_keep_their_places() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let of = |n: usize| keyed(&fixture, &store, &[if n % 3 == 0 { "rare" } else { "k" }]);
+    let tasks: Vec<Task> = (0..200).map(of).collect();
+    let expected = |key: &str| -> Vec<TaskId> {
+        tasks
+            .iter()
+            .filter(|task| task.spec.exclusive[0].as_str() == key)
+            .map(|task| task.id.clone())
+            .collect()
+    };
+    let (first, second) = (claimed(&store, "l").unwrap(), claimed(&store, "l").unwrap());
+    assert_eq!([&first.id, &second.id], [&tasks[0].id, &tasks[1].id]);
+    assert_eq!(claim_next(&store), None);
+    assert_eq!(parked(&store), 198);
+    is_sound(&store);
+    let last = keyed(&fixture, &store, &["k"]);
+    let plain = fixture.submit(&store, |_| ());
+    assert_eq!(claim_next(&store), Some(plain.id));
+    assert_eq!(parked(&store), 199, "a new one joins them");
+    // Those that are parked can be cancelled and moved.
+    let rare = expected("rare");
+    store.apply(&rare[1], &Command::Cancel { reason: None, by: "me".to_string() }).unwrap();
+    store.apply(&rare[2], &Command::Move { lane: lane_name("second") }).unwrap();
+    assert_eq!(claimed(&store, "second"), None);
+    is_sound(&store);
+    fixture.respond(&store, &first, "done");
+    assert_eq!(claimed(&store, "second").map(|task| task.id), Some(rare[2].clone()));
+    assert_eq!(claim_next(&store), None);
+    store.apply(&rare[2], &Command::Cancel { reason: None, by: "me".to_string() }).unwrap();
+    fixture.respond(&store, &second, "done");
+    // In the order of all of them, one of each key at a time.
+    let mut order = Vec::new();
+    while let Some(task) = claimed(&store, "l") {
+        order.push(task.id.clone());
+        fixture.respond(&store, &task, "done");
+    }
+    let left: Vec<TaskId> = tasks[2..]
+        .iter()
+        .map(|task| task.id.clone())
+        .filter(|id| !rare[..3].contains(id))
+        .chain([last.id])
+        .collect();
+    assert_eq!(order, left);
+    assert_eq!(parked(&store), 0);
+    is_sound(&store);
+}
+
 #[test]
 fn a_claim_of_another_implementation_holds_the_key_until_it_ends() {
     let fixture = Fixture::new();
