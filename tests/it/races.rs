@@ -147,7 +147,6 @@ fn many_processes_never_hold_one_key_twice_and_are_not_idle_while_something_fits
     std::fs::write(&batch, (0..tasks).map(line).collect::<String>()).unwrap();
     ok(&store, &["submit", "--batch", batch.to_str().unwrap()]);
     let done = AtomicUsize::new(0);
-    let began = Instant::now();
     // Many who call again and again would only wait for a processor.
     let more: &[&str] = if is_long { &["--wait", "--timeout", "2"] } else { &[] };
     let calls: Vec<Call> = std::thread::scope(|scope| {
@@ -165,7 +164,6 @@ fn many_processes_never_hold_one_key_twice_and_are_not_idle_while_something_fits
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     let idle: Vec<&Call> = calls.iter().filter(|call| call.work.is_none()).collect();
-    println!("{tasks} tasks in {:?}, {} calls found none", began.elapsed(), idle.len());
     assert_eq!(calls.len() - idle.len(), tasks);
     for idle in idle {
         assert_eq!(missed(&calls, idle), BTreeSet::new());

@@ -297,7 +297,7 @@ fn parked(store: &Store) -> usize {
 fn many_tasks_that_wait_for_a_key_are_set_apart_and_keep_their_places() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let of = |n: usize| keyed(&fixture, &store, &[if n % 3 == 0 { "rare" } else { "k" }]);
+    let of = |n: usize| keyed(&fixture, &store, &[if n.is_multiple_of(3) { "rare" } else { "k" }]);
     let tasks: Vec<Task> = (0..200).map(of).collect();
     let expected = |key: &str| -> Vec<TaskId> {
         tasks
