@@ -86,7 +86,7 @@ const MAX_STRAYS_CHECKED: usize = 64;
 
 /// From how many tasks on that a search has passed over because a key is held these are parked, and how many at a time.
 const MIN_PARKED: usize = 32;
-const MAX_PARKED: usize = 2000;
+const MAX_PARKED: usize = 500;
 
 /// Tries one candidate of a lane.
 type TryCandidate<'a> = dyn Fn(&TaskId, &IndexEntry, &LaneName) -> Result<CandidateOutcome> + 'a;

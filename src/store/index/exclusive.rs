@@ -4,7 +4,7 @@
 //! a line. A claim writes the file before it commits, under the store lock, so that no claimed task is missing there; an
 //! id of a task that is not claimed any more means nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use rustix::fs::AtFlags;
@@ -199,11 +199,20 @@ impl Index<'_> {
     /// in order, comes with the key that it waits for. The caller holds the store lock.
     pub(in crate::store) fn park(&self, lane: &LaneName, waiting: Vec<(String, IndexEntry)>) -> Result<()> {
         let Some(sets) = self.existing_lane(lane)? else { return Ok(()) };
-        let mut by_key: BTreeMap<String, Vec<IndexEntry>> = BTreeMap::new();
-        for (key, entry) in waiting {
+        let Some(keyed) = sets.keyed()? else { return Ok(()) };
+        let mut there = HashSet::new();
+        keyed.visit(|entry| {
+            there.insert(entry.id.clone());
+            Ok(ControlFlow::Continue(()))
+        })?;
+        // Of many processes that have passed over the same tasks, the first one parks them.
+        let (mut by_key, mut all) = (BTreeMap::<String, Vec<IndexEntry>>::new(), Vec::new());
+        for (key, entry) in waiting.into_iter().filter(|(_, entry)| there.contains(&entry.id)) {
+            all.push(entry.clone());
             by_key.entry(key).or_default().push(entry);
         }
-        by_key.iter().try_for_each(|(key, entries)| sets.park(key, entries))
+        by_key.iter().try_for_each(|(key, entries)| sets.add_parked(key, entries))?;
+        keyed.remove_many(&all)
     }
 
     /// Returns which of these directories of lanes have tasks with keys that wait for a claim.

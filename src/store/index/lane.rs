@@ -233,15 +233,14 @@ impl LaneSets {
         Ok(sets)
     }
 
-    /// Moves entries, which are in order, to the set of the tasks that wait for this key.
-    pub(super) fn park(&self, key: &str, entries: &[IndexEntry]) -> Result<()> {
+    /// Adds entries, which are in order, to the set of the tasks that are parked for a key.
+    pub(super) fn add_parked(&self, key: &str, entries: &[IndexEntry]) -> Result<()> {
         let parked = self.dir.open_or_make_derived(PARKED)?;
         let set = SortedSet::new(parked.open_or_make_derived(key)?);
         if set.first_key()?.is_none() {
             set.seal()?;
         }
-        set.insert_many(entries)?;
-        self.keyed()?.map_or(Ok(()), |keyed| keyed.remove_many(entries))
+        set.insert_many(entries)
     }
 
     /// Adds a task with exclusive keys: to those that are parked for one of its keys, if there are any.

@@ -278,7 +278,8 @@ impl SortedSet {
         let mut left = entries;
         while let Some(first) = left.first() {
             let (name, mut live_entries, count) = self.chunk_of_run(first, left)?;
-            live_entries.retain(|entry| !left[..count].iter().any(|new| new.id == entry.id));
+            let new: HashSet<&str> = left[..count].iter().map(|entry| entry.id.as_str()).collect();
+            live_entries.retain(|entry| !new.contains(entry.id.as_str()));
             live_entries.extend_from_slice(&left[..count]);
             live_entries.sort_by(|a, b| (a.key, &a.id).cmp(&(b.key, &b.id)));
             self.rewrite(&name, live_entries.into_iter())?;
