@@ -291,7 +291,7 @@ mod tests {
 
     /// All other settings. Each affects a program or its prompt, environment, working directory, permissions or
     /// budget.
-    const NEED_CONSENT: [&str; 23] = [
+    const NEED_CONSENT: [&str; 24] = [
         "worktree",
         "verify",
         "vendor",
@@ -303,6 +303,7 @@ mod tests {
         "cwd",
         "model",
         "permission_mode",
+        "permission_prompts",
         "allowed_tools",
         "disallowed_tools",
         "max_budget_usd",
