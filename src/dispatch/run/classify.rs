@@ -364,11 +364,12 @@ mod tests {
         for report in [
             failed("Not logged in · Please run /login", None, "completed"),
             failed("x", Some(401), "api_error"),
-            failed("x", None, "budget_exhausted"),
             failed("Prompt is too long", None, "blocking_limit"),
         ] {
             assert_eq!(failure(&report, |_| {}).0, "permanent", "{report:?}");
         }
+        let too_expensive = failed("x", None, "budget_exhausted");
+        assert_eq!(failure(&too_expensive, |_| {}).0, "budget");
         let nothing = RunReport::default();
         let (class, _, message) = failure(&nothing, |run| {
             run.exit = AgentExit::Code(1);

@@ -24,5 +24,6 @@ mod runs;
 mod schema;
 mod settings;
 mod signals;
+mod soak;
 mod verify;
 mod worktrees;
