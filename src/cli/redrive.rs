@@ -5,14 +5,14 @@ use clap::{ArgGroup, Args};
 use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::exit::CommandExit;
-use super::retry::retry;
+use super::retry::{retry, retry_with_dependents};
 use crate::error::Result;
 use crate::model::transition::check_redrive;
 
 /// Submit dead tasks again: the named ones, or all in a lane.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes redrive [OPTIONS] <ID>...\n       lanes redrive [OPTIONS] --lane <LANE>")]
-#[command(after_help = "Examples:\n  lanes redrive --lane review")]
+#[command(after_help = "Examples:\n  lanes redrive --lane review\n  lanes redrive d64cf2 --with-dependents")]
 #[command(group(ArgGroup::new("what").args(["ids", "lane"]).required(true)))]
 pub(super) struct RedriveCommand {
     /// Ids of the tasks; their beginnings or ends suffice if unique
@@ -21,6 +21,10 @@ pub(super) struct RedriveCommand {
     /// All dead tasks of this lane that have not been retried
     #[arg(long)]
     lane: Option<String>,
+    /// Also the tasks that failed because these had failed, and so on: the new tasks depend on each other as
+    /// the old ones do
+    #[arg(long)]
+    with_dependents: bool,
 }
 
 impl RedriveCommand {
@@ -35,6 +39,9 @@ impl RedriveCommand {
         }
         if ids.is_empty() {
             context.out.note("lanes: no dead tasks to redrive");
+        }
+        if self.with_dependents {
+            return retry_with_dependents(context, &store, &ids);
         }
         let several = self.lane.is_some() || ids.len() > 1;
         for_each_task(context, &ids, several, |context, id| retry(context, &store, id))

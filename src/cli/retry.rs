@@ -39,7 +39,8 @@ impl RetryCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         if self.with_dependents {
-            return self.retry_with_dependents(context, &store);
+            let ids = resolve_all(&store, &self.ids)?;
+            return retry_with_dependents(context, &store, &ids);
         }
         let ids = match &self.group {
             Some(group) => {
@@ -57,24 +58,27 @@ impl RetryCommand {
     }
 }
 
-impl RetryCommand {
-    fn retry_with_dependents(&self, context: &mut CommandContext, store: &Store) -> Result<CommandExit> {
-        let mut retried = Vec::new();
-        for id in resolve_all(store, &self.ids)? {
-            retried.extend(store.retry_with_dependents(&id, &env::user())?);
-        }
-        if !context.out.json {
-            retried.iter().try_for_each(|submitted| context.out.line(submitted.task.id.as_str()))?;
-            return Ok(CommandExit::Done);
-        }
-        let results: Vec<Value> = retried.iter().map(|submitted| Value::Object(reply(submitted))).collect();
-        context.out.object(&object([
-            ("status", "ok".into()),
-            ("count", results.len().into()),
-            ("results", results.into()),
-        ]))?;
-        Ok(CommandExit::Done)
+/// Submits failed tasks again together with those that failed because of them, and prints the new tasks.
+pub(super) fn retry_with_dependents(
+    context: &mut CommandContext,
+    store: &Store,
+    ids: &[TaskId],
+) -> Result<CommandExit> {
+    let mut retried = Vec::new();
+    for id in ids {
+        retried.extend(store.retry_with_dependents(id, &env::user())?);
     }
+    if !context.out.json {
+        retried.iter().try_for_each(|submitted| context.out.line(submitted.task.id.as_str()))?;
+        return Ok(CommandExit::Done);
+    }
+    let results: Vec<Value> = retried.iter().map(|submitted| Value::Object(reply(submitted))).collect();
+    context.out.object(&object([
+        ("status", "ok".into()),
+        ("count", results.len().into()),
+        ("results", results.into()),
+    ]))?;
+    Ok(CommandExit::Done)
 }
 
 /// Returns the result of a retry as JSON.

@@ -97,6 +97,23 @@ fn a_line_of_a_batch_depends_on_earlier_ones() {
 }
 
 #[test]
+fn dead_tasks_are_redriven_with_their_dependents() {
+    let sandbox = Sandbox::new();
+    let a = submit(&sandbox, "a", &["--max-attempts", "1"]);
+    let b = submit(&sandbox, "b", &["--after", &a]);
+    let claimed = sandbox.json(&["claim", "--lane", "l"]);
+    let token = text(&claimed["task"]["claim_token"]);
+    sandbox.ok(&["release", &a, "--claim-token", &token, "--spent", "--reason", "it crashed"]);
+    assert_eq!(sandbox.json(&["show", &b])["task"]["failure_class"], "upstream");
+    let redriven = sandbox.ok(&["redrive", "--lane", "l", "--with-dependents"]);
+    let new: Vec<&str> = redriven.lines().collect();
+    assert_eq!(new.len(), 2, "{redriven}");
+    assert_eq!(sandbox.json(&["show", new[1]])["task"]["after"][0]["task"], new[0]);
+    assert_eq!(sandbox.ok(&["redrive", &a, "--with-dependents"]), redriven);
+    sandbox.run(&["redrive", &b, "--with-dependents"]).refused(1, "is not dead");
+}
+
+#[test]
 fn a_failed_part_is_retried_as_a_whole() {
     let sandbox = Sandbox::new();
     let a = submit(&sandbox, "a", &[]);
