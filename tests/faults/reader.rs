@@ -275,8 +275,13 @@ pub fn is_explained(path: &Path) -> bool {
         | ["tasks", _, "task.json" | "events.jsonl" | "request.md" | "response.json" | "response.md"]
         | ["bells" | "workers", _]
         | ["quarantine", ..]
-        | ["indexes", "state" | "keys" | "correlations" | "lanes" | "dependents" | "releasing"]
-        | ["indexes", "keys" | "correlations" | "lanes" | "dependents" | "releasing", ..] => true,
+        | [
+            "indexes",
+            "state" | "keys" | "correlations" | "lanes" | "dependents" | "releasing" | "exclusive",
+        ]
+        | ["indexes", "keys" | "correlations" | "lanes" | "dependents" | "releasing" | "exclusive", ..] => {
+            true
+        }
         ["tasks", _, name] => name
             .strip_prefix("response.")
             .and_then(|rest| rest.strip_suffix(".json"))

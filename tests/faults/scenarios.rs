@@ -16,6 +16,8 @@ pub struct Scenario {
     pub steps: bool,
     /// Whether dependents follow its change, each by a change of its own that the next command makes if need be.
     pub releases: bool,
+    /// Whether a change of another task comes before its own, and stands if it then fails.
+    pub prepares: bool,
     /// Whether it prints one error for each line of a file.
     pub by_line: bool,
 }
@@ -28,7 +30,8 @@ impl Scenario {
         left: &Snapshot,
         (base, start, effect): (&Snapshot, &Snapshot, &Snapshot),
     ) -> bool {
-        (self.steps || self.releases) && left.named(base).is_between(&start.named(base), effect)
+        (self.steps || self.releases || self.prepares)
+            && left.named(base).is_between(&start.named(base), effect)
     }
 }
 
@@ -41,13 +44,14 @@ pub const BATCH: &str = r#"{"lane": "l", "prompt": "one", "key": "b1"}
 impl World {
     pub fn scenario(&self, name: &'static str, words: &[&str]) -> Scenario {
         let args = words.iter().map(ToString::to_string).collect();
-        Scenario { name, args, before: None, steps: false, releases: false, by_line: false }
+        Scenario { name, args, before: None, steps: false, releases: false, prepares: false, by_line: false }
     }
 
     /// Returns every command that changes something; with LANES_TEST_ONLY those whose names begin with it.
     pub fn scenarios(&self) -> Vec<Scenario> {
         let mut scenarios = self.scenarios_of_one_task();
         scenarios.extend(self.scenarios_of_dependents());
+        scenarios.extend(self.scenarios_of_keys());
         scenarios.extend(self.scenarios_of_many_tasks());
         if let Some(only) = crate::world::setting("LANES_TEST_ONLY") {
             scenarios.retain(|scenario| scenario.name.starts_with(&only));
@@ -152,6 +156,27 @@ impl World {
         ]
     }
 
+    fn scenarios_of_keys(&self) -> Vec<Scenario> {
+        vec![
+            self.scenario(
+                "submit with an exclusive key",
+                &["submit", "--lane", "n", "--prompt", "new", "--exclusive", "k"],
+            ),
+            Scenario { before: Some(keyed_tasks), ..self.scenario("claim a key", &["claim", "--lane", "n"]) },
+            Scenario {
+                before: Some(expired_key),
+                // The task whose lease has ended is written back, and then another one claimed.
+                prepares: true,
+                ..self.scenario("claim a key of a lost lease", &["claim", "--lane", "n"])
+            },
+            Scenario {
+                before: Some(held_key),
+                steps: true,
+                ..self.scenario("free a key", &["cancel", "--group", "holder"])
+            },
+        ]
+    }
+
     fn scenarios_of_many_tasks(&self) -> Vec<Scenario> {
         let steps = |name, words: &[&str]| Scenario { steps: true, ..self.scenario(name, words) };
         vec![
@@ -183,6 +208,27 @@ fn interrupted_end(world: &World) {
     dependents(world);
     let Tasks { held, token, .. } = &world.tasks;
     interrupt_after_commit(world, &["respond", held, "--claim-token", token, "--body", "done"]);
+}
+
+/// Leaves two tasks with one exclusive key.
+fn keyed_tasks(world: &World) {
+    for group in ["holder", "others"] {
+        world.ok(&["submit", "--lane", "n", "--prompt", "keyed", "--exclusive", "k", "--group", group]);
+    }
+}
+
+/// Leaves a task that holds a key, and one that waits for it.
+fn held_key(world: &World) {
+    keyed_tasks(world);
+    world.ok(&["claim", "--lane", "n"]);
+}
+
+/// Leaves a task whose lease has ended and which has a key that another task waits for.
+fn expired_key(world: &World) {
+    world.ok(&["submit", "--lane", "h", "--prompt", "keyed", "--exclusive", "k"]);
+    world.ok(&["claim", "--lane", "h", "--lease-seconds", "0.001"]);
+    world.ok(&["submit", "--lane", "n", "--prompt", "keyed", "--exclusive", "k"]);
+    std::thread::sleep(std::time::Duration::from_millis(2));
 }
 
 fn without_index(world: &World) {
