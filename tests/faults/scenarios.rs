@@ -162,12 +162,15 @@ impl World {
                 "submit with an exclusive key",
                 &["submit", "--lane", "n", "--prompt", "new", "--exclusive", "k"],
             ),
-            Scenario { before: Some(keyed_tasks), ..self.scenario("claim a key", &["claim", "--lane", "n"]) },
+            Scenario {
+                before: Some(keyed_task),
+                ..self.scenario("claim next with a key", &["claim", "--lane", "n"])
+            },
             Scenario {
                 before: Some(expired_key),
                 // The task whose lease has ended is written back, and then another one claimed.
                 prepares: true,
-                ..self.scenario("claim a key of a lost lease", &["claim", "--lane", "n"])
+                ..self.scenario("claim next with the key of a lost lease", &["claim", "--lane", "n"])
             },
             Scenario {
                 before: Some(held_key),
@@ -210,17 +213,16 @@ fn interrupted_end(world: &World) {
     interrupt_after_commit(world, &["respond", held, "--claim-token", token, "--body", "done"]);
 }
 
-/// Leaves two tasks with one exclusive key.
-fn keyed_tasks(world: &World) {
-    for group in ["holder", "others"] {
-        world.ok(&["submit", "--lane", "n", "--prompt", "keyed", "--exclusive", "k", "--group", group]);
-    }
+/// Leaves a task with an exclusive key.
+fn keyed_task(world: &World) {
+    world.ok(&["submit", "--lane", "n", "--prompt", "keyed", "--exclusive", "k", "--group", "holder"]);
 }
 
 /// Leaves a task that holds a key, and one that waits for it.
 fn held_key(world: &World) {
-    keyed_tasks(world);
+    keyed_task(world);
     world.ok(&["claim", "--lane", "n"]);
+    world.ok(&["submit", "--lane", "n", "--prompt", "keyed", "--exclusive", "k"]);
 }
 
 /// Leaves a task whose lease has ended and which has a key that another task waits for.
