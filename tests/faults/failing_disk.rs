@@ -64,8 +64,11 @@ fn may_be_ignored(scenario: &Scenario, point: &Point) -> bool {
 /// Returns the report of the failure: one line, or one for each line of the input.
 fn complaint(output: &Output, scenario: &Scenario, what: &str) -> String {
     let printed = String::from_utf8(output.stderr.clone()).unwrap();
-    // `wait` and `gc` print a note about what they did.
-    let is_note = |line: &str| line.starts_with("lanes wait: ") || line.ends_with(" removed\n");
+    // `wait`, `tell` and `gc` print a note about what they did.
+    let is_note = |line: &str| {
+        ["lanes wait: ", "lanes tell: "].iter().any(|start| line.starts_with(start))
+            || line.ends_with(" removed\n")
+    };
     let printed: String = printed.split_inclusive('\n').filter(|line| !is_note(line)).collect();
     let lines = printed.trim_end().lines().count();
     assert!(printed.lines().all(|line| line.starts_with("lanes: ")), "{what}: printed {printed:?}");
