@@ -1,5 +1,5 @@
-//! Links the release binary statically if this machine can: loading shared libraries takes a third of the time of
-//! a short command, and every command is a process.
+//! Compresses the files of the web interface for `http/ui.rs`, and links the release binary statically if this machine can: loading
+//! shared libraries takes a third of the time of a short command, and every command is a process.
 //!
 //! rustc's own option for this (`-C target-feature=+crt-static`) cannot be set for one binary: unless a target is
 //! named on the command line, it also applies to procedural macros, which must be shared libraries. The options
@@ -12,8 +12,12 @@
 )]
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// The libraries that rustc links every program with.
 const LIBRARIES: [&str; 6] = ["util", "rt", "pthread", "m", "dl", "c"];
@@ -21,8 +25,19 @@ const LIBRARIES: [&str; 6] = ["util", "rt", "pthread", "m", "dl", "c"];
 /// The variable that, set to anything, disables static linking.
 const DYNAMIC: &str = "LANES_DYNAMIC";
 
+/// The directory of the files of the web interface, relative to this file.
+const UI: &str = "src/http/ui";
+
+/// The ends of the names of these files. Anything else there, such as the backup of an editor, is not served.
+const UI_FILES: [&str; 4] = ["css", "html", "js", "svg"];
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed={UI}");
+    let ui = Path::new(&variable("CARGO_MANIFEST_DIR")).join(UI);
+    let out = PathBuf::from(variable("OUT_DIR"));
+    let table = ui_table(&ui, &out).expect("the files of the web interface can be compressed");
+    std::fs::write(out.join("ui_files.rs"), table).expect("the table of these files can be written");
     println!("cargo:rerun-if-env-changed={DYNAMIC}");
     if is_wanted() {
         for arg in static_linking(&PathBuf::from(variable("OUT_DIR"))).unwrap_or_default() {
@@ -33,6 +48,41 @@ fn main() {
 
 fn variable(name: &str) -> OsString {
     std::env::var_os(name).unwrap_or_default()
+}
+
+/// Returns the files of the web interface as a Rust expression: a sorted slice of their names and contents. All but the
+/// page are compressed with gzip, whose header names neither file nor time, so that the same files make the same binary.
+fn ui_table(ui: &Path, out: &Path) -> std::io::Result<String> {
+    let mut names = Vec::new();
+    let mut dirs = vec![ui.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            if is_hidden {
+                continue;
+            } else if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|end| UI_FILES.iter().any(|known| end == *known)) {
+                names.push(path);
+            }
+        }
+    }
+    names.sort();
+    let mut rows = String::new();
+    for (number, path) in names.iter().enumerate() {
+        let name = path.strip_prefix(ui).unwrap_or(path).to_string_lossy();
+        let mut content = std::fs::read(path)?;
+        if path.extension().is_some_and(|end| end != "html") {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+            packed.write_all(&content)?;
+            content = packed.finish()?;
+        }
+        let place = out.join(format!("ui_{number}"));
+        std::fs::write(&place, content)?;
+        rows.push_str(&format!("    ({name:?}, include_bytes!({place:?})),\n"));
+    }
+    Ok(format!("&[\n{rows}]\n"))
 }
 
 /// Returns whether to link statically. A debug build is linked as usual, so that tests can preload libraries such

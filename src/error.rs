@@ -1,7 +1,7 @@
 //! The error type, and the meaning of each kind of error for HTTP and for people.
 //!
 //! HTTP turns an [`Error`] into its reply with the exhaustive matches in this file, so that a new kind cannot be
-//! forgotten; a command that fails with one ends with code 1.
+//! forgotten; a command that fails with one ends with code 2 if it is misuse, otherwise with 1.
 
 use std::fmt;
 use std::path::Path;
@@ -73,16 +73,23 @@ pub struct Error {
     hint: Option<String>,
     source: Option<std::io::Error>,
     refusal: Option<Box<Refusal>>,
+    is_misuse: bool,
 }
 
 impl Error {
     /// Makes an error of `kind`; `message` is one line, without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None, refusal: None }
+        Self { kind, message: message.into(), hint: None, source: None, refusal: None, is_misuse: false }
     }
 
-    /// Makes an error about input that is not valid.
+    /// Makes an error about input that can never be valid.
     pub fn invalid(message: impl Into<String>) -> Self {
+        Self { is_misuse: true, ..Self::new(ErrorKind::Invalid, message) }
+    }
+
+    /// Makes an error about input that is not valid here and now: a file with other content, another state of the
+    /// queue or another environment could make the same input valid.
+    pub fn invalid_here(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
     }
 
@@ -111,7 +118,7 @@ impl Error {
         let source = source.into();
         let path = printable(&path.as_ref().to_string_lossy());
         let message = format!("cannot {operation} {path}: {}", cause(&source));
-        Self { kind: ErrorKind::Io, message, hint: None, source: Some(source), refusal: None }
+        Self { source: Some(source), ..Self::new(ErrorKind::Io, message) }
     }
 
     /// Adds a line about what to do next.
@@ -124,6 +131,11 @@ impl Error {
     /// Returns the kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Returns whether the input can never be valid: on a command line, bad usage.
+    pub fn is_misuse(&self) -> bool {
+        self.is_misuse
     }
 
     /// Returns what to do next, if there is a remedy.

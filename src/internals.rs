@@ -125,8 +125,9 @@ pub mod model {
 }
 pub mod store {
     pub use crate::store::{
-        Clock, Entropy, FeedEntry, FsckReport, GcAge, GcPlan, ImportReport, LaneQuery, Severity, Store,
-        StoreOptions, SubmittedTask, WorkerInfo, WorkerKind, last_lock_hold,
+        Blobs, Clock, Entropy, FeedEntry, FsckReport, GcAge, GcPlan, ImportReport, LaneQuery, ScheduleRecord,
+        ScheduleRecords, Severity, Store, StoreOptions, SubmittedTask, WorkerInfo, WorkerKind,
+        last_lock_hold, longest_lock_hold,
     };
 }
 pub mod workspace {

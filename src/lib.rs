@@ -81,6 +81,7 @@ pub mod internals;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod model;
+mod os;
 mod sha256;
 #[cfg(feature = "cli")]
 mod signals;
@@ -97,10 +98,10 @@ pub use model::task::Availability;
 pub use model::{
     Answer, AnswerOutcome, AnswerSchema, Claim, ClaimState, ClaimToken, Command, DefaultAnswer, Dependency,
     DependencyCondition, DependencyOutcome, DependencyRef, DependencyTarget, Effect, Event, ExclusiveKey,
-    FailureClass, Filter, GroupName, IdempotencyKey, LaneName, MessageReceipt, NewQuestion, NewRequest,
-    NewTask, Now, Owner, Question, QuestionAnswer, Refusal, RequestCheck, RequestFault, Response,
-    ResponseStatus, Sha256, Status, StoredDuration, SupportingPath, Task, TaskEnd, TaskId, TaskMessage,
-    TaskSpec, Time, Verdict,
+    FailureClass, Filter, GroupName, IdempotencyKey, LaneName, ListEdit, MessageReceipt, NewQuestion,
+    NewRequest, NewTask, Now, Owner, Question, QuestionAnswer, Refusal, RequestCheck, RequestFault, Response,
+    ResponseStatus, Sha256, Status, StoredDuration, SupportingPath, Task, TaskEdit, TaskEnd, TaskId,
+    TaskMessage, TaskSpec, Time, Verdict,
 };
 pub use store::{
     Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcAge, GcPlan, GcReport, ImportReport,

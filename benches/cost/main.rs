@@ -13,6 +13,7 @@ mod flat;
 mod floor;
 mod linear;
 mod lock;
+mod many;
 mod measure;
 mod peer;
 mod scene;
@@ -24,11 +25,12 @@ mod support;
 /// A part of the bench: its name and its function.
 type Part = (&'static str, fn());
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("fast", fast::run),
     ("cycles", cycles::run),
     ("wake", wake::run),
     ("lock", lock::run),
+    ("many", many::run),
     ("flat", flat::run),
     ("linear", linear::run),
 ];

@@ -9,9 +9,12 @@ here=${self%/*}
 root=${here%/*/*}
 
 if [[ -z ${LANES_BIN:-} ]]; then
-    printf 'building lanes\n' >&2
-    cargo build --release --locked --quiet --manifest-path "$root/Cargo.toml" --target-dir "$root/target"
-    LANES_BIN=$root/target/release/lanes
+    printf 'building lanes, which takes one to two minutes the first time\n' >&2
+    # At a terminal, cargo shows how far it is.
+    quiet=--quiet
+    [[ -t 2 ]] && quiet=
+    cargo build --profile quick --locked ${quiet:+"$quiet"} --manifest-path "$root/Cargo.toml" --target-dir "$root/target"
+    LANES_BIN=$root/target/quick/lanes
 fi
 export LANES_BIN
 

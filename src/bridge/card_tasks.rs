@@ -57,16 +57,22 @@ impl Bridge<'_> {
         }))
     }
 
-    /// Returns whether the run of a task that has ended is not over, so that its dispatcher may still submit a task that
-    /// continues it.
-    pub(super) fn may_be_continued(&self, task: &Task) -> StepResult<bool> {
-        if !task.status.is_terminal() {
+    /// Returns whether another task continues the last of these tasks, if that has ended, or its run is not over, so that
+    /// its dispatcher may still submit one.
+    pub(super) fn may_be_continued(&self, tasks: &[Task]) -> StepResult<bool> {
+        let Some(task) = tasks.last().filter(|task| task.status.is_terminal() && tasks.len() < MAX_TASKS)
+        else {
             return Ok(false);
-        }
+        };
         let store = self.context.store;
-        let is_unreported = store.outbox()?.iter().any(|(id, _)| *id == task.id);
+        let is_unreported = store.spool().outbox()?.iter().any(|(id, _)| *id == task.id);
         let runs = |worker: &WorkerInfo| worker.runs().contains_key(&task.id);
-        Ok(is_unreported || store.live_workers()?.iter().any(runs))
+        if is_unreported || store.live_workers()?.iter().any(runs) {
+            return Ok(true);
+        }
+        // Only now, because the run may have submitted one and ended since the tasks of the card were read.
+        let key = IdempotencyKey::continuation_of(&task.id);
+        Ok(store.task_with_key(&task.spec.workspace_id, &key)?.is_some())
     }
 
     /// Returns the cards of the tasks that have changed.

@@ -52,7 +52,7 @@ impl Bridge<'_> {
             }
         }
         self.forget_changes();
-        let message = "the board is written over by another program all the time";
+        let message = "another program keeps overwriting the board";
         Err(BridgeFailure::Board(BoardError::new(BoardErrorCode::Unavailable, message)))
     }
 

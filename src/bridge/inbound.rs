@@ -86,7 +86,7 @@ impl Bridge<'_> {
         if found.source.id == old.source.id {
             return Err(missing);
         }
-        let message = format!("queue {} was made again; it is watched from now on", found.source.name);
+        let message = format!("queue {} was created again, and is watched from now on", found.source.name);
         self.queues[at] = ServedQueue { next_poll: old.next_poll, ..found };
         (self.context.observe)(BridgeEvent::new(BridgeEventKind::Connected, message));
         Ok(())

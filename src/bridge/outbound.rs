@@ -91,7 +91,7 @@ impl Bridge<'_> {
         if self.tell_all(card, &tasks[first_untold..], record)? == CardPresence::Gone {
             return self.give_up(card, newest, record).map(|()| KnownTask::There);
         }
-        if self.may_be_continued(newest)? {
+        if self.may_be_continued(&tasks)? {
             // Where the card belongs is known once the run is over.
             self.awaited.insert(card.to_string());
             return Ok(KnownTask::There);

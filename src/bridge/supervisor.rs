@@ -253,11 +253,11 @@ impl SupervisorState<'_> {
 /// Returns what a new plan means for a running bridge; `None` if it goes on as it is.
 fn change_of(running: &RunningBridge<'_>, plan: &BridgePlan) -> Option<String> {
     let Some(settings) = plan.bridges.iter().find(|settings| settings.name == running.settings.name) else {
-        return Some("is not in the configuration any more; it is stopped".to_string());
+        return Some("is no longer in the configuration; stopping it".to_string());
     };
     let same_workspace = is_same_workspace(&running.config, &plan.config);
     let is_same = *settings == *running.settings && same_workspace;
-    (!is_same).then(|| "its settings have changed; it starts again".to_string())
+    (!is_same).then(|| "its settings have changed; restarting it".to_string())
 }
 
 /// Returns whether two configurations make the same tasks of cards.

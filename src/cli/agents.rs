@@ -21,9 +21,9 @@ use crate::model::task::object;
 use crate::store::Store;
 use crate::workspace::{AgentReport, Config, MAX_DESCRIPTION, describe_directory};
 
-/// Show the agents of the workspace, and change those that are kept in the store.
+/// Show the agents of the workspace, or change them.
 ///
-/// The agent NAME serves the lane agent/NAME. Agents are defined under `agents:` in handoff.yaml, in the file that
+/// Only those that are kept in the store can be changed. The agent NAME serves the lane agent/NAME. Agents are defined under `agents:` in handoff.yaml, in the file that
 /// `agents_from` names, or by this command in agents.json in the store.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:

@@ -32,22 +32,22 @@ pub(super) struct AgentNameArgs {
 /// The settings of an agent that flags set.
 #[derive(Args, Debug, Default)]
 pub(super) struct AgentSettingsArgs {
-    /// What it is for, for those who choose an agent [default: made from its directory]
+    /// Description for those who choose an agent [default: made from its directory]
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// The vendor that serves it [default: `vendor` under dispatch in handoff.yaml]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "VENDOR")]
     vendor: Option<String>,
     /// The model
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// The effort: low, medium, high, xhigh
     #[arg(long, value_name = "LEVEL")]
     effort: Option<String>,
-    /// The longest time of a run: seconds, or 15m
+    /// Time limit of a run: seconds, or 15m
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<f64>,
-    /// The highest cost of a run in US dollars, for vendors with such a limit
+    /// Cost limit of a run in US dollars, for vendors that support one
     #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     max_budget_usd: Option<f64>,
     /// One of the vendor's permission modes, such as plan
@@ -62,7 +62,7 @@ pub(super) struct AgentSettingsArgs {
     /// Text that is placed before each task
     #[arg(long, value_name = "TEXT")]
     instructions: Option<String>,
-    /// Runs of this agent at once
+    /// Maximum number of concurrent runs
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_concurrent: Option<u32>,
     /// A variable of its environment; repeatable
@@ -164,8 +164,9 @@ impl SetAgentCommand {
             settings.insert("directory".to_string(), directory(context, path)?);
         }
         if settings.is_empty() && self.unset.is_empty() {
-            return Err(Error::invalid("there is nothing to change")
-                .with_hint("give a setting, or remove one with --unset"));
+            return Err(
+                Error::invalid("nothing to change").with_hint("give a setting, or remove one with --unset")
+            );
         }
         let set = AgentChange::Set { settings, unset: self.unset.clone() };
         change(context, &self.agent.name, set, "changed")

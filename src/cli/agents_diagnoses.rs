@@ -73,13 +73,16 @@ fn of_roots(config: &Config) -> Vec<Diagnosis> {
 /// are among the workers.
 fn of_waiting_tasks(store: &Store, is_known: &dyn Fn(&AgentName) -> bool) -> Result<Vec<Diagnosis>> {
     let mut found = Vec::new();
-    for (lane, count) in store.lanes_with_ready_tasks()? {
+    for (lane, ready) in store.lanes_with_ready_tasks()? {
         let Some(agent) = AgentName::of_lane(&lane).filter(|agent| !is_known(agent)) else { continue };
         if store.lane_is_served(&lane)? {
             continue;
         }
         let name = printable(agent.as_str());
-        let tasks = if count == 1 { "1 task waits".to_string() } else { format!("{count} tasks wait") };
+        let tasks = match ready.count {
+            1 => "1 task waits".to_string(),
+            count => format!("{count} tasks wait"),
+        };
         let message = format!("{tasks} for agent {name}, which does not exist");
         let remedy = format!("add it with `lanes agents add {name}`, or move the tasks to another lane");
         found.push(Diagnosis::warning(AREA, "agent-tasks", message, remedy));

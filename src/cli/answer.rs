@@ -10,6 +10,7 @@ use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
+use super::output::Output;
 use crate::error::Result;
 use crate::model::question::{MAX_ANSWER, is_about_tool};
 use crate::model::task::object;
@@ -35,7 +36,7 @@ pub(super) struct AnswerCommand {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     choice: Option<String>,
     /// The answer itself
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, short = 'm', visible_alias = "message", value_name = "TEXT", allow_hyphen_values = true)]
     body: Option<String>,
     /// Read the answer from this file; `-` is standard input
     #[arg(long, value_name = "PATH")]
@@ -54,7 +55,7 @@ impl AnswerCommand {
         }
         let answer = Command::AnswerQuestion {
             number: self.question,
-            text: self.read_text()?,
+            text: self.read_text(&context.out)?,
             is_choice: self.choice.is_some(),
             by: self.by.clone().unwrap_or_else(env::user),
         };
@@ -64,7 +65,7 @@ impl AnswerCommand {
                 ("status", "answered".into()),
                 ("task_id", id.as_str().into()),
                 ("changed", (effect == Effect::Changed).into()),
-                ("state", task.status.as_str().into()),
+                ("state", store.shown(task).status.as_str().into()),
             ]))?;
         } else {
             context.out.line(id.as_str())?;
@@ -72,13 +73,13 @@ impl AnswerCommand {
         Ok(CommandExit::Done)
     }
 
-    fn read_text(&self) -> Result<String> {
+    fn read_text(&self, out: &Output) -> Result<String> {
         if let Some(text) = self.choice.as_ref().or(self.body.as_ref()) {
             return Ok(text.clone());
         }
         let text = match &self.file {
-            Some(file) => body::from_file(file, MAX_ANSWER)?,
-            None => body::from_stdin(MAX_ANSWER)?,
+            Some(file) => body::from_file(out, file, MAX_ANSWER)?,
+            None => body::from_stdin(out, MAX_ANSWER)?,
         };
         // A file or a pipe ends with a line break that is not part of the answer.
         Ok(text.trim_end_matches(['\n', '\r']).to_string())

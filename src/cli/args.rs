@@ -16,14 +16,17 @@ pub(super) const EXAMPLES_HEADING: &str = "Examples:";
 /// The default length of a wait, in seconds.
 pub(super) const DEFAULT_WAIT: f64 = limits::DEFAULT_WAIT.as_secs_f64();
 
-/// The default length of a lease, in seconds.
-pub(super) const DEFAULT_LEASE: f64 = limits::DEFAULT_LEASE.as_secs_f64();
+/// [`DEFAULT_WAIT`], as the help shows it.
+const DEFAULT_WAIT_SPAN: &str = "6h";
+
+/// [`limits::DEFAULT_LEASE`], as the help shows it.
+pub(super) const DEFAULT_LEASE_SPAN: &str = "2h";
 
 /// The flags that select tasks to claim.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct LaneQueryArgs {
     /// The lane; several are tried in the given order
-    #[arg(long, value_name = "LANE")]
+    #[arg(long, short, value_name = "LANE")]
     pub lane: Vec<String>,
     /// Only tasks whose metadata KEY has one of the values; a task without KEY counts as `any`
     #[arg(long = "match", value_name = "KEY=VALUE[,VALUE...]")]
@@ -56,10 +59,10 @@ pub(super) fn owner(name: &str) -> Result<Owner> {
 #[derive(Args, Clone, Debug)]
 pub(super) struct WaitArgs {
     /// Give up after this long: seconds, or 15m, 2h, 1d
-    #[arg(long, value_name = "SPAN", value_parser = seconds, default_value_t = DEFAULT_WAIT, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, default_value = DEFAULT_WAIT_SPAN, allow_negative_numbers = true)]
     pub timeout: f64,
     /// Print a heartbeat to standard error at this interval; 0 disables it
-    #[arg(long, value_name = "SPAN", value_parser = seconds, default_value_t = 30.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, default_value = "30s", allow_negative_numbers = true)]
     pub heartbeat_seconds: f64,
 }
 
@@ -156,5 +159,16 @@ fn flag_duration(flag: &str, value: f64) -> Result<Duration> {
         Ok(Duration::from_secs_f64(value))
     } else {
         Err(Error::invalid(format!("{flag} must be from 0 to {TEN_YEARS} seconds, not {value}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_shows_the_real_defaults() {
+        assert_eq!(seconds(DEFAULT_WAIT_SPAN), Ok(DEFAULT_WAIT));
+        assert_eq!(seconds(DEFAULT_LEASE_SPAN), Ok(limits::DEFAULT_LEASE.as_secs_f64()));
     }
 }

@@ -10,6 +10,8 @@ use super::body;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::given_messages::{hand_out, print_messages, put_messages, unread};
+use super::output::{Output, WaitLine};
+use super::text_format::{SHORTEST_ID, end_of_id, format_duration};
 use super::wait::print_body;
 use crate::error::{Error, Result};
 use crate::model::question::{MAX_QUESTION, NewQuestion, Question};
@@ -35,7 +37,7 @@ pub(super) struct AskCommand {
     #[arg(long, value_name = "TOKEN")]
     claim_token: String,
     /// The question
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, short = 'm', visible_alias = "message", value_name = "TEXT", allow_hyphen_values = true)]
     question: Option<String>,
     /// Read the question from this file; `-` is standard input
     #[arg(long, value_name = "PATH")]
@@ -46,13 +48,13 @@ pub(super) struct AskCommand {
     /// The answer that counts if nobody gives another one within --expires
     #[arg(long, value_name = "TEXT", requires = "expires", allow_hyphen_values = true)]
     default: Option<String>,
-    /// When the default counts: after this long, such as 15m or 2h
+    /// When the default applies: after this long, such as 15m or 2h
     #[arg(long, value_name = "SPAN", value_parser = span, requires = "default", allow_negative_numbers = true)]
     expires: Option<Duration>,
     /// Keep the claim, wait for the answer and print it
     #[arg(long)]
     wait: bool,
-    /// Give up waiting after this long: seconds, or 15m, 2h, 1d [default: 21600]
+    /// Give up waiting after this long: seconds, or 15m, 2h, 1d [default: 6h]
     #[arg(long, value_name = "SPAN", value_parser = seconds, requires = "wait", allow_negative_numbers = true)]
     timeout: Option<f64>,
 }
@@ -64,7 +66,7 @@ impl AskCommand {
         let id = store.resolve(&self.id)?;
         let token = ClaimToken::from_text(&self.claim_token);
         let question = NewQuestion {
-            text: self.read_question()?,
+            text: self.read_question(&context.out)?,
             choices: self.choice.clone(),
             default: self.default.clone().zip(self.expires),
             keeps_claim: self.wait,
@@ -75,10 +77,10 @@ impl AskCommand {
         if !self.wait {
             return show(context, &task, number);
         }
-        context.out.note(&format!(
-            "lanes ask: question {number} of {id} waits for an answer; `lanes answer {id}` gives it"
-        ));
-        match wait_for_answer(&store, &id, &token, number, until)? {
+        context
+            .out
+            .note(&format!("lanes ask: question {number} of {id} is open; `lanes answer {id}` answers it"));
+        match wait_for_answer(context, &store, (&id, number), &token, until)? {
             Some((task, question)) => {
                 let messages = unread(&task);
                 print_answer(context, &id, &question, &messages)?;
@@ -91,10 +93,10 @@ impl AskCommand {
         }
     }
 
-    fn read_question(&self) -> Result<String> {
+    fn read_question(&self, out: &Output) -> Result<String> {
         match (&self.question, &self.file) {
             (Some(text), _) => Ok(text.clone()),
-            (None, Some(file)) => body::from_file(file, MAX_QUESTION),
+            (None, Some(file)) => body::from_file(out, file, MAX_QUESTION),
             (None, None) => Err(Error::invalid("no question was given").with_hint("give --question")),
         }
     }
@@ -128,13 +130,14 @@ fn show(context: &mut CommandContext, task: &Task, number: u32) -> Result<Comman
 /// # Errors
 /// `Refused` when the claim is lost.
 fn wait_for_answer(
+    context: &CommandContext,
     store: &Store,
-    id: &TaskId,
+    (id, number): (&TaskId, u32),
     token: &ClaimToken,
-    number: u32,
     until: Instant,
 ) -> Result<Option<(Task, Question)>> {
     let mut watch = store.watch_tasks_until_exit(std::slice::from_ref(id));
+    let line = WaitLine::new(&context.out);
     let mut renewed_at = Instant::now();
     loop {
         let mut task = store.read_settled(id)?;
@@ -163,7 +166,10 @@ fn wait_for_answer(
             let left = default.expires_at.seconds_since(store.now().wall).clamp(0.0, 3600.0);
             now + Duration::from_secs_f64(left) + Duration::from_millis(1)
         });
-        watch.wait(until.min(renewal).min(expiry.unwrap_or(until)));
+        line.sleep(&mut watch, until.min(renewal).min(expiry.unwrap_or(until)), |lasted| {
+            let (end, lasted) = (end_of_id(id.as_str(), SHORTEST_ID), format_duration(lasted.as_secs_f64()));
+            format!("waiting for the answer to question {number} of {end} · {lasted}")
+        });
     }
 }
 

@@ -1,10 +1,11 @@
-//! What a dispatcher and a server do by themselves beside their main work: they submit the tasks of schedules, and
+//! What dispatchers, servers and bridges do by themselves beside their main work: they submit the tasks of schedules, and
 //! deliver notices.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::output::print_error_line;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::current_sensitive_files;
 use crate::error::{Result, printable};
@@ -30,6 +31,18 @@ pub(super) enum AutomationEvent {
     },
     /// A problem that does not end anything.
     Warning(String),
+}
+
+impl AutomationEvent {
+    /// Prints the event to standard error.
+    pub(super) fn print(self) {
+        match self {
+            Self::Scheduled { schedule, task_id } => {
+                print_error_line(&format!("lanes: schedule {schedule} submitted {task_id}"));
+            }
+            Self::Warning(message) => print_error_line(&format!("lanes: warning: {message}")),
+        }
+    }
 }
 
 /// Runs the schedules of a workspace, and delivers its notices, for as long as something else runs.
@@ -170,7 +183,7 @@ impl<'a> Automation<'a> {
     }
 
     fn read(&self) -> Result<(Config, Vec<ScheduledTask>, Vec<NoticeRule>)> {
-        let config = self.config.reload(Some(self.store.root()))?;
+        let config = self.config.reload(Some(self.store.address()))?;
         let (schedules, rules) = (schedules(&config)?, notice_rules(&config)?);
         if !schedules.is_empty() || !rules.is_empty() {
             self.consent.check(&current_sensitive_files(&config, Some(self.store))?)?;

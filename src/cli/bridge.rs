@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::automation::{Automation, AutomationEvent};
 use super::bridge_check::BridgeCheckCommand;
 use super::bridge_import::BridgeImportCommand;
 use super::bridge_reloader::BridgeReloader;
@@ -22,14 +23,15 @@ use crate::bridge::event::{BridgeEvent, BridgeEventKind};
 use crate::bridge::runner::BridgeLifetime;
 use crate::bridge::stop::StopFlag;
 use crate::bridge::supervisor::{BridgePlan, BridgeSupervisor, BridgeWakeup, SupervisorEnd};
+use crate::dispatch::config::consent::ConsentPolicy;
 use crate::error::{Error, Result};
 use crate::signals::not_ignored;
 use crate::store::Store;
 
-/// Make tasks of the cards of a board, and tell the cards what becomes of these, until stopped.
+/// Turn the cards of a board into tasks, until stopped.
 ///
 /// Bridges are defined under `bridges:` in handoff.yaml. A card in a watched queue becomes a task of the queue's lane,
-/// once for each time that it is put there; it moves along as its task does, and gets the answer as a comment.
+/// once for each time that it is put there; it moves as its task proceeds, and gets the answer as a comment.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -100,10 +102,19 @@ impl BridgeCommand {
             (false, true) => BridgeLifetime::Persistent,
         };
         let mut reloader = BridgeReloader::new(config.clone(), self.name.clone(), &store);
-        let plan = BridgePlan { config: Arc::new(config), bridges: chosen };
-        let mut end = self.supervise(&mut context.out, &store, |supervisor, wakeups| {
-            supervisor.run(plan, lifetime, wakeups, &mut || reloader.reload_if_changed(&store))
-        })?;
+        let plan = BridgePlan { config: Arc::new(config.clone()), bridges: chosen };
+        let run = || {
+            self.supervise(&mut context.out, &store, |supervisor, wakeups| {
+                supervisor.run(plan, lifetime, wakeups, &mut || reloader.reload_if_changed(&store))
+            })
+        };
+        let mut end = match self.dry_run {
+            true => run(),
+            false => {
+                let consent = ConsentPolicy::new(env::trust_records());
+                Automation::new(&store, config, consent, true, &AutomationEvent::print).during(run)
+            }
+        }?;
         match (end.errors.pop(), end.errors.as_slice()) {
             (None, _) if end.reported == 0 => Ok(CommandExit::Done),
             (Some(error), []) if end.reported == 0 => Err(error),

@@ -73,8 +73,8 @@ fn of_bridge(
     }
     match running.iter().find(|info| info.name == bridge.name) {
         Some(BridgeInfo { failure: Some((since, error)), .. }) => {
-            let message = format!("board {name} cannot be reached since {since}: {}", printable(error));
-            let remedy = "tasks that are there go on; the bridge tries again by itself".to_string();
+            let message = format!("board {name} has been unreachable since {since}: {}", printable(error));
+            let remedy = "existing tasks continue; the bridge keeps trying to reconnect".to_string();
             found.push(Diagnosis::warning(AREA, "bridge-failing", message, remedy));
         }
         Some(_) => {}

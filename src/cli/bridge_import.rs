@@ -77,7 +77,7 @@ fn report(
 /// `Refused` if it has such settings already, or does not end so that something can be appended.
 fn append(context: &CommandContext, yaml: &str) -> Result<PathBuf> {
     let config = context.config()?;
-    let path = config.path().ok_or_else(|| Error::invalid("there is no handoff.yaml to write to"))?;
+    let path = config.path().ok_or_else(|| Error::invalid_here("there is no handoff.yaml to write to"))?;
     let by_hand = "run it without --write, and merge what it prints by hand";
     for (key, present) in [("bridges", config.bridges.is_some()), ("dispatch", config.dispatch.is_some())] {
         if present {

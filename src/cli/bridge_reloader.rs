@@ -38,7 +38,7 @@ impl BridgeReloader {
     }
 
     fn read(&self, store: &Store) -> Result<BridgePlan> {
-        let config = self.config.reload(Some(store.root()))?;
+        let config = self.config.reload(Some(store.address()))?;
         let mut bridges = agreed_bridges(&config)?;
         bridges.retain(|bridge| self.name.as_ref().is_none_or(|name| bridge.name == *name));
         Ok(BridgePlan { config: Arc::new(config), bridges })

@@ -126,7 +126,7 @@ fn line(report: &CheckReport) -> String {
     match &report.outcome {
         CheckOutcome::Passed => format!("ok       {name}\n"),
         CheckOutcome::Failed { expected, came } => {
-            format!("FAILED   {name}: expected {expected}, came {came}\n")
+            format!("FAILED   {name}: expected {expected}, got {came}\n")
         }
         CheckOutcome::Skipped(why) => format!("skipped  {name}: {why}\n"),
     }

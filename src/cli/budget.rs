@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
-use super::table::{Table, relative};
+use super::table::Table;
+use super::text_format::relative;
 use crate::dispatch::budget_gate::{add_to_budgets, budget_uses};
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::load;
@@ -18,7 +19,7 @@ use crate::model::task::object;
 use crate::store::Store;
 use crate::workspace::Config;
 
-/// Show how much of each budget is spent, and until when it holds; or add to one.
+/// Show how much of each budget is spent, or add to one.
 ///
 /// Budgets are defined under `dispatch.budget` in handoff.yaml. A lane whose budget is spent, or that of its vendor or of
 /// the store, starts no run until the day or week is over; its tasks keep their attempts and their places.
@@ -52,10 +53,10 @@ struct AddToBudgetCommand {
     #[arg(value_name = "AMOUNT", allow_negative_numbers = true)]
     amount: f64,
     /// To the budget of this lane [default: to that of the store]
-    #[arg(long, value_name = "LANE")]
+    #[arg(long, short, value_name = "LANE")]
     lane: Option<String>,
     /// To the budget of this vendor
-    #[arg(long, value_name = "NAME", conflicts_with = "lane")]
+    #[arg(long, value_name = "VENDOR", conflicts_with = "lane")]
     vendor: Option<String>,
     /// What the amount counts
     #[arg(long, value_name = "UNIT", default_value = "usd")]
@@ -122,6 +123,9 @@ fn list(context: &mut CommandContext) -> Result<CommandExit> {
         return Ok(CommandExit::Done);
     }
     let now = store.now();
+    for used in uses.iter().filter(|used| used.unknown.0 > 0) {
+        context.out.note(&format!("lanes: {used}"));
+    }
     let mut table = Table::new(&["FOR", "LIMITS", "LIMIT", "SPENT", "RUNNING", "LEFT", "UNTIL"]);
     for used in uses {
         let unit = used.limit.measure.unit();

@@ -8,6 +8,7 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::submit::submit;
 use super::task_args::{TaskArgs, run_timeout_help};
+use super::text_format;
 use super::wait::{print_body, print_question};
 use super::waiting::{WaitGoal, wait_for_answers};
 use crate::error::{ErrorKind, Result};
@@ -20,7 +21,9 @@ use crate::workspace::deliver;
 /// Exits with code 3 when the task failed and with 2 on timeout; the task then continues, and
 /// `lanes wait` can fetch its answer later.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  git diff | lanes call --lane review --prompt-file -")]
+#[command(
+    after_help = "Examples:\n  lanes call review 'Is the lock fair?'\n  git diff | lanes call --lane review --prompt-file -"
+)]
 pub(super) struct CallCommand {
     #[command(flatten)]
     task: TaskArgs,
@@ -48,8 +51,8 @@ impl CallCommand {
         }
         let Some(answer) = end.answered.pop() else {
             return Ok(CommandExit::TimedOut(format!(
-                "no answer to {id} within {} seconds; the task goes on; fetch its answer with `lanes wait {id}`",
-                self.wait.timeout
+                "no answer to {id} within {}; the task continues; fetch its answer with `lanes wait {id}`",
+                text_format::seconds(self.wait.timeout)
             )));
         };
         let delivered = deliver(&store, &answer.task, &answer.response, || context.config());

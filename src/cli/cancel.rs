@@ -7,6 +7,7 @@ use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::env;
 use super::exit::CommandExit;
+use super::task_fields::TaskFieldsArg;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{Command, Effect};
@@ -34,10 +35,13 @@ pub(super) struct CancelCommand {
     /// Name of the person who cancels [default: $USER]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl CancelCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         let store = context.store()?;
         let by = self.by.clone().unwrap_or_else(env::user);
         let ids = match &self.group {

@@ -12,14 +12,45 @@ use super::context::{CommandContext, GlobalArgs};
 use super::env;
 use super::exit::CommandExit;
 use super::output::Output;
-use super::table::shorten;
+use super::text_format::shorten;
+use crate::dispatch::vendor::{EVERY_VENDOR, Vendors};
 use crate::error::{Error, Result, printable};
-use crate::model::LaneName;
+use crate::model::task::Availability;
+use crate::model::{FailureClass, LaneName, Now, Status, Task};
 use crate::store::Store;
 use crate::workspace::{BaseDir, Config};
 
 /// The maximum number of ids that are offered.
 const MAX_CANDIDATES: usize = 200;
+
+/// The end of clap's script for zsh, which is right for a script that is sourced.
+const REGISTERED: &str = "\ncompdef _clap_dynamic_completer_lanes lanes\n";
+
+/// The end that is also right for a file `_lanes` in a directory of fpath. The whole file is then the body of the function
+/// that completes, and one that only registered another one would complete nothing the first time.
+const REGISTERED_OR_CALLED: &str = r#"
+if [[ $funcstack[1] == _lanes ]]; then
+    _clap_dynamic_completer_lanes "$@"
+else
+    compdef _clap_dynamic_completer_lanes lanes
+fi
+"#;
+
+/// The line of clap's script for bash after which the words of the command line are known.
+const WORDS_KNOWN: &str = "        words[COMP_CWORD]=\"$2\"\n    fi\n";
+
+/// Undoes that bash splits `--flag=value` into three words at the equals sign, which it then expects no candidate to repeat:
+/// the words are those of `--flag value`.
+const JOIN_AT_EQUALS_SIGN: &str = r#"    local _lanes_words=() _lanes_at
+    for _lanes_at in "${!words[@]}"; do
+        if [[ "${words[_lanes_at]}" == = && $_lanes_at -gt 0 && "${words[_lanes_at-1]}" == --*             && $_lanes_at -lt $COMP_CWORD ]]; then
+            _CLAP_COMPLETE_INDEX=$((_CLAP_COMPLETE_INDEX - 1))
+        else
+            _lanes_words+=("${words[_lanes_at]}")
+        fi
+    done
+    words=("${_lanes_words[@]}")
+"#;
 
 /// Returns the completion script for `shell`.
 pub(super) fn script(shell: &str) -> Result<Vec<u8>> {
@@ -29,7 +60,12 @@ pub(super) fn script(shell: &str) -> Result<Vec<u8>> {
     shell
         .write_registration(env::COMPLETE_VARIABLE, "lanes", "lanes", "lanes", &mut script)
         .map_err(|error| Error::io("write", "the completion script", error))?;
-    Ok(script)
+    let text = String::from_utf8_lossy(&script);
+    let text = text.replacen(WORDS_KNOWN, &[WORDS_KNOWN, JOIN_AT_EQUALS_SIGN].concat(), 1);
+    Ok(match text.strip_suffix(REGISTERED) {
+        Some(rest) => [rest, REGISTERED_OR_CALLED].concat().into_bytes(),
+        None => text.into_bytes(),
+    })
 }
 
 /// Prints the candidates that a completion script asks for; `args` are this process's own, from its name on.
@@ -44,33 +80,67 @@ pub(super) fn print_candidates(
     let mut reply = Vec::new();
     let shells = Shells::builtins();
     if let Some(shell) = shell.to_str().and_then(|name| shells.completer(name)) {
+        let by_beginning = shell.name() == "zsh";
         shell
-            .write_complete(&mut with_queue(command_line), words, cwd.as_deref(), &mut reply)
+            .write_complete(&mut with_queue(command_line, by_beginning), words, cwd.as_deref(), &mut reply)
             .map_err(|error| Error::io("complete", "the command line", error))?;
     }
     context.out.raw(&reply)?;
     Ok(CommandExit::Done)
 }
 
-/// Makes every argument with the value name LANE or ID complete from the queue.
-fn with_queue(command: clap::Command) -> clap::Command {
+/// Makes every argument with the value name LANE or ID, and every `--vendor`, complete from the queue and its configuration.
+/// `by_beginning` means that the shell drops candidates that do not begin with what was typed.
+fn with_queue(command: clap::Command, by_beginning: bool) -> clap::Command {
     command.mut_subcommands(|command| {
-        command.mut_args(|arg| match arg.get_value_names() {
+        let is_wanted = wanted_by(command.get_name());
+        let command = command.mut_args(|arg| match arg.get_value_names() {
             Some([name]) if name == "LANE" => arg.add(ArgValueCandidates::new(lanes)),
-            Some([name]) if name == "ID" => arg.add(ArgValueCompleter::new(ids)),
+            Some([name]) if name == "ID" => {
+                arg.add(ArgValueCompleter::new(move |typed: &OsStr| ids(typed, is_wanted, by_beginning)))
+            }
+            _ if arg.get_id() == "vendor" => arg.add(ArgValueCandidates::new(vendors)),
             _ => arg,
-        })
+        });
+        if command.has_subcommands() { with_queue(command, by_beginning) } else { command }
     })
+}
+
+/// Returns for which tasks a command can do something.
+fn wanted_by(command: &str) -> fn(&Task, &Now) -> bool {
+    match command {
+        "claim" => |task, now| {
+            !matches!(task.status, Status::Blocked { .. }) && task.availability(now) == Availability::Ready
+        },
+        "cancel" | "tell" | "respond" => |task, _| !task.status.is_terminal(),
+        "renew" | "release" | "ask" => |task, _| matches!(task.status, Status::Claimed(_)),
+        "answer" => |task, now| task.open_questions(now.wall).next().is_some(),
+        "move" | "edit" => |task, _| !task.status.is_terminal() && !matches!(task.status, Status::Claimed(_)),
+        "retry" => |task, _| matches!(task.status, Status::Failed { .. }) && task.retried_as.is_none(),
+        "redrive" => |task, _| {
+            let is_dead =
+                matches!(&task.status, Status::Failed { class, .. } if *class == FailureClass::Dead);
+            is_dead && task.retried_as.is_none()
+        },
+        _ => |_, _| true,
+    }
 }
 
 /// Returns the queue of the current directory or the environment; `None` on any error, since completion must print
 /// none and create no store.
 fn queue() -> Option<(Config, Store)> {
-    let context =
-        CommandContext { global: GlobalArgs::default(), out: Output::quiet(), base: BaseDir::current() };
-    let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
-    let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
+    let config = queue_config().filter(|config| config.store_root.is_dir())?;
+    let store = Store::open_to_read(&config.store_root, context().store_options().ok()?).ok()?;
     Some((config, store))
+}
+
+/// Returns the configuration of the current directory or the environment; `None` on any error.
+fn queue_config() -> Option<Config> {
+    context().config().ok()
+}
+
+fn context() -> CommandContext {
+    CommandContext { global: GlobalArgs::default(), out: Output::quiet(), base: BaseDir::current() }
 }
 
 /// Returns the lanes whose names are safe unquoted: bash inserts candidates as they are, and a lane may be named
@@ -79,18 +149,35 @@ fn lanes() -> Vec<CompletionCandidate> {
     let Some((config, store)) = queue() else { return Vec::new() };
     let mut lanes: BTreeSet<LaneName> = config.lanes.into_keys().collect();
     lanes.extend(store.recent_lanes());
-    let plain = |c: char| c.is_alphanumeric() || "-_.,/@+=%".contains(c);
     lanes
         .into_iter()
-        .filter(|name| name.as_str().chars().all(plain))
+        .filter(|name| is_plain(name.as_str()))
         .map(String::from)
         .map(CompletionCandidate::new)
         .collect()
 }
 
+/// Returns the vendors: those that are built in, and those of the configuration.
+fn vendors() -> Vec<CompletionCandidate> {
+    let built_in = Vendors::built_in();
+    let mut names: BTreeSet<String> =
+        built_in.iter().flat_map(|vendors| vendors.names().map(str::to_string)).collect();
+    let config = queue_config();
+    let own = config.as_ref().and_then(|config| config.dispatch.as_ref()?.get("vendors")?.as_mapping());
+    let own = own.into_iter().flat_map(|own| own.keys().filter_map(|name| name.as_str()));
+    names.extend(own.filter(|name| *name != EVERY_VENDOR && is_plain(name)).map(str::to_string));
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Returns whether bash can insert a word as it is.
+fn is_plain(word: &str) -> bool {
+    word.chars().all(|c| c.is_alphanumeric() || "-_.,/@+=%".contains(c))
+}
+
 /// Returns the ids that begin with the typed text, or whose last digits do, newest first. Searches the open tasks
-/// and those that changed last, and all tasks only if none of these matches.
-fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
+/// and those that changed last, and all tasks only if none of these matches. With `by_beginning`, the last digits of an
+/// id take its place if they are what was typed.
+fn ids(current: &OsStr, is_wanted: fn(&Task, &Now) -> bool, by_beginning: bool) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let fits = |id: &String| {
         id.starts_with(&*typed) || id.rsplit('-').next().is_some_and(|end| end.starts_with(&*typed))
@@ -104,8 +191,9 @@ fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
         names.reverse();
     }
     let mut tasks = Vec::new();
-    store.scan_names(&names, |task| task.to_task(), &mut |_, task| {
-        tasks.extend(task);
+    let (now, shown) = (store.now(), store.shown_states());
+    store.scan_names(&names, |task| shown.shown(task.to_task()), &mut |_, task| {
+        tasks.extend(task.ok().filter(|task| is_wanted(task, &now)));
         if tasks.len() < MAX_CANDIDATES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     let offered = tasks.into_iter().enumerate();
@@ -114,7 +202,10 @@ fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
             let what = task.spec.name.as_deref().unwrap_or(&task.spec.prompt);
             let help = format!("{} in {}: {}", task.status.as_str(), task.spec.lane, shorten(what, 40));
             let help = printable(&help);
-            CompletionCandidate::new(task.id.as_str()).help(Some(help.into())).display_order(Some(place))
+            let id = task.id.as_str();
+            let is_end = by_beginning && !id.starts_with(&*typed);
+            let word = id.rsplit('-').next().filter(|_| is_end).unwrap_or(id);
+            CompletionCandidate::new(word).help(Some(help.into())).display_order(Some(place))
         })
         .collect()
 }

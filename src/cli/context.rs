@@ -6,15 +6,30 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::seconds;
+use super::colour::ColourChoice;
 use super::env;
-use super::output::{Output, ProgressLine};
+use super::output::{Output, OutputOptions, ProgressLine};
 use crate::error::Result;
 use crate::model::{Event, GroupName, Task, TaskId, TaskText};
 use crate::store::{Store, StoreOptions};
-use crate::workspace::{BaseDir, Config, LocateOptions, locate};
+use crate::workspace::{BaseDir, Config, LocateOptions, locate, visible_config};
 
 /// The heading of the global flags in the help of a command.
 const GLOBAL_HEADING: &str = "Global options";
+
+/// What the help of a command says about the global flags, which `lanes help` describes.
+const GLOBAL_SUMMARY: &str = "Global options, see `lanes help`: --json, --compact, --quiet, --wide, --color, --config, --store, \
+     --lock-timeout, --inside-run";
+
+/// Makes the help of each command describe its own flags, and only name the global ones.
+pub(super) fn with_short_help(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|inner| {
+        let globals = GlobalArgs::augment_args(clap::Command::new("global"));
+        let hidden = globals.get_arguments().map(|arg| arg.clone().hide(true));
+        let after = inner.get_after_help().map(|text| format!("{}\n\n", text.ansi())).unwrap_or_default();
+        with_short_help(inner.args(hidden).after_help(format!("{after}{GLOBAL_SUMMARY}")))
+    })
+}
 
 /// The flags that every command takes, before or after its name.
 #[derive(Args, Clone, Debug, Default)]
@@ -27,18 +42,40 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// How long to wait for a locked store: seconds, or 5m
-    /// [env: LANES_LOCK_TIMEOUT] [default: 10]
+    /// [env: LANES_LOCK_TIMEOUT] [default: 10s]
     #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     pub lock_timeout: Option<f64>,
-    /// Allow an agent of a dispatcher a command that decides what runs
+    /// Let an agent of a dispatcher run a command that decides what runs
     #[arg(long, global = true, help_heading = GLOBAL_HEADING)]
     pub inside_run: bool,
     /// Print JSON
     #[arg(long, global = true, help_heading = GLOBAL_HEADING)]
     pub json: bool,
+    /// Print JSON on one line, as `jq -c` does
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING)]
+    pub compact: bool,
+    /// Show whole ids and whole texts; a pipe always gets whole ids
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING)]
+    pub wide: bool,
+    /// Whether output has colours
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, help_heading = GLOBAL_HEADING)]
+    pub color: ColourChoice,
     /// Print no hints and no heartbeats to standard error
     #[arg(long, short, global = true, help_heading = GLOBAL_HEADING)]
     pub quiet: bool,
+}
+
+impl GlobalArgs {
+    /// Returns how the command prints.
+    pub(super) fn output_options(&self) -> OutputOptions {
+        OutputOptions {
+            json: self.json || self.compact,
+            compact: self.compact,
+            quiet: self.quiet,
+            wide: self.wide,
+            colour: self.color,
+        }
+    }
 }
 
 /// The context of a command.
@@ -65,6 +102,12 @@ impl CommandContext {
         })
     }
 
+    /// Returns the configuration file that a search finds, if it is not named; it is not read.
+    pub(super) fn found_config(&self) -> Option<PathBuf> {
+        let directory = self.base.directory().ok()?;
+        visible_config(directory).filter(|_| self.explicit_paths().0.is_none())
+    }
+
     /// Returns the configuration and the store given by flags or environment.
     pub(super) fn explicit_paths(&self) -> (Option<PathBuf>, Option<PathBuf>) {
         let store = self.global.store.clone().or_else(|| match self.global.config {
@@ -89,7 +132,7 @@ impl CommandContext {
         }
     }
 
-    /// Opens the store to change settings of the queue. Creates a configuration's store if it does not exist yet;
+    /// Opens the store to change settings of the queue, or to follow it. Creates a configuration's store if it does not exist yet;
     /// a store given explicitly must exist.
     pub(super) fn store_for_settings(&self) -> Result<Store> {
         match self.explicit_paths().1 {

@@ -6,18 +6,17 @@ use serde_json::Value;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::dispatch::run::context::files;
-use crate::dispatch::run::worktree_run::recorded_worktree;
+use crate::dispatch::run::worktree_record::last_worktree;
 use crate::dispatch::worktree::TaskWorktree;
 use crate::dispatch::worktree::changes::{MAX_PATCH_BYTES, WorktreeChanges};
 use crate::error::{Error, Result, printable};
-use crate::model::TaskId;
 use crate::model::json::Object;
-use crate::store::{AttemptDir, Store};
+use crate::store::AttemptDir;
 
 /// Show what the agent of a task has changed in its worktree.
 ///
-/// Prints a patch against the commit that the worktree started from, with changes that are in no commit yet. While the
-/// task is being worked on, these are the changes so far.
+/// Prints a patch against the commit that the worktree started from, including uncommitted changes. While the task is
+/// being worked on, these are the changes so far.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes diff d64cf2\n  lanes diff d64cf2 --stat")]
 pub(super) struct DiffCommand {
@@ -91,15 +90,4 @@ fn patch_text(attempt: &AttemptDir, changes: Option<&WorktreeChanges>) -> Result
         None => attempt.read(files::PATCH, 2 * MAX_PATCH_BYTES as u64)?,
     };
     Ok(patch.map(|patch| String::from_utf8_lossy(&patch).into_owned()).into())
-}
-
-/// Returns the last run of a task that had a worktree, and what is recorded of it.
-pub(super) fn last_worktree(store: &Store, id: &TaskId) -> Result<Option<(AttemptDir, Object)>> {
-    for fence in store.attempt_numbers(id)?.into_iter().rev() {
-        let Some(attempt) = store.existing_attempt(id, fence)? else { continue };
-        if let Some(place) = recorded_worktree(&attempt) {
-            return Ok(Some((attempt, place)));
-        }
-    }
-    Ok(None)
 }

@@ -18,7 +18,7 @@ use super::dispatch_log::DispatchLog;
 use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
-use super::output::Output;
+use super::output::{Output, OutputOptions};
 use super::table::Table;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::consent::ConsentPolicy;
@@ -29,8 +29,7 @@ use crate::dispatch::config::options::{
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::reload::PlanReloader;
 use crate::dispatch::config::sensitive_settings::SensitiveFile;
-use crate::dispatch::dispatcher::Dispatcher;
-use crate::dispatch::dispatcher::ShutdownHandle;
+use crate::dispatch::dispatcher::{DispatchSummary, Dispatcher, ShutdownHandle};
 use crate::dispatch::dry_run::{Preview, preview};
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::on_demand;
@@ -49,17 +48,17 @@ use crate::workspace::Config;
 /// releases their tasks.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  lanes dispatch --vendor claude\n  lanes dispatch --lane work --command -- ./my-agent --quiet"
+    after_help = "Examples:\n  lanes dispatch --vendor claude\n  lanes dispatch --lane work --command -- ./my-agent --quiet\n  lanes dispatch --vendor claude --once --exit-status"
 )]
 pub(super) struct DispatchCommand {
     /// Vendor of the agents: claude, codex, gemini, opencode, or one of handoff.yaml
-    #[arg(long, value_name = "NAME", conflicts_with = "command")]
+    #[arg(long, value_name = "VENDOR", conflicts_with = "command")]
     vendor: Option<String>,
     /// Run a program that reads the prompt on standard input: `--command -- PROGRAM ARGUMENTS...`
     #[arg(long, requires = "program")]
     command: bool,
     /// The lane; repeatable [default: all lanes of handoff.yaml]
-    #[arg(long, value_name = "LANE")]
+    #[arg(long, short, value_name = "LANE")]
     lane: Vec<String>,
     /// Maximum number of concurrent agents [default: 3]
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
@@ -67,7 +66,7 @@ pub(super) struct DispatchCommand {
     /// Name under which tasks are claimed [default: USER-VENDOR-PID]
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
-    /// Length of a lease, such as 900 or 15m; it is renewed while the agent works [default: 900]
+    /// Length of a lease, such as 900 or 15m; it is renewed while the agent works [default: 15m]
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
     /// Time limit of one run: seconds, 15m, 2h, or none [default: 6h]
@@ -85,7 +84,7 @@ pub(super) struct DispatchCommand {
     /// Directory outside the workspace below which tasks may run agents; repeatable
     #[arg(long, value_name = "DIR")]
     worktree_root: Vec<PathBuf>,
-    /// Time between SIGTERM and SIGKILL when an agent is stopped [default: 5]
+    /// Time between SIGTERM and SIGKILL when an agent is stopped [default: 5s]
     #[arg(long, value_name = "SPAN", value_parser = span)]
     grace: Option<Duration>,
     /// How long running agents may continue after the first signal [default: until they are done]
@@ -94,17 +93,20 @@ pub(super) struct DispatchCommand {
     /// Exit when the lanes are empty
     #[arg(long)]
     once: bool,
+    /// With --once: exit with code 3 if a task has failed
+    #[arg(long, requires = "once")]
+    exit_status: bool,
     /// Serve the lanes agent/NAME that no other dispatcher serves, and exit after --idle-exit without work; a store has
-    /// one such dispatcher at most
+    /// at most one such dispatcher
     #[arg(long, conflicts_with_all = ["vendor", "command", "lane", "once", "dry_run"])]
     on_demand: bool,
-    /// How long --on-demand stays without work [default: 60]
+    /// How long --on-demand stays without work [default: 60s]
     #[arg(long, requires = "on_demand", value_name = "SPAN", value_parser = span)]
     idle_exit: Option<Duration>,
     /// Leave the session of the terminal or program that starts it, so that it outlives them
     #[arg(long, requires = "on_demand")]
     detach: bool,
-    /// End when standard input is closed, as at a first signal, so that it ends with the program that starts it
+    /// Stop when standard input is closed, as after a first signal, so that it ends with the program that starts it
     #[arg(long, requires = "on_demand", conflicts_with = "detach")]
     attach: bool,
     /// Agree to what the configuration may run, as `lanes trust` does
@@ -179,7 +181,8 @@ impl DispatchCommand {
         };
         let scheduled = (config.clone(), process.consent.clone());
         let (plan, reloader) = PlanReloader::start(config, &store, options, process)?;
-        for warning in &plan.warnings {
+        let of_file = context.config().map(|config| config.warnings.clone()).unwrap_or_default();
+        for warning in of_file.iter().chain(&plan.warnings) {
             context.out.warn(warning);
         }
         if self.dry_run {
@@ -190,7 +193,12 @@ impl DispatchCommand {
         }
         let json = context.out.json || self.log == LogFormat::Json;
         let format = if json { LogFormat::Json } else { LogFormat::Text };
-        run_dispatcher(context, &store, (plan, reloader), scheduled, format, on_closed_input.as_deref())
+        let exit_of = |summary: &DispatchSummary| match self.exit_status && summary.failed_tasks > 0 {
+            true => CommandExit::TaskFailed,
+            false => CommandExit::Done,
+        };
+        let stdin = on_closed_input.as_deref();
+        run_dispatcher(context, &store, (plan, reloader), scheduled, format, stdin, &exit_of)
     }
 
     fn lifetime(&self) -> Lifetime {
@@ -246,12 +254,13 @@ fn run_dispatcher(
     (config, consent): (Config, ConsentPolicy),
     format: LogFormat,
     on_closed_input: Option<&OnceLock<ShutdownHandle>>,
+    exit_of: &dyn Fn(&DispatchSummary) -> CommandExit,
 ) -> Result<CommandExit> {
     let quiet = context.out.quiet;
     context.out.flush()?;
-    let mut out = Output::new(context.out.json, quiet);
+    let mut out = Output::new(OutputOptions { quiet, ..context.global.output_options() });
     let mut log_in_store =
-        if plan.lifetime.idle_exit().is_some() { Some(store.on_demand_log()?) } else { None };
+        if plan.lifetime.idle_exit().is_some() { Some(store.spool().on_demand_log()?) } else { None };
     let log = DispatchLog::start(move |at, event| {
         // If nobody reads the log any more, or the disk is full, the dispatcher continues.
         let _ = print_event(&mut out, at, event, format);
@@ -282,11 +291,14 @@ fn run_dispatcher(
     };
     let automation = Automation::new(store, config, consent, false, &observe_automation);
     let ended = automation.during(|| dispatcher.run());
-    if !log.finish(store.now().wall) && ended.is_ok() {
+    let exit = ended.map(|summary| exit_of(&summary));
+    if !log.finish(store.now().wall)
+        && let Ok(exit) = &exit
+    {
         // The thread of the log still locks standard output, and returning from `main` would wait for it.
-        std::process::exit(CommandExit::Done.code().into());
+        std::process::exit(exit.code().into());
     }
-    ended.map(|_| CommandExit::Done)
+    exit
 }
 
 /// Prints an event: a warning to standard error, anything else to standard output.

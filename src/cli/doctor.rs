@@ -19,7 +19,7 @@ use crate::model::task::object;
 use crate::store::Store;
 use crate::workspace::{Diagnosis, DiagnosisLevel, DoctorOptions, LocateOptions, doctor};
 
-/// Check the installation, the configuration, the store and the workers.
+/// Check installation, configuration, store and workers.
 ///
 /// Every problem comes with a remedy. Exits with code 1 when something does not work at all.
 #[derive(Args, Debug)]
@@ -65,7 +65,8 @@ impl DoctorCommand {
                     area = diagnosis.area;
                     context.out.line(area)?;
                 }
-                context.out.line(&format!("  {:<8} {}", diagnosis.level.as_str(), diagnosis.message))?;
+                let level = context.out.state(&format!("{:<8}", diagnosis.level.as_str())).into_owned();
+                context.out.line(&format!("  {level} {}", diagnosis.message))?;
                 if let Some(remedy) = &diagnosis.remedy {
                     context.out.line(&format!("  {:<8} → {remedy}", ""))?;
                 }
@@ -109,7 +110,7 @@ fn dispatch_section(context: &CommandContext) -> Option<Diagnosis> {
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
     let (level, message, remedy) = match load(&config, &store, &ConsentPolicy::AllowAll) {
         Ok(_) if config.dispatch.is_none() => return None,
-        Ok(_) => (DiagnosisLevel::Ok, "its dispatch settings can be used".to_string(), None),
+        Ok(_) => (DiagnosisLevel::Ok, "its dispatch settings are valid".to_string(), None),
         Err(error) => {
             let remedy = error.hint().unwrap_or("correct it; until then nothing is dispatched");
             (DiagnosisLevel::Blocking, error.message().to_string(), Some(remedy.to_string()))

@@ -6,12 +6,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
+use super::colour::ColourVariables;
 #[cfg(feature = "mcp")]
 use crate::dispatch::agent::enclosing_run::EnclosingRun;
 use crate::error::{Error, Result, printable};
 #[cfg(feature = "mcp")]
 use crate::mcp::registration::ClientHomes;
 use crate::model::{AgentChain, Time};
+use crate::os::own_process;
 use crate::store::{Clock, Entropy, StoreOptions};
 use crate::workspace::{Identity, TrustRecords, state_home};
 
@@ -89,9 +93,23 @@ pub(super) fn client_session() -> Option<String> {
     set("CLAUDE_CODE_SESSION_ID")?.into_string().ok()
 }
 
-/// Returns whether `NO_COLOR` forbids colour.
-pub(super) fn no_colour() -> bool {
-    set("NO_COLOR").is_some()
+/// Returns what `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` say about colours.
+pub(super) fn colour_variables() -> ColourVariables {
+    ColourVariables {
+        forbidden: set("NO_COLOR").is_some(),
+        forced: set("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
+        is_plain: is_plain_terminal(),
+    }
+}
+
+/// Returns the time zone of the person: that of `TZ`, otherwise of the system, otherwise UTC.
+pub(super) fn time_zone() -> TimeZone {
+    TimeZone::system()
+}
+
+/// Returns `COLUMNS`, the width of a terminal that does not know its own.
+pub(super) fn columns() -> Option<usize> {
+    set_text("COLUMNS")?.parse().ok()
 }
 
 /// The variable that a completion script sets to the name of its shell.
@@ -105,6 +123,70 @@ pub(super) fn completing_shell() -> Option<OsString> {
 /// Returns `PATH`, the directories in which a shell looks for programs.
 pub(super) fn search_path() -> Option<OsString> {
     set("PATH")
+}
+
+/// Returns `BROWSER`, the browsers that the person prefers.
+pub(super) fn browser() -> Option<OsString> {
+    set("BROWSER")
+}
+
+/// Returns whether `LANES_LOCK_TIMEOUT` is set.
+pub(super) fn has_lock_timeout() -> bool {
+    set("LANES_LOCK_TIMEOUT").is_some()
+}
+
+/// Returns the name of the shell in `SHELL`, without its directory.
+pub(super) fn shell_name() -> Option<String> {
+    let path = PathBuf::from(set("SHELL")?);
+    path.file_name().and_then(|name| name.to_str()).map(str::to_string)
+}
+
+/// Where shells read what belongs to one user.
+pub(super) struct CompletionHomes {
+    /// The directory of bash-completion: `BASH_COMPLETION_USER_DIR`, or below `XDG_DATA_HOME` or `HOME`.
+    pub bash: Option<PathBuf>,
+    /// The directory of fish, below `XDG_CONFIG_HOME` or `HOME`.
+    pub fish: Option<PathBuf>,
+    /// The directory of `.zshrc`: `ZDOTDIR` or `HOME`.
+    pub zsh: Option<PathBuf>,
+}
+
+/// Returns where shells read what belongs to one user. Relative directories are ignored.
+pub(super) fn completion_homes() -> CompletionHomes {
+    let path = |name| set(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let below_home = |rest: &str| path("HOME").map(|home| home.join(rest));
+    let data = path("XDG_DATA_HOME").or_else(|| below_home(".local/share"));
+    let config = path("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
+    CompletionHomes {
+        bash: path("BASH_COMPLETION_USER_DIR").or_else(|| data.map(|data| data.join("bash-completion"))),
+        fish: config.map(|config| config.join("fish")),
+        zsh: path("ZDOTDIR").or_else(|| path("HOME")),
+    }
+}
+
+/// Returns `VISUAL` or `EDITOR`, the editor that the person prefers.
+pub(super) fn editor() -> Option<OsString> {
+    set("VISUAL").or_else(|| set("EDITOR"))
+}
+
+/// Returns the directory for files that are soon removed: `TMPDIR`, or the usual one.
+pub(super) fn temporary_directory() -> PathBuf {
+    std::env::temp_dir()
+}
+
+/// Returns whether `DISPLAY` or `WAYLAND_DISPLAY` names a display.
+pub(super) fn has_display() -> bool {
+    set("DISPLAY").or_else(|| set("WAYLAND_DISPLAY")).is_some()
+}
+
+/// Returns whether `TERM` says that the terminal only prints lines.
+pub(super) fn is_plain_terminal() -> bool {
+    set("TERM").is_none_or(|term| term == "dumb")
+}
+
+/// Returns whether `LANES_TEST_PANIC` makes `lanes top` panic, so that a test can see what becomes of the terminal.
+pub(super) fn panics_for_test() -> bool {
+    cfg!(debug_assertions) && set("LANES_TEST_PANIC").is_some()
 }
 
 /// Returns `USER`, the name of the user, for messages.
@@ -149,7 +231,7 @@ pub(super) fn claimed_task() -> Option<(String, String)> {
 /// Returns a path by which this program can be started while this process lives, also when its file has been replaced.
 pub(super) fn own_program() -> Option<PathBuf> {
     let program = std::env::current_exe().ok().filter(|program| program.exists());
-    program.or_else(|| Some(PathBuf::from(format!("/proc/{}/exe", std::process::id()))))
+    program.or_else(|| Some(own_process::program_for_others()))
 }
 
 /// Returns the options for opening the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to
@@ -160,10 +242,11 @@ pub(super) fn own_program() -> Option<PathBuf> {
 pub(super) fn store_options(lock_timeout: Option<f64>) -> Result<StoreOptions> {
     let mut options = StoreOptions::default();
     if let Some(seconds) = lock_timeout {
-        options.lock_timeout = checked_timeout("--lock-timeout", &seconds.to_string(), seconds)?;
+        options.lock_timeout =
+            checked_timeout(Error::invalid, "--lock-timeout", &seconds.to_string(), seconds)?;
     } else if let Some(text) = text("LANES_LOCK_TIMEOUT")? {
         let seconds = text.parse().unwrap_or(f64::NAN);
-        options.lock_timeout = checked_timeout("LANES_LOCK_TIMEOUT", &text, seconds)?;
+        options.lock_timeout = checked_timeout(Error::invalid_here, "LANES_LOCK_TIMEOUT", &text, seconds)?;
     }
     options.allow_network_fs = set("LANES_ALLOW_NETWORK_FS").is_some();
     if let Some(text) = text("LANES_TEST_NOW")? {
@@ -178,11 +261,17 @@ pub(super) fn store_options(lock_timeout: Option<f64>) -> Result<StoreOptions> {
     Ok(options)
 }
 
-fn checked_timeout(name: &str, text: &str, seconds: f64) -> Result<Duration> {
+/// Checks a timeout of a flag or a variable; `invalid` makes the error.
+fn checked_timeout(
+    invalid: impl FnOnce(String) -> Error,
+    name: &str,
+    text: &str,
+    seconds: f64,
+) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|timeout| timeout.as_secs() <= 86_400)
-        .ok_or_else(|| invalid_variable(name, text, "seconds from 0 to 86400"))
+        .ok_or_else(|| invalid(wrong_value(name, text, "seconds from 0 to 86400")))
 }
 
 fn set(name: &str) -> Option<OsString> {
@@ -205,5 +294,9 @@ fn text(name: &str) -> Result<Option<String>> {
 }
 
 fn invalid_variable(name: &str, value: &str, expected: &str) -> Error {
-    Error::invalid(format!("{name} must be {expected}, not '{}'", printable(value)))
+    Error::invalid_here(wrong_value(name, value, expected))
+}
+
+fn wrong_value(name: &str, value: &str, expected: &str) -> String {
+    format!("{name} must be {expected}, not '{}'", printable(value))
 }

@@ -23,7 +23,7 @@ pub(super) struct EventCommand {
     #[arg(long = "type", value_name = "WORD", default_value = "note")]
     kind: String,
     /// What happened
-    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    #[arg(long, short, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
     message: String,
     /// Details for programs; repeatable
     #[arg(long, value_name = "KEY=VALUE")]

@@ -9,6 +9,8 @@ use serde_json::Value;
 use super::args::number;
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::table::print_row;
+use super::text_format::{SHORTEST_ID, end_of_id};
 use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::model::{Event, GroupName, TaskId};
@@ -169,7 +171,8 @@ pub(super) fn kind_width(events: &[Event]) -> usize {
 
 fn print_event(context: &mut CommandContext, event: &Event, width: usize) -> Result<()> {
     let (kind, message) = (printable(&event.kind), printable(&event.message));
-    context.out.line(&format!("{}  {kind:<width$} {message}", event.created_at))
+    let at = context.out.time(event.created_at);
+    print_row(&mut context.out, &format!("{at}  {kind:<width$} {message}"))
 }
 
 fn print_entry(context: &mut CommandContext, entry: &FeedEntry) -> Result<()> {
@@ -177,13 +180,21 @@ fn print_entry(context: &mut CommandContext, entry: &FeedEntry) -> Result<()> {
         return context.out.object_line(&entry.to_object());
     }
     let event = &entry.event;
-    context.out.line(&format!(
-        "{}  {}  {}  {}  {:<12} {}",
-        entry.seq,
-        event.created_at,
-        entry.task_id,
-        printable(entry.lane.as_str()),
-        printable(&event.kind),
-        printable(&event.message)
-    ))
+    let at = context.out.time(event.created_at);
+    let id = match context.out.row_width() {
+        Some(_) => end_of_id(entry.task_id.as_str(), SHORTEST_ID),
+        None => entry.task_id.as_str(),
+    };
+    print_row(
+        &mut context.out,
+        &format!(
+            "{}  {}  {}  {}  {:<12} {}",
+            entry.seq,
+            at,
+            id,
+            printable(entry.lane.as_str()),
+            printable(&event.kind),
+            printable(&event.message)
+        ),
+    )
 }

@@ -1,5 +1,7 @@
 //! The ways in which a command ends, with their exit codes.
 
+use crate::error::Error;
+
 /// The end of a command that did not fail with an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CommandExit {
@@ -9,7 +11,7 @@ pub(super) enum CommandExit {
     Problems,
     /// A wait timed out, with the line for standard error.
     TimedOut(String),
-    /// The awaited task failed.
+    /// A task that was awaited or run failed.
     TaskFailed,
     /// There is nothing to claim now.
     NothingAvailable,
@@ -19,11 +21,16 @@ pub(super) enum CommandExit {
 
 /// Exit code of a command that succeeded.
 pub(super) const EXIT_OK: u8 = 0;
+/// Returns the exit code of a command that failed.
+pub(super) fn code_of(error: &Error) -> u8 {
+    if error.is_misuse() { EXIT_USAGE_OR_TIMEOUT } else { EXIT_REFUSED }
+}
+
 /// Exit code of a command that was refused or failed, or that found problems.
 pub(super) const EXIT_REFUSED: u8 = 1;
 /// Exit code of bad usage, and of a wait that timed out.
 pub(super) const EXIT_USAGE_OR_TIMEOUT: u8 = 2;
-/// Exit code of `call` and `wait --exit-status` when the task itself failed.
+/// Exit code of `call`, and of `wait` and `dispatch` with `--exit-status`, when a task itself failed.
 pub(super) const EXIT_TASK_FAILED: u8 = 3;
 /// Exit code of `claim --lane` when no task is available.
 pub(super) const EXIT_NOTHING_AVAILABLE: u8 = 4;
@@ -40,7 +47,7 @@ pub(super) const EXIT_CODES: [(&str, &str); 6] = [
     ("0", "done"),
     ("1", "refused or failed, with one line on standard error"),
     ("2", "bad usage, or a wait that timed out"),
-    ("3", "the task failed (call, wait --exit-status)"),
+    ("3", "the task failed (call, wait --exit-status, dispatch --once --exit-status)"),
     ("4", "nothing to claim (claim --lane)"),
     ("5", "a question is open (call, wait --or-question)"),
 ];

@@ -9,15 +9,15 @@ use super::exit::CommandExit;
 use super::output::Output;
 use crate::error::{Error, Result};
 
-/// Print tasks with their history, answers and files: one JSON object per line.
+/// Print tasks as JSON, one per line.
 ///
-/// Tasks that cannot be read are skipped with a warning, and the command exits with code 1. Files of a
+/// Each has its history, its answer and its files. Tasks that cannot be read are skipped with a warning, and the command exits with code 1. Files of a
 /// task that do not fit into a line are skipped with a warning.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes export --ended > tasks.jsonl")]
 pub(super) struct ExportCommand {
     /// Only tasks of this lane
-    #[arg(long)]
+    #[arg(long, short, value_name = "LANE")]
     lane: Option<String>,
     /// Only completed and failed tasks
     #[arg(long)]

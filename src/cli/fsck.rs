@@ -6,7 +6,7 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::output::ProgressLine;
-use super::table::count;
+use super::text_format::count;
 use crate::error::{Result, printable};
 use crate::store::{FsckReport, Severity, Store, StoreOptions};
 

@@ -10,7 +10,7 @@ use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
-use super::table::count;
+use super::text_format::count;
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::store::{GcAge, GcPlan};
@@ -31,7 +31,7 @@ pub(super) struct GcCommand {
     #[arg(long)]
     all_ended: bool,
     /// Only tasks of this lane
-    #[arg(long)]
+    #[arg(long, short, value_name = "LANE")]
     lane: Option<String>,
     /// Only show what would be deleted
     #[arg(long)]
@@ -48,7 +48,7 @@ impl GcCommand {
         }
         if let Some(archive) = self.archive.as_ref().filter(|path| path.exists() && !path.is_dir()) {
             let shown = printable(&archive.to_string_lossy());
-            return Err(Error::invalid(format!("--archive {shown} is a file, not a directory"))
+            return Err(Error::invalid_here(format!("--archive {shown} is a file, not a directory"))
                 .with_hint("name a directory; every archive is a new file in it"));
         }
         let store = context.store()?;

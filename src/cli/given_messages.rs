@@ -2,6 +2,8 @@
 
 use super::args::WaitTiming;
 use super::context::CommandContext;
+use super::output::WaitLine;
+use super::text_format::{SHORTEST_ID, end_of_id, format_duration};
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::message::messages_value;
@@ -48,7 +50,8 @@ pub(super) fn hand_out(
 pub(super) fn print_messages(context: &CommandContext, task: &Task, messages: &[TaskMessage]) -> bool {
     messages.iter().all(|message| {
         let (number, by) = (message.number, printable(&message.sent_by));
-        let head = format!("lanes: message {number} to {} from {by} ({}):", task.id, message.sent_at);
+        let at = context.out.time(message.sent_at);
+        let head = format!("lanes: message {number} to {} from {by} ({at}):", task.id);
         let lines = message.text.trim_end().lines().map(|line| format!("\n  {}", printable(line)));
         context.out.message(&format!("{head}{}", lines.collect::<String>()))
     })
@@ -66,6 +69,7 @@ pub(super) fn wait_until_read(
     mut timing: WaitTiming,
 ) -> Result<Option<TaskMessage>> {
     let mut watch = store.watch_tasks_until_exit(std::slice::from_ref(id));
+    let line = WaitLine::new(&context.out);
     loop {
         let task = store.read_settled(id)?;
         let message = task.messages.iter().find(|message| message.number == number);
@@ -81,13 +85,17 @@ pub(super) fn wait_until_read(
             return Err(Error::refused(format!("{id} is {state}, and nobody has read message {number}")));
         }
         let over = timing.is_over();
-        if timing.heartbeat_due() || (over && timing.has_heartbeat()) {
-            let state = task.status.as_str();
+        let shown = store.shown(task);
+        let state = shown.status.as_str();
+        if !line.is_shown() && (timing.heartbeat_due() || (over && timing.has_heartbeat())) {
             context.out.note(&format!("lanes: {id} is {state}; message {number} is not read yet"));
         }
         if over {
             return Ok(None);
         }
-        watch.wait(timing.sleep_until(None));
+        line.sleep(&mut watch, timing.sleep_until(None), |lasted| {
+            let (end, lasted) = (end_of_id(id.as_str(), SHORTEST_ID), format_duration(lasted.as_secs_f64()));
+            format!("waiting until message {number} to {end} is read · {lasted} · {end} is {state}")
+        });
     }
 }

@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::list::state_label;
-use super::table::shorten;
+use super::text_format::shorten;
 use crate::error::{Result, printable};
-use crate::model::TaskText;
 use crate::model::json::raw::RawString;
 use crate::model::task::object;
 use crate::model::task_graph::{GraphNode, TaskGraph};
+use crate::model::{Now, TaskText};
 
 /// The longest text about a task, in terminal columns.
 const MAX_LABEL: usize = 40;
@@ -35,10 +35,10 @@ enum GraphFormat {
     after_help = "Examples:\n  lanes graph\n  lanes graph d64cf2\n  lanes graph --group night --format dot | dot -Tsvg > night.svg"
 )]
 pub(super) struct GraphCommand {
-    /// Only what is connected with this task
+    /// Only tasks connected with this task
     #[arg(value_name = "ID", conflicts_with = "group")]
     id: Option<String>,
-    /// Only what is connected with the tasks of this group
+    /// Only tasks connected with the tasks of this group
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     /// Language of the graph
@@ -54,20 +54,15 @@ impl GraphCommand {
             (None, Some(group)) => Some(context.group_members(&store, group, &|_| true)?),
             (None, None) => None,
         };
-        let now = store.now();
+        let (now, shown) = (store.now(), store.shown_states());
         let node = |task: &TaskText<'_>| {
-            let status = task.status();
             let label = match task.spec.name.map(RawString::decode) {
                 Some(name) => name,
                 None if task.spec.prompt.is_empty() => task.spec.correlation_id.decode(),
                 None => task.spec.prompt.decode(),
             };
-            Some(GraphNode {
-                id: task.id.clone(),
-                state: state_label(&status, &now, || task.to_task().lease_is_live(&now)),
-                label: printable(&shorten(&label, MAX_LABEL)),
-                after: task.spec.dependencies().into_iter().map(|dependency| dependency.task).collect(),
-            })
+            let title = printable(&shorten(&label, MAX_LABEL));
+            Some(GraphNode::of(task, title, shown.status_of(task), &now))
         };
         let graph = TaskGraph::new(context.read_tasks(&store, &store.task_names()?, node));
         let graph = match &of {
@@ -77,17 +72,18 @@ impl GraphCommand {
         if graph.nodes().next().is_none() {
             context.out.note("lanes: no task depends on another one");
         }
-        self.print(context, &graph).map(|()| CommandExit::Done)
+        self.print(context, &graph, &now).map(|()| CommandExit::Done)
     }
 
-    fn print(&self, context: &mut CommandContext, graph: &TaskGraph) -> Result<()> {
+    fn print(&self, context: &mut CommandContext, graph: &TaskGraph, now: &Now) -> Result<()> {
+        let state = |node: &GraphNode| state_label(&node.status, now, || node.lease_is_live);
         if context.out.json {
             let task = |node: &GraphNode| {
-                let after: Vec<&str> = node.after.iter().map(|id| id.as_str()).collect();
+                let after: Vec<&str> = node.after.iter().map(|dependency| dependency.task.as_str()).collect();
                 Value::Object(object([
                     ("task_id", node.id.as_str().into()),
-                    ("state", node.state.as_str().into()),
-                    ("label", node.label.as_str().into()),
+                    ("state", state(node).into()),
+                    ("label", node.title.as_str().into()),
                     ("after", after.into()),
                 ]))
             };
@@ -99,13 +95,13 @@ impl GraphCommand {
             ]));
         }
         let text = match self.format {
-            GraphFormat::Dot => graph.to_dot(),
-            GraphFormat::Mermaid => graph.to_mermaid(),
+            GraphFormat::Dot => graph.to_dot(state),
+            GraphFormat::Mermaid => graph.to_mermaid(state),
             GraphFormat::Text => {
                 let mut text = String::new();
                 graph.to_text(|prefix, node, is_full| {
-                    let rest = if is_full { node.label.as_str() } else { "…" };
-                    text.push_str(&format!("{prefix}{}  {}  {rest}\n", node.id, node.state));
+                    let rest = if is_full { node.title.as_str() } else { "…" };
+                    text.push_str(&format!("{prefix}{}  {}  {rest}\n", node.id, state(node)));
                 });
                 text
             }

@@ -1,6 +1,7 @@
 //! The reply of `claim`, `next` and `wait --lane` when there is nothing to claim.
 
 use super::context::CommandContext;
+use super::text_format::seconds;
 use crate::error::{Result, shell_word};
 use crate::model::LaneName;
 use crate::model::task::object;
@@ -51,7 +52,8 @@ pub(super) fn print_idle(
             ),
         ]))
     } else {
-        context.out.note(&format!("lanes: {message}; waited {timeout} seconds"));
+        let waited = if timeout > 0.0 { format!("; waited {}", seconds(timeout)) } else { String::new() };
+        context.out.note(&format!("lanes: {message}{waited}"));
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::exit::CommandExit;
 use super::inside_run;
 use super::output::ProgressLine;
 use super::submit_batch::refusal;
-use super::table::count;
+use super::text_format::count;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::store::{Store, StoreOptions};
@@ -33,6 +33,7 @@ impl ImportCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         inside_run::refuse(context, "import")?;
         let mut input: Box<dyn BufRead> = if self.file == Path::new("-") {
+            context.out.reads_stdin();
             Box::new(io::stdin().lock())
         } else {
             Box::new(BufReader::new(body::open(&self.file)?))

@@ -5,17 +5,20 @@ use serde_json::Value;
 
 use super::context::CommandContext;
 use super::exit::CommandExit;
-use super::table::{Row, Table, relative, shorten};
+use super::table::{Row, Table};
+use super::text_format::{relative, shorten};
 use crate::error::Result;
 use crate::model::inbox::InboxItem;
 use crate::model::task::object;
 
-/// List what waits for a person: open questions, and dead tasks that nobody has retried.
+/// List what waits for a person.
+///
+/// These are open questions, and dead tasks that nobody has retried.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes inbox\n  lanes inbox --lane review --json")]
 pub(super) struct InboxCommand {
     /// Only tasks of this lane
-    #[arg(long, value_name = "LANE")]
+    #[arg(long, short, value_name = "LANE")]
     lane: Option<String>,
 }
 
@@ -43,8 +46,9 @@ impl InboxCommand {
             return Ok(CommandExit::Done);
         }
         let mut table = Table::new(&["ID", "LANE", "KIND", "AGE", "WHAT"]);
+        let room = context.out.text_room(60);
         for item in &items {
-            let (age, what) = (relative(item.since, &now), shorten(item.text(), 60));
+            let (age, what) = (relative(item.since, &now), shorten(item.text(), room));
             table.add(Row::new(&[item.task_id.as_str(), item.lane.as_str(), item.kind(), &age, &what]));
         }
         table.print(&mut context.out)?;

@@ -42,6 +42,9 @@ impl InitCommand {
         if let Some(holder) = made.handoff.parent() {
             trust_created_config(context, holder, &made.handoff.join("handoff.yaml"));
         }
+        if let Some(warning) = &made.warning {
+            context.out.warn(warning);
+        }
         if context.out.json {
             context.out.object(&object([
                 ("status", "initialized".into()),

@@ -13,7 +13,9 @@ use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::workspace::init_pool;
 
-/// Set up one queue for a directory of projects: `.agent-lanes-queue/` and `dispatchers/` in PATH.
+/// Set up one queue for a directory of projects.
+///
+/// The queue is in `.agent-lanes-queue/` in PATH, scripts that start dispatchers are in `dispatchers/`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes init-pool ~/src")]
 pub(super) struct InitPoolCommand {
@@ -31,6 +33,9 @@ impl InitPoolCommand {
         let made = init_pool(&self.path, self.workspace_id.as_deref())?;
         if let Some(holder) = made.queue.parent() {
             trust_created_config(context, holder, &made.config);
+        }
+        if let Some(warning) = &made.warning {
+            context.out.warn(warning);
         }
         let text = |path: &PathBuf| Value::from(path.to_string_lossy());
         if context.out.json {

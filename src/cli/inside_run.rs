@@ -47,5 +47,5 @@ pub(super) fn refuse_shown_by(context: &CommandContext, command: &str, evidence:
     Err(Error::refused(format!(
         "{command} is not for agents, and {evidence} shows that a dispatcher's agent runs it"
     ))
-    .with_hint("give --inside-run as well if a person wants it so"))
+    .with_hint("add --inside-run if a person wants it"))
 }

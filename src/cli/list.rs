@@ -3,27 +3,67 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::args::number;
 use super::context::CommandContext;
 use super::exit::CommandExit;
-use super::output::ProgressLine;
-use super::table::{Row, Table, relative, shorten};
+use super::output::{ProgressLine, json_text, select_fields};
+use super::table::{Row, Table};
+use super::task_fields::TaskFieldsArg;
+use super::text_format::{relative, shorten};
 use super::view::task_view;
-use crate::error::{Error, Result, printable};
+use crate::error::Result;
+use crate::model::json::Object;
 use crate::model::json::raw::RawString;
-use crate::model::json::{self, Object};
 use crate::model::task::object;
-use crate::model::{Now, Question, Status, TaskId, TaskText, Time};
-use crate::store::Store;
+use crate::model::{FailureClass, GroupName, Now, Question, Status, TaskId, TaskText, Time};
+use crate::store::{ShownStates, Store};
+
+/// A state as `--state` selects it: a state of the protocol, or one of the reasons for which a task has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StateArg {
+    Queued,
+    Scheduled,
+    Blocked,
+    Claimed,
+    #[value(name = "input_required", alias = "input-required")]
+    InputRequired,
+    #[value(alias = "done")]
+    Completed,
+    Failed,
+    Cancelled,
+    Dead,
+}
+
+impl StateArg {
+    fn is_open(self) -> bool {
+        !matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Dead)
+    }
+
+    /// Returns whether a task that is shown in this state is selected.
+    fn selects(self, status: &Status) -> bool {
+        match (self, status) {
+            (Self::Queued, Status::Queued)
+            | (Self::Scheduled, Status::Scheduled { .. })
+            | (Self::Blocked, Status::Blocked { .. })
+            | (Self::Claimed, Status::Claimed(_))
+            | (Self::InputRequired, Status::InputRequired)
+            | (Self::Completed, Status::Completed { .. })
+            | (Self::Failed, Status::Failed { .. }) => true,
+            (Self::Cancelled, Status::Failed { class, .. }) => *class == FailureClass::Cancelled,
+            (Self::Dead, Status::Failed { class, .. }) => *class == FailureClass::Dead,
+            _ => false,
+        }
+    }
+}
 
 /// The flags that select tasks to show.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Selection {
     /// Only tasks of this lane
-    #[arg(long)]
+    #[arg(long, short, value_name = "LANE")]
     lane: Option<String>,
     /// Only tasks of this group
     #[arg(long, value_name = "GROUP")]
@@ -31,9 +71,9 @@ pub(super) struct Selection {
     /// Leave out completed and failed tasks
     #[arg(long)]
     active_only: bool,
-    /// Only tasks in these states
-    #[arg(long, value_name = "STATE[,STATE...]", value_delimiter = ',')]
-    state: Vec<String>,
+    /// Only tasks in these states; cancelled and dead tasks are also failed
+    #[arg(long, value_enum, value_name = "STATE[,STATE...]", value_delimiter = ',')]
+    state: Vec<StateArg>,
     /// Only the newest N tasks
     #[arg(long, value_name = "N", value_parser = number::<usize>, allow_negative_numbers = true)]
     limit: Option<usize>,
@@ -63,12 +103,10 @@ impl Selection {
         store: &Store,
         extract: impl Fn(&TaskText<'_>) -> T + Sync,
     ) -> Result<Vec<SelectedTask<T>>> {
-        if let Some(wrong) = self.state.iter().find(|state| !Status::NAMES.contains(&state.as_str())) {
-            return Err(Error::invalid(format!("there is no state '{}'", printable(wrong)))
-                .with_hint(format!("the states are {}", Status::NAMES.join(", "))));
-        }
-        let extract =
-            |task: &TaskText<'_>| self.wants(task).then(|| (task.created_at, task.id.clone(), extract(task)));
+        let shown = store.shown_states();
+        let extract = |task: &TaskText<'_>| {
+            self.wants(task, &shown).then(|| (task.created_at, task.id.clone(), extract(task)))
+        };
         let names = self.names(store)?;
         let mut found = match self.limit {
             Some(limit) => newest(context, store, names, limit, extract),
@@ -80,23 +118,28 @@ impl Selection {
         Ok(found)
     }
 
-    fn wants(&self, task: &TaskText<'_>) -> bool {
+    fn wants(&self, task: &TaskText<'_>, shown: &ShownStates<'_>) -> bool {
         self.lane.as_ref().is_none_or(|lane| task.spec.lane.is(lane))
             && self.group.as_ref().is_none_or(|group| task.spec.group.is_some_and(|name| name.is(group)))
             && !(self.active_only && task.is_terminal())
-            && (self.state.is_empty() || self.state.contains(&task.state().into_owned()))
+            && (self.state.is_empty() || {
+                let status = shown.status_of(task);
+                self.state.iter().any(|state| state.selects(&status))
+            })
     }
 
     /// Returns the names of the tasks to read, sorted. If only open tasks are selected, they come from the index.
     fn names(&self, store: &Store) -> Result<Vec<String>> {
-        let is_open = |state: &String| !matches!(state.as_str(), "completed" | "failed");
         if !self.state.is_empty()
-            && self.state.iter().all(is_open)
+            && self.state.iter().all(|state| state.is_open())
             && let Some(names) = store.open_task_ids(self.lane.as_deref())?
         {
             return Ok(names);
         }
-        store.task_names()
+        match &self.group {
+            Some(group) => store.task_names_of_group(&GroupName::stored(group)),
+            None => store.task_names(),
+        }
     }
 }
 
@@ -155,18 +198,22 @@ fn has_time(name: &str) -> bool {
 pub(super) struct ListCommand {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl ListCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         let store = context.store()?;
         if context.out.json {
             let selected = self.selection.collect(context, &store, |_| ())?;
             let head = object([("status", "ok".into()), ("count", selected.len().into())]);
             print_views(context, &store, head, selected)?;
         } else {
-            let now = store.now();
-            let rows = self.selection.collect(context, &store, |task| row(task, &now))?;
+            let (now, shown) = (store.now(), store.shown_states());
+            let room = context.out.text_room(PIPED_TEXT);
+            let rows = self.selection.collect(context, &store, |task| row(task, &now, &shown, room))?;
             if rows.is_empty() {
                 let narrow = self.selection.is_narrow();
                 context.out.note(if narrow {
@@ -189,58 +236,65 @@ pub(super) fn print_views<T>(
     mut head: Object,
     tasks: Vec<SelectedTask<T>>,
 ) -> Result<()> {
-    const EMPTY_LIST: &str = "\"tasks\": []";
+    let compact = context.out.is_compact();
+    let list = if compact { "\"tasks\":[" } else { "\"tasks\": [" };
     head.insert("tasks".into(), Value::Array(Vec::new()));
-    let text = json::to_text(&head);
-    let (before, after) = text.split_once(EMPTY_LIST).unwrap_or((&text, ""));
+    let text = json_text(&head, compact);
+    let (before, after) = text.split_once(&format!("{list}]")).unwrap_or((&text, ""));
     context.out.json_text(before)?;
-    context.out.json_text("\"tasks\": [")?;
+    context.out.json_text(list)?;
     let names: Vec<String> = tasks.into_iter().map(|(_, id, _)| id.to_string()).collect();
-    let now = store.now();
+    let (now, shown) = (store.now(), store.shown_states());
+    let fields = context.out.task_fields.clone();
     let view = |task: &TaskText<'_>| {
-        let task = store.with_current_paths(task.to_task());
+        let task = shown.shown(store.with_current_paths(task.to_task()));
         let last_event = store.last_event(&task);
         let (last_event, warning) = match last_event {
             Ok(event) => (event, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let text = json::portable_text(&task_view(store, &task, &now, last_event));
-        (text.trim_end().replace('\n', "\n    "), warning)
+        let view = task_view(store, &task, &now, last_event);
+        let view = fields.as_ref().map(|fields| select_fields(&view, fields)).unwrap_or(view);
+        (json_text(&view, compact).trim_end().replace('\n', "\n    "), warning)
     };
-    let (mut result, mut separator) = (Ok(()), "\n    ");
+    let (first, next) = if compact { ("", ",") } else { ("\n    ", ",\n    ") };
+    let (mut result, mut separator) = (Ok(()), first);
     let out = &mut context.out;
     store.scan_names(&names, view, &mut |_, seen| {
         match seen {
             Ok((text, warning)) => {
                 warning.iter().for_each(|warning| out.warn(warning));
                 result = out.json_text(separator).and_then(|()| out.json_text(&text));
-                separator = ",\n    ";
+                separator = next;
             }
             Err(error) => out.warn(&error.to_string()),
         }
         if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     result?;
-    out.json_text(if separator.starts_with(',') { "\n  ]" } else { "]" })?;
+    out.json_text(if separator == next && !compact { "\n  ]" } else { "]" })?;
     out.json_text(after)
 }
 
-/// Returns a task as a row for [`print_rows`].
-pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
+/// How many columns of a prompt or a reason a file or a pipe gets.
+pub(super) const PIPED_TEXT: usize = 50;
+
+/// Returns a task as a row for [`print_rows`], with `room` columns for its prompt or reason.
+pub(super) fn row(task: &TaskText<'_>, now: &Now, shown: &ShownStates<'_>, room: usize) -> Row {
     let name = task.spec.name.map(RawString::decode);
     let plain = || match task.spec.prompt.is_empty() {
-        true => shorten(&task.spec.correlation_id.decode(), 50).into(),
-        false => shorten(&task.spec.prompt.decode(), 50).into(),
+        true => shorten(&task.spec.correlation_id.decode(), room).into(),
+        false => shorten(&task.spec.prompt.decode(), room).into(),
     };
     let (state, what) = match task.state() {
         completed if completed == "completed" => (completed, name.unwrap_or_else(plain)),
         _ => {
-            let status = task.status();
+            let status = shown.status_of(task);
             let state = state_label(&status, now, || task.to_task().lease_is_live(now)).into();
             let what = name.unwrap_or_else(|| match status {
                 Status::Claimed(claim) => format!("held by {}", claim.owner).into(),
-                Status::Failed { reason, .. } => shorten(&reason, 50).into(),
-                Status::InputRequired => asked(&task.questions(), now).into(),
+                Status::Failed { reason, .. } => shorten(&reason, room).into(),
+                Status::InputRequired => asked(&task.questions(), now, room).into(),
                 _ => plain(),
             });
             (state, what)
@@ -251,9 +305,9 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
 }
 
 /// Returns the first open question of a task, shortened.
-fn asked(questions: &[Question], now: &Now) -> String {
+fn asked(questions: &[Question], now: &Now, room: usize) -> String {
     let open = questions.iter().find(|question| question.is_open(now.wall));
-    open.map_or_else(String::new, |question| format!("asks: {}", shorten(&question.text, 50)))
+    open.map_or_else(String::new, |question| format!("asks: {}", shorten(&question.text, room)))
 }
 
 /// Prints tasks as a table.

@@ -1,7 +1,5 @@
 //! `lanes logs`: prints the output of a task's runs.
 
-use std::fs::File;
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -12,7 +10,7 @@ use super::exit::CommandExit;
 use crate::dispatch::run::context::files;
 use crate::error::{Error, Result};
 use crate::model::TaskId;
-use crate::store::Store;
+use crate::store::{RunLogFile, Store};
 
 /// Time between two reads of the output that is followed.
 const OUTPUT_POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -48,19 +46,19 @@ impl LogsCommand {
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
         let mut watch = store.watch_tasks(std::slice::from_ref(&id));
-        let mut open: Option<(u64, File)> = None;
+        let mut open: Option<OpenLog> = None;
         loop {
             let ended = store.task(&id)?.status.is_terminal();
             // A retried task continues in another run.
             let run = self.run_number(&store, &id)?;
-            if open.as_ref().map(|(run, _)| *run) != run {
-                if let Some((_, file)) = &mut open {
-                    copy(context, file)?;
+            if open.as_ref().map(|log| log.run) != run {
+                if let Some(log) = &mut open {
+                    log.copy(context)?;
                 }
                 open = run.map(|run| self.open(&store, &id, run)).transpose()?.flatten();
             }
             match &mut open {
-                Some((_, file)) => copy(context, file)?,
+                Some(log) => log.copy(context)?,
                 None if self.follow && !ended => {}
                 None => {
                     return Err(self
@@ -80,13 +78,13 @@ impl LogsCommand {
     fn run_number(&self, store: &Store, id: &TaskId) -> Result<Option<u64>> {
         match self.attempt {
             Some(run) => Ok(Some(run)),
-            None => Ok(store.attempt_numbers(id)?.pop()),
+            None => Ok(store.blobs().attempt_numbers(id)?.pop()),
         }
     }
 
-    fn open(&self, store: &Store, id: &TaskId, run: u64) -> Result<Option<(u64, File)>> {
-        let Some(attempt) = store.existing_attempt(id, run)? else { return Ok(None) };
-        Ok(attempt.open(self.file_name())?.map(|file| (run, file)))
+    fn open(&self, store: &Store, id: &TaskId, run: u64) -> Result<Option<OpenLog>> {
+        let Some(attempt) = store.blobs().attempt(id, run)? else { return Ok(None) };
+        Ok(attempt.log(self.file_name())?.map(|file| OpenLog { run, file, offset: 0 }))
     }
 
     fn file_name(&self) -> &'static str {
@@ -106,14 +104,25 @@ impl LogsCommand {
     }
 }
 
-/// Copies what has been written since the last call.
-fn copy(context: &mut CommandContext, file: &mut File) -> Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let read = file.read(&mut buffer).map_err(|error| Error::io("read", "the log", error))?;
-        if read == 0 {
-            return Ok(());
+/// The output of a run, and how far it is printed.
+struct OpenLog {
+    run: u64,
+    file: RunLogFile,
+    offset: u64,
+}
+
+impl OpenLog {
+    /// Copies what has been written since the last call.
+    fn copy(&mut self, context: &mut CommandContext) -> Result<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = self.file.read_at(&mut buffer, self.offset);
+            let read = read.map_err(|error| Error::io("read", "the log", error))?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.offset += read as u64;
+            context.out.foreign(&buffer[..read])?;
         }
-        context.out.foreign(&buffer[..read])?;
     }
 }

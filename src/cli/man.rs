@@ -66,7 +66,7 @@ fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
         .render(&mut page)?;
     let mut end = Roff::new();
     if let Some(examples) = examples.strip_prefix(EXAMPLES_HEADING) {
-        end.control("SH", ["EXAMPLES_HEADING"]).control("nf", []);
+        end.control("SH", ["EXAMPLES"]).control("nf", []);
         for example in examples.trim_start_matches('\n').lines().take_while(|line| !line.is_empty()) {
             end.text([roman(example.trim_start())]);
         }

@@ -25,7 +25,7 @@ use crate::mcp::{self, McpOptions, PermissionAsker, QueueSource, ToolSet};
 use crate::store::Store;
 use crate::workspace::{BaseDir, Config, LocateOptions, locate};
 
-/// Serve the queue as tools over the Model Context Protocol, on standard input and output.
+/// Serve the queue as tools over the Model Context Protocol.
 ///
 /// A client such as Claude Code, Codex or Gemini starts this command. Work that it delegates is in the queue and
 /// continues when the client ends.
@@ -123,10 +123,8 @@ impl McpCommand {
     /// Returns the run for which permissions are asked: the one in whose environment this process is.
     fn permission_asker(&self) -> Result<PermissionAsker> {
         let Some((id, token)) = env::claimed_task() else {
-            return Err(Error::invalid(
-                "--tools permission asks for the run of a dispatcher, and this is none",
-            )
-            .with_hint("set `permission_prompts: ask` in a route; its dispatcher starts this server"));
+            return Err(Error::invalid_here("--tools permission works only in the run of a dispatcher")
+                .with_hint("set `permission_prompts: ask` in a route; its dispatcher starts this server"));
         };
         let expires = self.server.permission_expires.unwrap_or(Duration::from_secs(3600));
         PermissionAsker::new(&id, &token, expires)

@@ -10,6 +10,7 @@ use super::env;
 use super::mcp_self_test;
 use crate::error::{brief, printable};
 use crate::mcp::registration::{FoundRegistration, RegistrationFault, find_registrations};
+use crate::os::process_table::has_replaced_program;
 use crate::store::{Store, WorkerInfo};
 use crate::workspace::Diagnosis;
 
@@ -60,7 +61,7 @@ fn of_running_servers(context: &CommandContext) -> Vec<Diagnosis> {
         let version = server.data.get("version").and_then(Value::as_str).unwrap_or_default();
         let what = if version != VERSION {
             format!("is version {}, and this is {VERSION}", brief(version))
-        } else if is_replaced(server.pid) {
+        } else if has_replaced_program(server.pid) {
             "runs a program file that has been replaced since it started".to_string()
         } else {
             current += 1;
@@ -75,13 +76,6 @@ fn of_running_servers(context: &CommandContext) -> Vec<Diagnosis> {
         diagnoses.push(Diagnosis::ok(AREA, "servers", message));
     }
     diagnoses
-}
-
-/// Returns whether the program file of a process has been removed or replaced. For a process of another user
-/// this is unknown.
-fn is_replaced(pid: u32) -> bool {
-    let program = std::fs::read_link(format!("/proc/{pid}/exe"));
-    program.is_ok_and(|program| program.to_string_lossy().ends_with(" (deleted)"))
 }
 
 fn of_registration(found: &FoundRegistration) -> Vec<Diagnosis> {

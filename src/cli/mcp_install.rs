@@ -20,7 +20,7 @@ use crate::model::task::object;
 
 /// Register the server with a client.
 ///
-/// Uses the client's own command if one is on PATH that can write the whole entry, and otherwise edits the
+/// Uses the client's own command if it is on PATH and can write the whole entry; otherwise edits the
 /// client's settings file, leaving the rest of it as it is. Running it again changes nothing.
 ///
 /// With `--scope user`, the server finds the workspace of the directory in which the client runs, and otherwise uses a
@@ -35,7 +35,7 @@ pub(super) struct McpInstallCommand {
     /// The client
     #[arg(long, value_enum)]
     client: ClientArg,
-    /// Where it counts: everywhere for you, or in the current directory for everybody
+    /// Scope of the registration: everywhere for you, or in the current directory for everybody
     #[arg(long, value_enum, default_value_t = ScopeArg::User)]
     scope: ScopeArg,
     #[command(flatten)]
@@ -208,7 +208,7 @@ impl McpInstallCommand {
             (RegistrationChange::Unchanged, true) => format!("not registered with {client} in {path}"),
         })?;
         if let Some(target) = plan.link_target().filter(|_| plan.change != RegistrationChange::Unchanged) {
-            context.out.note(&format!("lanes: {path} is, by a link, {}, which was changed", show(target)));
+            context.out.note(&format!("lanes: {path} is a link to {}, which was changed", show(target)));
         }
         if plan.change == RegistrationChange::Added {
             self.note_permissions(context);
@@ -224,9 +224,7 @@ impl McpInstallCommand {
     ) -> Result<()> {
         let path = show(plan.path());
         if let Some(target) = plan.link_target() {
-            context
-                .out
-                .note(&format!("lanes: {path} is, by a link, {}, which would be changed", show(target)));
+            context.out.note(&format!("lanes: {path} is a link to {}, which would be changed", show(target)));
         }
         if !commands.is_empty() {
             return commands.iter().try_for_each(|line| context.out.line(line));
@@ -242,7 +240,7 @@ impl McpInstallCommand {
     fn note_permissions(&self, context: &CommandContext) {
         match self.client() {
             ClientApp::Claude => context.out.note(
-                "lanes: \"permissions\": {\"allow\": [\"mcp__lanes\"]} in claude's settings lets all tools run unasked",
+                "lanes: \"permissions\": {\"allow\": [\"mcp__lanes\"]} in claude's settings lets all tools run without asking",
             ),
             ClientApp::Codex if !self.approve => context.out.note(
                 "lanes: codex refuses `delegate` and `cancel` where nobody can be asked; --approve allows them",
@@ -259,7 +257,7 @@ impl McpInstallCommand {
 fn own_program() -> Result<String> {
     let program = std::env::current_exe().map_err(|error| Error::io("find", "this program", error))?;
     if !program.exists() {
-        return Err(Error::config("this program has been replaced while it runs").with_hint("try again"));
+        return Err(Error::config("this program was replaced while it was running").with_hint("try again"));
     }
     utf8(program)
 }

@@ -17,16 +17,16 @@ pub(super) struct McpServerArgs {
     /// The tools to offer: caller, worker, admin, all of these, or compat; several with commas [default: caller,worker]
     #[arg(long, value_name = "SETS", value_delimiter = ',')]
     pub tools: Vec<String>,
-    /// Where there is no workspace, use a queue of your own, which is made below $XDG_STATE_HOME/lanes
+    /// Where there is no workspace, use a queue of your own, which is created below $XDG_STATE_HOME/lanes
     #[arg(long)]
     pub user: bool,
     /// Offer the prompt `worker`, which clients may show as a slash command
     #[arg(long)]
     pub prompts: bool,
-    /// The longest time that a call waits: seconds, or 5m [default: by client, 50 s for unknown ones]
+    /// Maximum time that a call waits: seconds, or 5m [default: by client, 50 s for unknown ones]
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     pub max_wait: Option<f64>,
-    /// What the runs that a session delegates may cost together, in US dollars: then it may delegate no more
+    /// Total cost limit of the runs that a session delegates, in US dollars; once it is spent, `delegate` is refused
     #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub budget: Option<f64>,
     /// With the admin tools, also give agents more rights than they have, except those that bypass all permissions
@@ -44,7 +44,7 @@ pub(super) struct McpServerArgs {
     /// With the tool of permissions, how long a question is open
     #[arg(long, value_name = "SPAN", value_parser = span, hide = true)]
     pub permission_expires: Option<Duration>,
-    /// How long that dispatcher stays without work [default: 60]
+    /// How long that dispatcher stays without work [default: 60s]
     #[arg(long, value_name = "SPAN", value_parser = span, conflicts_with = "no_dispatch")]
     pub idle_exit: Option<Duration>,
 }

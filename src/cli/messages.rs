@@ -14,9 +14,9 @@ use crate::model::task::object;
 use crate::model::{ClaimState, ClaimToken, Command, Task, TaskMessage};
 use crate::workspace::mark_messages_read;
 
-/// Print the messages to a task that you hold, and that nobody has read.
+/// Print the unread messages to a task that you hold.
 ///
-/// They count as read then. `renew`, `event` and `ask` print them too; this command changes nothing else.
+/// They then count as read. `renew`, `event` and `ask` print them too; this command changes nothing else.
 /// Prints nothing when there is none.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes messages d64cf2 --claim-token $token")]
@@ -68,7 +68,8 @@ impl MessagesCommand {
         }
         for message in messages {
             let (number, by) = (message.number, printable(&message.sent_by));
-            context.out.line(&format!("message {number} from {by} ({}):", message.sent_at))?;
+            let at = context.out.time(message.sent_at);
+            context.out.line(&format!("message {number} from {by} ({at}):"))?;
             print_body(context, &message.text)?;
         }
         Ok(())

@@ -21,18 +21,25 @@ mod bridge_import;
 mod bridge_reloader;
 mod bridge_settings;
 mod bridge_test;
+mod browser;
 mod budget;
 mod call;
 mod cancel;
 mod claim;
+mod colour;
 mod complete;
 mod completions;
+mod completions_install;
+mod config;
+mod config_values;
 mod context;
 mod diff;
 mod dispatch;
 mod dispatch_log;
 mod doctor;
 mod each_task;
+mod edit;
+mod editor;
 mod env;
 mod event;
 mod events;
@@ -49,6 +56,7 @@ mod init;
 mod init_pool;
 mod inside_run;
 mod lane_or_vendor;
+mod lanes;
 mod list;
 mod logs;
 mod man;
@@ -75,6 +83,7 @@ mod next;
 mod on_demand_dispatcher;
 mod output;
 mod pause;
+mod prompt;
 mod redrive;
 mod release;
 mod renew;
@@ -92,7 +101,10 @@ mod submit;
 mod submit_batch;
 mod table;
 mod task_args;
+mod task_fields;
 mod tell;
+mod text_format;
+mod top;
 mod trust;
 mod usage_error;
 mod view;
@@ -107,15 +119,15 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::builder::StyledStr;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::args::EXAMPLES_HEADING;
-use self::context::{CommandContext, GlobalArgs};
+use self::context::{CommandContext, GlobalArgs, with_short_help};
 use self::exit::{
     CommandExit, EXIT_CODES, EXIT_INTERNAL, EXIT_READER_GONE, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT,
 };
-use self::output::{Output, print_error_line};
-use crate::error::Result;
+use self::output::{Output, OutputOptions, print_error_line};
+use crate::error::{ErrorKind, Result};
 use crate::workspace::BaseDir;
 
 /// A task queue for coding agents, shell scripts and people on one machine.
@@ -125,6 +137,7 @@ use crate::workspace::BaseDir;
 #[derive(Parser, Debug)]
 // If a flag is given twice, the last one counts, so that wrapper scripts can pass defaults first.
 #[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = after_help())]
+#[command(help_template = help_template())]
 pub(crate) struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -132,14 +145,14 @@ pub(crate) struct Cli {
     command: Option<CliCommand>,
 }
 
-/// Lists each command once: its variant, its name, and the source of its flags.
+/// Lists each command once: its name, perhaps a second one, its variant, and the source of its flags.
 macro_rules! commands {
     ($(
-        $(#[$attribute:meta])* $(if $feature:literal,)? $name:literal $variant:ident($flags:ty) $($extra:expr)?;
+        $(#[$attribute:meta])* $(if $feature:literal,)? $name:literal $(| $alias:literal)? $variant:ident($flags:ty) $($extra:expr)?;
     )*) => {
         #[derive(Subcommand, Debug)]
         enum CliCommand {
-            $($(#[cfg(feature = $feature)])? $(#[$attribute])* #[command(name = $name)] $variant($flags),)*
+            $($(#[cfg(feature = $feature)])? $(#[$attribute])* #[command(name = $name $(, visible_alias = $alias)?)] $variant($flags),)*
         }
 
         impl CliCommand {
@@ -150,16 +163,21 @@ macro_rules! commands {
             }
         }
 
-        /// The name of each command, and the function that adds its flags.
-        const COMMANDS: &[(&str, fn(clap::Command) -> clap::Command)] =
-            &[$($(#[cfg(feature = $feature)])? ($name, <$flags as clap::Args>::augment_args),)*];
+        /// The commands.
+        const COMMANDS: &[CommandParts] = &[
+            $($(#[cfg(feature = $feature)])? CommandParts {
+                names: &[$name $(, $alias)?],
+                add_flags: <$flags as clap::Args>::augment_args,
+                command_of: |matches| <$flags>::from_arg_matches_mut(matches).map(CliCommand::$variant),
+            },)*
+        ];
     };
 }
 
 commands! {
     "init" Init(init::InitCommand);
     "init-pool" InitPool(init_pool::InitPoolCommand);
-    "submit" Submit(submit::SubmitCommand);
+    "submit" | "add" Submit(submit::SubmitCommand);
     "call" Call(call::CallCommand);
     "wait" Wait(wait::WaitCommand);
     "next" Next(next::NextCommand) "next";
@@ -177,12 +195,15 @@ commands! {
     "cancel" Cancel(cancel::CancelCommand);
     "retry" Retry(retry::RetryCommand);
     "redrive" Redrive(redrive::RedriveCommand);
+    "edit" Edit(edit::EditCommand);
     "move" Move(move_task::MoveCommand);
     "pause" Pause(pause::PauseCommand);
     "resume" Resume(resume::ResumeCommand);
     "status" Status(status::StatusCommand);
-    "list" List(list::ListCommand);
+    "list" | "ls" List(list::ListCommand);
     "show" Show(show::ShowCommand);
+    "lanes" Lanes(lanes::LanesCommand);
+    "top" Top(top::TopCommand);
     "why" Why(why::WhyCommand);
     "inbox" Inbox(inbox::InboxCommand);
     "graph" Graph(graph::GraphCommand);
@@ -194,7 +215,7 @@ commands! {
     "budget" Budget(budget::BudgetCommand);
     "stats" Stats(stats::StatsCommand);
     "events" Events(events::EventsCommand);
-    "logs" Logs(logs::LogsCommand);
+    "logs" | "log" Logs(logs::LogsCommand);
     "diff" Diff(diff::DiffCommand);
     "worktrees" Worktrees(worktrees::WorktreesCommand);
     "workers" Workers(workers::WorkersCommand);
@@ -205,28 +226,79 @@ commands! {
     "import" Import(import::ImportCommand);
     "serve" Serve(serve::ServeCommand);
     if "mcp", "mcp" Mcp(mcp::McpCommand);
+    "config" Config(config::ConfigCommand);
     "setup" Setup(setup::SetupCommand);
+    "prompt" Prompt(prompt::PromptCommand);
     "self-test" SelfTest(self_test::SelfTestCommand);
     "completions" Completions(completions::CompletionsCommand);
     "man" Man(man::ManCommand) Cli::command();
 }
 
+/// What is needed to parse a command alone.
+struct CommandParts {
+    /// Its names, the usual one first.
+    names: &'static [&'static str],
+    /// Adds its flags.
+    add_flags: fn(clap::Command) -> clap::Command,
+    /// Makes it of the values of its flags.
+    command_of: fn(&mut ArgMatches) -> ClapResult<CliCommand>,
+}
+
+/// The result of parsing.
+type ClapResult<T> = std::result::Result<T, clap::Error>;
+
 /// Parses a command line.
 ///
-/// Building the flags of all commands takes longer than running most commands. The command line is therefore
-/// parsed with the flags of the commands that it names; only if that fails is it parsed again with all flags, for
-/// the help and the error messages.
-fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+/// Building the flags of all commands takes longer than running most commands, and even those of a single command take
+/// twice as long below the flags of `lanes`, since clap copies the global ones. A command line that begins with a command is
+/// therefore parsed as that of a program with its flags and the global ones, and one that begins with a flag with the flags
+/// of the commands that it names. Only if that fails is it parsed again with all flags, for the help and the error messages.
+fn parse(args: &[OsString]) -> ClapResult<Cli> {
+    let begins_with_flag = args.get(1).is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"));
+    let parsed = if begins_with_flag { parse_with_named(args) } else { parse_alone(args).map(Ok) };
+    parsed.unwrap_or_else(|| parse_fully(args))
+}
+
+/// Parses a command line that begins with a command and is right; returns `None` for another one.
+fn parse_alone(args: &[OsString]) -> Option<Cli> {
+    let (name, words) = args.get(1..)?.split_first()?;
+    let parts = COMMANDS.iter().find(|parts| parts.names.iter().any(|known| name == known))?;
+    let program = clap::Command::new(parts.names[0])
+        .no_binary_name(true)
+        .args_override_self(true)
+        .disable_help_flag(true)
+        .disable_help_subcommand(true);
+    let mut program = (parts.add_flags)(GlobalArgs::augment_args(program));
+    if !program.has_subcommands() {
+        // The values of global flags are copied.
+        program = program.mut_args(|arg| arg.global(false));
+    }
+    let mut matches = program.try_get_matches_from(words).ok()?;
+    let global = GlobalArgs::from_arg_matches_mut(&mut matches).ok()?;
+    Some(Cli { global, command: Some((parts.command_of)(&mut matches).ok()?) })
+}
+
+/// Parses a command line with the flags of the commands whose names are among its words. Returns `None` if it is not
+/// right, and the error that prints the version if it asks for that.
+fn parse_with_named(args: &[OsString]) -> Option<ClapResult<Cli>> {
     let top = clap::Command::new("lanes").version(env!("CARGO_PKG_VERSION")).args_override_self(true);
-    let named = COMMANDS.iter().filter(|(name, _)| args.iter().any(|word| word == name));
-    let some = named.fold(GlobalArgs::augment_args(top), |all, (name, add_flags)| {
-        all.subcommand(add_flags(clap::Command::new(*name)))
+    let is_named =
+        |parts: &&CommandParts| args.iter().any(|word| parts.names.iter().any(|name| word == name));
+    let some = COMMANDS.iter().filter(is_named).fold(GlobalArgs::augment_args(top), |all, parts| {
+        let command = clap::Command::new(parts.names[0]).visible_aliases(parts.names[1..].iter().copied());
+        all.subcommand((parts.add_flags)(command))
     });
     match some.try_get_matches_from(args).and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
-        Ok(cli) if cli.command.is_some() => Ok(cli),
-        Err(version) if version.kind() == clap::error::ErrorKind::DisplayVersion => Err(version),
-        _ => Cli::try_parse_from(args),
+        Ok(cli) if cli.command.is_some() => Some(Ok(cli)),
+        Err(version) if version.kind() == clap::error::ErrorKind::DisplayVersion => Some(Err(version)),
+        _ => None,
     }
+}
+
+/// Parses any command line, with help and error messages.
+fn parse_fully(args: &[OsString]) -> ClapResult<Cli> {
+    let mut matches = with_short_help(Cli::command()).try_get_matches_from(args)?;
+    Cli::from_arg_matches_mut(&mut matches)
 }
 
 /// Runs the command line of this process. `stdout_is_closed` means that it was started without a standard output.
@@ -238,7 +310,8 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     ignore_file_size_signal();
     if stdout_is_closed {
         print_error_line(
-            "lanes: standard output is closed, so nothing was done; give /dev/null if no answer is wanted",
+            "lanes: standard output is closed, so nothing was done; redirect it to /dev/null if you do not \
+             need the answer",
         );
         return ExitCode::from(EXIT_REFUSED);
     }
@@ -252,22 +325,29 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     }
     let parsed = parse(&args);
     let global = parsed.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
-    let out = Output::new(global.json, global.quiet);
+    let out = Output::new(global.output_options());
     let mut context = CommandContext { global, out, base: BaseDir::current() };
     let result = match parsed {
         Ok(Cli { command: Some(command), .. }) => command.run(&mut context),
-        Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
+        Ok(Cli { command: None, .. }) => {
+            help(&mut context.out, &with_short_help(Cli::command()).render_help())
+        }
         // Help and version are replies; every other error of clap is bad usage.
         Err(error) if error.use_stderr() => {
-            print_error_line(&format!("lanes: {}", usage_error::one_line(&error, Cli::command(), &args)));
-            return ExitCode::from(EXIT_USAGE_OR_TIMEOUT);
+            let line = usage_error::one_line(&error, Cli::command(), &args);
+            let wants_json = args
+                .iter()
+                .take_while(|word| *word != "--")
+                .any(|word| word == "--json" || word == "--compact");
+            let out = Output::new(OutputOptions { json: wants_json, ..OutputOptions::default() });
+            return out.failure(ErrorKind::Invalid.code(), &line, None, EXIT_USAGE_OR_TIMEOUT);
         }
         Err(error) => help(&mut context.out, &error.render()),
     };
     match result.and_then(|exit| context.out.flush().map(|()| exit)) {
         Ok(exit) => {
             if let CommandExit::TimedOut(line) = &exit {
-                print_error_line(&format!("lanes: {line}"));
+                return context.out.failure("timed_out", line, None, exit.code());
             }
             ExitCode::from(exit.code())
         }
@@ -275,8 +355,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         Err(error) => {
             // The output before the failure is still useful.
             let _ = context.out.flush();
-            print_error_line(&format!("lanes: {error}"));
-            ExitCode::from(EXIT_REFUSED)
+            context.out.failure(error.kind().code(), error.message(), error.hint(), exit::code_of(&error))
         }
     }
 }
@@ -288,6 +367,63 @@ fn answer_completion(shell: &OsStr, args: &[OsString]) -> ExitCode {
     let answered = complete::print_candidates(&mut context, Cli::command(), shell, args);
     let ended = answered.and_then(|exit| context.out.flush().map(|()| exit.code()));
     ExitCode::from(ended.unwrap_or(EXIT_REFUSED))
+}
+
+/// The commands in the help of `lanes`, by what they are for.
+const SECTIONS: &[(&str, &[&str])] = &[
+    ("Set up", &["init", "init-pool", "config", "setup", "prompt"]),
+    ("Submit", &["submit", "call", "wait"]),
+    ("Work", &["claim", "renew", "event", "ask", "messages", "respond", "release", "next", "watch"]),
+    ("Run", &["dispatch", "bridge", "serve", "mcp", "agents", "trust"]),
+    (
+        "Look",
+        &[
+            "top",
+            "status",
+            "lanes",
+            "inbox",
+            "list",
+            "show",
+            "why",
+            "graph",
+            "diff",
+            "events",
+            "logs",
+            "workers",
+            "schedules",
+            "budget",
+            "stats",
+        ],
+    ),
+    ("Steer", &["answer", "tell", "cancel", "retry", "redrive", "edit", "move", "pause", "resume"]),
+    ("Maintain", &["doctor", "fsck", "gc", "worktrees", "export", "import", "self-test"]),
+    ("Shell", &["completions", "man", "help"]),
+];
+
+/// Returns the template of the help of `lanes` itself, which has the commands in sections.
+fn help_template() -> StyledStr {
+    let all = CliCommand::augment_subcommands(clap::Command::new("lanes"));
+    let about = |name: &str| -> Option<String> {
+        if name == "help" {
+            return Some("Show this, or the help of a command".to_string());
+        }
+        let command = all.get_subcommands().find(|command| command.get_name() == name)?;
+        let alias: String = command.get_visible_aliases().map(|alias| format!(" [alias: {alias}]")).collect();
+        Some(format!("{}{alias}", command.get_about().map(ToString::to_string).unwrap_or_default()))
+    };
+    let mut sections = String::new();
+    for (heading, names) in SECTIONS {
+        sections.push_str(&format!("\u{1b}[1m\u{1b}[4m{heading}:\u{1b}[0m\n"));
+        // A command of a feature that was left out is unknown.
+        for (name, about) in names.iter().filter_map(|name| Some((name, about(name)?))) {
+            sections.push_str(&format!("  \u{1b}[1m{name:<11}\u{1b}[0m  {about}\n"));
+        }
+        sections.push('\n');
+    }
+    StyledStr::from(format!(
+        "{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{sections}\
+         \u{1b}[1m\u{1b}[4mGlobal options:\u{1b}[0m\n{{options}}{{after-help}}"
+    ))
 }
 
 /// Returns the end of the help of `lanes` itself.
@@ -302,7 +438,7 @@ fn after_help() -> String {
 }
 
 fn help(out: &mut Output, text: &StyledStr) -> Result<CommandExit> {
-    let text = if out.colour() { text.ansi().to_string() } else { text.to_string() };
+    let text = if out.is_coloured() { text.ansi().to_string() } else { text.to_string() };
     out.raw(text.as_bytes())?;
     Ok(CommandExit::Done)
 }
@@ -324,6 +460,7 @@ fn report_panics_in_one_line() {
             }
             return;
         }
+        top::terminal::give_back();
         print_error_line(&line);
         // The process ends whichever thread panicked, since its state cannot be trusted. An abort would add a
         // message of the shell.
@@ -355,7 +492,15 @@ mod tests {
             "submit --lane claim --prompt next -q",
             "status --json --json",
             "next next",
+            "mcp install --client codex --json",
+            "--json mcp --store x install --client codex",
+            "mcp --json install --client codex --store y",
+            "agents --wide list",
+            "next --lane a",
             "watch a",
+            "ls -l a",
+            "add text",
+            "call review text -l other",
             "help",
             "status --help",
             "--version",
@@ -368,8 +513,90 @@ mod tests {
                 Ok(cli) => format!("{cli:?}"),
                 Err(error) => error.render().to_string(),
             };
-            assert_eq!(shown(parse(&args)), shown(Cli::try_parse_from(&args)), "{line}");
+            assert_eq!(shown(parse(&args)), shown(parse_fully(&args)), "{line}");
         }
+    }
+
+    /// The flags that take something else in different commands, or whose short form stands for another flag, and why.
+    const SEVERAL_MEANINGS: [(&str, &str); 5] = [
+        ("--body", "agent-lanes: `wait` prints answers, `respond` takes one"),
+        ("--log", "`dispatch` has two formats, `serve` has one"),
+        ("--prompt", "`logs` shows the prompt that the others give"),
+        ("--question", "`ask` gives the text, `answer` the number"),
+        ("-m", "the text of each command, whose flag has another name"),
+    ];
+
+    #[test]
+    fn a_flag_takes_the_same_in_all_commands() {
+        use std::collections::{BTreeMap, BTreeSet};
+        fn visit(
+            command: &clap::Command,
+            path: &str,
+            found: &mut BTreeMap<String, BTreeMap<String, String>>,
+        ) {
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                let Some(long) = arg.get_long().map(|long| format!("--{long}")) else { continue };
+                let values = arg.get_value_names().unwrap_or_default().iter().map(|name| name.as_str());
+                let takes = match arg.get_action().takes_values() {
+                    true => values.collect::<Vec<_>>().join(" "),
+                    false => "nothing".to_string(),
+                };
+                let short = arg.get_short().map(|short| format!("-{short}"));
+                for (flag, meaning) in [(Some(long.clone()), takes), (short, long)] {
+                    let Some(flag) = flag else { continue };
+                    found.entry(flag).or_default().insert(meaning, path.to_string());
+                }
+            }
+            for inner in command.get_subcommands() {
+                visit(inner, &format!("{path} {}", inner.get_name()), found);
+            }
+        }
+        let mut found = BTreeMap::new();
+        visit(&Cli::command(), "lanes", &mut found);
+        assert!(found.len() > 100, "{found:?}");
+        let several: BTreeSet<&str> =
+            found.iter().filter(|(_, meanings)| meanings.len() > 1).map(|(flag, _)| flag.as_str()).collect();
+        let intended: BTreeSet<&str> = SEVERAL_MEANINGS.iter().map(|(flag, _)| *flag).collect();
+        let wrong: Vec<_> = several.difference(&intended).map(|flag| (flag, &found[*flag])).collect();
+        assert!(wrong.is_empty(), "mend these, or say in SEVERAL_MEANINGS why: {wrong:#?}");
+        let gone: Vec<_> = intended.difference(&several).collect();
+        assert!(gone.is_empty(), "these have one meaning: {gone:?}");
+    }
+
+    #[test]
+    fn the_help_has_each_command_in_one_section_and_on_one_line() {
+        let all = Cli::command();
+        let mut listed: Vec<&str> = SECTIONS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        listed.retain(|name| *name != "help" && (cfg!(feature = "mcp") || *name != "mcp"));
+        let mut known: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).collect();
+        listed.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(listed, known);
+        let help = with_short_help(Cli::command()).render_help().to_string();
+        let commands =
+            help.lines().skip_while(|line| *line != "Set up:").take_while(|line| *line != "Global options:");
+        for line in commands {
+            assert!(line.len() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_command_names_the_global_options_and_describes_its_own() {
+        let help = |words: &[&str]| match parse_fully(&words.iter().map(OsString::from).collect::<Vec<_>>()) {
+            Err(error) => error.render().to_string(),
+            Ok(cli) => panic!("{cli:?}"),
+        };
+        for words in
+            [&["lanes", "show", "--help"][..], &["lanes", "help", "show"], &["lanes", "agents", "add", "-h"]]
+        {
+            let text = help(words);
+            assert!(!text.contains("--lock-timeout <SPAN>"), "{text}");
+            for arg in GlobalArgs::augment_args(clap::Command::new("global")).get_arguments() {
+                let flag = format!("--{}", arg.get_long().unwrap());
+                assert_eq!(text.matches(&flag).count(), 1, "{flag}: {text}");
+            }
+        }
+        assert!(help(&["lanes", "--help"]).contains("--lock-timeout <SPAN>"));
     }
 
     #[test]

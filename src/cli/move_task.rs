@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::task_fields::TaskFieldsArg;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{Command, Effect, LaneName};
@@ -19,10 +20,13 @@ pub(super) struct MoveCommand {
     /// The new lane
     #[arg(long, value_name = "LANE")]
     to: String,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl MoveCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         let lane = LaneName::new(self.to.as_str())?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
@@ -33,7 +37,7 @@ impl MoveCommand {
                 ("task_id", id.as_str().into()),
                 ("lane", task.spec.lane.clone().into()),
                 ("changed", (effect == Effect::Changed).into()),
-                ("task", Value::Object(task.to_public_object())),
+                ("task", Value::Object(store.shown(task).to_public_object())),
             ]))?;
         } else {
             context.out.line(id.as_str())?;

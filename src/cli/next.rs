@@ -7,13 +7,14 @@ use super::args::{LaneQueryArgs, WaitArgs};
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::idle::print_idle;
+use super::task_fields::TaskFieldsArg;
 use super::waiting::wait_for_task;
 use crate::error::Result;
 use crate::model::task::object;
 
-/// Wait until a task of a lane can be claimed and show it, without claiming it.
+/// Wait until a task of a lane can be claimed, and show it.
 ///
-/// To take a task, use `claim --lane`, which finds and claims it in one step.
+/// It is not claimed. To take a task, use `claim --lane`, which finds and claims it in one step.
 #[derive(Args, Debug)]
 #[command(mut_arg("lane", |lane| lane.required(true)))]
 #[command(after_help = "Examples:\n  lanes next --lane review --timeout 0\n  lanes watch --lane review")]
@@ -22,10 +23,13 @@ pub(super) struct NextCommand {
     want: LaneQueryArgs,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl NextCommand {
     pub(super) fn run(&self, context: &mut CommandContext, verb: &str) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         wait_on_lanes(context, &self.want, &self.wait, verb)
     }
 }
@@ -44,7 +48,7 @@ pub(super) fn wait_on_lanes(
         Some(task) if context.out.json => context.out.object(&object([
             ("status", "task_available".into()),
             ("lane", task.spec.lane.clone().into()),
-            ("task", Value::Object(task.to_public_object())),
+            ("task", Value::Object(store.shown(task).to_public_object())),
         ]))?,
         Some(task) => context.out.line(task.id.as_str())?,
         None => print_idle(context, &store, &want, wait.timeout)?,

@@ -20,6 +20,7 @@ use crate::dispatch::config::plan::Plan;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::mcp::DispatcherStarter;
 use crate::model::LaneName;
+use crate::os::own_process;
 use crate::store::Store;
 use crate::workspace::{Config, ConfigOrigin};
 
@@ -62,8 +63,7 @@ impl OnDemandStarter {
     /// A configuration that the server has found is not named, but found again from the directory that holds it: naming
     /// it would be consent to what it runs.
     fn command(&self, config: &Config) -> Command {
-        // The link leads to the running program even if its file has been replaced.
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(own_process::program());
         command.arg0("lanes").env_remove("LANES_CONFIG").env_remove("LANES_STORE");
         let directory = match &config.origin {
             ConfigOrigin::FoundFile(_, found) => &found.holder,
@@ -136,7 +136,7 @@ impl DispatcherStarter for OnDemandStarter {
         if store.lane_is_attended(lane)? {
             return Ok(());
         }
-        let log = store.on_demand_log()?.into_file();
+        let log = store.spool().on_demand_log()?.into_file();
         let printed = log.try_clone().map_err(|error| Error::io("read", "the log of a dispatcher", error))?;
         let before = printed.metadata().map_or(0, |meta| meta.len());
         let ended = self.spawn(config, log)?;

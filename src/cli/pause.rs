@@ -16,7 +16,7 @@ use crate::store::Store;
 /// The prefix of the account name of a program without a vendor.
 const COMMAND_PREFIX: &str = "command:";
 
-/// Pause a lane or a vendor: its tasks are not claimed until it is resumed.
+/// Pause a lane or a vendor: none of its tasks is claimed.
 ///
 /// Tasks can still be submitted to a paused lane, and claimed tasks answered. No dispatcher uses a paused
 /// vendor; with --model, only that model is paused.
@@ -75,7 +75,7 @@ impl PauseCommand {
         // After a typing error, the intended vendor would stay in use.
         if let Some(known) = known_vendors_without(context, &store, vendor) {
             let vendor = printable(vendor);
-            context.out.note(&format!("lanes: no vendor is called {vendor} here; known are {known}"));
+            context.out.note(&format!("lanes: unknown vendor {vendor}; known vendors are {known}"));
         }
         if !context.out.json {
             context.out.line(&printable(&pause.describe()))?;

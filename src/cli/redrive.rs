@@ -6,6 +6,7 @@ use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::exit::CommandExit;
 use super::retry::{retry, retry_with_dependents};
+use super::task_fields::TaskFieldsArg;
 use crate::error::Result;
 use crate::model::transition::check_redrive;
 
@@ -19,16 +20,19 @@ pub(super) struct RedriveCommand {
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All dead tasks of this lane that have not been retried
-    #[arg(long)]
+    #[arg(long, short)]
     lane: Option<String>,
     /// Also the tasks that failed because these had failed, and so on: the new tasks depend on each other as
     /// the old ones do
     #[arg(long)]
     with_dependents: bool,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl RedriveCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         let store = context.store()?;
         let ids = match &self.lane {
             Some(lane) => store.dead_tasks(lane, &mut |error| context.out.warn(&error.to_string()))?,

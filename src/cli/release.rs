@@ -6,9 +6,11 @@ use serde_json::Value;
 use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::task_fields::TaskFieldsArg;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command, FailureClass, limits};
+use crate::workspace::check_release_is_not_verified_later;
 
 /// Return a claimed task to its lane unfinished.
 #[derive(Args, Debug)]
@@ -31,14 +33,19 @@ pub(super) struct ReleaseCommand {
     /// Count the attempt against --max-attempts
     #[arg(long)]
     spent: bool,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl ReleaseCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
+        let token = ClaimToken::from_text(&self.claim_token);
+        check_release_is_not_verified_later(&store, &id, &token)?;
         let release = Command::Release {
-            token: ClaimToken::from_text(&self.claim_token),
+            token,
             reason: self.reason.clone(),
             delay: self.delay.map(limits::delay_from_seconds).transpose()?,
             spent: self.spent.then_some(FailureClass::Error),
@@ -47,8 +54,8 @@ impl ReleaseCommand {
         if context.out.json {
             context.out.object(&object([
                 ("status", "released".into()),
-                ("task_id", task.id.as_str().into()),
-                ("task", Value::Object(task.to_public_object())),
+                ("task_id", id.as_str().into()),
+                ("task", Value::Object(store.shown(task).to_public_object())),
             ]))?;
         } else {
             context.out.line(task.id.as_str())?;

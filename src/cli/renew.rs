@@ -7,6 +7,7 @@ use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::given_messages::{hand_out, put_messages, unread};
+use super::task_fields::TaskFieldsArg;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command, limits};
@@ -27,10 +28,13 @@ pub(super) struct RenewCommand {
     /// New length of the lease, from now [default: the length given to `claim`]
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl RenewCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         let store = context.store()?;
         let token = ClaimToken::from_text(&self.claim_token);
         let id = store.resolve(&self.id)?;
@@ -42,7 +46,7 @@ impl RenewCommand {
                 ("status", "renewed".into()),
                 ("task_id", task.id.as_str().into()),
                 ("claim_token", self.claim_token.clone().into()),
-                ("task", Value::Object(task.to_public_object())),
+                ("task", Value::Object(task.to_holder_object())),
             ]);
             put_messages(&mut reply, &messages);
             context.out.object(&reply)?;

@@ -9,12 +9,13 @@ use super::args::number;
 use super::body;
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::output::Output;
 use crate::error::{Error, Result};
 use crate::model::response::MAX_BODY;
 use crate::model::task::object;
 use crate::model::{Answer, AnswerOutcome, ClaimToken, Command, FailureClass, Task, Verdict};
 use crate::store::Store;
-use crate::workspace::parse_pairs;
+use crate::workspace::{check_is_not_verified_later, parse_pairs};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum StatusArg {
@@ -43,7 +44,14 @@ pub(super) struct RespondCommand {
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
     /// The answer itself; `--body ''` is an empty answer
-    #[arg(long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        short = 'm',
+        visible_alias = "message",
+        value_name = "TEXT",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
     body: Option<String>,
     /// Name of the worker that answers
     #[arg(long, default_value = "worker")]
@@ -95,25 +103,26 @@ impl RespondCommand {
             follow_up_required: self.follow_up_required,
             expect_sha256: self.expect_sha256.clone(),
             metadata: metadata.into_iter().map(|(key, value)| (key, value.into())).collect(),
-            ..Answer::completed(&self.reviewer, self.read_body()?)
+            ..Answer::completed(&self.reviewer, self.read_body(&context.out)?)
         };
+        check_is_not_verified_later(&store, &id, &answer)?;
         let (task, _) = store.apply(&id, &Command::Respond(answer))?;
         show(context, &store, &task)?;
         Ok(CommandExit::Done)
     }
 
-    fn read_body(&self) -> Result<String> {
+    fn read_body(&self, out: &Output) -> Result<String> {
         let (body, source) = match (&self.file, &self.body) {
             (None, Some(body)) => return Ok(body.clone()),
             (Some(file), _) => {
-                (body::from_file(file, MAX_BODY)?, crate::error::printable(&file.to_string_lossy()))
+                (body::from_file(out, file, MAX_BODY)?, crate::error::printable(&file.to_string_lossy()))
             }
-            (None, None) => (body::from_stdin(MAX_BODY)?, "-".to_string()),
+            (None, None) => (body::from_stdin(out, MAX_BODY)?, "-".to_string()),
         };
         if body.trim().is_empty() {
             let source = if source == "-" { "standard input" } else { source.as_str() };
             let what = if body.is_empty() { "nothing" } else { "nothing but white space" };
-            return Err(Error::invalid(format!("the answer is empty: {what} came from {source}"))
+            return Err(Error::invalid_here(format!("the answer is empty: {what} came from {source}"))
                 .with_hint("if that is intended, give --body ''"));
         }
         Ok(body)

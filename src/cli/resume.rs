@@ -7,7 +7,7 @@ use super::exit::CommandExit;
 use super::lane_or_vendor::{VendorArgs, print_lane, print_vendor};
 use crate::error::{Result, printable};
 
-/// Resume a paused lane, or a vendor that is paused or cooling down.
+/// Resume a lane that is paused, or a vendor that is not used.
 ///
 /// For a vendor, every cooldown is cleared: a pause, a usage limit, a refused account.
 #[derive(Args, Debug)]

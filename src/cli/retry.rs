@@ -7,6 +7,7 @@ use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::env;
 use super::exit::CommandExit;
+use super::task_fields::TaskFieldsArg;
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -33,10 +34,13 @@ pub(super) struct RetryCommand {
     /// the old ones do
     #[arg(long, conflicts_with = "group")]
     with_dependents: bool,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl RetryCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         let store = context.store()?;
         if self.with_dependents {
             let ids = resolve_all(&store, &self.ids)?;
@@ -72,7 +76,8 @@ pub(super) fn retry_with_dependents(
         retried.iter().try_for_each(|submitted| context.out.line(submitted.task.id.as_str()))?;
         return Ok(CommandExit::Done);
     }
-    let results: Vec<Value> = retried.iter().map(|submitted| Value::Object(reply(submitted))).collect();
+    let results: Vec<Value> =
+        retried.iter().map(|submitted| Value::Object(reply(store, submitted))).collect();
     context.out.object(&object([
         ("status", "ok".into()),
         ("count", results.len().into()),
@@ -82,13 +87,13 @@ pub(super) fn retry_with_dependents(
 }
 
 /// Returns the result of a retry as JSON.
-fn reply(submitted: &SubmittedTask) -> Object {
+fn reply(store: &Store, submitted: &SubmittedTask) -> Object {
     object([
         ("status", "retried".into()),
         ("retry_of", submitted.task.spec.retry_of.clone().into()),
         ("task_id", submitted.task.id.as_str().into()),
         ("existing", submitted.existing.into()),
-        ("task", Value::Object(submitted.task.to_public_object())),
+        ("task", Value::Object(store.shown(submitted.task.clone()).to_public_object())),
     ])
 }
 
@@ -98,5 +103,5 @@ pub(super) fn retry(context: &CommandContext, store: &Store, id: &TaskId) -> Res
     if submitted.existing {
         context.out.note(&format!("lanes: {id} was retried before"));
     }
-    Ok((submitted.task.id.to_string(), reply(&submitted)))
+    Ok((submitted.task.id.to_string(), reply(store, &submitted)))
 }

@@ -5,12 +5,15 @@ use serde_json::Value;
 
 use super::context::CommandContext;
 use super::exit::CommandExit;
-use super::table::{Table, relative};
+use super::table::Table;
+use super::text_format::relative;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::workspace::schedule_reports;
 
-/// List the schedules of the workspace: when each is due, and what became of its last task.
+/// List the schedules of the workspace.
+///
+/// Shows when each is due, and how its last task ended.
 ///
 /// Schedules are defined under `schedules:` in handoff.yaml. Every dispatcher and server of the queue runs them; each
 /// time becomes one task.

@@ -12,7 +12,9 @@ use crate::model::{Answer, Command, LaneName, Owner, TaskId};
 use crate::store::{LaneQuery, Store, StoreOptions};
 use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_submit, deliver};
 
-/// Run a task through a temporary queue: submit, claim, respond, wait.
+/// Run a task through a temporary queue.
+///
+/// It is submitted, claimed and answered, and its answer is waited for.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes self-test")]
 pub(super) struct SelfTestCommand {}

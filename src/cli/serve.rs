@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::automation::{Automation, AutomationEvent};
+use super::browser::{is_seen, open_page};
 use super::budget::{raise_budgets, show_budgets};
 use super::context::CommandContext;
 use super::env;
@@ -19,6 +20,7 @@ use super::mcp_over_http;
 #[cfg(feature = "mcp")]
 use super::on_demand_dispatcher::OnDemandStarter;
 use super::output::print_error_line;
+use super::stats::stats_object;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::{check_route, restricted_route_change};
 #[cfg(feature = "mcp")]
@@ -32,13 +34,14 @@ use crate::http::{
 use crate::mcp::AgentDispatch;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
+use crate::store::LoginPage;
 use crate::workspace::Config;
 
 const DEFAULT_PORT: u16 = 8765;
 /// With fewer connections than this, the server prints a warning.
 const FEW_CONNECTIONS: usize = 1000;
 
-/// Serve the queue over HTTP, for programs that have no access to its directory.
+/// Serve the queue over HTTP, to programs and browsers.
 ///
 /// GET /openapi.json describes every route. Clients authenticate with the token that the store keeps in
 /// serve.token, unless --token-file names another one. Web pages of other origins are refused.
@@ -65,7 +68,8 @@ pub(super) struct ServeCommand {
     /// the loopback, and for clients that cannot send a token, such as those of agent-lanes
     #[arg(long, conflicts_with_all = ["token_file", "enable_queue_management", "open"])]
     no_token: bool,
-    /// Print an address that admits one browser, once and within five minutes
+    /// Open the web interface in your browser, and print an address that admits one browser, once and within five
+    /// minutes
     #[arg(long)]
     open: bool,
     /// Directory, in addition to the workspace root, for workspaces and worktrees of tasks; repeatable
@@ -81,6 +85,13 @@ pub(super) struct ServeCommand {
     /// the token can then run any program as you
     #[arg(long, requires_all = ["enable_queue_management", "token_file"])]
     allow_route_programs: bool,
+    /// Serve no web interface at /, only the routes for programs
+    #[arg(long)]
+    no_ui: bool,
+    /// Only show the queue: refuse every request that may change something
+    #[arg(long, conflicts_with_all = ["enable_queue_management"])]
+    #[cfg_attr(feature = "mcp", arg(conflicts_with = "mcp"))]
+    read_only: bool,
     /// Also serve the tools of `lanes mcp` to chats, at the path /mcp
     #[cfg(feature = "mcp")]
     #[arg(long)]
@@ -116,12 +127,12 @@ fn announcement(places: &ServerAddresses) -> Vec<String> {
         lines.push(match &places.token_file {
             // The token is passed on standard input, since every user can see the arguments of a command.
             Some(path) => format!(
-                "lanes: ask with the token: printf 'header=\"Authorization: Bearer %s\"' \"$(cat {})\" | \
+                "lanes: to query it: printf 'header=\"Authorization: Bearer %s\"' \"$(cat {})\" | \
                  curl -K - http://{address}/status",
                 shell_word(&path.to_string_lossy())
             ),
             None => {
-                "lanes: no token is asked for: anyone who can reach the port may use the queue".to_string()
+                "lanes: no token is required: anyone who can reach the port may use the queue".to_string()
             }
         });
     }
@@ -138,12 +149,24 @@ fn announcement(places: &ServerAddresses) -> Vec<String> {
     if let Some(path) = &places.socket {
         let path = path.to_string_lossy();
         lines.push(format!("lanes: serving on {}", printable(&path)));
-        lines.push(format!("lanes: ask: curl --unix-socket {} http://localhost/status", shell_word(&path)));
+        lines.push(format!(
+            "lanes: to query it: curl --unix-socket {} http://localhost/status",
+            shell_word(&path)
+        ));
     }
     if let Some(address) = &places.browser {
         lines.push(format!("lanes: open once, within 5 minutes: {address}"));
     }
     lines
+}
+
+/// Returns a page that forwards to an address.
+fn forwarding_page(address: &str) -> String {
+    // The address has no character with a meaning in HTML.
+    format!(
+        "<!doctype html>\n<meta charset=\"utf-8\">\n<title>lanes</title>\n\
+         <meta http-equiv=\"refresh\" content=\"0; url={address}\">\n<a href=\"{address}\">lanes</a>\n"
+    )
 }
 
 /// Records trust in the routes that authenticated clients set, so that a dispatcher does not ask for it.
@@ -176,7 +199,7 @@ impl ServeCommand {
         if !config.may_reach(&config.workspace_root) {
             let root = printable(&config.workspace_root.to_string_lossy());
             return Err(Error::config(format!("workspace_root leads out of the repository: {root}"))
-                .with_hint("look at the configuration, then name it with --config to serve files there"));
+                .with_hint("review the configuration, then name it with --config to serve files there"));
         }
         let address = self.address()?;
         let socket = self.socket.as_deref().map(|path| context.base.absolute(path)).transpose()?;
@@ -206,22 +229,21 @@ impl ServeCommand {
                 restricted_change: restricted_route_change,
             },
             budgets: BudgetAccess { show: show_budgets, raise: raise_budgets },
+            run_stats: |config, store, days| stats_object(Some(config), store, days),
+            has_ui: !self.no_ui,
+            is_read_only: self.read_only,
             messages,
             access_log: self.log.then(own_stderr).transpose()?,
         };
         let beside = (context.workspace()?.1, options.config.clone());
-        let observe = |event: AutomationEvent| match event {
-            AutomationEvent::Scheduled { schedule, task_id } => {
-                print_error_line(&format!("lanes: schedule {schedule} submitted {task_id}"));
-            }
-            AutomationEvent::Warning(message) => print_error_line(&format!("lanes: warning: {message}")),
-        };
         let consent = ConsentPolicy::new(env::trust_records());
-        let automation = Automation::new(&beside.0, beside.1, consent, true, &observe);
+        let automation = Automation::new(&beside.0, beside.1, consent, true, &AutomationEvent::print);
+        // Removed when the server has ended.
+        let mut login_page: Option<LoginPage> = None;
         let announce = |places: &ServerAddresses| {
             if places.address.is_some_and(|address| !address.ip().is_loopback()) {
                 print_error_line(
-                    "warning: other machines can reach this server, and nothing on the way is encrypted",
+                    "warning: other machines can reach this server, and the connection is not encrypted",
                 );
             }
             if places.connections < FEW_CONNECTIONS {
@@ -234,7 +256,13 @@ impl ServeCommand {
             for line in announcement(places) {
                 context.out.line(&line)?;
             }
-            context.out.flush()
+            context.out.flush()?;
+            if let Some(address) = places.browser.as_ref().filter(|_| is_seen()) {
+                let page = beside.0.spool().login_page(&forwarding_page(address))?;
+                open_page(&page.path());
+                login_page = Some(page);
+            }
+            Ok(())
         };
         automation.during(|| http::serve(options, announce))?;
         Ok(CommandExit::Done)

@@ -10,14 +10,21 @@ use super::inside_run;
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::store::ForeignFile;
-use crate::workspace::{find_section, with_section, without_section};
+use crate::workspace::{SectionMarks, find_section, with_section, without_section};
 
 /// The section for agents.
-const SECTION: &str = include_str!("../../templates/agents-section.md");
+pub(super) const SECTION: &str = include_str!("../../templates/agents-section.md");
 /// The files that agents read, in the order in which they are chosen; the first one is created if there is none.
 const FILES: [&str; 2] = ["AGENTS.md", "CLAUDE.md"];
 /// The mode of a new file.
 const NEW_MODE: u32 = 0o644;
+
+/// The marks around the section.
+const MARKS: SectionMarks = SectionMarks {
+    begin: "<!-- lanes: begin. Written by `lanes setup`; `lanes setup --remove` removes it. -->",
+    begin_mark: "<!-- lanes: begin",
+    end: "<!-- lanes: end -->",
+};
 
 /// Tell the agents of this project when and how to use lanes.
 ///
@@ -64,7 +71,7 @@ impl SectionChange {
 impl SetupCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         if self.print {
-            context.out.raw(with_section("", SECTION)?.as_bytes())?;
+            context.out.raw(with_section(&MARKS, "", SECTION)?.as_bytes())?;
             return Ok(CommandExit::Done);
         }
         inside_run::refuse(context, "setup")?;
@@ -75,10 +82,10 @@ impl SetupCommand {
             let hint = error.hint().unwrap_or_default().to_string();
             Error::config(format!("{shown}: {}", error.message())).with_hint(hint)
         };
-        let has_section = find_section(old).map_err(located)?.is_some();
+        let has_section = find_section(&MARKS, old).map_err(located)?.is_some();
         let new = match self.remove {
-            true => without_section(old).map_err(located)?,
-            false => with_section(old, SECTION).map_err(located)?,
+            true => without_section(&MARKS, old).map_err(located)?,
+            false => with_section(&MARKS, old, SECTION).map_err(located)?,
         };
         let change = match (self.remove, has_section) {
             _ if new == old => SectionChange::Unchanged,
@@ -110,7 +117,7 @@ impl SetupCommand {
         for name in present {
             let file = ForeignFile::read(&directory.join(name))?;
             // A section that is already there is not written a second time into another file.
-            if file.text().is_some_and(|text| !matches!(find_section(text), Ok(None))) {
+            if file.text().is_some_and(|text| !matches!(find_section(&MARKS, text), Ok(None))) {
                 return Ok(file);
             }
             files.push(file);

@@ -1,5 +1,7 @@
 //! `lanes show`: shows one task with its history, for people.
 
+use std::path::Path;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -7,14 +9,19 @@ use super::context::CommandContext;
 use super::events::kind_width;
 use super::exit::CommandExit;
 use super::list::state_label;
-use super::table::{relative, shorten};
+use super::table::print_row;
+use super::task_fields::TaskFieldsArg;
+use super::text_format::{count, relative, shorten};
 use super::view::{next_action, task_view};
 use crate::error::{Result, printable, shell_word};
-use crate::model::json::Object;
+use crate::model::json::{self, Object};
 use crate::model::task::object;
-use crate::model::{Event, ExclusiveKey, Status, Task, Time};
+use crate::model::{Event, ExclusiveKey, Now, Status, Task, Time};
 use crate::store::Store;
 use crate::workspace::{dependency_answers, dependency_objects};
+
+/// What `show --json` prints besides the task.
+const PARTS: [&str; 3] = ["dependencies", "events", "response"];
 
 /// Show a task with its prompt, its history and its answer.
 #[derive(Args, Debug)]
@@ -23,37 +30,40 @@ pub(super) struct ShowCommand {
     /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl ShowCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply_with(context, &PARTS)?;
         let store = context.store()?;
-        let task = store.task(&store.resolve(&self.id)?)?;
+        let task = store.shown(store.task(&store.resolve(&self.id)?)?);
         let events = store.events(&task.id)?;
         let response = store.response(&task)?;
         if context.out.json {
             let events: Vec<Value> = events.iter().map(|event| Value::Object(event.to_object())).collect();
             let response = response.map(|response| Value::Object(response.to_object()));
-            let mut reply = object([
-                ("status", "ok".into()),
-                (
-                    "task",
-                    Value::Object(task_view(&store, &task, &store.now(), context.last_event(&store, &task))),
-                ),
-                ("events", events.into()),
-            ]);
-            reply.insert("response".into(), response.into());
-            if !task.spec.after.is_empty() {
+            let view = task_view(&store, &task, &store.now(), context.last_event(&store, &task));
+            let mut reply = object([("status", "ok".into()), ("task", Value::Object(view))]);
+            if self.fields.wants("events") {
+                reply.insert("events".into(), events.into());
+            }
+            if self.fields.wants("response") {
+                reply.insert("response".into(), response.into());
+            }
+            if self.fields.wants("dependencies") && !task.spec.after.is_empty() {
                 reply.insert("dependencies".into(), dependency_objects(&store, &task)?.into());
             }
             context.out.object(&reply)?;
             return Ok(CommandExit::Done);
         }
-        print_task(context, &store, &task)?;
+        print_task(context, &store, &task, response.is_some())?;
         if !task.spec.prompt.is_empty() {
             context.out.line("\nprompt")?;
             print_block(context, &task.spec.prompt)?;
         }
+        print_schema(context, &task)?;
         print_dependencies(context, &store, &task)?;
         print_questions(context, &task, store.now().wall)?;
         print_messages(context, &task)?;
@@ -70,6 +80,9 @@ impl ShowCommand {
             if let Some(line) = merge_command(&response.metadata) {
                 context.out.line(&format!("\nmerge its work with: {}", printable(&line)))?;
             }
+            if let Some(line) = uncommitted_work(&response.metadata) {
+                context.out.line(&format!("\n{}", printable(&line)))?;
+            }
         }
         Ok(CommandExit::Done)
     }
@@ -84,8 +97,44 @@ fn merge_command(metadata: &Object) -> Option<String> {
         .then(|| format!("git -C {} merge {}", shell_word(repository), shell_word(branch)))
 }
 
-/// Prints the fields of a task, one a line.
-pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Task) -> Result<()> {
+/// Says how much of the work in the worktree of a task is in no commit, and so is not merged.
+fn uncommitted_work(metadata: &Object) -> Option<String> {
+    let worktree = metadata.get("worktree")?;
+    let files = worktree.get("uncommitted_files")?.as_array()?.len() as u64;
+    let path = worktree.get("path")?.as_str()?;
+    (files > 0).then(|| format!("not committed: {} in {path}", count(files, "file")))
+}
+
+/// Returns what to do about a task; `None` if nothing is left to do. `has_answer` means that its answer is shown, too.
+fn next_step(
+    store: &Store,
+    task: &Task,
+    (now, last): (&Now, Option<&Event>),
+    has_answer: bool,
+) -> Option<String> {
+    let is_answered = matches!(task.status, Status::Completed { .. }) && store.response_exists(task);
+    let is_in_store = store.is_response_kept_in_store(task);
+    match (is_answered, is_in_store) {
+        (true, true) if has_answer => None,
+        (true, true) => Some(format!("`lanes wait {}` prints the answer", task.id)),
+        (true, false) if Path::new(&task.response_path).exists() => None,
+        (true, false) => {
+            Some(format!("`lanes wait {}` writes the answer to {}", task.id, task.response_path))
+        }
+        (false, _) => {
+            let is_missing = matches!(task.status, Status::Completed { .. });
+            Some(next_action(task, now, last, is_missing))
+        }
+    }
+}
+
+/// Prints the fields of a task, one a line. `has_answer` means that its answer is printed, too.
+pub(super) fn print_task(
+    context: &mut CommandContext,
+    store: &Store,
+    task: &Task,
+    has_answer: bool,
+) -> Result<()> {
     let now = store.now();
     let last = context.last_event(store, task);
     let attempts = match task.spec.max_attempts {
@@ -101,7 +150,7 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
             Status::Claimed(_) => format!(", lease ends {}", relative(claim.lease_expires_at, &now)),
             _ => String::new(),
         };
-        format!("{} since {}{until}", claim.owner, claim.claimed_at)
+        format!("{} since {}{until}", claim.owner, context.out.time(claim.claimed_at))
     });
     let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
     let exclusive: Vec<&str> = task.spec.exclusive.iter().map(ExclusiveKey::as_str).collect();
@@ -114,7 +163,7 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
             "submitted",
             Some(format!(
                 "{} ({}) by {}",
-                task.created_at,
+                context.out.time(task.created_at),
                 relative(task.created_at, &now),
                 task.spec.source_agent
             )),
@@ -134,11 +183,13 @@ pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Tas
         ("supporting", some(&supporting.join(", "))),
         ("answer to", some(&task.response_path)),
         ("retry of", task.spec.retry_of.clone()),
-        ("next", Some(next_action(task, &now, last.as_ref(), false))),
+        ("next", next_step(store, task, (&now, last.as_ref()), has_answer)),
     ];
     for (name, fact) in facts {
         if let Some(fact) = fact {
-            context.out.line(&format!("{name:<11} {}", printable(&fact)))?;
+            let fact = printable(&fact);
+            let fact = if name == "state" { context.out.state(&fact) } else { fact.into() };
+            context.out.line(&format!("{name:<11} {fact}"))?;
         }
     }
     if let Status::Failed { reason, .. } = &task.status {
@@ -165,7 +216,8 @@ fn print_dependencies(context: &mut CommandContext, store: &Store, task: &Task) 
 fn print_questions(context: &mut CommandContext, task: &Task, now: Time) -> Result<()> {
     for question in &task.questions {
         let asked_by = printable(question.asked_by.as_str());
-        context.out.line(&format!("\nquestion {} of {asked_by} ({})", question.number, question.asked_at))?;
+        let at = context.out.time(question.asked_at);
+        context.out.line(&format!("\nquestion {} of {asked_by} ({at})", question.number))?;
         print_block(context, &question.text)?;
         for choice in &question.choices {
             context.out.line(&format!("  - {}", printable(choice)))?;
@@ -176,15 +228,17 @@ fn print_questions(context: &mut CommandContext, task: &Task, now: Time) -> Resu
                     .by
                     .as_deref()
                     .map_or("by default".to_string(), |by| format!("by {}", printable(by)));
-                context.out.line(&format!("answered {by} ({})", answer.at))?;
+                let at = context.out.time(answer.at);
+                context.out.line(&format!("answered {by} ({at})"))?;
                 print_block(context, &answer.text)?;
             }
             (None, Some(default)) => {
                 let at = default.expires_at;
-                let when = if at > now { format!("from {at} on") } else { "by now".to_string() };
+                let when =
+                    if at > now { format!("from {} on", context.out.time(at)) } else { "by now".to_string() };
                 context
                     .out
-                    .line(&format!("open; its default counts {when}: {}", printable(&default.text)))?;
+                    .line(&format!("open; its default applies {when}: {}", printable(&default.text)))?;
             }
             (None, None) => context.out.line("open")?,
         }
@@ -196,14 +250,15 @@ fn print_questions(context: &mut CommandContext, task: &Task, now: Time) -> Resu
 fn print_messages(context: &mut CommandContext, task: &Task) -> Result<()> {
     for message in &task.messages {
         let read = match &message.receipt {
-            Some(receipt) => format!("read by {} at {}", receipt.by, receipt.at),
+            Some(receipt) => format!("read by {} at {}", receipt.by, context.out.time(receipt.at)),
             None => "not read".to_string(),
         };
+        let sent_at = context.out.time(message.sent_at);
         context.out.line(&format!(
             "\nmessage {} from {} ({}), {}",
             message.number,
             printable(&message.sent_by),
-            message.sent_at,
+            sent_at,
             printable(&read)
         ))?;
         print_block(context, &message.text)?;
@@ -216,19 +271,30 @@ fn print_history(context: &mut CommandContext, store: &Store, events: &[Event]) 
     let width = kind_width(events);
     context.out.line("\nhistory")?;
     for event in events {
-        context.out.line(&format!(
-            "  {}  {:>8}  {:<width$} {}",
-            event.created_at,
-            relative(event.created_at, &now),
-            printable(&event.kind),
-            printable(&event.message)
-        ))?;
+        let at = context.out.time(event.created_at);
+        print_row(
+            &mut context.out,
+            &format!(
+                "  {}  {:>8}  {:<width$} {}",
+                at,
+                relative(event.created_at, &now),
+                printable(&event.kind),
+                printable(&event.message)
+            ),
+        )?;
     }
     Ok(())
 }
 
+/// Prints the schema against which an answer must be valid, if there is one.
+pub(super) fn print_schema(context: &mut CommandContext, task: &Task) -> Result<()> {
+    let Some(schema) = &task.spec.schema else { return Ok(()) };
+    context.out.line("\nschema of the answer, which must be JSON")?;
+    print_block(context, &json::to_text(schema.as_object()))
+}
+
 /// Prints text from outside, indented and with control characters escaped.
-fn print_block(context: &mut CommandContext, text: &str) -> Result<()> {
+pub(super) fn print_block(context: &mut CommandContext, text: &str) -> Result<()> {
     for line in text.lines() {
         context.out.line(&format!("  {}", printable(&line.replace('\t', "    "))))?;
     }

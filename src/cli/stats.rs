@@ -14,12 +14,14 @@ use crate::dispatch::budget_gate::budget_uses;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::load;
 use crate::dispatch::usage_record::UsageRecord;
-use crate::dispatch::usage_stats::{Period, UsageTotals, stats};
+use crate::dispatch::usage_stats::{Period, Stats, UsageTotals, stats};
 use crate::error::Result;
 use crate::model::duration;
+use crate::model::json::Object;
 use crate::model::spending::BudgetUse;
 use crate::model::task::object;
 use crate::store::Store;
+use crate::workspace::Config;
 
 /// Show statistics of agent runs: number, duration and cost.
 ///
@@ -36,23 +38,13 @@ pub(super) struct StatsCommand {
 impl StatsCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
-        let period = self.days.map_or(Period::default(), |days| Period::last_days(days, store.now().wall));
-        let usage = store.usage_log_text()?;
-        let stats = stats(usage.lines().filter_map(UsageRecord::from_line), period);
-        let budgets = budgets(context, &store);
+        let config = context.config().ok();
         if context.out.json {
-            let stats = serde_json::to_value(&stats).unwrap_or(Value::Null);
-            context.out.object(&object([
-                ("status", "ok".into()),
-                ("days", self.days.into()),
-                ("stats", stats),
-                (
-                    "budgets",
-                    budgets.iter().map(|used| used.to_object().into()).collect::<Vec<Value>>().into(),
-                ),
-            ]))?;
+            context.out.object(&stats_object(config.as_ref(), &store, self.days)?)?;
             return Ok(CommandExit::Done);
         }
+        let stats = recorded_stats(&store, self.days)?;
+        let budgets = budgets(config.as_ref(), &store);
         if stats.all.runs == 0 {
             context.out.note("lanes: no runs recorded");
             return Ok(CommandExit::Done);
@@ -73,10 +65,31 @@ impl StatsCommand {
     }
 }
 
+/// Returns the statistics as JSON, for this command and for the server.
+pub(super) fn stats_object(config: Option<&Config>, store: &Store, days: Option<u32>) -> Result<Object> {
+    let stats = recorded_stats(store, days)?;
+    let budgets: Vec<Value> = budgets(config, store).iter().map(|used| used.to_object().into()).collect();
+    let value = |value: serde_json::Result<Value>| value.unwrap_or(Value::Null);
+    Ok(object([
+        ("status", "ok".into()),
+        ("days", days.into()),
+        ("series", value(serde_json::to_value(&stats.days))),
+        ("stats", value(serde_json::to_value(&stats))),
+        ("budgets", budgets.into()),
+    ]))
+}
+
+fn recorded_stats(store: &Store, days: Option<u32>) -> Result<Stats> {
+    let now = store.now().wall;
+    let period = days.map_or_else(|| Period::until(now), |days| Period::last_days(days, now));
+    let usage = store.usage_log_text()?;
+    Ok(stats(usage.lines().filter_map(UsageRecord::from_line), period))
+}
+
 /// Returns how much of each budget is spent; nothing when there is no configuration that can be used.
-fn budgets(context: &CommandContext, store: &Store) -> Vec<BudgetUse> {
-    let Ok(config) = context.config() else { return Vec::new() };
-    let budgets = load(&config, store, &ConsentPolicy::AllowAll).map(|dispatch| dispatch.budgets);
+fn budgets(config: Option<&Config>, store: &Store) -> Vec<BudgetUse> {
+    let Some(config) = config else { return Vec::new() };
+    let budgets = load(config, store, &ConsentPolicy::AllowAll).map(|dispatch| dispatch.budgets);
     budgets.and_then(|budgets| budget_uses(store, &budgets)).unwrap_or_default()
 }
 
@@ -114,7 +127,7 @@ fn remarks(all: &UsageTotals) -> Vec<String> {
     let mut lines = Vec::new();
     if all.verified + all.unverified > 0 {
         let checked = runs(all.verified + all.unverified);
-        lines.push(format!("{checked} had to be verified; {} of them stood it", all.verified));
+        lines.push(format!("{checked} had to be verified; {} of them passed", all.verified));
     }
     if all.runs_at_least > 0 {
         let cut = runs(all.runs_at_least);

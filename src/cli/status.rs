@@ -9,19 +9,25 @@ use serde_json::{Value, json};
 use super::bridge_counts::BridgeCounts;
 use super::context::CommandContext;
 use super::exit::CommandExit;
-use super::list::{Selection, print_rows, print_views, row};
+use super::list::{PIPED_TEXT, Selection, print_rows, print_views, row};
 use super::show::print_task;
-use super::table::{Table, relative};
+use super::table::Table;
+use super::task_fields::TaskFieldsArg;
+use super::text_format::relative;
 use super::view::task_view;
 use super::workers::{
-    active_cooldowns, cooldowns_object, lanes_over_budget, over_budget_object, print_cooldowns,
+    active_cooldowns, cooldowns_object, lanes_over_budget, over_budget_object, overview, print_cooldowns,
     print_over_budget, print_workers, worker_objects,
 };
-use crate::error::Result;
+use crate::error::{Result, printable};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Now, Status, TaskText, Time};
-use crate::store::Store;
+use crate::store::{ShownStates, Store};
+use crate::workspace::{TaskConcern, TaskConcerns, attention};
+
+/// How many tasks that need a person are named.
+const MAX_NEEDED: usize = 10;
 
 /// Show one task, all tasks (--all), or a summary of the queue.
 #[derive(Args, Debug)]
@@ -39,10 +45,13 @@ pub(super) struct StatusCommand {
     rack: bool,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl StatusCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         let store = context.store()?;
         if self.rack {
             context.out.warn("[deprecated] --rack is the old name of --all; use --all");
@@ -56,10 +65,10 @@ impl StatusCommand {
     }
 
     fn list_tasks(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
-        let now = store.now();
+        let (now, shown) = (store.now(), store.shown_states());
         if context.out.json {
-            let selected =
-                self.selection.collect(context, store, |task| TaskFacts::of(store, task, &now, true))?;
+            let facts = |task: &TaskText<'_>| TaskFacts::of((store, &shown), task, &now, true);
+            let selected = self.selection.collect(context, store, facts)?;
             let summary = LaneSummary::of(selected.iter().map(|(_, _, task_facts)| task_facts));
             let head = object([
                 ("status", "ok".into()),
@@ -69,7 +78,10 @@ impl StatusCommand {
             ]);
             return print_views(context, store, head, selected);
         }
-        let extract = |task: &TaskText<'_>| (TaskFacts::of(store, task, &now, false), row(task, &now));
+        let room = context.out.text_room(PIPED_TEXT);
+        let extract = |task: &TaskText<'_>| {
+            (TaskFacts::of((store, &shown), task, &now, false), row(task, &now, &shown, room))
+        };
         let (mut facts, mut rows) = (Vec::new(), Vec::new());
         for (at, id, (task_facts, row)) in self.selection.collect(context, store, extract)? {
             facts.push(task_facts);
@@ -80,12 +92,19 @@ impl StatusCommand {
     }
 
     fn summarize_queue(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
-        let now = store.now();
+        let (now, shown) = (store.now(), store.shown_states());
         let json = context.out.json;
         let extract = |task: &TaskText<'_>| {
-            (task.spec.lane.decode().into_owned(), TaskFacts::of(store, task, &now, json))
+            let facts = TaskFacts::of((store, &shown), task, &now, json);
+            (task.spec.lane.decode().into_owned(), facts, TaskConcern::of(task, &now))
         };
-        let facts = self.selection.collect(context, store, extract)?;
+        let (mut facts, mut concerns) = (Vec::new(), TaskConcerns::default());
+        for (created_at, id, (lane, task_facts, concern)) in
+            self.selection.collect(context, store, extract)?
+        {
+            facts.push((created_at, id, (lane, task_facts)));
+            concern.into_iter().for_each(|concern| concerns.add(concern));
+        }
         let workers = store.live_workers()?;
         // The overview is useful even if the pauses cannot be read.
         let paused = store.paused().unwrap_or_else(|error| {
@@ -112,8 +131,8 @@ impl StatusCommand {
                 .iter()
                 .map(|(name, lane)| (name.to_string(), Value::Object(lane.to_object())))
                 .collect();
-            return context.out.object(&object([
-                ("status", "ok".into()),
+            let mut reply = overview(context, store, &workers, &concerns)?;
+            reply.extend(object([
                 ("lanes", Value::Object(lanes)),
                 ("workers", worker_objects(&workers).into()),
                 ("parked", cooldowns_object(&cooldowns)),
@@ -126,13 +145,14 @@ impl StatusCommand {
                     ),
                 ),
             ]));
+            return context.out.object(&reply);
         }
         if lanes.is_empty() {
             if self.selection.is_narrow() {
                 context.out.note("lanes: no matching tasks");
                 return Ok(());
             }
-            context.out.line("nothing was ever submitted here; `lanes submit` starts it")?;
+            context.out.line("nothing was ever submitted here; `lanes submit` adds the first task")?;
             return print_bridges(context, bridges);
         }
         let mut table = Table::new(&[
@@ -140,8 +160,9 @@ impl StatusCommand {
             "QUEUED",
             "SCHEDULED",
             "CLAIMED",
-            "DONE",
+            "COMPLETED",
             "FAILED",
+            "CANCELLED",
             "WORKERS",
             "OLDEST",
             "NOTE",
@@ -156,7 +177,21 @@ impl StatusCommand {
         }
         print_bridges(context, bridges)?;
         print_cooldowns(context, &cooldowns, &now)?;
-        print_over_budget(context, &over_budget, &now)
+        print_over_budget(context, &over_budget, &now)?;
+        print_concerns(context, store, &concerns)
+    }
+}
+
+/// Prints what the tasks need a person for. The rest of what does stands above it.
+fn print_concerns(context: &mut CommandContext, store: &Store, concerns: &TaskConcerns) -> Result<()> {
+    let items = attention(store, concerns)?;
+    let of_tasks: Vec<_> = items.iter().filter(|item| item.task_id.is_some()).collect();
+    for item in of_tasks.iter().take(MAX_NEEDED) {
+        context.out.line(&printable(&format!("needs you: {}", item.text)))?;
+    }
+    match of_tasks.len().saturating_sub(MAX_NEEDED) {
+        0 => Ok(()),
+        more => context.out.line(&format!("needs you: {more} more; `lanes inbox` lists all")),
     }
 }
 
@@ -165,17 +200,19 @@ fn print_bridges(context: &mut CommandContext, bridges: BridgeCounts) -> Result<
 }
 
 fn show_task(context: &mut CommandContext, store: &Store, word: &str) -> Result<()> {
-    let task = store.task(&store.resolve(word)?)?;
+    let task = store.shown(store.task(&store.resolve(word)?)?);
     if context.out.json {
         let view = task_view(store, &task, &store.now(), context.last_event(store, &task));
         return context.out.object(&object([("status", "ok".into()), ("task", Value::Object(view))]));
     }
-    print_task(context, store, &task)
+    print_task(context, store, &task, false)
 }
 
 /// The facts about a task that the counts need.
 struct TaskFacts {
     state: Cow<'static, str>,
+    /// Whether it has failed because it was cancelled.
+    is_cancelled: bool,
     /// Whether it is claimed under a lease that has ended.
     is_stale: bool,
     /// Whether it is completed and its answer is missing.
@@ -183,7 +220,12 @@ struct TaskFacts {
 }
 
 impl TaskFacts {
-    fn of(store: &Store, task: &TaskText<'_>, now: &Now, with_answer: bool) -> Self {
+    fn of(
+        (store, shown): (&Store, &ShownStates<'_>),
+        task: &TaskText<'_>,
+        now: &Now,
+        with_answer: bool,
+    ) -> Self {
         let (mut is_stale, mut is_missing) = (false, false);
         let state = match &*task.state() {
             "completed" => {
@@ -191,7 +233,7 @@ impl TaskFacts {
                 "completed".into()
             }
             "failed" => "failed".into(),
-            _ => match task.status() {
+            _ => match shown.status_of(task) {
                 Status::Claimed(_) => {
                     is_stale = !task.to_task().lease_is_live(now);
                     "claimed".into()
@@ -203,7 +245,7 @@ impl TaskFacts {
                 status => status.as_str().to_string().into(),
             },
         };
-        Self { state, is_stale, is_missing }
+        Self { state, is_cancelled: task.is_cancelled(), is_stale, is_missing }
     }
 }
 
@@ -218,6 +260,8 @@ struct Lane {
     stale: u64,
     completed: u64,
     failed: u64,
+    /// How many of the failed ones were cancelled.
+    cancelled: u64,
     workers: u64,
     paused: bool,
     oldest: Option<Time>,
@@ -238,7 +282,10 @@ impl Lane {
                 self.stale += u64::from(task.is_stale);
             }
             "completed" => self.completed += 1,
-            "failed" => self.failed += 1,
+            "failed" => {
+                self.failed += 1;
+                self.cancelled += u64::from(task.is_cancelled);
+            }
             _ => {}
         }
     }
@@ -264,8 +311,10 @@ impl Lane {
     }
 
     fn row(&self, name: &str, now: &Now) -> Vec<String> {
-        let counts = [self.queued, self.scheduled, self.claimed, self.completed, self.failed, self.workers]
-            .map(|count| count.to_string());
+        let failed = self.failed - self.cancelled;
+        let ended = [self.completed, failed, self.cancelled];
+        let counts = [&[self.queued, self.scheduled, self.claimed][..], &ended, &[self.workers]].concat();
+        let counts = counts.iter().map(ToString::to_string);
         let mut row = vec![name.to_string()];
         row.extend(counts);
         row.push(self.oldest.map_or(String::new(), |oldest| relative(oldest, now)));
@@ -278,7 +327,7 @@ impl Lane {
         match json!({
             "queued": self.queued, "scheduled": self.scheduled, "blocked": self.blocked, "claimed": self.claimed,
             "input_required": self.asking, "stale_claims": self.stale, "completed": self.completed,
-            "failed": self.failed,
+            "failed": self.failed, "cancelled": self.cancelled,
             "workers": self.workers, "paused": self.paused, "oldest_queued_at": oldest,
         }) {
             Value::Object(object) => object,
@@ -289,12 +338,14 @@ impl Lane {
 
 /// Returns whether the summary for people names a state that has `count` tasks.
 fn is_shown(state: &str, count: u64) -> bool {
-    count > 0 || !["blocked", "input_required"].contains(&state)
+    count > 0 || !["blocked", "cancelled", "input_required"].contains(&state)
 }
 
 /// The counts of the protocol's summary.
 struct LaneSummary {
     states: BTreeMap<&'static str, u64>,
+    /// How many of the failed tasks were cancelled.
+    cancelled: u64,
     stale: u64,
     missing: u64,
     others: BTreeSet<String>,
@@ -304,21 +355,23 @@ impl LaneSummary {
     fn of<'a>(tasks: impl IntoIterator<Item = &'a TaskFacts>) -> Self {
         let mut states: BTreeMap<&'static str, u64> =
             Status::NAMES.into_iter().map(|state| (state, 0)).collect();
-        let (mut stale, mut missing, mut others) = (0, 0, BTreeSet::new());
+        let (mut cancelled, mut stale, mut missing, mut others) = (0, 0, 0, BTreeSet::new());
         for task in tasks {
             match states.get_mut(&*task.state) {
                 Some(count) => *count += 1,
                 None => drop(others.insert(task.state.to_string())),
             }
+            cancelled += u64::from(task.is_cancelled);
             stale += u64::from(task.is_stale);
             missing += u64::from(task.is_missing);
         }
-        Self { states, stale, missing, others }
+        Self { states, cancelled, stale, missing, others }
     }
 
     fn to_object(&self) -> Object {
         let mut object: Object =
             self.states.iter().map(|(state, count)| (state.to_string(), (*count).into())).collect();
+        object.insert("cancelled".into(), self.cancelled.into());
         object.insert("stale_claims".into(), self.stale.into());
         object.insert("missing_response".into(), self.missing.into());
         object
@@ -329,8 +382,11 @@ impl LaneSummary {
     }
 
     fn describe(&self) -> String {
-        let mut counts: Vec<String> = self
-            .states
+        // Here, cancelled tasks count once.
+        let mut states = self.states.clone();
+        states.entry("failed").and_modify(|count| *count -= self.cancelled);
+        states.insert("cancelled", self.cancelled);
+        let mut counts: Vec<String> = states
             .iter()
             .filter(|(state, count)| is_shown(state, **count))
             .map(|(state, count)| format!("{count} {state}"))

@@ -11,10 +11,12 @@ use super::exit::CommandExit;
 use super::inside_run;
 use super::submit_batch::submit_batch;
 use super::task_args::{TaskArgs, run_timeout_help};
-use crate::error::Result;
+use super::task_fields::TaskFieldsArg;
+use crate::error::{Error, Result};
+use crate::model::LaneName;
 use crate::model::task::object;
 use crate::store::{Store, SubmittedTask};
-use crate::workspace::{SubmitContext, check_submit};
+use crate::workspace::{Config, SubmitContext, check_submit, is_new_lane, misspelt_lane};
 
 /// Submits the task that the flags describe; `run_timeout`, in seconds, is how long one run of it may take.
 pub(super) fn submit(
@@ -23,17 +25,36 @@ pub(super) fn submit(
     run_timeout: Option<f64>,
 ) -> Result<(Store, SubmittedTask)> {
     let (config, store) = context.workspace()?;
-    let request = args.request(run_timeout)?;
+    let request = args.request(&context.out, run_timeout)?;
     let checked = check_submit(&SubmitContext::new(&config, &context.base, store.now().wall), request)?;
     inside_run::refuse_commands(context, &checked.task)?;
     for warning in &checked.warnings {
         context.out.warn(warning);
     }
+    if args.lane_is_word() {
+        refuse_new_lane(&config, &store, &checked.task.spec.lane)?;
+    }
+    let misspelt = misspelt_lane(&config, &store, &checked.task.spec.lane);
     let submitted = store.submit(checked.task)?;
+    if let Some(warning) = misspelt {
+        context.out.note(&format!("lanes: {warning}"));
+    }
     if submitted.existing {
         context.out.note(&format!("lanes: {} was submitted before with this key", submitted.task.id));
     }
     Ok((store, submitted))
+}
+
+/// Refuses a lane that no setting names and that never had a task: it may be the first word of a text.
+fn refuse_new_lane(config: &Config, store: &Store, lane: &LaneName) -> Result<()> {
+    if !is_new_lane(config, store, lane) {
+        return Ok(());
+    }
+    if let Some(near) = misspelt_lane(config, store, lane) {
+        return Err(Error::not_found(near));
+    }
+    Err(Error::not_found(format!("lane {lane} is new"))
+        .with_hint("if that is intended, use --lane; quote a text of several words"))
 }
 
 /// Submit a task and print its id.
@@ -42,35 +63,41 @@ pub(super) fn submit(
 /// prompt (--prompt, --prompt-file).
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  lanes submit --lane review --prompt 'Is the lock fair?'\n  lanes submit --lane review --request-from plan.md --response-to plan.review.md --key plan-1"
+    after_help = "Examples:\n  lanes submit review 'Is the lock fair?'\n  lanes add -l work 'Fix the flaky test'\n  lanes submit --lane review --request-from plan.md --response-to plan.review.md --key plan-1"
 )]
 pub(super) struct SubmitCommand {
     #[command(flatten)]
     task: TaskArgs,
     #[arg(
-        long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true, help = run_timeout_help()
+        long, visible_alias = "timeout", value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true,
+        help = run_timeout_help()
     )]
-    timeout: Option<f64>,
+    run_timeout: Option<f64>,
     /// Submit many tasks: FILE (or `-`) holds one JSON object per line, with the keys of a
     /// task file and `task_id` and `source_agent`; flags apply to every line
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["task", "prompt", "prompt_file", "request_from", "response_to", "key"]
+        conflicts_with_all = ["task", "prompt", "prompt_file", "request_from", "response_to", "key", "word"]
     )]
     batch: Option<PathBuf>,
+    #[command(flatten)]
+    fields: TaskFieldsArg,
 }
 
 impl SubmitCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        self.fields.apply(context)?;
         if let Some(file) = &self.batch {
-            return submit_batch(context, file, &self.task.request(self.timeout)?);
+            let common = self.task.request(&context.out, self.run_timeout)?;
+            return submit_batch(context, file, &common);
         }
-        let (_, submitted) = submit(&self.task, context, self.timeout)?;
+        let (store, submitted) = submit(&self.task, context, self.run_timeout)?;
         if context.out.json {
+            let task = store.shown(submitted.task.clone());
             context.out.object(&object([
                 ("task_id", submitted.task.id.as_str().into()),
-                ("task", Value::Object(submitted.task.to_public_object())),
+                ("task", Value::Object(task.to_public_object())),
                 ("existing", submitted.existing.into()),
             ]))?;
         } else {

@@ -1,6 +1,6 @@
 //! `lanes submit --batch`: submits many tasks from one file.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use super::exit::CommandExit;
 use super::inside_run;
 use super::output::ProgressLine;
 use crate::error::{Error, Result};
+use crate::model::NewTask;
 use crate::model::json;
 use crate::model::task::object;
-use crate::model::{DependencyTarget, NewTask, TaskId};
 use crate::store::{Store, SubmittedTask};
-use crate::workspace::{SubmitContext, SubmitRequest, check_line};
+use crate::workspace::{LineResult, SubmitContext, SubmitRequest, TaskBatch, check_line, misspelt_lane};
 
 /// How many lines are checked before they are submitted together.
 const LINES_PER_BATCH: usize = 480;
@@ -32,13 +32,16 @@ pub(super) fn submit_batch(
 ) -> Result<CommandExit> {
     let (config, store) = context.workspace()?;
     let mut input: Box<dyn BufRead> = if file == Path::new("-") {
+        context.out.reads_stdin();
         Box::new(std::io::stdin().lock())
     } else {
         Box::new(BufReader::new(body::open(file)?))
     };
     let mut progress = ProgressLine::new(&context.out, "lanes submit");
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(&store);
     let mut number = 0;
+    // The lanes whose spelling was looked at.
+    let mut lanes = BTreeSet::new();
     while let Some(line) = next_line(&mut input, file, number)? {
         number += 1;
         if !json::strip_byte_order_mark(&line).trim_ascii().is_empty() {
@@ -53,17 +56,23 @@ pub(super) fn submit_batch(
                     for warning in &fine.warnings {
                         context.out.warn(warning);
                     }
-                    batch.add(context, &store, number, fine.task)?;
+                    let lane = &fine.task.spec.lane;
+                    if lanes.insert(lane.clone())
+                        && let Some(warning) = misspelt_lane(&config, &store, lane)
+                    {
+                        context.out.note(&format!("lanes: line {number}: {warning}"));
+                    }
+                    batch.add(context, number, fine.task)?;
                 }
                 Err(error) => batch.refused.push((number, error)),
             }
         }
-        if batch.waiting.len() + batch.refused.len() >= LINES_PER_BATCH {
-            batch.submit(context, &store)?;
+        if batch.lines.waiting() + batch.refused.len() >= LINES_PER_BATCH {
+            batch.submit(context)?;
             progress.update(|| format!("{number} lines"));
         }
     }
-    batch.submit(context, &store)?;
+    batch.submit(context)?;
     let Batch { tasks, errors, .. } = batch;
     let refused = errors.len();
     if context.out.json {
@@ -83,72 +92,46 @@ fn next_line(input: &mut dyn BufRead, file: &Path, number: u64) -> Result<Option
     let mut bounded = input.take(MAX_LINE);
     bounded.read_until(b'\n', &mut line).map_err(|error| Error::io("read", file, error))?;
     if line.len() as u64 == MAX_LINE {
-        return Err(Error::invalid(format!("line {} is longer than {MAX_LINE} bytes", number + 1)));
+        return Err(Error::invalid_here(format!("line {} is longer than {MAX_LINE} bytes", number + 1)));
     }
     Ok((!line.is_empty()).then_some(line))
 }
 
 /// The lines of a batch.
-#[derive(Default)]
-struct Batch {
-    /// Checked tasks that are not submitted yet, with the numbers of their lines.
-    waiting: Vec<(u64, NewTask)>,
+struct Batch<'a> {
+    /// The checked tasks.
+    lines: TaskBatch<'a>,
     /// Lines that were refused and not reported yet.
     refused: Vec<(u64, Error)>,
-    /// The tasks of the lines that were submitted.
-    ids: HashMap<u64, TaskId>,
     /// What was submitted and what was refused, for programs.
     tasks: Vec<Value>,
     errors: Vec<Value>,
 }
 
-impl Batch {
-    /// Adds the task of a line. Those before it are submitted first if it may depend on one of them.
-    fn add(
-        &mut self,
-        context: &mut CommandContext,
-        store: &Store,
-        number: u64,
-        mut task: NewTask,
-    ) -> Result<()> {
-        let depends_on_others = |target: &DependencyTarget| match target {
-            DependencyTarget::Line(line) => !self.ids.contains_key(line),
-            DependencyTarget::Key(_) | DependencyTarget::Group(_) => true,
-            DependencyTarget::Task(_) => false,
-        };
-        if task.after.iter().any(|dependency| depends_on_others(&dependency.target)) {
-            self.submit(context, store)?;
-        }
-        for dependency in &mut task.after {
-            let DependencyTarget::Line(line) = dependency.target else { continue };
-            let Some(id) = self.ids.get(&line) else {
-                let why =
-                    if line == 0 || line >= number { "does not come before it" } else { "was not submitted" };
-                let error = Error::invalid(format!("line {number}: it depends on line {line}, which {why}"));
-                self.refused.push((number, error));
-                return Ok(());
-            };
-            dependency.target = DependencyTarget::Task(id.to_string());
-        }
-        self.waiting.push((number, task));
-        Ok(())
+impl<'a> Batch<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self { lines: TaskBatch::new(store), refused: Vec::new(), tasks: Vec::new(), errors: Vec::new() }
     }
 
-    /// Submits the tasks that wait for it, and prints what became of them and of the lines that were refused.
-    fn submit(&mut self, context: &mut CommandContext, store: &Store) -> Result<()> {
-        let (numbers, checked): (Vec<u64>, Vec<NewTask>) =
-            std::mem::take(&mut self.waiting).into_iter().unzip();
-        let submitted = store.submit_batch(checked)?;
-        let mut results: Vec<(u64, Result<SubmittedTask>)> = std::mem::take(&mut self.refused)
+    /// Adds the task of a line.
+    fn add(&mut self, context: &mut CommandContext, number: u64, task: NewTask) -> Result<()> {
+        let results = self.lines.add(number, task)?;
+        if results.is_empty() { Ok(()) } else { self.report(context, results) }
+    }
+
+    /// Submits the tasks that wait for it.
+    fn submit(&mut self, context: &mut CommandContext) -> Result<()> {
+        let results = self.lines.submit()?;
+        self.report(context, results)
+    }
+
+    /// Prints what became of lines, and which others were refused.
+    fn report(&mut self, context: &mut CommandContext, results: Vec<LineResult>) -> Result<()> {
+        let mut results: Vec<LineResult> = results
             .into_iter()
-            .map(|(number, error)| (number, Err(error)))
+            .map(|(number, result)| (number, result.map_err(|error| name_line(number, &error))))
+            .chain(std::mem::take(&mut self.refused).into_iter().map(|(number, error)| (number, Err(error))))
             .collect();
-        results.extend(
-            numbers
-                .into_iter()
-                .zip(submitted)
-                .map(|(number, result)| (number, result.map_err(|error| name_line(number, &error)))),
-        );
         results.sort_by_key(|(number, _)| *number);
         for (number, result) in results {
             match result {
@@ -157,7 +140,6 @@ impl Batch {
                         context.out.line(submitted.task.id.as_str())?;
                     }
                     self.tasks.push(entry(number, &submitted));
-                    self.ids.insert(number, submitted.task.id);
                 }
                 Err(error) => {
                     context.out.warn(&error.to_string());

@@ -1,14 +1,22 @@
-//! Formats text for people: aligned columns, and times relative to now.
+//! Prints rows under headings, in aligned columns.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
+use super::colour::{Colour, painted};
 use super::output::Output;
+use super::text_format::{SHORTEST_ID, columns, end_of_id, is_plain, shorten};
 use crate::error::{Result, printable};
-use crate::model::{Now, Time};
 
-/// Rows under headings, columns aligned.
+/// The spaces between two columns.
+const GAP: usize = 2;
+
+/// How many columns of a cell are shown at least, before a narrow terminal cuts the row.
+const LEAST_CELL: usize = 10;
+
+/// Rows under headings, columns aligned. A file or a pipe gets every cell whole. On a terminal, rows fit its width: ids
+/// are shown by their ends, columns that say nothing are left out, and the last one, a free text, gets the room that is
+/// left.
 pub(super) struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Row>,
@@ -33,22 +41,30 @@ impl Row {
         Self { cells: shown.iter().map(place).collect(), text: shown.concat() }
     }
 
-    /// Writes the row into `line`.
-    fn write(&self, widths: &[usize], line: &mut String) {
-        line.clear();
-        let mut start = 0;
-        for ((end, columns), width) in self.cells.iter().zip(widths) {
-            line.push_str(&self.text[start..*end as usize]);
-            let gap = width.saturating_sub(*columns as usize) + 2;
-            line.extend(std::iter::repeat_n(' ', gap));
-            start = *end as usize;
-        }
-        line.truncate(line.trim_end().len());
+    fn cell(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.cells[before].0);
+        &self.text[start as usize..self.cells[index].0 as usize]
+    }
+
+    fn width(&self, index: usize) -> usize {
+        self.cells[index].1 as usize
     }
 }
 
+/// A column as it is printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Column {
+    /// Which of the cells of a row it shows.
+    index: usize,
+    width: usize,
+    /// What its cells need; its heading may be cut.
+    cells: usize,
+    /// Whether its cells are ids, which are cut at their beginnings, and no shorter than `width`.
+    has_ids: bool,
+}
+
 impl Table {
-    /// Makes an empty table.
+    /// Makes an empty table. Under `ID` and `TASK` are ids; the last column has the longest texts.
     pub(super) fn new(headings: &[&'static str]) -> Self {
         Self { headings: headings.to_vec(), rows: Vec::new() }
     }
@@ -70,81 +86,145 @@ impl Table {
 
     /// Prints the table.
     pub(super) fn print(&self, out: &mut Output) -> Result<()> {
-        let mut widths: Vec<usize> = self.headings.iter().map(|heading| heading.len()).collect();
+        let room = out.row_width();
+        let columns = room.map_or_else(|| self.whole(), |room| self.fitted(room));
+        let mut line = LineOfCells::new(room);
+        for column in &columns {
+            let heading = self.headings[column.index];
+            line.push(heading, column, out.is_coloured().then_some(Colour::Bold));
+        }
+        out.line(line.text())?;
         for row in &self.rows {
-            for (width, (_, columns)) in widths.iter_mut().zip(&row.cells) {
-                *width = (*width).max(*columns as usize);
+            line.clear();
+            for column in &columns {
+                let cell = row.cell(column.index);
+                let is_state = out.is_coloured() && self.headings[column.index] == "STATE";
+                line.push(cell, column, is_state.then(|| Colour::of_state(cell)).flatten());
             }
-        }
-        let mut line = String::new();
-        Row::new(&self.headings).write(&widths, &mut line);
-        if out.colour() {
-            out.line(&format!("\u{1b}[1m{line}\u{1b}[0m"))?;
-        } else {
-            out.line(&line)?;
-        }
-        for row in &self.rows {
-            row.write(&widths, &mut line);
-            out.line(&line)?;
+            out.line(line.text())?;
         }
         Ok(())
     }
+
+    /// Returns all columns, as wide as their cells.
+    fn whole(&self) -> Vec<Column> {
+        let column = |(index, heading): (usize, &&str)| {
+            let cells = self.rows.iter().map(|row| row.width(index)).max().unwrap_or(0);
+            Column { index, width: cells.max(heading.len()), cells, has_ids: false }
+        };
+        self.headings.iter().enumerate().map(column).collect()
+    }
+
+    /// Returns the columns of a table that is no wider than `room`. A table that is too wide even with the least of each
+    /// column is cut.
+    fn fitted(&self, room: usize) -> Vec<Column> {
+        let mut columns = self.whole();
+        let says_nothing = |index: usize, nothing: &str| {
+            index > 0 && self.rows.iter().all(|row| ["", nothing].contains(&row.cell(index)))
+        };
+        columns.retain(|column| !says_nothing(column.index, ""));
+        for column in &mut columns {
+            if matches!(self.headings[column.index], "ID" | "TASK") {
+                column.has_ids = true;
+                column.cells = column.cells.min(self.digits(column.index));
+                column.width = column.cells.max(self.headings[column.index].len());
+            }
+        }
+        if excess(&columns, room) > 0 {
+            columns.retain(|column| !says_nothing(column.index, "0"));
+        }
+        narrow(&mut columns, room);
+        columns
+    }
+
+    /// Returns how many characters at the ends of the ids of a column tell them apart.
+    fn digits(&self, index: usize) -> usize {
+        let ids: HashSet<&str> = self.rows.iter().map(|row| row.cell(index)).collect();
+        let longest = ids.iter().map(|id| id.len()).max().unwrap_or(0);
+        let is_enough = |digits: &usize| {
+            let ends: HashSet<&str> = ids.iter().map(|id| end_of_id(id, *digits)).collect();
+            ends.len() == ids.len()
+        };
+        (SHORTEST_ID..longest).find(is_enough).unwrap_or(longest)
+    }
 }
 
-fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| (b' '..0x7f).contains(&byte))
+/// A line of cells, cut at the width of the terminal.
+struct LineOfCells {
+    text: String,
+    /// The columns of the line that no cell has taken; `None` without a limit.
+    left: Option<usize>,
+    room: Option<usize>,
+    /// The spaces that are due before the next text.
+    gap: usize,
+}
+
+impl LineOfCells {
+    fn new(room: Option<usize>) -> Self {
+        Self { text: String::new(), left: room, room, gap: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        (self.left, self.gap) = (self.room, 0);
+    }
+
+    fn text(&self) -> &str {
+        self.text.trim_end()
+    }
+
+    /// Adds a cell, which takes the width of its column.
+    fn push(&mut self, cell: &str, column: &Column, colour: Option<Colour>) {
+        let end = if column.has_ids { end_of_id(cell, column.width) } else { cell };
+        let width = self.left.map_or(column.width, |left| column.width.min(left.saturating_sub(self.gap)));
+        let shown = match columns(end) > width {
+            true => Cow::Owned(shorten(end, width)),
+            false => Cow::Borrowed(end),
+        };
+        if !shown.is_empty() {
+            self.text.extend(std::iter::repeat_n(' ', self.gap));
+            self.text.push_str(&painted(&shown, colour));
+            self.left = self.left.map(|left| left.saturating_sub(self.gap + columns(&shown)));
+            self.gap = 0;
+        }
+        self.gap += column.width.saturating_sub(columns(&shown)) + GAP;
+    }
+}
+
+/// Returns by how much a row of these columns is too wide.
+fn excess(columns: &[Column], room: usize) -> usize {
+    let cells: usize = columns.iter().map(|column| column.width).sum();
+    (cells + GAP * columns.len().saturating_sub(1)).saturating_sub(room)
+}
+
+/// Narrows columns until a row fits: the last one first, then always the widest one. Ids stay whole, and so do short
+/// cells, such as numbers.
+fn narrow(columns: &mut [Column], room: usize) {
+    const LEAST_TEXT: usize = 16;
+    let over = excess(columns, room);
+    if let Some(last) = columns.last_mut().filter(|last| !last.has_ids) {
+        last.width -= over.min(last.width.saturating_sub(LEAST_TEXT));
+    }
+    for _ in 0..excess(columns, room) {
+        let can_shrink =
+            |column: &&mut Column| !column.has_ids && column.width > column.cells.clamp(1, LEAST_CELL);
+        let Some(widest) = columns.iter_mut().filter(can_shrink).max_by_key(|column| column.width) else {
+            return;
+        };
+        widest.width -= 1;
+    }
 }
 
 fn shown(text: &str) -> Cow<'_, str> {
     if is_plain(text) { Cow::Borrowed(text) } else { Cow::Owned(printable(text)) }
 }
 
-/// Returns the width of a text in terminal columns.
-fn columns(text: &str) -> usize {
-    if is_plain(text) { text.len() } else { text.width() }
-}
-
-/// Formats a time relative to now: `3m ago`, `in 2h`, `now`.
-pub(super) fn relative(time: Time, now: &Now) -> String {
-    let seconds = now.wall.seconds_since(time);
-    match seconds {
-        s if s.abs() < 1.0 => "now".to_string(),
-        s if s > 0.0 => format!("{} ago", format_duration(s)),
-        s => format!("in {}", format_duration(-s)),
+/// Prints a line that is a row of a growing table: on a terminal, what does not fit is cut.
+pub(super) fn print_row(out: &mut Output, text: &str) -> Result<()> {
+    match out.row_width() {
+        Some(room) => out.line(&shorten(text, room)),
+        None => out.line(text),
     }
-}
-
-/// Formats a duration in the largest unit of which it contains at least two.
-pub(super) fn format_duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 120.0 => format!("{}s", s as u64),
-        s if s < 2.0 * 3600.0 => format!("{}m", (s / 60.0) as u64),
-        s if s < 2.0 * 86_400.0 => format!("{}h", (s / 3600.0) as u64),
-        s => format!("{}d", (s / 86_400.0) as u64),
-    }
-}
-
-/// Formats a count with its noun: `1 task`, `2 tasks`.
-pub(super) fn count(n: u64, noun: &str) -> String {
-    let ending = if n == 1 { "" } else { "s" };
-    format!("{n} {noun}{ending}")
-}
-
-/// Returns the first line of a text, shortened to `room` terminal columns.
-pub(super) fn shorten(text: &str, room: usize) -> String {
-    let first = text.lines().next().unwrap_or_default();
-    if columns(first) <= room {
-        return first.to_string();
-    }
-    let mut left = room.saturating_sub(1);
-    let fits = |c: &char| {
-        let width = c.width().unwrap_or(0);
-        let fits = width <= left;
-        left = if fits { left - width } else { 0 };
-        fits
-    };
-    let head: String = first.chars().take_while(fits).collect();
-    format!("{head}…")
 }
 
 #[cfg(test)]
@@ -153,24 +233,60 @@ mod tests {
 
     #[test]
     fn columns_are_those_of_a_terminal() {
-        let line = |name: &str| {
-            let mut line = "of the row before".to_string();
-            Row::new(&[name, "x", ""]).write(&[6, 1, 4], &mut line);
-            line
+        let cell = |text: &str| {
+            let mut line = LineOfCells::new(None);
+            let column = Column { index: 0, width: 6, cells: 6, has_ids: false };
+            line.push(Row::new(&[text]).cell(0), &column, None);
+            line.push("x", &column, None);
+            line.push("", &column, None);
+            line.text().to_string()
         };
-        assert_eq!(line("lane"), "lane    x");
-        assert_eq!(line("レ票"), "レ票    x");
-        assert_eq!(line("e\u{301}"), "e\u{301}       x");
-        assert_eq!(line("a\tb"), "a\\tb    x");
+        assert_eq!(cell("lane"), "lane    x");
+        assert_eq!(cell("レ票"), "レ票    x");
+        assert_eq!(cell("e\u{301}"), "e\u{301}       x");
+        assert_eq!(cell("a\tb"), "a\\tb    x");
     }
 
     #[test]
-    fn what_is_shortened_fits() {
-        assert_eq!(shorten("five!", 5), "five!");
-        assert_eq!(shorten("sixsix", 5), "sixs…");
-        assert_eq!(shorten("レビュー", 8), "レビュー");
-        assert_eq!(shorten("レビュー", 7), "レビュ…");
-        assert_eq!(shorten("レビュー", 6), "レビ…");
-        assert_eq!(shorten("one\ntwo", 5), "one");
+    fn ids_are_shown_by_the_shortest_ends_that_differ_and_are_no_flags() {
+        let table = |ids: &[&str]| {
+            let mut table = Table::new(&["ID"]);
+            ids.iter().for_each(|id| table.add(Row::new(&[id])));
+            table.digits(0)
+        };
+        assert_eq!(table(&["x-12abcdef", "x-12abcdee", "x-12abcdee"]), 6);
+        assert_eq!(table(&["x-12abcdef", "x-13abcdef"]), 7);
+        assert_eq!(table(&["abc", "x-abc", "y"]), 5);
+        assert_eq!(
+            (end_of_id("x-12abcdef", 6), end_of_id("x-abcde", 6), end_of_id("abc", 6)),
+            ("abcdef", "abcde", "abc")
+        );
+    }
+
+    #[test]
+    fn a_table_fits_the_width_and_uses_it() {
+        let mut table = Table::new(&["ID", "LANE", "NONE", "COUNT", "ZERO", "WHAT"]);
+        let what = "A sentence about the task that is longer than a narrow terminal is wide, since people write such.";
+        let id = "20261121T070000000000Z-questions-d285194604e2-d64cf2";
+        table.add(Row::new(&[id, "review", "", "12345678", "0", what]));
+        table.add(Row::new(&[
+            "other-aaaaaa",
+            "レビューレビューレビューレビュー",
+            "",
+            "1",
+            "0",
+            "\u{1b}[31m\u{202e}☃\u{fe0f}",
+        ]));
+        let widths = |room: usize| -> Vec<(&str, usize)> {
+            table.fitted(room).iter().map(|column| (table.headings[column.index], column.width)).collect()
+        };
+        assert_eq!(widths(60), [("ID", 6), ("LANE", 24), ("COUNT", 8), ("WHAT", 16)]);
+        assert_eq!(
+            widths(300),
+            [("ID", 6), ("LANE", 32), ("COUNT", 8), ("ZERO", 4), ("WHAT", columns(what))]
+        );
+        for room in 1..200 {
+            assert!(excess(&table.fitted(room), room) == 0 || room < 40, "{room}");
+        }
     }
 }

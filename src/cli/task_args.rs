@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::args::{integer, seconds};
 use super::body;
 use super::env;
+use super::output::Output;
 use crate::error::{Error, Result, printable};
 use crate::model::command_list::shell_command;
 use crate::model::{DependencyRef, DependencyTarget, Time};
@@ -22,7 +23,12 @@ pub(super) struct TaskArgs {
     request: SubmitRequest,
     /// The texts of the fields that are parsed when the command runs.
     unread: Vec<(SubmitField, Vec<String>)>,
+    /// Whether the lane was given as a word, without its flag.
+    lane_is_word: bool,
 }
+
+/// The ids of the two words: the lane and the text, or only the text.
+const WORDS: [&str; 2] = ["word", "second_word"];
 
 /// Returns the fields that have a flag here. The time limit of a run has a different flag in each command.
 fn fields() -> impl Iterator<Item = &'static SubmitField> {
@@ -60,7 +66,9 @@ fn flag(field: &SubmitField) -> Arg {
     let repeatable = if matches!(arg.get_action(), ArgAction::Append) { "; repeatable" } else { "" };
     let arg = arg.help(help_with(field, repeatable));
     match field.key {
-        "prompt" => arg.allow_hyphen_values(true),
+        "lane" => arg.short('l'),
+        "prompt" => arg.short('p').allow_hyphen_values(true).conflicts_with(WORDS[0]),
+        "prompt_file" => arg.conflicts_with(WORDS[0]),
         "not_before" => arg.conflicts_with("delay"),
         _ => arg,
     }
@@ -70,7 +78,11 @@ impl clap::Args for TaskArgs {
     fn augment_args(command: Command) -> Command {
         let task = Arg::new("task").long("task").value_name("FILE").value_parser(value_parser!(PathBuf));
         let task = task.help("A YAML or JSON file with defaults for the flags below");
-        command.arg(task).args(fields().map(flag))
+        let lane = Arg::new(WORDS[0]).value_name("LANE");
+        let lane = lane.help("Lane that is in use already, if TEXT follows; one word alone is the TEXT");
+        let text = Arg::new(WORDS[1]).value_name("TEXT").conflicts_with("lane");
+        let text = text.help("Text for the worker; `-` reads it from standard input");
+        command.args([lane, text, task]).args(fields().map(flag))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -86,6 +98,8 @@ impl FromArgMatches for TaskArgs {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        let words = WORDS.map(|id| matches.get_one::<String>(id).cloned());
+        self.lane_is_word = words[1].is_some();
         let request = &mut self.request;
         request.task_file = matches.get_one("task").cloned();
         for field in fields() {
@@ -119,16 +133,26 @@ impl FromArgMatches for TaskArgs {
                 }
             }
         }
+        match words {
+            [Some(lane), Some(text)] => (request.lane, request.prompt) = (Some(lane), Some(text)),
+            [Some(text), None] => request.prompt = Some(text),
+            [None, _] => {}
+        }
         Ok(())
     }
 }
 
 impl TaskArgs {
+    /// Returns whether the lane was given as a word, which may be the first of a text without quotes.
+    pub(super) fn lane_is_word(&self) -> bool {
+        self.lane_is_word
+    }
+
     /// Returns the request that the flags describe; `run_timeout` is the time limit of one run, in seconds.
     ///
     /// # Errors
     /// `Invalid` for a time, metadata or `LANES_CHAIN` that cannot be read, `Io` for standard input.
-    pub(super) fn request(&self, run_timeout: Option<f64>) -> Result<SubmitRequest> {
+    pub(super) fn request(&self, out: &Output, run_timeout: Option<f64>) -> Result<SubmitRequest> {
         let mut request = self.request.clone();
         request.timeout_seconds = run_timeout;
         for (field, texts) in &self.unread {
@@ -149,8 +173,14 @@ impl TaskArgs {
         }
         let is_dash = request.prompt_file.as_deref() == Some(Path::new("-"));
         if is_dash || (request.prompt_file.is_none() && request.prompt.as_deref() == Some("-")) {
-            request.prompt = Some(body::from_stdin(MAX_PROMPT_ONLY)?);
-            request.prompt_file = None;
+            let prompt = body::from_stdin(out, MAX_PROMPT_ONLY)?;
+            if prompt.trim().is_empty() && request.request_from.is_none() && request.task_file.is_none() {
+                return Err(Error::invalid_here("there is nothing to do: standard input is empty"));
+            }
+            if request.prompt_file.take().is_some() && request.prompt.is_some() {
+                out.warn("both --prompt and --prompt-file are given: standard input is used");
+            }
+            request.prompt = Some(prompt);
         }
         Ok(request)
     }

@@ -10,6 +10,7 @@ use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::env;
 use super::exit::CommandExit;
+use super::output::Output;
 use crate::error::{Error, Result};
 use crate::model::message::{MAX_TASK_MESSAGE, MessageDelivery};
 use crate::model::task::object;
@@ -25,7 +26,7 @@ use crate::workspace::message_delivery;
 #[command(
     override_usage = "lanes tell [OPTIONS] <ID> <TEXT>\n       lanes tell [OPTIONS] --group <GROUP> <TEXT>"
 )]
-#[command(after_help = "Examples:\n  lanes tell d64cf2 'Use the branch of yesterday.'\n  \
+#[command(after_help = "Examples:\n  lanes tell d64cf2 -m 'Use the branch of yesterday.'\n  \
                   lanes tell --group night 'Finish within the hour.'\n  lanes tell d64cf2 --file findings.md")]
 #[command(group(ArgGroup::new("what").args(["id", "group"]).required(true).multiple(true)))]
 pub(super) struct TellCommand {
@@ -35,9 +36,12 @@ pub(super) struct TellCommand {
     /// The message; `-` reads it from standard input
     #[arg(value_name = "TEXT")]
     text: Option<String>,
-    /// Tell all open tasks of this group
+    /// Send it to all open tasks of this group
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
+    /// The message, instead of TEXT
+    #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["file", "text"], allow_hyphen_values = true)]
+    message: Option<String>,
     /// Read the message from this file; `-` is standard input
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
@@ -53,9 +57,8 @@ impl TellCommand {
             (None, id, text) => (id.as_ref(), text.as_ref()),
             (Some(_), word, None) => (None, word.as_ref()),
             (Some(_), _, Some(_)) => {
-                return Err(
-                    Error::invalid("--group tells all tasks of a group").with_hint("give no id with it")
-                );
+                return Err(Error::invalid("--group sends the message to all tasks of a group")
+                    .with_hint("give no id with it"));
             }
         };
         let store = context.store()?;
@@ -65,25 +68,33 @@ impl TellCommand {
             (None, None) => Vec::new(),
         };
         if ids.is_empty() {
-            context.out.note("lanes: no open tasks to tell");
+            context.out.note("lanes: no open tasks to send it to");
         }
-        let text = self.read_text(words)?;
+        let text = self.read_text(&context.out, words)?;
         let by = self.by.clone().unwrap_or_else(env::user);
         let several = self.group.is_some();
         for_each_task(context, &ids, several, |context, id| tell(context, &store, id, &text, &by, several))
     }
 
-    fn read_text(&self, words: Option<&String>) -> Result<String> {
+    fn read_text(&self, out: &Output, words: Option<&String>) -> Result<String> {
+        if let Some(message) = &self.message {
+            return match words {
+                Some(_) => {
+                    Err(Error::invalid("both TEXT and --message were given").with_hint("give one of them"))
+                }
+                None => Ok(message.clone()),
+            };
+        }
         let text = match (words, &self.file) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("both TEXT and --file were given").with_hint("give one of them"));
             }
             (Some(words), None) if words != "-" => return Ok(words.clone()),
-            (Some(_), None) => body::from_stdin(MAX_TASK_MESSAGE)?,
-            (None, Some(file)) => body::from_file(file, MAX_TASK_MESSAGE)?,
+            (Some(_), None) => body::from_stdin(out, MAX_TASK_MESSAGE)?,
+            (None, Some(file)) => body::from_file(out, file, MAX_TASK_MESSAGE)?,
             (None, None) => {
                 return Err(Error::invalid("no message was given")
-                    .with_hint("give TEXT, --file PATH, or - for standard input"));
+                    .with_hint("give TEXT, -m TEXT, --file PATH, or - for standard input"));
             }
         };
         // A file or a pipe ends with a line break that is not part of the message.
@@ -129,7 +140,7 @@ fn tell(
         ("task_id", id.as_str().into()),
         ("message", message.map(|message| Value::Object(message.to_object())).into()),
         ("delivery", delivery.as_str().into()),
-        ("state", task.status.as_str().into()),
+        ("state", store.shown(task).status.as_str().into()),
     ]);
     Ok((line, reply))
 }

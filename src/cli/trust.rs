@@ -23,7 +23,7 @@ use crate::workspace::{Config, FoundConfig, TrustRecord, TrustRecords, find_in, 
 /// Maximum number of characters of a value that is shown before a person agrees to it.
 const MAX_VALUE_CHARS: usize = 1000;
 
-/// Let a configuration in a repository choose what `dispatch` and `bridge` use.
+/// Let a configuration in a repository choose what runs.
 ///
 /// A handoff.yaml that came with a clone, or changed with a pull, may name programs, their arguments,
 /// environment and permissions, and boards to which your keys are sent. `dispatch` and `bridge` use these settings
@@ -59,12 +59,10 @@ impl TrustCommand {
             return self.revoke(context, &records);
         }
         let is_interactive = !self.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        if self.path.is_none() && !self.yes && !is_interactive {
-            return Err(Error::invalid("there is no terminal to ask on").with_hint(
-                "name the file, or give --yes, to agree to what it chooses: `lanes trust handoff/handoff.yaml`",
-            ));
-        }
         let config = self.config(context)?;
+        if self.path.is_none() && !self.yes && !is_interactive {
+            return Err(no_terminal(&config));
+        }
         let files = files_to_trust(context, &config)?;
         if is_interactive && !files.is_empty() && !ask_for_consent(context, &files)? {
             return Err(Error::refused("nothing was agreed to"));
@@ -113,6 +111,14 @@ impl TrustCommand {
         }
         Ok(CommandExit::Done)
     }
+}
+
+/// Returns the refusal to agree to a configuration that was not named, where nobody can be asked.
+fn no_terminal(config: &Config) -> Error {
+    let path = config.path().map(|path| shell_word(&path.to_string_lossy()));
+    let example = path.map_or(String::new(), |path| format!(": `lanes trust {path}`"));
+    Error::invalid_here("there is no terminal to ask on")
+        .with_hint(format!("name the file, or give --yes, to agree to what it chooses{example}"))
 }
 
 /// Returns the settings of the configuration, and of routes.json if its store exists, that need consent.

@@ -2,9 +2,41 @@
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 /// Returns the message of `error`, the suggestions, and which help to read.
 pub(super) fn one_line(error: &clap::Error, all: clap::Command, args: &[OsString]) -> String {
-    format_line(&error.render().to_string(), named_command(all, args).as_deref())
+    let command = named_command(all, args);
+    let mut line = format_line(&error.render().to_string(), command.as_deref());
+    if let Some(tip) = tip(error, command.as_deref()) {
+        line.insert_str(line.rfind("; `lanes help").unwrap_or(line.len()), &format!("; {tip}"));
+    }
+    line
+}
+
+/// Returns what clap cannot know: which command does what a name of other programs says, and that a text needs quotes.
+fn tip(error: &clap::Error, command: Option<&str>) -> Option<&'static str> {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => match word(ContextKind::InvalidSubcommand)? {
+            "rm" | "remove" | "delete" => {
+                Some("`lanes cancel` ends a task that is open, `lanes gc` deletes those that have ended")
+            }
+            "kill" | "stop" | "abort" => Some("`lanes cancel` ends a task"),
+            "done" | "complete" | "finish" | "fail" => Some("`lanes respond` answers a task"),
+            "run" | "start" => Some("`lanes dispatch` starts agents, `lanes claim` takes a task"),
+            _ => None,
+        },
+        ErrorKind::UnknownArgument => {
+            let is_text = !word(ContextKind::InvalidArg)?.starts_with('-');
+            let takes_text = matches!(command, Some("submit" | "call" | "tell"));
+            (is_text && takes_text).then_some("quote a text of several words")
+        }
+        _ => None,
+    }
 }
 
 /// Returns the command that a command line names, as far as it can be parsed.

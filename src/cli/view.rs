@@ -84,13 +84,11 @@ pub(super) fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_
         Status::Completed { .. } if missing_response => {
             "the answer's file is gone from the store; `lanes fsck` reports more".to_string()
         }
-        Status::Completed { .. } => {
-            format!("submitter: `lanes wait {id}` writes the answer to response_path")
-        }
+        Status::Completed { .. } => format!("submitter: `lanes wait {id}` fetches the answer"),
         Status::Failed { class: FailureClass::Cancelled, .. } => "nothing; it was cancelled".to_string(),
         Status::Failed { .. } => match &task.retried_as {
             Some(new) => format!("it was retried as {new}"),
-            None => format!("read why with `lanes show {id}`, then `lanes retry {id}` or leave it"),
+            None => format!("`lanes retry {id}` submits it again, if it is still wanted"),
         },
         Status::Unknown(word) => {
             format!("'{word}' is a state of a newer lanes; use that version to continue")

@@ -8,6 +8,7 @@ use super::context::{CommandContext, resolve_all};
 use super::exit::CommandExit;
 use super::given_messages::wait_until_read;
 use super::next;
+use super::text_format::seconds;
 use super::waiting::{AnsweredTask, WaitGoal, WaitedAnswers, wait_for_answers};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::Object;
@@ -16,7 +17,12 @@ use crate::model::{Question, ResponseStatus, TaskId};
 use crate::store::Store;
 use crate::workspace::deliver;
 
-/// Wait until tasks are answered and write their answers to their response paths.
+/// Wait until tasks are answered, and deliver their answers.
+///
+/// Each answer is written to the response path of its task.
+///
+/// Prints the answer of a single task that was submitted without --response-to, and otherwise the id of each answered
+/// task, one per line. With --body it prints the answers; each of several comes after a line `==> ID STATUS <==`.
 ///
 /// With --lane instead of ids: wait until a task of the lane can be claimed, without claiming it.
 /// Exits with code 2 when no answer comes before the timeout.
@@ -51,7 +57,7 @@ pub(super) struct WaitCommand {
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true,
         conflicts_with_all = ["group", "lane", "any", "all", "exit_status", "or_question", "body"])]
     read: Option<u32>,
-    /// Print the answer itself instead of the id
+    /// Print answers instead of ids
     #[arg(long, conflicts_with = "json")]
     body: bool,
     #[command(flatten)]
@@ -97,13 +103,13 @@ impl WaitCommand {
         if !complete {
             let names: Vec<&str> = pending.iter().map(TaskId::as_str).collect();
             let hint = match names[..] {
-                [name] => format!("the task goes on; wait again, or ask `lanes why {name}`"),
-                _ => "the tasks go on; wait again, or ask `lanes why` for one of them".to_string(),
+                [name] => format!("the task continues; wait again, or run `lanes why {name}`"),
+                _ => "the tasks continue; wait again, or run `lanes why` for one of them".to_string(),
             };
             return Ok(CommandExit::TimedOut(format!(
-                "no answer within {} seconds from {}; {hint}",
-                self.wait.timeout,
-                names.join(", ")
+                "no answer within {} from {}; {hint}",
+                seconds(self.wait.timeout),
+                some_of(&names)
             )));
         }
         let failed = answered.iter().any(|answer| answer.response.status == ResponseStatus::Failed);
@@ -123,8 +129,8 @@ impl WaitCommand {
         let id = store.resolve(name)?;
         let Some(message) = wait_until_read(context, store, &id, number, self.wait.timing()?)? else {
             return Ok(CommandExit::TimedOut(format!(
-                "nobody has read message {number} of {id} within {} seconds; wait again, or ask `lanes why {id}`",
-                self.wait.timeout
+                "nobody has read message {number} of {id} within {}; wait again, or run `lanes why {id}`",
+                seconds(self.wait.timeout)
             )));
         };
         if context.out.json {
@@ -169,14 +175,12 @@ impl WaitCommand {
         for Delivery { answer, failure } in deliveries.iter().filter(|delivery| delivery.is_known()) {
             // An answer that was not written to a response path is printed here; there is no other place for it.
             let is_only_here = failure.is_some() || store.is_response_kept_in_store(&answer.task);
-            if self.group.is_some() {
-                let name = format!("{} {}", answer.task.id, answer.response.status.as_str());
-                if self.body {
-                    context.out.line(&format!("==> {name} <=="))?;
-                    print_body(context, &answer.response.body)?;
-                } else {
-                    context.out.line(&name)?;
-                }
+            let name = format!("{} {}", answer.task.id, answer.response.status.as_str());
+            if self.body && !single {
+                context.out.line(&format!("==> {name} <=="))?;
+                print_body(context, &answer.response.body)?;
+            } else if self.group.is_some() {
+                context.out.line(&name)?;
             } else if self.body || (single && is_only_here) {
                 print_body(context, &answer.response.body)?;
             } else if failure.is_none() {
@@ -255,4 +259,13 @@ pub(super) fn print_body(context: &mut CommandContext, body: &str) -> Result<()>
         context.out.raw(b"\n")?;
     }
     Ok(())
+}
+
+/// Lists names, of many the first ones.
+fn some_of(names: &[&str]) -> String {
+    const MAX_NAMES: usize = 10;
+    match names.len().checked_sub(MAX_NAMES) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..MAX_NAMES].join(", ")),
+    }
 }

@@ -1,15 +1,17 @@
 //! Waits until tasks are answered or can be claimed, with heartbeats.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::args::WaitTiming;
 use super::context::CommandContext;
-use super::table::shorten;
+use super::output::WaitLine;
+use super::text_format::{SHORTEST_ID, count, end_of_id, format_duration, shorten};
 use super::view::{lease_expired, next_action};
 use crate::error::{Error, Result, printable};
 use crate::model::{LaneName, Now, Question, Response, Status, Task, TaskId, Time};
 use crate::store::Store;
+use crate::workspace::why;
 
 /// A task that was answered.
 pub(super) struct AnsweredTask {
@@ -38,6 +40,13 @@ pub(super) struct WaitedAnswers {
     pub asking: Option<(TaskId, Question)>,
 }
 
+/// Reading the tasks takes long if it takes this long; then it is not repeated for each task that ends.
+const LONG_READ: Duration = Duration::from_millis(10);
+/// The part of its time that such a wait spends reading is one in this many at most.
+const READING_SHARE: u32 = 5;
+/// With more open tasks than this, heartbeats tell how many are in which state.
+const MAX_HEARTBEATS: usize = 20;
+
 /// Waits until all of `ids` are answered, or any one of them, or, if that is wanted, one has an open question. At the
 /// timeout, returns the answers so far and the ids that are not answered. `verb` names the command in heartbeats.
 pub(super) fn wait_for_answers(
@@ -54,7 +63,9 @@ pub(super) fn wait_for_answers(
     let mut asking = None;
     let mut noted_unserved = false;
     let mut noted_questions = BTreeSet::new();
+    let line = WaitLine::new(&context.out);
     loop {
+        let begun = Instant::now();
         let mut open = Vec::new();
         for id in std::mem::take(&mut pending) {
             let task = store.read_settled(&id)?;
@@ -77,23 +88,48 @@ pub(super) fn wait_for_answers(
         } else {
             note_questions(context, verb, &questions, &mut noted_questions);
         }
-        if !noted_unserved {
-            noted_unserved = note_if_unserved(context, store, verb, &open)?;
-        }
         let over = timing.is_over();
-        // The last heartbeat reports the state at the timeout.
-        if timing.heartbeat_due() || (over && timing.has_heartbeat()) {
-            for task in &open {
-                context.out.note(&format!("lanes {verb}: {}", heartbeat(context, store, task)));
+        let mut until = timing.sleep_until(next_due(&open, &store.now()));
+        if line.is_shown() {
+            until = until.min(Instant::now() + LINE_SECONDS);
+        } else {
+            if !noted_unserved {
+                noted_unserved = note_if_unserved(context, store, verb, &open)?;
+            }
+            // The last heartbeat reports the state at the timeout.
+            if timing.heartbeat_due() || (over && timing.has_heartbeat()) {
+                print_heartbeats(context, store, verb, &open);
             }
         }
         if over {
             break;
         }
-        watch.wait(timing.sleep_until(next_due(&open, &store.now())));
+        let took = begun.elapsed();
+        let mut reason = None;
+        line.sleep(&mut watch, until, |lasted| {
+            let reason = reason.get_or_insert_with(|| shown_reason(store, &open));
+            format!("waiting for {}", shown_wait(store, &open, reason, lasted))
+        });
+        if took > LONG_READ {
+            let next = begun + took * READING_SHARE;
+            std::thread::sleep(next.min(until).saturating_duration_since(Instant::now()));
+        }
     }
-    answered.sort_by_key(|answer| ids.iter().position(|id| *id == answer.task.id));
+    let places: HashMap<&TaskId, usize> = ids.iter().enumerate().map(|(at, id)| (id, at)).collect();
+    answered.sort_by_key(|answer| places.get(&answer.task.id).copied());
     Ok(WaitedAnswers { answered, pending, asking })
+}
+
+/// Prints a heartbeat for each open task, or, if there are many, one for all of them.
+fn print_heartbeats(context: &CommandContext, store: &Store, verb: &str, open: &[Task]) {
+    if open.len() > MAX_HEARTBEATS {
+        let tasks = count(open.len() as u64, "task");
+        context.out.note(&format!("lanes {verb}: waiting for {tasks}: {}", shown_reason(store, open)));
+        return;
+    }
+    for task in open {
+        context.out.note(&format!("lanes {verb}: {}", heartbeat(context, store, task)));
+    }
 }
 
 /// Returns the open questions of the tasks.
@@ -129,6 +165,46 @@ fn with_response(store: &Store, task: Task) -> Result<AnsweredTask> {
     }
 }
 
+/// How old what the line on a terminal says about a task may be, except for the time.
+const LINE_SECONDS: Duration = Duration::from_secs(5);
+
+/// Returns why a task is still open, for the line on a terminal; of several, how many are in which state.
+fn shown_reason(store: &Store, open: &[Task]) -> String {
+    let shown = store.shown_states();
+    match open {
+        // The reason is worth a line, not an error.
+        [task] => why(store, task).map_or_else(|_| String::new(), |reason| short_reason(&reason.sentence)),
+        tasks => {
+            let mut states: BTreeMap<String, u64> = BTreeMap::new();
+            for task in tasks {
+                *states.entry(shown.status(task).as_str().to_string()).or_default() += 1;
+            }
+            states.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// Returns what follows the words that the line on a terminal has already.
+fn short_reason(sentence: &str) -> String {
+    let rest = sentence.strip_prefix("waiting for a worker: ").unwrap_or(sentence);
+    rest.split(", under a lease until ").next().unwrap_or_default().to_string()
+}
+
+/// Returns what a wait waits for, and since when, for the line on a terminal.
+fn shown_wait(store: &Store, open: &[Task], reason: &str, lasted: Duration) -> String {
+    let [task] = open else {
+        let lasted = format_duration(lasted.as_secs_f64());
+        return format!("{} · {lasted} · {reason}", count(open.len() as u64, "task"));
+    };
+    let since = task.status.claim().map_or(task.created_at, |claim| claim.claimed_at);
+    let state = store.shown_states().status(task).as_str().to_string();
+    let age = format_duration(store.now().wall.seconds_since(since).max(0.0));
+    format!("{} · {state} {age} · {reason}", end_of_id(task.id.as_str(), SHORTEST_ID))
+}
+
+/// How often a wait for tasks that wait for others looks whether these are overdue, in seconds.
+const UPSTREAM_SECONDS: f64 = 30.0;
+
 /// Returns the time until the first of the tasks comes due by itself.
 fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
     let due = |task: &Task| -> Option<Time> {
@@ -143,14 +219,19 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
         }
     };
     let deadlines = tasks.iter().filter_map(Task::start_deadline);
-    let next = tasks.iter().filter_map(due).chain(deadlines).filter(|due| *due > now.wall).min()?;
+    // What they wait for may come due in a lane where nobody looks for work.
+    let upstream =
+        tasks.iter().any(Task::waits_for_dependencies).then(|| now.wall.plus_seconds(UPSTREAM_SECONDS));
+    let next =
+        tasks.iter().filter_map(due).chain(deadlines).chain(upstream).filter(|due| *due > now.wall).min()?;
     // One millisecond later, so that the task is due when it is read.
     Some(Duration::from_secs_f64(next.seconds_since(now.wall)) + Duration::from_millis(1))
 }
 
 /// Prints a note if a queued task waits in a lane without a worker; returns whether it did.
 fn note_if_unserved(context: &CommandContext, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
-    let Some(task) = open.iter().find(|task| task.status == Status::Queued) else { return Ok(false) };
+    let shown = store.shown_states();
+    let Some(task) = open.iter().find(|task| shown.status(task) == Status::Queued) else { return Ok(false) };
     if store.lane_is_served(&task.spec.lane)? {
         return Ok(false);
     }
@@ -166,7 +247,14 @@ fn heartbeat(context: &CommandContext, store: &Store, task: &Task) -> String {
     let id = &task.id;
     let now = store.now();
     let Status::Claimed(claim) = &task.status else {
-        return format!("task_id={id}; state={}; awaiting reviewer claim", task.status.as_str());
+        let state = store.shown_states().status(task);
+        let reason = match state {
+            // What agent-lanes prints in every lane.
+            Status::Queued if task.spec.lane.as_str() == "review" => "awaiting reviewer claim".to_string(),
+            // A heartbeat is worth a line, not an error.
+            _ => why(store, task).map_or_else(|error| error.to_string(), |reason| reason.sentence),
+        };
+        return format!("task_id={id}; state={}; {reason}", state.as_str());
     };
     let last = context.last_event(store, task);
     let last_event =
@@ -216,6 +304,8 @@ pub(super) fn wait_for_task(
     }
     let mut watch = store.watch_lanes_until_exit(lanes);
     let mut delay = Duration::ZERO;
+    let line = WaitLine::new(&context.out);
+    let names = lanes.join(", ");
     loop {
         match find_task() {
             Ok(Some(task)) => return Ok(Some(task)),
@@ -228,8 +318,8 @@ pub(super) fn wait_for_task(
         if timing.is_over() {
             return Ok(None);
         }
-        if timing.heartbeat_due() {
-            context.out.note(&format!("lanes {verb}: waiting for lane {}", lanes.join(", ")));
+        if timing.heartbeat_due() && !line.is_shown() {
+            context.out.note(&format!("lanes {verb}: waiting for lane {names}"));
         }
         let now = store.now().wall;
         let due = store
@@ -237,7 +327,9 @@ pub(super) fn wait_for_task(
             .filter(|due| *due > now)
             .map(|due| Duration::from_secs_f64(due.seconds_since(now)) + Duration::from_millis(1));
         let (begin, until) = (Instant::now(), timing.sleep_until(due));
-        let woken = watch.wait(until);
+        let woken = line.sleep(&mut watch, until, |lasted| {
+            format!("waiting for lane {names} · {}", format_duration(lasted.as_secs_f64()))
+        });
         delay = if woken { check_delay(delay, begin.elapsed()) } else { Duration::ZERO };
         std::thread::sleep(delay.min(until.saturating_duration_since(Instant::now())));
     }

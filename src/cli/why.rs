@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::colour::{Colour, painted};
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Result, printable};
@@ -20,7 +21,7 @@ pub(super) struct WhyCommand {
 impl WhyCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
-        let task = store.task(&store.resolve(&self.id)?)?;
+        let task = store.shown(store.task(&store.resolve(&self.id)?)?);
         let reason = why(&store, &task)?;
         if context.out.json {
             context.out.object(&object([
@@ -31,7 +32,8 @@ impl WhyCommand {
                 ("message", reason.sentence.into()),
             ]))?;
         } else {
-            context.out.line(&printable(&reason.sentence))?;
+            let colour = Colour::of_state(task.status.as_str()).filter(|_| context.out.is_coloured());
+            context.out.line(&painted(&printable(&reason.sentence), colour))?;
         }
         Ok(CommandExit::Done)
     }

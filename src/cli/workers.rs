@@ -1,24 +1,30 @@
 //! `lanes workers`: lists the running workers and their runs.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use clap::Args;
 use serde_json::Value;
 
 use super::context::CommandContext;
 use super::exit::CommandExit;
-use super::table::{Table, relative, shorten};
+use super::table::Table;
+use super::text_format::{relative, shorten};
 use crate::error::{Result, printable};
 use crate::model::cooldown::indefinite_end;
+use crate::model::json::Object;
 use crate::model::spending::LaneOverBudget;
 use crate::model::task::object;
 use crate::model::{CooldownCause, Cooldowns, Now, duration};
 use crate::store::{Store, WorkerInfo};
+use crate::workspace::{TaskConcern, TaskConcerns, attention, dispatcher_objects};
 
 /// The lanes that start no run because of a budget, by name.
 pub(super) type LanesOverBudget = BTreeMap<String, LaneOverBudget>;
 
-/// Show the running workers: dispatchers, bridges, and `claim --wait` commands that wait.
+/// Show the running workers.
+///
+/// These are dispatchers, bridges, and `claim --wait` commands that wait.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes workers")]
 pub(super) struct WorkersCommand {}
@@ -31,13 +37,14 @@ impl WorkersCommand {
         let cooldowns = active_cooldowns(context, &store);
         let over_budget = lanes_over_budget(context, &store);
         if context.out.json {
-            context.out.object(&object([
-                ("status", "ok".into()),
+            let mut reply = overview(context, &store, &workers, &concerns(&store)?)?;
+            reply.extend(object([
                 ("count", workers.len().into()),
                 ("workers", worker_objects(&workers).into()),
                 ("parked", cooldowns_object(&cooldowns)),
                 ("over_budget", over_budget_object(&over_budget)),
-            ]))?;
+            ]));
+            context.out.object(&reply)?;
         } else if workers.is_empty() {
             context.out.note("lanes: no workers running");
             print_cooldowns(context, &cooldowns, &now)?;
@@ -49,6 +56,37 @@ impl WorkersCommand {
         }
         Ok(CommandExit::Done)
     }
+}
+
+/// Returns what `status` and `workers` tell about the whole queue: `dispatchers`, `attention`, `now`, `feed`.
+pub(super) fn overview(
+    context: &mut CommandContext,
+    store: &Store,
+    workers: &[WorkerInfo],
+    concerns: &TaskConcerns,
+) -> Result<Object> {
+    let needed = attention(store, concerns).unwrap_or_else(|error| {
+        context.out.warn(&error.to_string());
+        Vec::new()
+    });
+    Ok(object([
+        ("status", "ok".into()),
+        ("dispatchers", dispatcher_objects(store, workers).into()),
+        ("attention", needed.iter().map(|item| Value::Object(item.to_object())).collect()),
+        ("now", store.now().wall.to_string().into()),
+        ("feed", store.feed_end()?.into()),
+    ]))
+}
+
+/// Returns what the tasks of a store need a person for.
+fn concerns(store: &Store) -> Result<TaskConcerns> {
+    let (now, mut concerns) = (store.now(), TaskConcerns::default());
+    store.scan_names(&store.task_names()?, |task| TaskConcern::of(task, &now), &mut |_, seen| {
+        // `list` shows the tasks that cannot be read.
+        seen.ok().flatten().into_iter().for_each(|concern| concerns.add(concern));
+        ControlFlow::Continue(())
+    });
+    Ok(concerns)
 }
 
 /// Returns the workers as JSON objects.
@@ -89,7 +127,7 @@ fn print_failing_boards(context: &mut CommandContext, workers: &[WorkerInfo]) ->
     for bridge in workers.iter().filter_map(WorkerInfo::bridge) {
         if let Some((since, error)) = bridge.failure {
             let error = shorten(&error, 200);
-            let line = format!("board {} cannot be reached since {since}: {error}", bridge.name);
+            let line = format!("board {} has been unreachable since {since}: {error}", bridge.name);
             context.out.line(&printable(&line))?;
         }
     }
@@ -125,6 +163,7 @@ fn print_unready(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result
 fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -> Result<()> {
     let mut table =
         Table::new(&["TASK", "LANE", "VENDOR", "AGENT", "SINCE", "DEADLINE", "SILENCE", "PROGRESS"]);
+    let room = context.out.text_room(60);
     for (task_id, run) in workers.iter().flat_map(WorkerInfo::runs) {
         table.row(vec![
             task_id.to_string(),
@@ -134,7 +173,7 @@ fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -
             relative(run.started_at, now),
             run.deadline.map_or("never".to_string(), |deadline| relative(deadline, now)),
             run.silence_timeout.map_or("any".to_string(), duration::format_coarse),
-            shorten(&run.progress.unwrap_or_default(), 60),
+            shorten(&run.progress.unwrap_or_default(), room),
         ]);
     }
     if table.is_empty() {
@@ -176,7 +215,7 @@ pub(super) fn print_over_budget(
 ) -> Result<()> {
     over_budget.iter().try_for_each(|(lane, over)| {
         let then =
-            if over.is_spent { format!("; goes on {}", relative(over.until, now)) } else { String::new() };
+            if over.is_spent { format!("; continues {}", relative(over.until, now)) } else { String::new() };
         context.out.line(&printable(&format!("lane {lane} waits for a budget{then}: {}", over.message)))
     })
 }
@@ -197,7 +236,7 @@ pub(super) fn print_cooldowns(context: &mut CommandContext, cooldowns: &Cooldown
             CooldownCause::Person if cooldown.until == indefinite_end() => {
                 format!("{name} is not used until it is resumed")
             }
-            _ => format!("{name} is not used; used again {until}"),
+            _ => format!("{name} is paused; used again {until}"),
         };
         let reason = shorten(&cooldown.reason, 200);
         let line = if reason.is_empty() { what } else { format!("{what}: {reason}") };

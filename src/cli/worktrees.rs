@@ -1,5 +1,7 @@
 //! `lanes worktrees`: lists and removes the worktrees of tasks.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -9,17 +11,18 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::table::Table;
+use super::text_format::count;
 use crate::dispatch::worktree::changes::WorktreeChanges;
 use crate::dispatch::worktree::git::GitDirectory;
 use crate::dispatch::worktree::{TaskWorktree, short_id};
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
-use crate::model::{Status, Task, TaskId};
+use crate::model::{Status, Task, TaskId, TaskText};
 use crate::store::Store;
 
 /// List the worktrees that dispatchers have made for tasks.
 ///
-/// They are looked for in the repository of the workspace and in that of the current directory.
+/// They are looked for in the repositories of the workspace, of the current directory and of the directories that tasks name.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -42,8 +45,8 @@ enum WorktreesAction {
 
 /// Remove the worktrees of tasks.
 ///
-/// One with changes that are in no commit, or with commits that are not merged, is refused. A branch with commits stays in
-/// any case.
+/// One with uncommitted changes, or with commits that are not merged, is refused. A branch with commits is kept in any
+/// case.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  lanes worktrees remove d64cf2\n  lanes worktrees remove d64cf2 a1b2c3 --force"
@@ -52,7 +55,7 @@ struct WorktreesRemoveCommand {
     /// Ids of the tasks, or branches
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
-    /// Remove a worktree although work in it would be lost or is not merged
+    /// Remove a worktree even if work in it is not merged or would be lost
     #[arg(long)]
     force: bool,
 }
@@ -142,13 +145,9 @@ impl ListedTask {
             Ok(changes) => {
                 let open = match changes.uncommitted.len() {
                     0 => String::new(),
-                    count => format!(", {count} uncommitted"),
+                    uncommitted => format!(", {uncommitted} uncommitted"),
                 };
-                let files = if changes.files == 1 {
-                    "1 file".to_string()
-                } else {
-                    format!("{} files", changes.files)
-                };
+                let files = count(changes.files, "file");
                 format!("{files} +{} -{}{open}", changes.insertions, changes.deletions)
             }
             Err(error) => printable(error.message()),
@@ -179,12 +178,12 @@ impl ListedTask {
             Ok(changes) => changes,
             Err(error) => {
                 return Err(Error::refused(format!("{path}: {}", error.message()))
-                    .with_hint("--force removes it nevertheless"));
+                    .with_hint("--force removes it anyway"));
             }
         };
         if !changes.uncommitted.is_empty() {
-            let count = changes.uncommitted.len();
-            return Err(Error::refused(format!("{path} has changes that are in no commit ({count} files)"))
+            let files = count(changes.uncommitted.len() as u64, "file");
+            return Err(Error::refused(format!("{path} has uncommitted changes ({files})"))
                 .with_hint("commit them there, or lose them with --force"));
         }
         if changes.has_commits() && !self.worktree.is_merged()? {
@@ -201,18 +200,40 @@ impl ListedTask {
     }
 }
 
+/// Returns the directories whose repositories may have worktrees of tasks, without those that are gone.
+fn task_directories(context: &CommandContext, store: &Store) -> Result<BTreeSet<PathBuf>> {
+    let mut directories: BTreeSet<PathBuf> = context.base.absolute(Path::new(".")).into_iter().collect();
+    if let Ok(config) = context.config() {
+        directories.insert(config.workspace_root.clone());
+        let routes = config.dispatch.as_ref().and_then(|dispatch| dispatch.get("routes")?.as_mapping());
+        let named = routes.into_iter().flatten().filter_map(|(_, route)| route.get("cwd")?.as_str());
+        directories.extend(named.map(|cwd| config.workspace_root.join(cwd)));
+    }
+    let directory = |task: &TaskText<'_>| task.spec.directory();
+    store.scan_names(&store.task_names()?, directory, &mut |_, directory| {
+        directories.extend(directory.ok().map(PathBuf::from));
+        ControlFlow::Continue(())
+    });
+    directories.retain(|directory| directory.is_dir());
+    Ok(directories)
+}
+
 fn find_worktrees(context: &CommandContext, store: &Store) -> Result<Vec<ListedTask>> {
-    // One of the two may be gone.
-    let mut directories: Vec<PathBuf> = context.base.absolute(Path::new(".")).into_iter().collect();
-    directories.extend(context.config().ok().map(|config| config.workspace_root.clone()));
     let mut all: Vec<ListedTask> = Vec::new();
-    for directory in directories {
+    let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
+    for directory in task_directories(context, store)? {
         let Some(repository) = GitDirectory::containing(&directory)? else { continue };
+        if !seen.insert(repository.top().to_path_buf()) {
+            continue;
+        }
         for worktree in TaskWorktree::all(&repository)? {
             if all.iter().any(|listed| listed.worktree.path == worktree.path) {
                 continue;
             }
-            let task = TaskId::parse(&worktree.task).ok().and_then(|id| store.task(&id).ok());
+            let task = TaskId::parse(&worktree.task)
+                .ok()
+                .and_then(|id| store.task(&id).ok())
+                .map(|task| store.shown(task));
             all.push(ListedTask { changes: worktree.changes(), worktree, task });
         }
     }
@@ -230,7 +251,7 @@ fn choose<'w>(all: &'w [ListedTask], name: &str) -> Result<&'w ListedTask> {
         (Some(listed), None) => Ok(listed),
         (None, _) => Err(Error::not_found(format!("no worktree belongs to {}", printable(name)))
             .with_hint("`lanes worktrees` lists them")),
-        (Some(one), Some(other)) => Err(Error::invalid(format!(
+        (Some(one), Some(other)) => Err(Error::invalid_here(format!(
             "{} names several worktrees: {} and {}",
             printable(name),
             printable(&one.worktree.task),

@@ -1,5 +1,7 @@
 //! Budgets at the claim: whether a lane may spend more, and what a run may spend.
 
+use std::collections::HashSet;
+
 use super::config::plan::Plan;
 use super::config::served_lane::ServedLane;
 use super::run::context::run_id;
@@ -32,9 +34,10 @@ pub(crate) fn read_run(line: &str) -> Option<CountedRun> {
 /// # Errors
 /// Any error of the store.
 pub(crate) fn budget_uses(store: &Store, budgets: &Budgets) -> Result<Vec<BudgetUse>> {
+    let over = runs_that_are_over(store)?;
     let now = store.now().wall;
     let mut record = store.spending(&read_run)?;
-    record.prune(now, |run, reservation| is_running(store, run, &reservation.task_id));
+    record.prune(now, |run| over.contains(run));
     Ok(record.uses(budgets, None, now))
 }
 
@@ -54,8 +57,8 @@ pub(crate) fn add_to_budgets(
     }
     let fits = |limit: &BudgetLimit| limit.scope == *scope && limit.measure.unit() == unit;
     if !budgets.limits.iter().any(fits) {
-        let message = format!("there is no budget of {} for {}", unit.as_str(), scope.key());
-        return Err(Error::refused(message).with_hint("`lanes budget` lists those that there are"));
+        let message = format!("no budget in {} is set for {scope}", unit.as_str());
+        return Err(Error::refused(message).with_hint("`lanes budget` lists the budgets"));
     }
     let now = store.now().wall;
     let mut uses = store.change_spending(&read_run, |record| {
@@ -126,16 +129,32 @@ impl<'a> BudgetGate<'a> {
         if !self.budgets.concern(lane, vendor) {
             return Ok(None);
         }
+        let over = runs_that_are_over(self.store)?;
         let (now, run) = (self.store.now().wall, run_id(token));
         self.store.change_spending(&read_run, |record| {
-            record.prune(now, |run, reservation| is_running(self.store, run, &reservation.task_id));
+            record.prune(now, |run| over.contains(run));
             Ok(record.reserve(self.budgets, (lane, vendor), (run.as_str(), task.id.as_str()), now))
         })
     }
 }
 
+/// Returns the runs with a reservation that have ended, and that are in the usage log if they cost anything.
+///
+/// A report is in the outbox from before the claim ends until the run is in the usage log. So the claim is looked at first,
+/// and the log is read only afterwards by the caller: in between, no run is in neither.
+fn runs_that_are_over(store: &Store) -> Result<HashSet<String>> {
+    let record = store.recorded_spending()?;
+    let mut over: Vec<(&str, &str)> =
+        record.reserved_runs().filter(|(run, task_id)| !is_claimed_for(store, run, task_id)).collect();
+    if !over.is_empty() {
+        let reports = store.spool().outbox()?;
+        over.retain(|(_, task_id)| !reports.iter().any(|(id, _)| id.as_str() == *task_id));
+    }
+    Ok(over.into_iter().map(|(run, _)| run.to_string()).collect())
+}
+
 /// Returns whether a task is claimed for a run.
-fn is_running(store: &Store, run: &str, task_id: &str) -> bool {
+fn is_claimed_for(store: &Store, run: &str, task_id: &str) -> bool {
     let task = TaskId::parse(task_id).and_then(|id| store.task(&id));
     // A task that cannot be read may still be running.
     task.map_or(

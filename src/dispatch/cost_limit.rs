@@ -41,11 +41,11 @@ impl CostLimit {
         let limit = self.usd;
         let message = match self.cost(usage) {
             Some(usd) => {
-                format!("the agent was ended: it has cost ${usd:.2}, and max_budget_usd is ${limit:.2}")
+                format!("the agent was stopped: it has cost ${usd:.2}, and max_budget_usd is ${limit:.2}")
             }
             None => format!(
-                "the agent was ended: nobody knows what it costs, which counts as its max_budget_usd (${limit:.2}); `prices` \
-                 under dispatch says what tokens cost"
+                "the agent was stopped: its cost is unknown, which counts as its max_budget_usd (${limit:.2}); \
+                 set `prices` under dispatch in handoff.yaml"
             ),
         };
         RunFailure::new(FailureClass::Budget, message)
@@ -99,7 +99,7 @@ mod tests {
             "nothing was used"
         );
         let message = limit(0.5).failure(&reported).message;
-        assert_eq!(message, "the agent was ended: it has cost $0.75, and max_budget_usd is $0.50");
+        assert_eq!(message, "the agent was stopped: it has cost $0.75, and max_budget_usd is $0.50");
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         assert!(limit.is_reached(&unknown));
         let failure = limit.failure(&unknown);
         assert_eq!(failure.class, FailureClass::Budget);
-        assert!(failure.message.contains("nobody knows what it costs"), "{}", failure.message);
+        assert!(failure.message.contains("its cost is unknown"), "{}", failure.message);
     }
 
     #[test]

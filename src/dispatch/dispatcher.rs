@@ -4,7 +4,7 @@
 //! through its guard. One thread renews the leases, and one waits for changes in the lanes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,7 +34,7 @@ use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
 use crate::model::spending::LaneOverBudget;
-use crate::model::{Cooldown, CooldownKey, LaneName, Task, TaskId, Time, TokenPrefix};
+use crate::model::{ClaimToken, Cooldown, CooldownKey, LaneName, Task, Time, TokenPrefix};
 use crate::store::{ClaimRequest, LaneQuery, RegisteredRun, Store, WorkerInfo, WorkerKind};
 
 /// Time between two searches for dead dispatchers.
@@ -65,6 +65,8 @@ pub(crate) struct DispatchSummary {
     pub answered: u64,
     /// Number of runs that failed.
     pub failed: u64,
+    /// Number of tasks that failed.
+    pub failed_tasks: u64,
 }
 
 /// A run in progress.
@@ -79,7 +81,9 @@ struct LoopState {
     plan: Arc<Plan>,
     reloader: PlanReloader,
     unready_lanes: UnreadyLanes,
-    running: BTreeMap<TaskId, ActiveRun>,
+    /// The runs by the tokens of their claims: a task that is retried at once has a new run before the end of the last one has
+    /// been handled.
+    running: HashMap<ClaimToken, ActiveRun>,
     summary: DispatchSummary,
     draining: bool,
     stop_at: Option<Instant>,
@@ -110,7 +114,7 @@ impl LoopState {
             plan,
             reloader,
             unready_lanes: UnreadyLanes::default(),
-            running: BTreeMap::new(),
+            running: HashMap::new(),
             summary: DispatchSummary::default(),
             draining: false,
             stop_at: None,
@@ -151,7 +155,7 @@ impl<'a> Dispatcher<'a> {
         store.check_writable()?;
         recover(store, &plan.prices, observe)?;
         deliver_outbox(store, observe)?;
-        store.remove_stale_conversation_locks()?;
+        store.spool().remove_stale_conversation_locks()?;
         let prefix = TokenPrefix::from_random(store.random());
         let registration = DispatcherRegistration::register(store, &plan, &prefix)?;
         let lease_renewer = LeaseRenewer::new(plan.lease);
@@ -182,7 +186,8 @@ impl<'a> Dispatcher<'a> {
             store.wake_waiters(&lane_watcher.lanes());
             summary
         })?;
-        observe(DispatchEvent::Done { answered: summary.answered, failed: summary.failed });
+        let DispatchSummary { answered, failed, failed_tasks } = summary;
+        observe(DispatchEvent::Done { answered, failed, failed_tasks });
         Ok(summary)
     }
 }
@@ -364,14 +369,15 @@ impl<'env> EventLoop<'env> {
     }
 
     fn handle_reported_run(&self, state: &mut LoopState, reported: ReportedRun) {
-        state.running.remove(&reported.task_id);
+        state.running.remove(&reported.token);
         if let Some(cooldown) = reported.cooldown {
             self.report_cooldown(state, &cooldown);
         }
         match reported.disposition {
             TaskDisposition::Answered => state.summary.answered += 1,
-            TaskDisposition::Failed { retry_at } => {
+            TaskDisposition::Failed { retry_at, has_ended } => {
                 state.summary.failed += 1;
+                state.summary.failed_tasks += u64::from(has_ended);
                 state.retry_until = state.retry_until.max(retry_at);
             }
             TaskDisposition::LaneUnready { lane, missing } => {
@@ -548,7 +554,7 @@ impl<'env> EventLoop<'env> {
         });
         self.lease_renewer.add(&task.id, &token, &stop);
         let running = ActiveRun { lane: task.spec.lane.clone(), session_id, stop: stop.clone() };
-        state.running.insert(id, running);
+        state.running.insert(token.clone(), running);
         let claimed_task = ClaimedTask { task, token, served, stop };
         let context = RunContext {
             store: self.store,
@@ -635,7 +641,7 @@ fn run_and_report(
     let finished = context.run(claimed_task);
     let reported = deliver(context, claimed_task, &finished);
     lease_renewer.remove(&claimed_task.token);
-    context.registration.remove_run(&claimed_task.task.id);
+    context.registration.remove_run(&claimed_task.task.id, &run_id(&claimed_task.token));
     reported
 }
 

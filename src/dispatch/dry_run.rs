@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::config::plan::Plan;
 use super::config::served_lane::ServedLane;
+use super::run::earlier_work::earlier_work;
 use super::run::prepare::{CommandLine, PrepareError, command_line, own_timeout, working_directory};
 use super::run::resume;
 use super::worktree::{PlannedWorktree, WorktreeRequest};
@@ -65,7 +66,7 @@ fn next_command(
     served: &ServedLane,
     task: &Task,
 ) -> std::result::Result<(CommandLine, Option<PlannedWorktree>), PrepareError> {
-    let worktree = planned_worktree(plan, served, task)?;
+    let worktree = planned_worktree(store, plan, served, task)?;
     let events = store.events(&task.id)?;
     let conversation = resume::conversation_to_resume(store, task, &events, served, task.fence + 1)?;
     let session = conversation.as_ref().map(|conversation| conversation.session.as_str());
@@ -75,6 +76,7 @@ fn next_command(
 
 /// Returns the worktree that the next claim of a task would work in, if its route gives it one.
 fn planned_worktree(
+    store: &Store,
     plan: &Plan,
     served: &ServedLane,
     task: &Task,
@@ -87,6 +89,7 @@ fn planned_worktree(
         task: &task.id,
         lane: &task.spec.lane,
         fence: task.fence + 1,
+        start: earlier_work(store, task).map(|work| work.head),
     };
     Ok(Some(request.plan()?))
 }

@@ -136,6 +136,8 @@ pub(crate) enum DispatchEvent {
         answered: u64,
         /// Number of runs that failed.
         failed: u64,
+        /// Number of tasks that failed.
+        failed_tasks: u64,
     },
 }
 
@@ -196,7 +198,7 @@ impl DispatchEvent {
                 0 | 1 => format!("claimed from {lane} for {vendor}"),
                 _ => format!("claimed from {lane} for {vendor}, attempt {attempt}"),
             },
-            Self::Started { pid, .. } => format!("agent runs as process {pid}"),
+            Self::Started { pid, .. } => format!("agent started as process {pid}"),
             Self::Progress { text, .. } => text.clone(),
             Self::Answered { duration, cost_usd, outcome, .. } => {
                 let cost = cost_usd.map(|cost| format!(", ${cost:.2}")).unwrap_or_default();
@@ -220,10 +222,13 @@ impl DispatchEvent {
             Self::LaneUnready { lane, message } => format!("lane {lane} is not served: {message}"),
             Self::LaneReady { lane } => format!("lane {lane} is served again"),
             Self::Reloaded { lanes } => format!("the settings have changed; serves {}", lanes.join(", ")),
-            Self::Draining { running } => {
-                format!("draining: {running} running; signal again to stop them now")
-            }
-            Self::Done { answered, failed } => format!("done: {answered} answered, {failed} runs failed"),
+            Self::Draining { running } => match running {
+                0 => "draining: nothing is running".to_string(),
+                1 => "draining: 1 running; signal again to stop it now".to_string(),
+                _ => format!("draining: {running} running; signal again to stop them now"),
+            },
+            Self::Done { answered, failed: 1, .. } => format!("done: {answered} answered, 1 run failed"),
+            Self::Done { answered, failed, .. } => format!("done: {answered} answered, {failed} runs failed"),
         }
     }
 
@@ -262,9 +267,11 @@ impl DispatchEvent {
             }
             Self::Reloaded { lanes } => object([("lanes", lanes.clone().into())]),
             Self::Draining { running } => object([("running", (*running).into())]),
-            Self::Done { answered, failed } => {
-                object([("answered", (*answered).into()), ("failed", (*failed).into())])
-            }
+            Self::Done { answered, failed, failed_tasks } => object([
+                ("answered", (*answered).into()),
+                ("failed", (*failed).into()),
+                ("failed_tasks", (*failed_tasks).into()),
+            ]),
             Self::Progress { .. }
             | Self::Failed { .. }
             | Self::Returned { .. }
@@ -293,7 +300,20 @@ mod tests {
         assert_eq!(object["event"], "answered");
         assert_eq!(object["task_id"], "t1");
         assert_eq!(object["cost_usd"], 0.25);
-        let done = DispatchEvent::Done { answered: 1, failed: 0 }.to_object();
+        let done = DispatchEvent::Done { answered: 1, failed: 0, failed_tasks: 0 }.to_object();
         assert!(!done.contains_key("task_id"));
+    }
+
+    #[test]
+    fn counts_agree_with_their_nouns() {
+        let done = |failed| DispatchEvent::Done { answered: 0, failed, failed_tasks: failed }.message();
+        assert_eq!(
+            [0, 1, 2].map(done),
+            ["0 runs", "1 run", "2 runs"].map(|runs| format!("done: 0 answered, {runs} failed"))
+        );
+        let draining = |running| DispatchEvent::Draining { running }.message();
+        assert_eq!(draining(0), "draining: nothing is running");
+        assert_eq!(draining(1), "draining: 1 running; signal again to stop it now");
+        assert_eq!(draining(2), "draining: 2 running; signal again to stop them now");
     }
 }

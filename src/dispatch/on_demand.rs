@@ -20,14 +20,14 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// `NewerFormat`, `Io`; `Corrupt` when something other than a file has the name of a lock.
 pub(crate) fn take_place(store: &Store) -> Result<Option<FileLock>> {
     loop {
-        if let Some(place) = store.try_on_demand_lock()? {
+        if let Some(place) = store.spool().try_on_demand_lock()? {
             return Ok(Some(place));
         }
         if is_another_claiming(store)? {
             return Ok(None);
         }
         // One process waits for the end of the one that is draining, which may take as long as its runs.
-        let Some(turn) = store.try_on_demand_next_lock()? else { return Ok(None) };
+        let Some(turn) = store.spool().try_on_demand_next_lock()? else { return Ok(None) };
         let place = wait_for_place(store)?;
         drop(turn);
         if place.is_some() {
@@ -41,7 +41,7 @@ pub(crate) fn take_place(store: &Store) -> Result<Option<FileLock>> {
 /// Waits until the lock is free, which it then holds, or until its holder claims tasks.
 fn wait_for_place(store: &Store) -> Result<Option<FileLock>> {
     loop {
-        if let Some(place) = store.try_on_demand_lock()? {
+        if let Some(place) = store.spool().try_on_demand_lock()? {
             return Ok(Some(place));
         }
         if is_another_claiming(store)? {
@@ -110,7 +110,7 @@ mod tests {
         // It finds the turn taken whenever the loop below has just looked.
         let waiting = std::thread::spawn(move || while take_place(&second).unwrap().is_none() {});
         let third = store();
-        while third.try_on_demand_next_lock().unwrap().is_some() {
+        while third.spool().try_on_demand_next_lock().unwrap().is_some() {
             std::thread::yield_now();
         }
         assert!(take_place(&third).unwrap().is_none(), "another one waits already");

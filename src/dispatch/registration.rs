@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::config::plan::Plan;
 use crate::Result;
-use crate::model::{CooldownKey, LaneName, TaskId, Time, TokenPrefix};
+use crate::model::{CooldownKey, LaneName, RunId, TaskId, Time, TokenPrefix};
 use crate::store::{DispatcherInfo, LaneService, RegisteredRun, Registration, Store, WorkerInfo, WorkerKind};
 
 /// Minimum time between two updates of the registration that only change progress.
@@ -103,11 +103,13 @@ impl DispatcherRegistration {
         }
     }
 
-    /// Removes a run that is over.
-    pub(crate) fn remove_run(&self, task_id: &TaskId) {
+    /// Removes a run that is over, unless the task has a new one already.
+    pub(crate) fn remove_run(&self, task_id: &TaskId, run: &RunId) {
         let mut state = self.lock();
-        state.dispatcher.running.remove(task_id);
-        self.write(&mut state);
+        if state.dispatcher.running.get(task_id).is_some_and(|entry| entry.run == *run) {
+            state.dispatcher.running.remove(task_id);
+            self.write(&mut state);
+        }
     }
 
     /// Records that no further tasks are claimed.

@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::output::one_line;
 use crate::model::Task;
 
+/// The key with the number of tasks that have followed one another before a task.
+pub(super) const FOLLOW_UP_DEPTH: &str = "follow_up_depth";
+
 /// Returns the text at `key` in the task's metadata, trimmed; `None` if it is missing, empty or not text.
 pub(super) fn metadata_text<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
     task.spec.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())

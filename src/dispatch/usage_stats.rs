@@ -14,12 +14,19 @@ use crate::model::{Time, duration};
 pub(crate) struct Period {
     /// Runs that ended before this time are excluded.
     pub since: Option<Time>,
+    /// The present, up to which days without runs are listed too; `None`: only days with runs are listed.
+    pub now: Option<Time>,
 }
 
 impl Period {
     /// Returns the period of the last `days` days before `now`.
     pub(crate) fn last_days(days: u32, now: Time) -> Self {
-        Self { since: Some(now.plus_seconds(-86_400.0 * f64::from(days))) }
+        Self { since: Some(now.plus_seconds(-86_400.0 * f64::from(days))), now: Some(now) }
+    }
+
+    /// Returns the period that has no beginning and ends `now`.
+    pub(crate) fn until(now: Time) -> Self {
+        Self { since: None, now: Some(now) }
     }
 
     fn includes(self, record: &UsageRecord) -> bool {
@@ -38,6 +45,26 @@ pub(crate) struct Stats {
     pub vendors: BTreeMap<String, UsageTotals>,
     /// Statistics by model, without runs whose model is unknown.
     pub models: BTreeMap<String, UsageTotals>,
+    /// Totals by day, oldest first.
+    #[serde(skip)]
+    pub days: Vec<DayTotals>,
+}
+
+/// Totals of the runs that ended on a day.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct DayTotals {
+    /// The day in UTC: `2026-11-21`.
+    pub day: String,
+    /// Number of runs.
+    pub runs: u64,
+    /// Number of runs that answered their task.
+    pub completed: u64,
+    /// Number of runs that failed.
+    pub failed: u64,
+    /// Total cost of the runs whose cost is known, in US dollars.
+    pub cost_usd: Option<f64>,
+    /// Number of runs whose cost is not known.
+    pub runs_without_cost: u64,
 }
 
 /// Statistics of a set of runs.
@@ -47,6 +74,8 @@ pub(crate) struct UsageTotals {
     pub runs: u64,
     /// Number of runs that answered their task.
     pub completed: u64,
+    /// Number of runs that failed. The others were refused by their vendor, or their attempt was not spent.
+    pub failed: u64,
     /// Number of runs by outcome.
     pub outcomes: BTreeMap<String, u64>,
     /// Median duration of the runs that answered their task.
@@ -59,6 +88,12 @@ pub(crate) struct UsageTotals {
     pub cost_usd: Option<f64>,
     /// Number of runs whose cost is known.
     pub runs_with_cost: u64,
+    /// Number of runs whose cost is not known.
+    pub runs_without_cost: u64,
+    /// Median cost of the runs whose cost is known, in US dollars.
+    pub median_usd: Option<f64>,
+    /// 90th percentile of these costs.
+    pub p90_usd: Option<f64>,
     /// Total tokens of the runs that reported them.
     pub tokens: Option<Tokens>,
     /// Minimum cost in US dollars of the runs that were interrupted before they reported their total; not part of
@@ -79,6 +114,8 @@ pub(crate) struct UsageTotals {
     pub unverified: u64,
     #[serde(skip)]
     durations: Vec<Duration>,
+    #[serde(skip)]
+    costs: Vec<f64>,
 }
 
 impl UsageTotals {
@@ -89,6 +126,7 @@ impl UsageTotals {
             self.completed += 1;
             self.durations.extend(record.duration.duration());
         }
+        self.failed += u64::from(matches!(record.outcome, RecordedOutcome::Failed(_)));
         self.verified += u64::from(record.verified == Some(true));
         self.unverified += u64::from(record.verified == Some(false));
         let (exact, least) = (record.tokens, record.at_least_tokens);
@@ -112,6 +150,7 @@ impl UsageTotals {
         if let Some(cost) = cost.filter(finite) {
             self.cost_usd = Some(plus_cost(self.cost_usd, cost));
             self.runs_with_cost += 1;
+            self.costs.push(cost);
         }
         if let Some(cost) = least_cost.filter(finite) {
             self.at_least_cost_usd = Some(plus_cost(self.at_least_cost_usd, cost));
@@ -147,15 +186,56 @@ impl UsageTotals {
         self.median = percentile(&self.durations, 50);
         self.p90 = percentile(&self.durations, 90);
         self.durations = Vec::new();
+        self.runs_without_cost = self.runs - self.runs_with_cost;
+        self.costs.sort_unstable_by(f64::total_cmp);
+        self.median_usd = percentile(&self.costs, 50);
+        self.p90_usd = percentile(&self.costs, 90);
+        self.costs = Vec::new();
     }
 }
+
+/// The number of characters of a time that name its day.
+const DAY_LENGTH: usize = 10;
+
+fn day_of(time: Time) -> String {
+    let mut text = time.to_string();
+    text.truncate(DAY_LENGTH);
+    text
+}
+
+/// Returns the totals of each day of a period, days without runs included; without a beginning, from the first day with
+/// a run.
+fn by_day(days: BTreeMap<String, UsageTotals>, period: Period) -> Vec<DayTotals> {
+    const DAY_SECONDS: f64 = 86_400.0;
+    let first = period.since.map(day_of).or_else(|| days.keys().next().cloned());
+    let mut all: BTreeMap<String, UsageTotals> = BTreeMap::new();
+    if let (Some(first), Some(now)) = (first, period.now) {
+        let day_before = |at: &Time| Some(at.plus_seconds(-DAY_SECONDS));
+        // Whatever the log contains, this ends.
+        let back = std::iter::successors(Some(now), day_before).take(MAX_DAYS).map(day_of);
+        all.extend(back.take_while(|day| *day >= first).map(|day| (day, UsageTotals::default())));
+    }
+    all.extend(days);
+    let totals = |(day, totals): (String, UsageTotals)| DayTotals {
+        day,
+        runs: totals.runs,
+        completed: totals.completed,
+        failed: totals.failed,
+        cost_usd: totals.cost_usd,
+        runs_without_cost: totals.runs_without_cost,
+    };
+    all.into_iter().map(totals).collect()
+}
+
+/// The maximum number of days without runs that are listed.
+const MAX_DAYS: usize = 3660;
 
 fn write_seconds<S: Serializer>(length: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
     length.map(duration::seconds).serialize(out)
 }
 
 /// Returns the smallest of the sorted values that at least `percent` percent of them do not exceed.
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
 }
@@ -163,21 +243,26 @@ fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
 /// Computes the statistics of the runs in `period`.
 pub(crate) fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Period) -> Stats {
     let mut stats = Stats::default();
+    let mut days: BTreeMap<String, UsageTotals> = BTreeMap::new();
     let mut seen = HashSet::new();
     for record in records.into_iter().filter(|record| period.includes(record)) {
         if record.run.as_ref().is_some_and(|run| !seen.insert(run.clone())) {
             continue;
         }
         stats.all.add(&record);
+        if let Some(ended) = record.ended_at {
+            days.entry(day_of(ended)).or_default().add(&record);
+        }
         stats.lanes.entry(record.lane.to_string()).or_default().add(&record);
         stats.vendors.entry(record.vendor.clone()).or_default().add(&record);
         for (model, record) in by_model(&record) {
             stats.models.entry(model).or_default().add(&record);
         }
     }
-    let groups = [&mut stats.lanes, &mut stats.vendors, &mut stats.models];
+    let groups = [&mut stats.lanes, &mut stats.vendors, &mut stats.models, &mut days];
     groups.into_iter().flat_map(BTreeMap::values_mut).for_each(UsageTotals::finish);
     stats.all.finish();
+    stats.days = by_day(days, period);
     stats
 }
 
@@ -187,6 +272,10 @@ mod tests {
     use crate::dispatch::output::Usage;
     use crate::dispatch::testing;
     use crate::model::{RunId, StoredDuration};
+
+    fn now() -> Time {
+        Time::parse("2026-11-22T00:00:00Z").expect("a time")
+    }
 
     fn record(seconds: f64, outcome: &str) -> UsageRecord {
         let ended = Time::parse("2026-11-21T12:00:00Z").expect("a time");
@@ -266,10 +355,38 @@ mod tests {
         old.cost_usd = Some(1.0);
         let mut new = record(2.0, "completed");
         new.cost_usd = Some(0.5);
-        let now = Time::parse("2026-11-22T00:00:00Z").expect("a time");
         let undated = UsageRecord { ended_at: None, ..record(1.0, "error") };
-        let stats = stats([old, new, record(1.0, "error"), undated], Period::last_days(7, now));
+        let stats = stats([old, new, record(1.0, "error"), undated], Period::last_days(7, now()));
         assert_eq!((stats.all.runs, stats.all.runs_with_cost), (2, 1));
         assert_eq!(stats.all.cost_usd, Some(0.5));
+    }
+
+    #[test]
+    fn days_are_listed_without_a_gap() {
+        let on = |day: &str, cost| UsageRecord {
+            ended_at: Time::parse(&format!("2026-11-{day}T12:00:00Z")).ok(),
+            cost_usd: cost,
+            ..record(1.0, "completed")
+        };
+        let records = [on("18", Some(1.0)), on("20", Some(0.5)), on("20", None), record(1.0, "withheld")];
+        let brief = |stats: &Stats| -> Vec<(String, u64, Option<f64>, u64)> {
+            let brief = |day: &DayTotals| (day.day.clone(), day.runs, day.cost_usd, day.runs_without_cost);
+            stats.days.iter().map(brief).collect()
+        };
+        let day = |day: &str, runs, cost, without| (format!("2026-11-{day}"), runs, cost, without);
+        let all = stats(records.clone(), Period::until(now()));
+        let expected = [
+            day("18", 1, Some(1.0), 0),
+            day("19", 0, None, 0),
+            day("20", 2, Some(0.5), 1),
+            day("21", 1, None, 1),
+            day("22", 0, None, 0),
+        ];
+        assert_eq!(brief(&all), expected);
+        assert_eq!((all.all.median_usd, all.all.p90_usd, all.all.failed), (Some(0.5), Some(1.0), 0));
+        assert_eq!(brief(&stats(records, Period::last_days(2, now()))), expected[2..]);
+        assert!(stats([], Period::until(now())).days.is_empty());
+        let with_runs = stats([on("18", None), on("20", None)], Period::default());
+        assert_eq!(brief(&with_runs), [day("18", 1, None, 1), day("20", 1, None, 1)]);
     }
 }

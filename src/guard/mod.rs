@@ -15,13 +15,11 @@
 
 pub(crate) mod process_tree;
 mod protocol;
-mod spawn;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -30,13 +28,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use self::process_tree::{GUARD_NAME, Process};
 use crate::model::RunId;
+use crate::os::{own_process, process_family};
 use crate::signals::not_ignored;
 use crate::store::FileLock;
 pub use protocol::AgentExit;
@@ -77,8 +75,8 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessa
     let (lock, log, stdin, cwd) = (next()?, PathBuf::from(next()?), next()?, next()?);
     let mut agent = Command::new(next()?);
     // Sets the name in process listings, which would be "exe".
-    let _ = std::fs::write("/proc/self/comm", GUARD_NAME);
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    own_process::set_name(GUARD_NAME);
+    process_family::adopt_orphans()?;
     let signals = GuardSignals::register()?;
     let _lock = match (!lock.is_empty()).then(|| FileLock::try_acquire(Path::new(&lock))) {
         None => None,
@@ -88,7 +86,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessa
     };
     // The agent inherits both output pipes from the guard.
     agent.args(args).current_dir(cwd).stdin(Stdio::from(File::open(stdin)?));
-    spawn::die_with_this_thread(&mut agent);
+    process_family::die_with_this_thread(&mut agent);
     let child = match agent.spawn() {
         Ok(child) => child,
         Err(error) => return Ok(Some(GuardMessage::SpawnFailed(error.raw_os_error().unwrap_or(0)))),
@@ -319,10 +317,7 @@ impl UnreadOutput {
     /// When the pipe or the log cannot be opened.
     fn open(log: &Path) -> io::Result<Self> {
         // The guard has the writing end, shared with the agent; this opens the reading end.
-        let pipe = File::options()
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open("/proc/self/fd/1")?;
+        let pipe = own_process::open_other_end_of_stdout()?;
         Ok(Self { pipe, log: File::options().append(true).open(log)?, left: MAX_UNREAD_BYTES })
     }
 

@@ -12,13 +12,13 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::fs;
-use std::io::Read;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 
 use crate::model::RunId;
+use crate::os::process_handle::signal_if;
+use crate::os::process_table::{self, ProcessStat, StartTime};
 
 /// Environment variable that marks the processes of a run: the ids of the run and of all enclosing runs,
 /// outermost first, joined by colons, so that an enclosing run finds the processes of a nested one.
@@ -45,23 +45,17 @@ pub fn run_marker(run: &RunId, inherited: Option<&str>) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Process {
     pid: i32,
-    /// Start time, in clock ticks since boot.
-    start: u64,
-}
-
-/// Fields of `/proc/PID/stat`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ProcStat {
-    process: Process,
-    parent: i32,
-    /// Whether it is a zombie: exited, and not reaped by its parent.
-    is_dead: bool,
+    start: StartTime,
 }
 
 impl Process {
+    fn of(stat: &ProcessStat) -> Self {
+        Self { pid: stat.pid, start: stat.start }
+    }
+
     /// Returns whether the process is running. A zombie is not.
     pub fn is_alive(self) -> bool {
-        read_stat(self.pid).is_some_and(|stat| stat.process == self && !stat.is_dead)
+        process_table::stat(self.pid).is_some_and(|stat| Self::of(&stat) == self && !stat.is_dead)
     }
 
     /// Sends a signal, unless the process has exited.
@@ -69,17 +63,8 @@ impl Process {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return;
         };
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            // The descriptor pins the process, so only now can its identity be checked.
-            Ok(descriptor) if self.is_alive() => {
-                let _ = rustix::process::pidfd_send_signal(descriptor, signal);
-            }
-            // A kernel without process descriptors: the best approximation.
-            Err(rustix::io::Errno::NOSYS) if self.is_alive() => {
-                let _ = rustix::process::kill_process(pid, signal);
-            }
-            _ => {}
-        }
+        // Process ids are reused, so the identity is checked once the process is held.
+        signal_if(pid, signal, || self.is_alive());
     }
 }
 
@@ -87,33 +72,33 @@ impl Process {
 /// and all processes with the marker.
 pub(crate) fn run_processes(run: &RunId) -> Vec<Process> {
     let guard = std::process::id().cast_signed();
-    find_with_descendants(|stat| stat.parent == guard || has_marker(stat.process.pid, run))
+    find_with_descendants(|stat| stat.parent == guard || has_marker(stat.pid, run))
 }
 
 /// Returns the running processes of a run that can be identified without its guard.
 pub fn marked_processes(run: &RunId) -> Vec<Process> {
-    find_with_descendants(|stat| has_marker(stat.process.pid, run))
+    find_with_descendants(|stat| has_marker(stat.pid, run))
 }
 
 /// Selects children of the calling process by `is_selected`. Returns the running ones with their descendants, and
 /// the process ids of those that are zombies.
 pub(crate) fn descendants(is_selected: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
     let own = std::process::id().cast_signed();
-    let ended = snapshot().into_iter().filter(|stat| stat.parent == own && stat.is_dead);
-    let ended = ended.map(|stat| stat.process.pid).filter(|pid| is_selected(*pid)).collect();
-    (find_with_descendants(|stat| stat.parent == own && is_selected(stat.process.pid)), ended)
+    let ended = process_table::all().into_iter().filter(|stat| stat.parent == own && stat.is_dead);
+    let ended = ended.map(|stat| stat.pid).filter(|pid| is_selected(*pid)).collect();
+    (find_with_descendants(|stat| stat.parent == own && is_selected(stat.pid)), ended)
 }
 
 /// Kills all processes of a run, the guard last: while it is alive, no process can escape.
 pub(crate) fn kill_all(guard: Pid, run: &RunId) {
     let guard = guard.as_raw_pid();
-    for process in find_with_descendants(|stat| stat.parent == guard || has_marker(stat.process.pid, run)) {
+    for process in find_with_descendants(|stat| stat.parent == guard || has_marker(stat.pid, run)) {
         if process.pid != guard {
             process.signal(Signal::KILL);
         }
     }
-    if let Some(stat) = read_stat(guard) {
-        stat.process.signal(Signal::KILL);
+    if let Some(stat) = process_table::stat(guard) {
+        Process::of(&stat).signal(Signal::KILL);
     }
 }
 
@@ -165,7 +150,7 @@ fn is_guard(pid: i32, run: &RunId) -> bool {
 
 /// Returns the run whose guard a process is.
 fn guarded_run(pid: i32) -> Option<RunId> {
-    let args = read_proc(pid, "cmdline")?;
+    let args = process_table::arguments(pid)?;
     let mut args = args.split(|byte| *byte == 0);
     let is_guard = args.next() == Some(GUARD_NAME.as_bytes());
     args.next().filter(|_| is_guard).and_then(|run| RunId::parse(std::str::from_utf8(run).ok()?))
@@ -181,7 +166,7 @@ pub(crate) fn is_below_a_guard() -> bool {
 /// whatever the programs in between removed.
 #[cfg(feature = "mcp")]
 pub(crate) fn variables_of_guard_above() -> Option<HashMap<String, String>> {
-    let environment = read_proc(guard_above()?, "environ")?;
+    let environment = process_table::environment(guard_above()?)?;
     let environment = String::from_utf8_lossy(&environment);
     let variables = environment.split('\0').filter_map(|variable| variable.split_once('='));
     Some(variables.map(|(name, value)| (name.to_string(), value.to_string())).collect())
@@ -192,20 +177,19 @@ pub(crate) fn variables_of_guard_above() -> Option<HashMap<String, String>> {
 fn guard_above() -> Option<i32> {
     // More processes than this are not above one another; processes that end meanwhile could otherwise form a circle.
     const MAX_ANCESTORS: usize = 1000;
-    let parent = |pid: &i32| read_stat(*pid).map(|stat| stat.parent).filter(|parent| *parent > 0);
+    let parent = |pid: &i32| process_table::stat(*pid).map(|stat| stat.parent).filter(|parent| *parent > 0);
     let own = std::process::id().cast_signed();
     std::iter::successors(parent(&own), parent).take(MAX_ANCESTORS).find(|pid| guarded_run(*pid).is_some())
 }
 
 /// Returns all running processes that match `belongs`, with their descendants.
-fn find_with_descendants(belongs: impl Fn(&ProcStat) -> bool) -> Vec<Process> {
-    let all = snapshot();
+fn find_with_descendants(belongs: impl Fn(&ProcessStat) -> bool) -> Vec<Process> {
+    let all = process_table::all();
     let spared = own_ancestry(&all);
-    let mut members: HashSet<i32> =
-        all.iter().filter(|stat| belongs(stat)).map(|stat| stat.process.pid).collect();
+    let mut members: HashSet<i32> = all.iter().filter(|stat| belongs(stat)).map(|stat| stat.pid).collect();
     loop {
         let before = members.len();
-        let children = all.iter().filter(|stat| members.contains(&stat.parent)).map(|stat| stat.process.pid);
+        let children = all.iter().filter(|stat| members.contains(&stat.parent)).map(|stat| stat.pid);
         let children: Vec<i32> = children.collect();
         members.extend(children);
         if members.len() == before {
@@ -213,19 +197,17 @@ fn find_with_descendants(belongs: impl Fn(&ProcStat) -> bool) -> Vec<Process> {
         }
     }
     all.iter()
-        .filter(|stat| {
-            !stat.is_dead && members.contains(&stat.process.pid) && !spared.contains(&stat.process.pid)
-        })
-        .map(|stat| stat.process)
+        .filter(|stat| !stat.is_dead && members.contains(&stat.pid) && !spared.contains(&stat.pid))
+        .map(Process::of)
         .collect()
 }
 
 /// Returns the process ids of this process and its ancestors, which are never ended even if they have the marker.
-fn own_ancestry(all: &[ProcStat]) -> HashSet<i32> {
+fn own_ancestry(all: &[ProcessStat]) -> HashSet<i32> {
     let mut spared = HashSet::from([1]);
     let mut next = std::process::id().cast_signed();
     while spared.insert(next) {
-        match all.iter().find(|stat| stat.process.pid == next) {
+        match all.iter().find(|stat| stat.pid == next) {
             Some(stat) if stat.parent > 0 => next = stat.parent,
             _ => break,
         }
@@ -233,35 +215,9 @@ fn own_ancestry(all: &[ProcStat]) -> HashSet<i32> {
     spared
 }
 
-/// Returns all processes.
-fn snapshot() -> Vec<ProcStat> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(read_stat).collect()
-}
-
-fn read_stat(pid: i32) -> Option<ProcStat> {
-    parse_stat(&read_proc(pid, "stat")?)
-}
-
-/// Parses `PID (name) state ppid …`. The name may contain any bytes, so the fields start after the last
-/// parenthesis.
-fn parse_stat(bytes: &[u8]) -> Option<ProcStat> {
-    let text = String::from_utf8_lossy(bytes);
-    let (pid, _) = text.split_once(' ')?;
-    let (_, rest) = text.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    Some(ProcStat {
-        process: Process { pid: pid.parse().ok()?, start: fields.get(19)?.parse().ok()? },
-        parent: fields.get(1)?.parse().ok()?,
-        is_dead: matches!(*fields.first()?, "Z" | "X" | "x"),
-    })
-}
-
 /// Returns whether the environment of a process has the marker of a run.
 fn has_marker(pid: i32, run: &RunId) -> bool {
-    let Some(environment) = read_proc(pid, "environ") else { return false };
+    let Some(environment) = process_table::environment(pid) else { return false };
     environment.split(|byte| *byte == 0).any(|variable| {
         let value = std::str::from_utf8(variable)
             .ok()
@@ -270,35 +226,11 @@ fn has_marker(pid: i32, run: &RunId) -> bool {
     })
 }
 
-/// Reads a file of `/proc/PID` with few system calls; its size is not known in advance.
-fn read_proc(pid: i32, name: &str) -> Option<Vec<u8>> {
-    // Maximum length of an environment in bytes; the kernel does not start a program with a longer one.
-    const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
-    let mut bytes = Vec::with_capacity(8 * 1024);
-    fs::File::open(format!("/proc/{pid}/{name}"))
-        .ok()?
-        .take(MAX_ENVIRONMENT_BYTES)
-        .read_to_end(&mut bytes)
-        .ok()?;
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-
-    #[test]
-    fn stat_lines_with_unusual_names_are_parsed() {
-        let line = b"42 (a) S 1 (b c) S 7 40 41 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9876 1 2";
-        let stat = parse_stat(line).expect("readable");
-        assert_eq!((stat.process.pid, stat.parent), (42, 7));
-        assert_eq!(stat.process.start, 9876);
-        assert!(!stat.is_dead);
-        assert_eq!(parse_stat(b"garbage"), None);
-        assert_eq!(parse_stat(b""), None);
-    }
 
     #[test]
     fn markers_nest_and_drop_invalid_ids() {
@@ -312,12 +244,13 @@ mod tests {
 
     #[test]
     fn this_process_is_alive_and_spared() {
-        let own = read_stat(std::process::id().cast_signed()).expect("own entry");
-        assert!(own.process.is_alive());
-        let earlier = Process { start: own.process.start - 1, ..own.process };
-        assert!(!earlier.is_alive(), "the same number at another time is another process");
-        let all = find_with_descendants(|stat| stat.process.pid == own.process.pid);
-        assert!(!all.contains(&own.process));
+        let stat = process_table::stat(std::process::id().cast_signed()).expect("own entry");
+        let own = Process::of(&stat);
+        assert!(own.is_alive());
+        let other = Process { start: stat.start.one_tick_earlier(), ..own };
+        assert!(!other.is_alive(), "the same number at another time is another process");
+        let all = find_with_descendants(|stat| stat.pid == own.pid);
+        assert!(!all.contains(&own));
     }
 
     #[test]

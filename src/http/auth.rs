@@ -14,13 +14,17 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::session::BrowserSession;
+use super::session::{BrowserSession, is_host_name};
 use super::token::SecretHash;
 use super::transport::request::HttpRequest;
 use super::transport::response::HttpResponse;
 
 /// The paths that need no token; their responses may be seen by everybody.
 pub(super) const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
+
+/// The pages that a link on another page may lead to: those that show nothing and change nothing without a secret, which
+/// the other page does not know.
+const LINKED_PAGES: [&str; 2] = ["/", "/open"];
 
 /// The path of messages of the Model Context Protocol.
 pub(super) const MESSAGE_PATH: &str = "/mcp";
@@ -39,23 +43,37 @@ pub(crate) struct AuthPolicy {
 }
 
 impl AuthPolicy {
-    /// Checks the head of a request.
+    /// Checks the head of a request, except for what it may ask for without a token.
     ///
     /// # Errors
-    /// The response to a request that is not served.
-    pub(crate) fn check(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
+    /// The response to a request that addresses another server, or comes from a page of another origin.
+    pub(crate) fn check_sender(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
         if !self.is_our_name(&request.host) {
-            let text = "this Host is not served here; use a loopback name, an IP address, or --allow-host";
+            let text = match is_host_name(&host_name(&request.host).to_ascii_lowercase()) {
+                true => {
+                    "this address was that of another server; `lanes serve --open` prints the address of this one"
+                }
+                false => "this Host is not served here; use a loopback name, an IP address, or --allow-host",
+            };
             return Err(HttpResponse::error(403, "host_refused", text));
         }
         let is_foreign_origin = request.count("origin") > 0 && !has_our_origin(request);
         let is_cross_site = request.headers.iter().any(|(name, value)| {
             name == "sec-fetch-site" && !matches!(value.as_str(), "same-origin" | "none")
         });
-        if is_foreign_origin || is_cross_site {
+        if is_foreign_origin || (is_cross_site && !is_followed_link(request)) {
             let text = "requests from web pages of other origins are not served";
             return Err(HttpResponse::error(403, "origin_refused", text));
         }
+        Ok(())
+    }
+
+    /// Checks the head of a request.
+    ///
+    /// # Errors
+    /// The response to a request that is not served.
+    pub(crate) fn check(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
+        self.check_sender(request)?;
         if !OPEN_PATHS.contains(&request.path.as_str()) && !self.is_authenticated(request) {
             let text = "this server needs the header `Authorization: Bearer TOKEN`; `lanes serve` prints at its \
                         start where the token is";
@@ -108,6 +126,15 @@ impl AuthPolicy {
         let name = host_name(host).to_ascii_lowercase();
         name.parse::<IpAddr>().is_ok() || name == "localhost" || self.hosts.contains(&name)
     }
+}
+
+/// Returns whether a person follows a link, or a page that only forwards, to a page of ours; not a frame, script or
+/// image of another page.
+fn is_followed_link(request: &HttpRequest) -> bool {
+    LINKED_PAGES.contains(&request.path.as_str())
+        && request.method == "GET"
+        && request.header("sec-fetch-mode") == Some("navigate")
+        && request.header("sec-fetch-dest") == Some("document")
 }
 
 /// Returns the token that a request presents; empty when it presents none.
@@ -197,6 +224,29 @@ mod tests {
         let twice = [("origin", "http://localhost:8765"), ("origin", "http://evil.test")];
         assert_eq!(status(&auth, host, &twice), 403);
         assert_eq!(status(&auth, host, &[("sec-fetch-site", "cross-site")]), 403);
+    }
+
+    #[test]
+    fn a_link_elsewhere_leads_to_pages_without_data_alone() {
+        let auth = AuthPolicy::default();
+        let link = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        let is_served = |method: &str, path: &str, headers: &[(&str, &str)]| {
+            let request = HttpRequest { path: path.to_string(), ..of(method, headers) };
+            auth.check_sender(&request).is_ok()
+        };
+        assert!(is_served("GET", "/", &link) && is_served("GET", "/open", &link));
+        assert!(!is_served("GET", "/status", &link) && !is_served("POST", "/open", &link));
+        let origin = [&link[..], &[("origin", "null")]].concat();
+        assert!(!is_served("GET", "/", &origin) && !is_served("GET", "/", &link[..1]));
+        for (at, other) in [(1, ("sec-fetch-mode", "no-cors")), (2, ("sec-fetch-dest", "iframe"))] {
+            let mut headers = link;
+            headers[at] = other;
+            assert!(!is_served("GET", "/", &headers), "{other:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::access_log::{AccessLog, AccessRecord};
 use super::allowed_paths::AllowedPaths;
 use super::api::params::Params;
 use super::auth::AuthPolicy;
+use super::bulk_answers::BulkAnswers;
 use super::count_cache::CountCache;
 use super::long_poll::{LongPolls, WaitingRequest};
 use super::message_route::MessageRoute;
@@ -20,6 +21,7 @@ use super::responder::{DeferredRequest, RequestTrace, Responder};
 use super::submit_batcher::SubmitBatcher;
 use super::submit_draft::MAX_FILES;
 use super::submit_readers::SubmitReaders;
+use super::task_list::TaskList;
 use super::transport::memory::Reservation;
 use super::transport::reactor::Reactor;
 use super::transport::request::HttpRequest;
@@ -29,7 +31,7 @@ use super::wait_for::{WaitEnd, WaitFor};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::spending::{BudgetScope, BudgetUnit};
-use crate::model::{LaneName, TaskId};
+use crate::model::{LaneName, TaskId, Time};
 use crate::store::Store;
 use crate::workspace::{Config, FileHashes};
 
@@ -48,6 +50,9 @@ pub(crate) struct BudgetAccess {
     /// Raises the budgets of a scope by an amount, and returns them.
     pub raise: fn(&Config, &Store, &BudgetScope, BudgetUnit, f64) -> Result<Vec<Object>>,
 }
+
+/// Returns the statistics of the runs of the last days, or of all, as `lanes stats --json` shows them.
+pub(crate) type RunStats = fn(&Config, &Store, Option<u32>) -> Result<Object>;
 
 /// How dispatch routes may be changed.
 pub(crate) struct RouteRules {
@@ -85,14 +90,26 @@ pub(crate) struct App {
     pub submit_readers: SubmitReaders,
     /// The budgets of dispatchers.
     pub budgets: BudgetAccess,
+    /// The statistics of runs.
+    pub run_stats: RunStats,
     /// The number of tasks by lane and state.
     pub counts: CountCache,
+    /// All tasks in brief.
+    pub task_list: TaskList,
+    /// The answers of the last changes of many tasks.
+    pub bulk_answers: BulkAnswers,
     /// The counters.
     pub metrics: Metrics,
     /// The time at which the server started.
     pub started: Instant,
+    /// The same by the clock of the store, which tells clients one server from the next.
+    pub started_at: Time,
     /// The rules by which requests are served.
     pub auth: AuthPolicy,
+    /// Whether the web interface is served.
+    pub has_ui: bool,
+    /// Whether every request that may change something is refused.
+    pub is_read_only: bool,
     /// What answers messages of the Model Context Protocol, if they are served.
     pub messages: Option<MessageRoute>,
     access_log: AccessLog,
@@ -114,6 +131,7 @@ impl App {
         reactor: Reactor,
     ) -> Result<Self> {
         let metrics = Metrics::new(store.feed_end()?);
+        let started_at = store.now().wall;
         Ok(Self {
             store,
             config,
@@ -125,14 +143,32 @@ impl App {
             submit_batcher: SubmitBatcher::default(),
             submit_readers: SubmitReaders::default(),
             budgets: BudgetAccess { show: |_, _| Ok(Vec::new()), raise: |_, _, _, _, _| Ok(Vec::new()) },
+            run_stats: |_, _, _| Ok(Object::new()),
             counts: CountCache::default(),
+            task_list: TaskList::default(),
+            bulk_answers: BulkAnswers::default(),
             metrics,
             started: Instant::now(),
+            started_at,
             auth,
+            has_ui: true,
+            is_read_only: false,
             messages: None,
             access_log,
             stopping: Arc::default(),
         })
+    }
+
+    /// Checks that the state directory is where it was when the server started.
+    ///
+    /// # Errors
+    /// The response to a request if not: what the server has open is another queue than that of its path.
+    pub(crate) fn check_store(&self) -> std::result::Result<(), HttpResponse> {
+        if self.store.is_in_place() {
+            return Ok(());
+        }
+        let text = "the state directory was removed or moved; start the server again once it is back";
+        Err(HttpResponse::error(503, "store_gone", text))
     }
 
     /// Begins the shutdown: new connections are refused, and requests that wait are answered.

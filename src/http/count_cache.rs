@@ -1,4 +1,4 @@
-//! Counts the tasks in each lane and state, and caches the counts.
+//! Counts the tasks in each lane and state, finds those that need a person, and caches both.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::model::{LaneName, TaskText};
 use crate::store::Store;
+use crate::workspace::{TaskConcern, TaskConcerns};
 
 /// Tasks by lane and state.
 pub(super) type Counts = BTreeMap<LaneName, BTreeMap<String, u64>>;
@@ -19,6 +20,7 @@ const MAX_AGE: Duration = Duration::from_secs(2);
 
 struct CachedCounts {
     counts: Arc<Counts>,
+    concerns: Arc<TaskConcerns>,
     feed: u64,
     at: Instant,
     took: Duration,
@@ -34,6 +36,14 @@ impl CountCache {
     /// # Errors
     /// Any error of the store.
     pub(crate) fn read(&self, store: &Store) -> Result<Arc<Counts>> {
+        Ok(self.read_all(store)?.0)
+    }
+
+    /// Returns the counts, and what the tasks need a person for; both may be slightly out of date.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    pub(crate) fn read_all(&self, store: &Store) -> Result<(Arc<Counts>, Arc<TaskConcerns>)> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = store.feed_end()?;
         if let Some(taken) = &*last {
@@ -41,20 +51,25 @@ impl CountCache {
             let is_same = taken.feed == feed && age < MAX_AGE;
             // At most a tenth of the time is spent counting.
             if is_same || (taken.took > SLOW_COUNT && age < taken.took * 10) {
-                return Ok(Arc::clone(&taken.counts));
+                return Ok((Arc::clone(&taken.counts), Arc::clone(&taken.concerns)));
             }
         }
-        let at = Instant::now();
-        let mut counts = Counts::new();
-        let place = |task: &TaskText<'_>| (task.spec.lane_name(), task.state().into_owned());
-        store.scan_names(&store.task_names()?, place, &mut |_, place| {
-            if let Ok((lane, state)) = place {
+        let (at, now) = (Instant::now(), store.now());
+        let (mut counts, mut concerns) = (Counts::new(), TaskConcerns::default());
+        let shown = store.shown_states();
+        let extract = |task: &TaskText<'_>| {
+            (task.spec.lane_name(), shown.state_of(task).into_owned(), TaskConcern::of(task, &now))
+        };
+        store.scan_names(&store.task_names()?, extract, &mut |_, seen| {
+            if let Ok((lane, state, concern)) = seen {
                 *counts.entry(lane).or_default().entry(state).or_default() += 1;
+                concern.into_iter().for_each(|concern| concerns.add(concern));
             }
             ControlFlow::Continue(())
         });
-        let counts = Arc::new(counts);
-        *last = Some(CachedCounts { counts: Arc::clone(&counts), feed, at, took: at.elapsed() });
-        Ok(counts)
+        let (counts, concerns) = (Arc::new(counts), Arc::new(concerns));
+        let both = (Arc::clone(&counts), Arc::clone(&concerns));
+        *last = Some(CachedCounts { counts, concerns, feed, at, took: at.elapsed() });
+        Ok(both)
     }
 }

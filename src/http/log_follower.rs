@@ -1,22 +1,19 @@
 //! Reads the output of a task's runs, from one run to the next.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use crate::error::{Error, Result};
 use crate::model::TaskId;
-use crate::store::Store;
+use crate::store::{RunLogFile, Store};
 
 /// The files that a run writes, by the names that clients use for them.
-const FILES: [(&str, &str); 4] = [
+pub(super) const FILES: [(&str, &str); 4] = [
     ("stdout", "stdout.log"),
     ("stderr", "stderr.log"),
     ("progress", "progress.log"),
     ("prompt", "prompt.md"),
 ];
 
-/// The names that clients use for the files of a run.
-pub(super) const STREAMS: [&str; 4] = ["stdout", "stderr", "progress", "prompt"];
+/// The names that clients use for the files of a run, and for both outputs as lines.
+pub(super) const STREAMS: [&str; 5] = ["stdout", "stderr", "progress", "prompt", "all"];
 
 /// A position in the output of a task's runs.
 #[derive(Clone, Debug)]
@@ -58,7 +55,7 @@ impl LogFollower {
         let has_ended = store.task(&self.id).map_or(true, |task| task.status.is_terminal());
         let mut bytes = vec![0; most];
         let length = match self.open(store) {
-            Ok(Some(file)) => read_at(&file, &mut bytes, self.offset).unwrap_or(0),
+            Ok(Some(file)) => file.read_at(&mut bytes, self.offset).unwrap_or(0),
             Ok(None) | Err(_) => 0,
         };
         if length > 0 {
@@ -75,14 +72,30 @@ impl LogFollower {
         if has_ended { LogPiece::End } else { LogPiece::Nothing }
     }
 
-    /// Returns the beginning of the file, at most `most` bytes; `None` when no output is kept.
+    /// Goes to an offset of the file.
+    pub(crate) fn go_to(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
+    /// Goes to the last `lines` lines of the file.
     ///
     /// # Errors
     /// `Io` when the file cannot be read.
-    pub(crate) fn first_bytes(&self, store: &Store, most: usize) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn go_to_tail(&mut self, store: &Store, lines: u64) -> Result<()> {
+        if let Some(file) = self.open(store)? {
+            self.offset = tail_offset(&file, lines)?;
+        }
+        Ok(())
+    }
+
+    /// Returns what follows in the file, at most `most` bytes; `None` when no output is kept.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be read.
+    pub(crate) fn next_bytes(&self, store: &Store, most: usize) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.open(store)? else { return Ok(None) };
         let mut bytes = vec![0; most];
-        let length = read_at(&file, &mut bytes, 0)?;
+        let length = file.read_at(&mut bytes, self.offset).map_err(cannot_read)?;
         bytes.truncate(length);
         Ok(Some(bytes))
     }
@@ -90,35 +103,82 @@ impl LogFollower {
     /// Returns the last lines of the file, at most `most` bytes of them.
     pub(crate) fn last_text(&self, store: &Store, most: u64) -> Option<String> {
         let file = self.open(store).ok()??;
-        let size = file.metadata().ok()?.len();
+        let size = file.size().ok()?;
         let mut bytes = vec![0; usize::try_from(size.min(most)).ok()?];
-        let length = read_at(&file, &mut bytes, size.saturating_sub(most)).ok()?;
+        let length = file.read_at(&mut bytes, size.saturating_sub(most)).ok()?;
         Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
     }
 
     /// Returns the number of the newest run.
     fn latest(&self, store: &Store) -> Option<u64> {
-        store.attempt_numbers(&self.id).ok()?.pop()
+        store.blobs().attempt_numbers(&self.id).ok()?.pop()
     }
 
-    fn open(&self, store: &Store) -> Result<Option<File>> {
+    fn open(&self, store: &Store) -> Result<Option<RunLogFile>> {
         let Some(attempt) = self.attempt else { return Ok(None) };
-        match store.existing_attempt(&self.id, attempt)? {
-            Some(attempt) => attempt.open(self.file),
+        match store.blobs().attempt(&self.id, attempt)? {
+            Some(attempt) => attempt.log(self.file),
             None => Ok(None),
         }
     }
 }
 
-/// Reads until the buffer is full or the file ends.
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> Result<usize> {
-    let mut length = 0;
-    while length < bytes.len() {
-        match file.read_at(&mut bytes[length..], offset + length as u64) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(error) => return Err(Error::io("read", "the output of a run", error)),
+/// Returns the error of an output that cannot be read.
+pub(super) fn cannot_read(error: std::io::Error) -> Error {
+    Error::io("read", "the output of a run", error)
+}
+
+/// Returns the offset at which the last `lines` lines of a file begin.
+///
+/// # Errors
+/// `Io` when it cannot be read.
+pub(super) fn tail_offset(file: &RunLogFile, lines: u64) -> Result<u64> {
+    const BLOCK: usize = 64 * 1024;
+    let size = file.size().map_err(cannot_read)?;
+    let (mut end, mut ends) = (size, 0);
+    let mut block = vec![0; BLOCK];
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK as u64);
+        let part = &mut block[..usize::try_from(end - start).unwrap_or(BLOCK)];
+        let length = file.read_at(part, start).map_err(cannot_read)?;
+        let part = &part[..length];
+        for (at, byte) in part.iter().enumerate().rev() {
+            let after = start + at as u64 + 1;
+            // The end of the last line is not the beginning of another one.
+            if *byte == b'\n' && after < size {
+                ends += 1;
+                if ends == lines {
+                    return Ok(after);
+                }
+            }
         }
+        end = start;
     }
-    Ok(length)
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    fn file(text: &[u8]) -> RunLogFile {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(text, 0).unwrap();
+        RunLogFile::of(file)
+    }
+
+    #[test]
+    fn the_tail_begins_with_a_line() {
+        let text: String = (0..40_000).map(|n| format!("{n}\n")).collect();
+        let whole = file(text.as_bytes());
+        for count in [1, 2, 39_999, 40_000, 40_001] {
+            let offset = tail_offset(&whole, count).unwrap();
+            let tail = &text[usize::try_from(offset).unwrap()..];
+            assert_eq!(tail.lines().count() as u64, count.min(40_000));
+        }
+        assert_eq!(tail_offset(&file(b"a\nb"), 1).unwrap(), 2);
+        assert_eq!(tail_offset(&file(b""), 1).unwrap(), 0);
+    }
 }

@@ -12,6 +12,8 @@
 //!   and sends `streams`. `submit_draft` is a task as a client submits it; `submit_readers` read its files,
 //!   `submit_batcher` makes submits that arrive together durable in one batch.
 //! - `message_route` passes messages posted to `/mcp` to the endpoint that answers them, if there is one.
+//! - `ui` is the web interface: a page that uses the routes as every other client does.
+//! - `task_list` keeps all tasks in brief, for pages of them in any order; `bulk_answers` the answers to changes of many.
 //! - `metrics`, `access_log` and `count_cache` record and count.
 //! - `context` is the state that handlers share, and one request as its handler sees it.
 //! - [`handlers`] implement the routes, one file for each resource.
@@ -23,6 +25,7 @@ mod access_log;
 mod allowed_paths;
 pub(crate) mod api;
 mod auth;
+mod bulk_answers;
 mod changes;
 #[cfg(test)]
 mod concurrency_tests;
@@ -32,6 +35,7 @@ mod count_cache;
 pub(crate) mod fuzzing;
 pub(crate) mod handlers;
 mod log_follower;
+mod log_lines;
 mod long_poll;
 mod message_route;
 mod metrics;
@@ -44,8 +48,10 @@ mod streams;
 mod submit_batcher;
 mod submit_draft;
 mod submit_readers;
+mod task_list;
 mod token;
 pub(crate) mod transport;
+mod ui;
 mod wait_for;
 mod watcher;
 

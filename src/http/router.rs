@@ -12,8 +12,9 @@ use super::transport::catch_panic::catch_panic;
 use super::transport::request::{HttpRequest, MAX_BODY};
 use super::transport::response::HttpResponse;
 use super::transport::service::{HttpService, Reply, Ticket};
+use super::ui;
 
-/// The path of the route that is served while all other requests wait for the store.
+/// The path of the route that is served, as the web interface is, while all other requests wait for the store.
 const HEALTH_PATH: &str = "/healthz";
 
 impl HttpService for App {
@@ -24,7 +25,7 @@ impl HttpService for App {
     }
 
     fn is_quick(&self, request: &HttpRequest) -> bool {
-        request.path == HEALTH_PATH
+        request.path == HEALTH_PATH || ui_pattern(self, request).is_some()
     }
 
     fn call(&self, request: HttpRequest, ticket: Ticket) -> Reply {
@@ -66,6 +67,14 @@ impl HttpService for App {
 
 /// Decides by the head of a request whether it is served, and returns how many bytes its body may have.
 fn check_head(app: &App, head: &HttpRequest, pattern: &mut &'static str) -> Result<usize, HttpResponse> {
+    if let Some(of_ui) = ui_pattern(app, head) {
+        app.auth.check_sender(head)?;
+        *pattern = of_ui;
+        return match head.method.as_str() {
+            "GET" | "HEAD" | "OPTIONS" => Ok(0),
+            _ => Err(method_not_allowed(ui::METHODS.to_string())),
+        };
+    }
     app.auth.check(head)?;
     if message_route(app, head).is_some() {
         *pattern = MESSAGE_PATH;
@@ -82,6 +91,10 @@ fn check_head(app: &App, head: &HttpRequest, pattern: &mut &'static str) -> Resu
         RouteMatch::NoPath => return Err(unknown_route()),
     };
     *pattern = operation.path;
+    if app.is_read_only && operation.method != "GET" {
+        let text = "this server only shows the queue; start `lanes serve` without --read-only to change it";
+        return Err(HttpResponse::error(403, "read_only", text));
+    }
     if operation.needs_management && !app.allows_management {
         let text = "changing lanes and routes is switched off; start with --enable-queue-management";
         return Err(HttpResponse::error(403, "management_disabled", text));
@@ -95,6 +108,13 @@ fn check_head(app: &App, head: &HttpRequest, pattern: &mut &'static str) -> Resu
 
 /// Reads the parameters of a request and calls its handler.
 fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut RequestTrace) -> HandlerResult {
+    if let Some(pattern) = ui_pattern(app, &request) {
+        trace.pattern = pattern;
+        return match request.method.as_str() {
+            "OPTIONS" => Ok(HttpResponse::no_content().with_header("Allow", ui::METHODS).into()),
+            _ => Ok(ui::respond(&request.path, request.header("accept-encoding"))?.into()),
+        };
+    }
     if let Some(messages) = message_route(app, &request) {
         trace.pattern = MESSAGE_PATH;
         return match request.method.as_str() {
@@ -111,6 +131,9 @@ fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut Reque
         RouteMatch::NoPath => return Err(unknown_route()),
     };
     trace.pattern = operation.path;
+    if operation.path != HEALTH_PATH {
+        app.check_store()?;
+    }
     let parameter = decode_path(parameter.unwrap_or_default())?;
     let query = Params::from_query(operation.query, &request.query)?;
     // The parameters are copies: the bytes of the body are freed before the handler runs.
@@ -128,6 +151,11 @@ fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut Reque
         trace,
     };
     run(&call)
+}
+
+/// Returns the pattern of a path of the web interface, if that is served.
+fn ui_pattern(app: &App, request: &HttpRequest) -> Option<&'static str> {
+    ui::pattern(&request.path).filter(|_| app.has_ui)
 }
 
 /// Returns what answers the messages of a request, if it may be one.

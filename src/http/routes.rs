@@ -9,15 +9,14 @@ use super::api::openapi;
 use super::api::operation::Operation;
 use super::api::params::{Field, FieldKind, MAX_TEXT, optional, required};
 use super::context::{Call, HandlerResult};
-use super::handlers::tasks::MAX_PAGE;
 use super::handlers::{
-    agents, automation, claims, dispatch_routes, events, groups, lanes, logs, messages, questions, responses,
-    server, submit, tasks, vendors,
+    agents, automation, bulk, claims, dispatch_routes, events, graph, groups, lanes, listing, logs, messages,
+    questions, responses, server, submit, tasks, vendors,
 };
 use super::log_follower::STREAMS;
 use super::transport::response::HttpResponse;
-use crate::model::Status;
 use crate::model::json::Object;
+use crate::model::limits::{MAX_PRIORITY, MAX_PROMPT_ONLY};
 
 /// An operation with its handler.
 pub(super) struct HttpRoute {
@@ -91,20 +90,10 @@ pub(super) const ROUTES: &[HttpRoute] = &[
     get(
         "/tasks",
         "listTasks",
-        "Lists tasks, oldest first, a page at a time.",
-        &[
-            optional("lane", FieldKind::Texts, "Only tasks of these lanes."),
-            optional("state", FieldKind::SomeOf(&Status::NAMES), "Only tasks in these states."),
-            optional("group", NAME_TEXT, "Only tasks of this group."),
-            optional(
-                "limit",
-                FieldKind::Whole(1, MAX_PAGE),
-                "The number of tasks on a page; 100 by default.",
-            ),
-            optional("cursor", NAME_TEXT, "The `next_cursor` of the previous page."),
-        ],
+        "Lists tasks, oldest first by default, a page at a time.",
+        LIST,
         &[(200, "TaskPage")],
-        tasks::list,
+        listing::list,
     ),
     post(
         "/tasks",
@@ -121,6 +110,14 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         &[required("tasks", FieldKind::Items, "The tasks, each as for `POST /tasks`.")],
         &[(200, "SubmittedBatch")],
         submit::submit_batch,
+    ),
+    post(
+        "/tasks/bulk",
+        "changeTasks",
+        "Cancels, retries, redrives or moves all tasks of a selection, at most 1,000.",
+        BULK,
+        &[(200, "BulkChanged")],
+        bulk::change,
     ),
     get(
         "/tasks/next",
@@ -166,12 +163,18 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         &[(200, "Answered")],
         responses::wait_several,
     ),
-    get("/tasks/{id}", "showTask", "Shows a task.", NO_QUERY, &[(200, "BoardTask")], tasks::show),
+    get("/tasks/{id}", "showTask", "Shows a task.", &[FIELDS], &[(200, "ShownTask")], tasks::show),
     patch(post(
         "/tasks/{id}",
         "editTask",
-        "Changes what people see of a task; the request stays as it was submitted.",
+        "Changes what a task says; prompt and priority only while it waits.",
         &[
+            optional("prompt", FieldKind::Text(MAX_PROMPT_ONLY), "The prompt."),
+            optional(
+                "priority",
+                FieldKind::Whole(-(MAX_PRIORITY as i64), MAX_PRIORITY as i64),
+                "Higher goes first.",
+            ),
             optional("name", NAME_TEXT, "The title."),
             optional("description", FieldKind::Text(MAX_TEXT), "The description."),
             optional("labels", FieldKind::Texts, "All labels."),
@@ -365,20 +368,46 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "showLog",
         "Shows or follows what a run of the task prints.",
         &[
-            optional("follow", FieldKind::Flag, "Continue until the task ends."),
+            optional(
+                "follow",
+                FieldKind::Flag,
+                "Continue until the task ends; with `all`, until the run ends.",
+            ),
             optional(
                 "stream",
                 FieldKind::OneOf(&STREAMS),
-                "Which output; `stdout` by default; `prompt` is the prompt of the agent.",
+                "Which output; `stdout` by default; `prompt` is the prompt of the agent; `all` is both outputs, as one JSON object a line.",
             ),
             optional(
                 "attempt",
                 FieldKind::Whole(1, 1_000_000),
                 "The number of the run; the newest by default.",
             ),
+            optional(
+                "since",
+                NAME_TEXT,
+                "Continue there: after this many bytes, or with `all` after the line with this `pos`.",
+            ),
+            optional(
+                "tail",
+                FieldKind::Whole(1, 100_000),
+                "Begin with the last lines: this many of each output.",
+            ),
         ],
-        &[(200, "text/plain; charset=utf-8")],
+        &[(200, "text/plain; charset=utf-8"), (200, "application/x-ndjson")],
         logs::show,
+    ),
+    get(
+        "/tasks/{id}/diff",
+        "showDiff",
+        "Shows what a run has changed in its worktree, as a patch.",
+        &[optional(
+            "attempt",
+            FieldKind::Whole(1, 1_000_000),
+            "The number of the run; the newest with a patch by default.",
+        )],
+        &[(200, "text/plain; charset=utf-8")],
+        logs::diff,
     ),
     get(
         "/events",
@@ -387,6 +416,17 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         &[SINCE, optional("lane", LANE_NAME, "Only changes of this lane.")],
         &[(200, "text/event-stream")],
         events::follow_all,
+    ),
+    get(
+        "/graph",
+        "showGraph",
+        "Shows which tasks wait for which: what is connected with a task or a group, over any number of dependencies.",
+        &[
+            optional("task", NAME_TEXT, "What is connected with this task, by its full id."),
+            optional("group", NAME_TEXT, "What is connected with the tasks of this group."),
+        ],
+        &[(200, "Graph")],
+        graph::show,
     ),
     post(
         "/groups/{name}/cancel",
@@ -454,6 +494,14 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         NO_QUERY,
         &[(200, "Schedules")],
         automation::schedules,
+    ),
+    get(
+        "/stats",
+        "showStats",
+        "Shows the number, duration and cost of runs: by lane, vendor, model and day.",
+        &[optional("days", FieldKind::Whole(1, 3650), "Only the last days; all by default.")],
+        &[(200, "RunStats")],
+        automation::stats,
     ),
     get(
         "/budget",

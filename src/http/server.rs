@@ -13,7 +13,7 @@ use super::access_log::AccessLog;
 use super::allowed_paths::AllowedPaths;
 use super::auth::AuthPolicy;
 use super::auth::MESSAGE_PATH;
-use super::context::{App, BudgetAccess, RouteRules};
+use super::context::{App, BudgetAccess, RouteRules, RunStats};
 use super::message_route::{MessageOptions, MessageRoute};
 use super::session::{self, BrowserSession};
 use super::submit_batcher::submit_all;
@@ -63,6 +63,12 @@ pub(crate) struct ServeOptions {
     pub routes: RouteRules,
     /// Shows how much of each budget is spent.
     pub budgets: BudgetAccess,
+    /// Returns the statistics of runs.
+    pub run_stats: RunStats,
+    /// Whether to serve the web interface.
+    pub has_ui: bool,
+    /// Whether to refuse every request that may change something.
+    pub is_read_only: bool,
     /// What answers messages of the Model Context Protocol, if they are to be served.
     pub messages: Option<MessageOptions>,
     /// The destination of the access log.
@@ -147,12 +153,15 @@ impl Server {
                 .with_hint("serve there without --mcp-no-token, or stay on 127.0.0.1"));
         }
         let own_token_file = match (&options.token, options.address) {
-            (TokenRule::Nothing, Some(_)) if messages_need_token => Some(options.store.server_token_file()?),
+            (TokenRule::Nothing, Some(_)) if messages_need_token => {
+                Some(options.store.spool().server_token_file()?)
+            }
             _ => None,
         };
+        let is_own_token = matches!(options.token, TokenRule::OfStore);
         let token_file = match (options.token, options.address) {
             (TokenRule::File(path), _) => Some(path),
-            (TokenRule::OfStore, Some(_)) => Some(options.store.server_token_file()?),
+            (TokenRule::OfStore, Some(_)) => Some(options.store.spool().server_token_file()?),
             (TokenRule::OfStore, None) | (TokenRule::Nothing, _) => None,
         };
         let token = token_file.as_deref().map(token::read).transpose()?;
@@ -173,7 +182,8 @@ impl Server {
         if let (true, Some(address)) = (options.opens, address) {
             let (offered, code) = BrowserSession::offer(address.port(), Instant::now())?;
             let host = if address.ip().is_loopback() || address.ip().is_unspecified() {
-                let name = session::host_name()?;
+                // A token that a person has chosen may be guessed with the help of a name that shows when the guess is right.
+                let name = session::host_name(token.filter(|_| is_own_token))?;
                 hosts.push(name.clone());
                 format!("{name}:{}", address.port())
             } else {
@@ -197,6 +207,8 @@ impl Server {
             reactor,
         )?;
         app.budgets = options.budgets;
+        app.run_stats = options.run_stats;
+        (app.has_ui, app.is_read_only) = (options.has_ui, options.is_read_only);
         app.messages = options.messages.map(|messages| MessageRoute::new(messages.endpoint));
         Ok(Self { app, _socket: socket, places, stop: Arc::new(AtomicBool::new(false)) })
     }
@@ -208,6 +220,8 @@ impl Server {
         let submits = app.submit_batcher.open();
         let large_submits = app.submit_readers.open();
         let mut memory = MemoryTrimmer::prepare();
+        // From here on no change is missed, however early the first request waits for one.
+        let watch = app.store.watch_feed();
         let mut watcher = Watcher::new(&app.store, &app.long_polls, app, inbox)?;
         std::thread::scope(|scope| {
             let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
@@ -223,8 +237,9 @@ impl Server {
                 let submit_all = |tasks| submit_all(&app.store, tasks);
                 let run = move || app.submit_batcher.run(&submits, app, submit_all);
                 thread("submits").spawn_scoped(scope, run)?;
+                thread("tasks").spawn_scoped(scope, || app.task_list.run(&app.store, app))?;
                 thread("watcher").spawn_scoped(scope, move || watcher.run())?;
-                thread("feed").spawn_scoped(scope, move || forward_feed(&app.store, app, &signals))?;
+                thread("feed").spawn_scoped(scope, move || forward_feed(watch, app, &signals))?;
                 if let Some(messages) = &app.messages {
                     thread("mcp").spawn_scoped(scope, || {
                         if messages.run(app).is_err() {
@@ -241,6 +256,7 @@ impl Server {
                 memory.trim_after_burst(app.reactor.body_bytes() + app.reactor.response_bytes());
             }
             app.stop();
+            app.task_list.close();
             let stopped = Instant::now();
             while !app.reactor.is_quiet() && stopped.elapsed() < STOP_TIMEOUT {
                 if stopped.elapsed() > STOP_LOCK_TIMEOUT {

@@ -16,6 +16,8 @@ pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const COOKIE_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// The number of characters of a secret in the host name, which makes it impossible to guess.
 const NAME_LENGTH: usize = 16;
+const NAME_BEGIN: &str = "lanes-";
+const NAME_END: &str = ".localhost";
 
 /// The one browser session that a server offers.
 #[derive(Debug)]
@@ -80,12 +82,22 @@ impl BrowserSession {
     }
 }
 
-/// Returns a new host name that means the loopback and that nobody can guess.
+/// Returns a host name that means the loopback and that nobody can guess: that of the secret which a store keeps, so that
+/// an address of the page is still right when its server was started again; or without one a new name.
 ///
 /// # Errors
 /// `Io` when the system has no random bytes.
-pub(super) fn host_name() -> Result<String> {
-    Ok(format!("lanes-{}.localhost", &new_secret()?[..NAME_LENGTH]))
+pub(super) fn host_name(secret: Option<SecretHash>) -> Result<String> {
+    let name = match secret {
+        Some(secret) => secret.derive("host name"),
+        None => new_secret()?,
+    };
+    Ok(format!("{NAME_BEGIN}{}{NAME_END}", &name[..NAME_LENGTH]))
+}
+
+/// Returns whether a name may be one that [`host_name`] has made for another server.
+pub(super) fn is_host_name(name: &str) -> bool {
+    name.starts_with(NAME_BEGIN) && name.ends_with(NAME_END)
 }
 
 #[cfg(test)]
@@ -117,6 +129,10 @@ mod tests {
         let start = Instant::now();
         let (session, code) = BrowserSession::offer(1, start).unwrap();
         assert!(!session.accepts(&format!("lanes-1={code}"), start));
-        assert_ne!(host_name().unwrap(), host_name().unwrap());
+        assert_ne!(host_name(None).unwrap(), host_name(None).unwrap());
+        let of = |secret: &str| host_name(Some(SecretHash::of(secret))).unwrap();
+        assert_eq!(of("one secret"), of("one secret"));
+        assert_ne!(of("one secret"), of("another secret"));
+        assert!(is_host_name(&of("one secret")), "{}", of("one secret"));
     }
 }

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::changes::StoreChanges;
-use super::log_follower::{LogFollower, LogPiece};
+use super::log_follower::LogPiece;
 use super::long_poll::LongPolls;
 use super::responder::Responder;
 use super::transport::catch_panic::catch_panic;
 use super::transport::service::{SendResult, Ticket};
-use super::wait_for::WaitFor;
+use super::wait_for::{RunLog, WaitFor};
 use crate::model::TaskId;
 use crate::model::json::{Object, portable_line};
 use crate::store::Store;
@@ -77,12 +77,15 @@ impl StreamTimers {
         self.log_at = has_logs.then_some(now + LOG_INTERVAL);
         self.retry_at = None;
         let is_keep_alive = self.keep_alive_at.is_some_and(|at| at <= now);
+        // A client that connects again is told why.
+        let is_gone = is_keep_alive && !context.store.is_in_place();
         if is_keep_alive || self.keep_alive_at.is_none() || streams.is_empty() {
             self.keep_alive_at = (!streams.is_empty()).then_some(now + KEEP_ALIVE_INTERVAL);
         }
         for (number, ticket, wait) in streams {
             let takes_comments = !matches!(wait, WaitFor::RunLog(_));
             let step = catch_panic(|| match wait {
+                _ if is_gone => StreamStep::Finished,
                 WaitFor::Feed { since, lane } => context.send_feed(changes, ticket, since, lane),
                 WaitFor::TaskEvents { id, sent } if is_retry || changes.may_affect(number, &id) => {
                     context.send_task_events(ticket, id, sent)
@@ -183,7 +186,7 @@ impl StreamContext<'_> {
         }
     }
 
-    fn send_log(self, ticket: Ticket, mut follower: LogFollower) -> StreamStep {
+    fn send_log(self, ticket: Ticket, mut follower: RunLog) -> StreamStep {
         loop {
             let before = follower.clone();
             match follower.read(self.store, MAX_PIECE) {

@@ -93,14 +93,19 @@ impl SubmitBatcher {
     }
 }
 
-/// Submits tasks as one batch; when the batch as a whole fails, every task gets its error.
+/// Submits tasks as one batch; when the batch as a whole fails, every task gets its error. Returns the tasks with the
+/// states that are shown of them.
 pub(super) fn submit_all(store: &Store, mut tasks: Vec<NewTask>) -> Vec<Result<SubmittedTask>> {
     let count = tasks.len();
-    if count == 1 {
-        return tasks.pop().map(|task| store.submit(task)).into_iter().collect();
-    }
-    store.submit_batch(tasks).unwrap_or_else(|error| {
-        let again = || Err(Error::new(error.kind(), error.to_string()));
-        (0..count).map(|_| again()).collect()
-    })
+    let results = if count == 1 {
+        tasks.pop().map(|task| store.submit(task)).into_iter().collect()
+    } else {
+        store.submit_batch(tasks).unwrap_or_else(|error| {
+            let again = || Err(Error::new(error.kind(), error.to_string()));
+            (0..count).map(|_| again()).collect()
+        })
+    };
+    let shown = store.shown_states();
+    let as_shown = |new: SubmittedTask| SubmittedTask { task: shown.shown(new.task), ..new };
+    results.into_iter().map(|result| result.map(as_shown)).collect()
 }

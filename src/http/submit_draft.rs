@@ -10,10 +10,10 @@ use super::allowed_paths::AllowedPaths;
 use super::api::params::{Params, missing};
 use super::transport::response::{HttpResponse, members, ok};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Store;
+use crate::store::{Store, SubmittedTask};
 use crate::workspace::{
-    BaseDir, CheckedSubmit, Config, FileHashes, SUBMIT_FIELDS, SubmitContext, SubmitRequest, SubmitValue,
-    check_client_metadata, check_submit,
+    BaseDir, CheckedSubmit, Config, FileHashes, LineResult, SUBMIT_FIELDS, SubmitContext, SubmitRequest,
+    SubmitValue, TaskBatch, check_client_metadata, check_submit, misspelt_lane,
 };
 
 /// The maximum total size of the files of one request, in bytes.
@@ -66,6 +66,7 @@ impl SubmitDraft {
         };
         let mut checked = check_submit(&context, self.request).map_err(as_invalid)?;
         checked.warnings.extend(self.warnings);
+        checked.warnings.extend(misspelt_lane(&self.config, store, &checked.task.spec.lane));
         Ok(checked)
     }
 
@@ -198,40 +199,35 @@ pub(super) fn failed_check(files: &FileHashes, is_stopping: bool, error: Error) 
 /// # Errors
 /// The error of the store for the batch as a whole.
 pub(super) fn submit_drafts(store: &Store, drafts: Vec<Result<SubmitDraft>>) -> Result<HttpResponse> {
-    let (mut checked, mut warnings, mut numbers, mut errors) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (number, draft) in drafts.into_iter().enumerate() {
-        match draft.and_then(|draft| draft.check(store)) {
-            Ok(fine) => {
-                numbers.push(number);
-                warnings.push(fine.warnings);
-                checked.push(fine.task);
-            }
-            Err(error) => errors.push((number, error)),
+    let count = drafts.len();
+    let mut results: Vec<Option<Result<SubmittedTask>>> = (0..count).map(|_| None).collect();
+    let mut warnings: Vec<Vec<String>> = vec![Vec::new(); count];
+    match submit_lines(store, drafts, &mut results, &mut warnings) {
+        // Nothing is stored, so the client may send all of it again.
+        Err(error) if !results.iter().any(|result| matches!(result, Some(Ok(_)))) => return Err(error),
+        Err(error) => {
+            let same = || Err(Error::new(error.kind(), error.message()));
+            results.iter_mut().filter(|result| result.is_none()).for_each(|result| *result = Some(same()));
         }
+        Ok(()) => {}
     }
-    let submitted = store.submit_batch(checked)?;
-    let mut tasks = Vec::new();
-    for ((number, warnings), result) in numbers.into_iter().zip(warnings).zip(submitted) {
+    let (mut tasks, mut errors) = (Vec::new(), Vec::new());
+    for (index, (result, warnings)) in results.into_iter().zip(warnings).enumerate() {
         match result {
-            Ok(submitted) => tasks.push(Value::Object(members([
-                ("index", number.into()),
+            Some(Ok(submitted)) => tasks.push(Value::Object(members([
+                ("index", index.into()),
                 ("task_id", submitted.task.id.as_str().into()),
                 ("existing", submitted.existing.into()),
                 ("warnings", warnings.into()),
             ]))),
-            Err(error) => errors.push((number, error)),
+            Some(Err(error)) => errors.push(Value::Object(members([
+                ("index", index.into()),
+                ("code", error.kind().code().into()),
+                ("error", error.to_string().into()),
+            ]))),
+            None => {}
         }
     }
-    errors.sort_by_key(|(number, _)| *number);
-    let errors = errors.into_iter().map(|(number, error)| {
-        Value::Object(members([
-            ("index", number.into()),
-            ("code", error.kind().code().into()),
-            ("error", error.to_string().into()),
-        ]))
-    });
-    let errors: Vec<Value> = errors.collect();
     let status = if errors.is_empty() { "ok" } else { "partly_refused" };
     Ok(ok([
         ("status", status.into()),
@@ -239,4 +235,33 @@ pub(super) fn submit_drafts(store: &Store, drafts: Vec<Result<SubmitDraft>>) -> 
         ("tasks", tasks.into()),
         ("errors", errors.into()),
     ]))
+}
+
+/// Checks and submits the tasks of a batch. Enters the result and the warnings of each at its place.
+fn submit_lines(
+    store: &Store,
+    drafts: Vec<Result<SubmitDraft>>,
+    results: &mut [Option<Result<SubmittedTask>>],
+    warnings: &mut [Vec<String>],
+) -> Result<()> {
+    let mut batch = TaskBatch::new(store);
+    let mut enter = |ended: Vec<LineResult>| {
+        for (number, result) in ended {
+            // Lines are counted from 1, places from 0.
+            if let Some(place) = usize::try_from(number).ok().and_then(|number| results.get_mut(number - 1)) {
+                *place = Some(result);
+            }
+        }
+    };
+    for (number, (draft, warnings)) in (1..).zip(drafts.into_iter().zip(warnings)) {
+        match draft.and_then(|draft| draft.check(store)) {
+            Ok(fine) => {
+                *warnings = fine.warnings;
+                enter(batch.add(number, fine.task)?);
+            }
+            Err(error) => enter(vec![(number, Err(error))]),
+        }
+    }
+    enter(batch.submit()?);
+    Ok(())
 }

@@ -24,6 +24,12 @@ impl SecretHash {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
+    /// Returns another secret, in hexadecimal digits, that always follows from this one and does not reveal it.
+    pub(super) fn derive(self, purpose: &str) -> String {
+        let hash = Sha256::new().chain_update(purpose).chain_update(self.0).finalize();
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Returns whether `shown` is the secret. The time that this takes reveals nothing: hashes have one length, and
     /// all of their bytes are always compared.
     pub(crate) fn matches(self, shown: &str) -> bool {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::api::views::{claimed, public_task};
-use super::log_follower::LogFollower;
+use super::log_follower::{LogFollower, LogPiece};
+use super::log_lines::OutputLines;
 use super::responder::Responder;
 use super::transport::response::{HttpResponse, members, ok};
 use super::transport::service::Ticket;
@@ -52,7 +53,26 @@ pub(crate) enum WaitFor {
         sent: usize,
     },
     /// A stream of what a run prints.
-    RunLog(LogFollower),
+    RunLog(RunLog),
+}
+
+/// A position in what a run prints.
+#[derive(Clone, Debug)]
+pub(crate) enum RunLog {
+    /// In one of its files.
+    Bytes(LogFollower),
+    /// In both outputs, as lines.
+    Lines(OutputLines),
+}
+
+impl RunLog {
+    /// Reads on, about `most` bytes.
+    pub(crate) fn read(&mut self, store: &Store, most: usize) -> LogPiece {
+        match self {
+            Self::Bytes(follower) => follower.read(store, most),
+            Self::Lines(lines) => lines.read(store, most),
+        }
+    }
 }
 
 /// Why a wait ends without a result.
@@ -78,7 +98,7 @@ impl WaitFor {
         match self {
             Self::ClaimableTask(query) => {
                 let task = store.peek_next(query)?;
-                Ok(task.map(|task| ok([("task", public_task(&task))])))
+                Ok(task.map(|task| ok([("task", public_task(store, &task))])))
             }
             Self::Claim { query, owner, lease } => {
                 claim_for_client(store, responder, ticket, query, owner, *lease)
@@ -159,7 +179,7 @@ fn claim_for_client(
 /// Returns the response to a wait for the end of a task, once it has ended.
 fn response_to(store: &Store, id: &TaskId) -> Result<Option<HttpResponse>> {
     // Also declares a task dead that has run out of attempts meanwhile, so that the wait ends.
-    let task = store.settle(id)?;
+    let task = store.read_settled(id)?;
     match store.response(&task)? {
         Some(response) => Ok(Some(ok([("response", Value::Object(response.to_object()))]))),
         None if task.status.is_terminal() => Err(Error::corrupt(format!("the response of {id} is missing"))),
@@ -172,7 +192,7 @@ fn responses_to(store: &Store, ids: &[TaskId], all: bool) -> Result<Option<HttpR
     let (mut answered, mut pending) = (Vec::new(), Vec::new());
     for id in ids {
         // Also declares a task dead that has run out of attempts meanwhile, so that the wait ends.
-        let task = store.settle(id)?;
+        let task = store.read_settled(id)?;
         match store.response(&task)? {
             Some(response) => answered.push(Value::Object(members([
                 ("task_id", id.as_str().into()),

@@ -18,7 +18,7 @@ use super::wait_for::{WaitEnd, WaitFor, group};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::{LaneName, Owner, Time};
-use crate::store::{Registration, Store, WorkerInfo, WorkerKind};
+use crate::store::{Registration, Store, Watch, WorkerInfo, WorkerKind};
 
 /// The interval at which some requests are checked although no change concerns them.
 const SLOW_CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -30,8 +30,7 @@ const MIN_ALARM_INTERVAL: Duration = Duration::from_millis(50);
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Passes notifications of the store's feed on to the watcher until the server ends.
-pub(super) fn forward_feed(store: &Store, responder: &dyn Responder, signals: &Sender<WatcherSignal>) {
-    let mut watch = store.watch_feed();
+pub(super) fn forward_feed(mut watch: Watch, responder: &dyn Responder, signals: &Sender<WatcherSignal>) {
     while !responder.is_stopping() {
         if watch.wait(Instant::now() + STOP_CHECK_INTERVAL)
             && signals.send(WatcherSignal::StoreChanged).is_err()

@@ -92,7 +92,7 @@ impl TaskReport {
             );
         }
         if !self.state.is_over() {
-            return format!("{head}. Go on with wait(ids:[\"{}\"]).", self.id);
+            return format!("{head}. Continue with wait(ids:[\"{}\"]).", self.id);
         }
         if self.body.is_empty() {
             return head;
@@ -256,7 +256,7 @@ mod tests {
         };
         assert_eq!(
             running.text(100),
-            "running 20261121T070000000000Z-infra-d2-d64cf2 agent=infra 42 s, last: \"reading\". Go on with \
+            "running 20261121T070000000000Z-infra-d2-d64cf2 agent=infra 42 s, last: \"reading\". Continue with \
              wait(ids:[\"20261121T070000000000Z-infra-d2-d64cf2\"])."
         );
     }

@@ -28,7 +28,7 @@ pub(super) fn request_text(store: &Store, task: &Task) -> Result<String> {
         }
     }
     let mut names = Vec::new();
-    let prompt = match store.open_stored_request(task)? {
+    let prompt = match store.blobs().stored_request(task)? {
         Some(file) => read(file, &task.request_path)?,
         None => {
             names.push(("request file", task.request_path.as_str()));

@@ -1,7 +1,5 @@
 //! Collects the facts about a task that are reported to a model.
 
-use std::os::unix::fs::FileExt;
-
 use serde_json::Value;
 
 use super::answer_cache;
@@ -55,7 +53,8 @@ pub(super) fn report_of(queue: &OpenQueue, task: &Task) -> Result<TaskReport> {
     let empty = Object::new();
     let metadata = response.as_ref().map_or(&empty, |response| &response.metadata);
     let text = |key: &str| metadata.get(key).and_then(Value::as_str).map(str::to_string);
-    let wants_json = task.spec.metadata.get("response_format").and_then(Value::as_str) == Some("json");
+    let wants_json = task.spec.schema.is_some()
+        || task.spec.metadata.get("response_format").and_then(Value::as_str) == Some("json");
     let note = match &task.status {
         Status::Completed { .. } | Status::Failed { .. } => String::new(),
         Status::Claimed(_) => match activity(store, task) {
@@ -132,12 +131,13 @@ pub(super) fn activity(store: &Store, task: &Task) -> Option<String> {
 
 /// Returns the last text in the progress file of the present run.
 fn last_progress_line(store: &Store, task: &Task) -> Option<String> {
-    let attempt = store.existing_attempt(&task.id, task.fence).ok()??;
-    let file = attempt.open(PROGRESS_FILE).ok()??;
-    let size = file.metadata().ok()?.len();
+    let attempt = store.blobs().attempt(&task.id, task.fence).ok()??;
+    let file = attempt.log(PROGRESS_FILE).ok()??;
+    let size = file.size().ok()?;
     let length = size.min(PROGRESS_TAIL);
     let mut bytes = vec![0; usize::try_from(length).ok()?];
-    file.read_exact_at(&mut bytes, size - length).ok()?;
+    let read = file.read_at(&mut bytes, size - length).ok()?;
+    bytes.truncate(read);
     let text = String::from_utf8_lossy(&bytes);
     // The text after the last newline is still being written.
     let (whole, _) = text.rsplit_once('\n')?;

@@ -15,7 +15,9 @@ use crate::model::answer_cache::{AgentSettings, SESSION_KEY};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{AgentChain, DependencyRef, IdempotencyKey, LaneName, NewTask, TaskId};
-use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_client_metadata, check_submit};
+use crate::workspace::{
+    BaseDir, Config, SubmitContext, SubmitRequest, check_client_metadata, check_submit, misspelt_lane,
+};
 
 /// The lane of coordinated work, which servers for chats do themselves.
 pub(super) const COORDINATION_LANE: &str = "lanes/coordination";
@@ -120,12 +122,15 @@ impl TaskDraft {
             false => Ok(Vec::new()),
         };
         let (after, exclusive) = (texts("after")?, texts("exclusive")?);
+        let schema = arguments.object("schema").cloned().map(Value::Object);
         let content = object([
             ("lane", (&lane).into()),
             ("task", prompt.into()),
             ("after", if after.is_empty() { Value::Null } else { after.clone().into() }),
             ("exclusive", if exclusive.is_empty() { Value::Null } else { exclusive.clone().into() }),
             ("deadline", arguments.text("deadline").into()),
+            ("after_group", arguments.text("after_group").into()),
+            ("schema", schema.clone().into()),
             ("metadata", Value::Object(metadata.clone())),
             ("timeout", timeout_seconds.into()),
             ("priority", priority.into()),
@@ -146,6 +151,8 @@ impl TaskDraft {
             exclusive,
             deadline: arguments.text("deadline").map(str::to_string),
             group: arguments.text("group").map(str::to_string),
+            after_group: arguments.text("after_group").map(str::to_string).into_iter().collect(),
+            schema,
             ..SubmitRequest::default()
         };
         let base = BaseDir::at(&config.workspace_root);
@@ -169,6 +176,8 @@ pub(super) struct Submission {
     pub cached: HashSet<TaskId>,
     /// Why the others are not.
     pub failures: Vec<ToolFailure>,
+    /// What the client should know about those that are, such as a lane that is probably misspelt.
+    pub warnings: Vec<String>,
 }
 
 /// Submits checked tasks as one batch, except those whose answers are in the cache. Each of them is stored or refused on
@@ -212,6 +221,7 @@ pub(super) fn submit_all(
         let tasks = requests.iter().map(|request| &request.new);
         budget.check(&queue.store, config, session, unanswered, tasks)?;
     }
+    submission.warnings = misspelt_lanes(queue, config, drafts);
     let mut submitted = queue.single_flight.submit_all(&queue.store, requests).into_iter();
     for (number, cached) in found.into_iter().enumerate() {
         let submitted = match cached {
@@ -238,6 +248,13 @@ pub(super) fn submit_all(
             Ok(submission)
         }
     }
+}
+
+/// Returns a warning for each lane that is probably misspelt. Those of agents are known.
+fn misspelt_lanes(queue: &OpenQueue, config: &Config, drafts: &[TaskDraft]) -> Vec<String> {
+    let lanes = drafts.iter().filter(|draft| !draft.asks_agent).map(TaskDraft::lane);
+    let lanes: BTreeSet<&LaneName> = lanes.filter(|lane| lane.as_str() != COORDINATION_LANE).collect();
+    lanes.into_iter().filter_map(|lane| misspelt_lane(config, &queue.store, lane)).collect()
 }
 
 /// Returns the settings of the agents that are asked. Without them nothing is cached; why they cannot be read is told by

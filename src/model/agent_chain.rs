@@ -88,7 +88,7 @@ impl AgentChain {
         }
         Self::new(depth.unwrap_or(0), &names.unwrap_or_default())
             .map(Some)
-            .map_err(|error| Error::invalid(format!("{CHAIN_VARIABLE}: {}", error.message())))
+            .map_err(|error| Error::invalid_here(format!("{CHAIN_VARIABLE}: {}", error.message())))
     }
 
     /// Records this chain in the metadata of a task that its last agent submits, in place of whatever is there.

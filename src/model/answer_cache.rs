@@ -92,6 +92,7 @@ pub(crate) fn identity(spec: &TaskSpec, request: &Sha256, settings: &AgentSettin
         ("worktree_path", spec.worktree_path.clone().into()),
         ("branch", spec.expected_branch.clone().into()),
         ("settings", settings.digest.as_str().into()),
+        ("schema", spec.schema.as_ref().map(|schema| Value::Object(schema.as_object().clone())).into()),
     ])))
 }
 

@@ -36,7 +36,7 @@ impl AnswerSchema {
     pub fn new(schema: Object) -> Result<Self> {
         let schema = Value::Object(schema);
         let refused = |reason: String| {
-            Error::invalid(format!("the schema cannot be used: {reason}")).with_hint(
+            Error::invalid_here(format!("the schema cannot be used: {reason}")).with_hint(
                 "give a JSON Schema whose references, if any, are `#/…` and lead to other parts of it",
             )
         };
@@ -51,7 +51,7 @@ impl AnswerSchema {
             )));
         }
         validator(&schema).map_err(refused)?;
-        let Value::Object(schema) = schema else { return Err(refused("it is no object".to_string())) };
+        let Value::Object(schema) = schema else { return Err(refused("it is not an object".to_string())) };
         Ok(Self(schema))
     }
 

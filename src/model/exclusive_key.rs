@@ -1,11 +1,9 @@
 //! Exclusive keys: names of things that one claimed task at a time may use.
 
-use std::str::FromStr;
-
 use serde::Serialize;
 
 use super::limits::{self, MAX_SHORT_TEXT};
-use super::text_type::text_type;
+use super::text_type::{parsed_text, text_type};
 use crate::error::{Error, Result};
 
 /// The largest number of exclusive keys that a submit may give.
@@ -27,6 +25,7 @@ pub(crate) const MAX_EXCLUSIVE_KEYS: usize = 8;
 pub struct ExclusiveKey(String);
 
 text_type!(ExclusiveKey);
+parsed_text!(ExclusiveKey);
 
 impl ExclusiveKey {
     /// Checks a name.
@@ -35,9 +34,7 @@ impl ExclusiveKey {
     /// [`Invalid`](crate::ErrorKind::Invalid), with the reason, if it breaks the rule.
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
-        limits::check_one_line("the exclusive key", &name, MAX_SHORT_TEXT)?;
-        super::names::check_argument("the exclusive key", &name)?;
-        Ok(Self(name))
+        limits::check_line_argument("the exclusive key", &name, MAX_SHORT_TEXT).map(|()| Self(name))
     }
 
     /// Checks the keys of a task; one that is given twice counts once.
@@ -68,14 +65,6 @@ pub(crate) fn check_count(count: usize) -> Result<()> {
         "{count} exclusive keys are too many; a task can have at most {MAX_EXCLUSIVE_KEYS}"
     ))
     .with_hint("give one key for what is used together"))
-}
-
-impl FromStr for ExclusiveKey {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::new(name)
-    }
 }
 
 #[cfg(test)]

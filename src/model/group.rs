@@ -1,12 +1,10 @@
 //! Names of groups, and the rule for them.
 
-use std::str::FromStr;
-
 use serde::Serialize;
 
 use super::limits::{self, MAX_KEY};
-use super::text_type::text_type;
-use crate::error::{Error, Result};
+use super::text_type::{parsed_text, text_type};
+use crate::error::Result;
 
 /// The name of a group of tasks: not blank, one line of at most 200 bytes, no control or invisible characters, no
 /// leading `-` (it would read as a flag).
@@ -24,6 +22,7 @@ use crate::error::{Error, Result};
 pub struct GroupName(String);
 
 text_type!(GroupName);
+parsed_text!(GroupName);
 
 impl GroupName {
     /// Checks a name.
@@ -32,17 +31,7 @@ impl GroupName {
     /// [`Invalid`](crate::ErrorKind::Invalid), with the reason, if it breaks the rule.
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
-        limits::check_one_line("the group", &name, MAX_KEY)?;
-        super::names::check_argument("the group", &name)?;
-        Ok(Self(name))
-    }
-}
-
-impl FromStr for GroupName {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::new(name)
+        limits::check_line_argument("the group", &name, MAX_KEY).map(|()| Self(name))
     }
 }
 

@@ -29,7 +29,7 @@ impl TaskId {
             Ok(Self(text.to_string()))
         } else {
             let shown: String = text.chars().take(80).collect();
-            Err(Error::invalid(format!("invalid task_id: '{}'", printable(&shown))))
+            Err(Error::invalid_here(format!("invalid task_id: '{}'", printable(&shown))))
         }
     }
 
@@ -83,7 +83,7 @@ impl fmt::Display for TaskId {
 }
 
 /// The proof of a claim, new for every claim: 32 hex digits when `lanes` makes it, any text otherwise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClaimToken(String);
 

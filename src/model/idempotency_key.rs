@@ -1,13 +1,11 @@
 //! Idempotency keys, and the rule for them.
 
-use std::str::FromStr;
-
 use serde::Serialize;
 
 use super::id::TaskId;
 use super::limits;
-use super::text_type::text_type;
-use crate::error::{Error, Result};
+use super::text_type::{parsed_text, text_type};
+use crate::error::Result;
 
 /// The prefix of the key of a task that retries a task without one.
 const RETRY_OF: &str = "retry-of";
@@ -28,6 +26,7 @@ const RETRY_OF: &str = "retry-of";
 pub struct IdempotencyKey(String);
 
 text_type!(IdempotencyKey);
+parsed_text!(IdempotencyKey);
 
 impl IdempotencyKey {
     /// Checks a key.
@@ -60,14 +59,6 @@ impl IdempotencyKey {
     pub(crate) fn is_retry_of(&self) -> bool {
         let id = self.0.strip_prefix(RETRY_OF).and_then(|rest| rest.strip_prefix(':'));
         id.is_some_and(TaskId::is_valid)
-    }
-}
-
-impl FromStr for IdempotencyKey {
-    type Err = Error;
-
-    fn from_str(key: &str) -> Result<Self> {
-        Self::new(key)
     }
 }
 

@@ -1,11 +1,9 @@
 //! Names of lanes, and the rule for them.
 
-use std::str::FromStr;
-
 use serde::Serialize;
 
 use super::names::first_hidden;
-use super::text_type::text_type;
+use super::text_type::{parsed_text, text_type};
 use crate::error::{Error, Result, brief};
 
 /// The longest lane name, in bytes.
@@ -31,6 +29,7 @@ pub(crate) const AGENT_LANES: &str = "agent/";
 pub struct LaneName(String);
 
 text_type!(LaneName);
+parsed_text!(LaneName);
 
 impl LaneName {
     /// Checks a name.
@@ -45,14 +44,6 @@ impl LaneName {
     /// Returns the name of the agent whose lane this is, if it is one.
     pub(crate) fn agent(&self) -> Option<&str> {
         self.0.strip_prefix(AGENT_LANES)
-    }
-}
-
-impl FromStr for LaneName {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::new(name)
     }
 }
 

@@ -266,6 +266,15 @@ pub(super) fn check_one_line(what: &str, text: &str, max_bytes: usize) -> Result
     names::check_visible(what, text)
 }
 
+/// Checks a text of one line, as [`check_one_line`] does, that is also the value of an argument.
+///
+/// # Errors
+/// `Invalid` as well when it starts with a dash.
+pub(super) fn check_line_argument(what: &str, text: &str, max_bytes: usize) -> Result<()> {
+    check_one_line(what, text, max_bytes)?;
+    names::check_argument(what, text)
+}
+
 /// Checks the length of a text, in bytes.
 ///
 /// # Errors

@@ -146,16 +146,16 @@ pub(super) fn check_message(id: &TaskId, messages: &[TaskMessage], text: &str, b
         return Err(Error::invalid("the message is empty"));
     }
     limits::check_at_most("the message", text, MAX_TASK_MESSAGE)?;
-    limits::check_short_text("the name of who sends it", by)?;
+    limits::check_short_text("the name of the sender", by)?;
     if messages.len() >= MAX_MESSAGES {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid_here(format!(
             "{id} has {MAX_MESSAGES} messages, and no task may have more than that"
         ))
         .with_hint(format!("`lanes cancel {id}`, and submit a task that says all of it")));
     }
     let size = messages.iter().map(|message| message.text.len()).sum::<usize>() + text.len();
     if size > MAX_TOTAL {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid_here(format!(
             "the messages to {id} would be {size} bytes long together; at most {MAX_TOTAL} are accepted"
         ))
         .with_hint("write long texts to a file and name the file"));

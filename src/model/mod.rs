@@ -48,7 +48,12 @@ pub(crate) mod spending;
 pub(crate) mod task;
 pub(crate) mod task_graph;
 mod task_json;
+#[cfg(feature = "cli")]
+pub(crate) mod task_selection;
+#[cfg(feature = "cli")]
+pub(crate) mod task_summary;
 pub(crate) mod task_text;
+mod task_title;
 mod text_type;
 pub(crate) mod time;
 pub(crate) mod transition;
@@ -84,4 +89,4 @@ pub(crate) use task::Bookkeeping;
 pub use task::{Claim, FailureClass, Status, Task};
 pub use task_text::TaskText;
 pub use time::{Now, Time};
-pub use transition::{Answer, AnswerOutcome, Command, Effect, RequestCheck};
+pub use transition::{Answer, AnswerOutcome, Command, Effect, ListEdit, RequestCheck, TaskEdit};

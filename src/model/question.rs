@@ -235,14 +235,14 @@ pub(super) fn last_expiry(questions: &[Question]) -> Option<Time> {
 /// `Invalid` when there are too many questions, or all of them together are too long.
 pub(super) fn check_room(id: &TaskId, questions: &[Question], is_new: bool, more: usize) -> Result<()> {
     if is_new && questions.len() >= MAX_QUESTIONS {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid_here(format!(
             "{id} has {} questions, and no task may have more than {MAX_QUESTIONS}",
             questions.len()
         )));
     }
     let size = questions.iter().map(Question::size).sum::<usize>() + more;
     if size > MAX_TOTAL {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid_here(format!(
             "the questions and answers of {id} would be {size} bytes long together; at most {MAX_TOTAL} are accepted"
         ))
         .with_hint("write long texts to a file and name the file"));

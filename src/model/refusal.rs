@@ -60,10 +60,12 @@ pub enum Refusal {
         /// The owner of the claim.
         owner: Owner,
     },
-    /// The task cannot move while it is claimed.
+    /// The task cannot be changed in this way while it is claimed.
     Claimed {
         /// The id of the task.
         id: TaskId,
+        /// The command, as a verb.
+        verb: &'static str,
         /// The owner of the claim.
         owner: Owner,
     },
@@ -98,7 +100,7 @@ pub enum Refusal {
         key: ExclusiveKey,
         /// The id of the task that holds it.
         holder: TaskId,
-        /// The time of the claim of that task, if it is known.
+        /// The time of the claim of that task; `None` when it cannot be read, so that it may hold the key.
         since: Option<Time>,
     },
     /// The task waits for the answers to questions.
@@ -302,7 +304,7 @@ impl Refusal {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotHolder { .. } => "stop working on it and report nothing",
-            Self::NotClaimed { state, .. } if state == "input_required" => {
+            Self::NotClaimed { state, .. } | Self::ClaimEnded { state, .. } if state == "input_required" => {
                 "once its question is answered, it can be claimed again"
             }
             Self::NotClaimed { .. } => "claim it first",
@@ -321,8 +323,9 @@ impl Refusal {
                 RequestFault::Unreadable(_) => "fix that, or cancel the task",
                 RequestFault::Changed(_) => "restore the file, or cancel the task and submit it again",
             },
-            Self::Blocked { id, .. } => return Some(format!("`lanes why {id}` tells which are open")),
-            Self::KeyHeld { .. } => "it can be claimed when that task is released or ends",
+            Self::Blocked { id, .. } => return Some(format!("`lanes why {id}` shows which are open")),
+            Self::KeyHeld { since: Some(_), .. } => "it can be claimed when that task is released or ends",
+            Self::KeyHeld { since: None, .. } => "`lanes fsck` shows what can be done",
             Self::OtherRequestRead { .. } => "review the file that request_path names, then respond again",
             Self::MessageTooLate { id, .. } => {
                 return Some(format!(
@@ -368,7 +371,7 @@ impl fmt::Display for Refusal {
             ),
             Self::NotClaimed { id, verb, state } => write!(f, "cannot {verb} {id}; task is {state}"),
             Self::ClaimEnded { id, state } => {
-                write!(f, "cannot respond to {id}; this claim is over and the task is {state} again")
+                write!(f, "cannot respond to {id}; this claim is over and the task is {state}")
             }
             Self::Ended { id, verb, end, .. } => write!(f, "cannot {verb} {id}; {end}"),
             Self::TokenMissing { id, owner } => {
@@ -378,8 +381,8 @@ impl fmt::Display for Refusal {
                     printable(owner.as_str())
                 )
             }
-            Self::Claimed { id, owner } => {
-                write!(f, "cannot move {id}; {} holds it", printable(owner.as_str()))
+            Self::Claimed { id, verb, owner } => {
+                write!(f, "cannot {verb} {id}; {} holds it", printable(owner.as_str()))
             }
             Self::Leased { id, owner, until } => {
                 write!(
@@ -395,9 +398,13 @@ impl fmt::Display for Refusal {
                 let its = if *dependencies == 1 { "its dependency" } else { "its dependencies" };
                 write!(f, "cannot claim {id}; it waits for {its}")
             }
-            Self::KeyHeld { id, key, holder, since } => {
-                let since = since.map_or_else(String::new, |since| format!(" since {since}"));
-                write!(f, "cannot claim {id}; {holder} has held its key '{}'{since}", printable(key.as_str()))
+            Self::KeyHeld { id, key, holder, since: Some(since) } => {
+                let key = printable(key.as_str());
+                write!(f, "cannot claim {id}; {holder} has held its key '{key}' since {since}")
+            }
+            Self::KeyHeld { id, key, holder, since: None } => {
+                let key = printable(key.as_str());
+                write!(f, "cannot claim {id}; {holder} may hold its key '{key}', but cannot be read")
             }
             Self::Scheduled { id, until } => write!(f, "cannot claim {id}; it is scheduled for {until}"),
             Self::InputRequired { id, open } => match open[..] {
@@ -415,7 +422,7 @@ impl fmt::Display for Refusal {
                 write!(f, "cannot answer question {number} of {id}; {} answered it at {at}", printable(by))
             }
             Self::QuestionAnswered { id, number, by: None, at } => {
-                write!(f, "cannot answer question {number} of {id}; its default counts since {at}")
+                write!(f, "cannot answer question {number} of {id}; its default has counted since {at}")
             }
             Self::AttemptsSpent { id, attempt, max_attempts } => {
                 write!(f, "cannot claim {id}; {attempt} of {max_attempts} attempts are spent")
@@ -442,7 +449,7 @@ impl fmt::Display for Refusal {
             Self::OtherRequestRead { id, submitted, read } => {
                 write!(f, "the request of {id} has sha256 {submitted}, not {}", printable(read))
             }
-            Self::MessageTooLate { id, end } => write!(f, "cannot tell {id} anything; {end}"),
+            Self::MessageTooLate { id, end } => write!(f, "cannot send a message to {id}; {end}"),
             Self::AnswerInvalid { id, problem } => {
                 write!(f, "the answer to {id} is not valid against its schema: {problem}")
             }
@@ -477,7 +484,7 @@ mod tests {
 
     fn apply(task: &mut Task, command: &Command) -> crate::Result<()> {
         let (now, request) = (now(), RequestCheck::Same);
-        let context = TransitionContext { now: &now, request: &request, previous: None };
+        let context = TransitionContext { now: &now, request: &request, previous: None, new_request: None };
         command.apply(task, &context).map(drop)
     }
 

@@ -84,6 +84,7 @@ impl CronRule {
             let reason = reason.trim_end_matches('.').to_string();
             format!("not a cron expression ({reason}); give minute, hour, day, month and weekday, as in '0 3 * * 1-5'")
         })?;
+        check_steps(text)?;
         Ok(Self { cron, text: text.trim().to_string(), zone: zone.zone, zone_name: zone.name })
     }
 
@@ -137,6 +138,25 @@ impl CronRule {
     }
 }
 
+/// Refuses a step that is longer than the range of its field: it would mean the first value alone, every hour for
+/// `*/90` in the minutes.
+fn check_steps(text: &str) -> std::result::Result<(), String> {
+    const FIELDS: [(&str, u32); 5] =
+        [("minutes", 60), ("hours", 24), ("days of the month", 31), ("months", 12), ("days of the week", 7)];
+    for (field, (name, range)) in text.split_whitespace().zip(FIELDS) {
+        for part in field.split(',') {
+            let step = part.split_once('/').and_then(|(_, step)| step.parse::<u32>().ok());
+            if let Some(step) = step.filter(|step| *step > range) {
+                return Err(format!(
+                    "the step of {} is {step}, but there are only {range} {name}",
+                    brief(part)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A time zone with its name; without a name, that of the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct ScheduleZone {
@@ -154,9 +174,7 @@ impl ScheduleZone {
     pub(crate) fn named(name: &str) -> std::result::Result<Self, String> {
         match TimeZone::get(name) {
             Ok(zone) => Ok(Self { zone, name: Some(name.to_string()) }),
-            Err(_) => {
-                Err(format!("no time zone is called {}; give one such as Europe/Berlin or UTC", brief(name)))
-            }
+            Err(_) => Err(format!("unknown time zone {}; use one such as Europe/Berlin or UTC", brief(name))),
         }
     }
 
@@ -308,7 +326,7 @@ mod tests {
         for never in ["0 0 30 2 *", "0 0 31 4,6,9,11 *"] {
             assert_eq!(rule(never, "UTC").next_after(at("2026-01-01T00:00:00Z")), None, "{never}");
         }
-        assert!(ScheduleZone::named("Europe/Atlantis").expect_err("none").contains("no time zone is called"));
+        assert!(ScheduleZone::named("Europe/Atlantis").expect_err("none").contains("unknown time zone"));
         assert!(ScheduleZone::named("../../etc/passwd").is_err());
     }
 

@@ -241,13 +241,14 @@ pub struct SpecText<'a> {
     pub priority: i32,
     /// See [`TaskSpec::group`].
     pub group: Option<RawString<'a>>,
+    /// See [`TaskSpec::max_attempts`].
+    pub max_attempts: Option<u32>,
     source_agent: RawString<'a>,
     workspace_root: RawString<'a>,
     worktree_path: Option<RawString<'a>>,
     expected_branch: Option<RawString<'a>>,
     supporting_paths: Option<Raw<'a>>,
     metadata: Option<Raw<'a>>,
-    max_attempts: Option<u32>,
     labels: Option<Raw<'a>>,
     timeout: Option<StoredDuration>,
     retry_of: Option<RawString<'a>>,
@@ -259,6 +260,12 @@ pub struct SpecText<'a> {
 }
 
 impl<'a> SpecText<'a> {
+    /// Returns the directory that the task is about: its worktree if it names one, else its workspace.
+    #[cfg(feature = "cli")]
+    pub(crate) fn directory(&self) -> String {
+        self.worktree_path.as_ref().unwrap_or(&self.workspace_root).decode().into_owned()
+    }
+
     /// Takes the fields of the specification out of those of a task.
     pub(super) fn take(fields: &mut Members<'a>) -> Self {
         let old_correlation = fields.optional_text(key!("checkpoint_id"));
@@ -309,14 +316,33 @@ impl<'a> SpecText<'a> {
         keys
     }
 
+    /// Returns whether the task has exclusive keys.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.exclusive.is_some() && !self.exclusive_keys().is_empty()
+    }
+
     /// Returns whether the task waits for something before it can be claimed: for other tasks, or for a key.
     pub(super) fn has_gate(&self) -> bool {
-        !self.dependencies().is_empty() || !self.exclusive_keys().is_empty()
+        !self.dependencies().is_empty() || self.has_keys()
     }
 
     /// Returns the name of the lane.
     pub fn lane_name(&self) -> LaneName {
         LaneName::stored(self.lane.decode())
+    }
+
+    /// Returns the metadata as JSON text.
+    #[cfg(feature = "cli")]
+    pub(crate) fn metadata_text(&self) -> Option<&'a str> {
+        self.metadata.map(Raw::as_str)
+    }
+
+    /// Returns the labels.
+    #[cfg(feature = "cli")]
+    pub(crate) fn label_texts(&self) -> Vec<String> {
+        let mut labels = Vec::new();
+        self.labels.map(|raw| raw.items(|label| labels.extend(optional(label.text()))));
+        labels
     }
 
     /// Returns the idempotency key.

@@ -56,6 +56,15 @@ impl BudgetScope {
     }
 }
 
+impl fmt::Display for BudgetScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store => f.write_str("the store"),
+            Self::Vendor(_) | Self::Lane(_) => f.write_str(&self.key()),
+        }
+    }
+}
+
 /// What a budget limits, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum BudgetMeasure {
@@ -297,8 +306,10 @@ pub(crate) struct BudgetUse {
     pub limit: BudgetLimit,
     /// The limit with what a person has added.
     pub total: f64,
-    /// What was spent since `since`.
+    /// What was spent since `since`, with what stands for runs of unknown cost.
     pub spent: f64,
+    /// How many runs since then have told no cost, or no tokens, and what of `spent` stands for them.
+    pub unknown: (u64, f64),
     /// What the runs in progress may still spend.
     pub running: f64,
     /// The beginning of the day or week.
@@ -329,6 +340,8 @@ impl BudgetUse {
             ("limit", self.total.into()),
             ("added", (self.total - self.limit.amount).into()),
             ("spent", self.spent.into()),
+            ("unknown_runs", self.unknown.0.into()),
+            ("unknown", self.unknown.1.into()),
             ("running", self.running.into()),
             ("since", self.since.to_string().into()),
             ("until", self.until.to_string().into()),
@@ -353,8 +366,7 @@ impl fmt::Display for BudgetUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let measure = self.limit.measure;
         let unit = measure.unit();
-        let scope = self.limit.scope.key();
-        let scope = if self.limit.scope == BudgetScope::Store { "the store" } else { scope.as_str() };
+        let scope = &self.limit.scope;
         write!(
             f,
             "{scope} has spent {} of {} for this {}",
@@ -362,6 +374,17 @@ impl fmt::Display for BudgetUse {
             unit.format(self.total),
             measure.period()
         )?;
+        let (runs, amount) = self.unknown;
+        if runs > 0 {
+            let (amount, runs) = (unit.format(amount), BudgetUnit::Runs.format(runs as f64));
+            match unit {
+                BudgetUnit::Usd => write!(
+                    f,
+                    ", of which {amount} stands for {runs} of unknown cost (`prices` defines it, `max_budget_usd` limits it)"
+                )?,
+                _ => write!(f, ", of which {amount} stands for {runs} that reported none")?,
+            }
+        }
         if self.running > 0.0 {
             write!(f, ", and running tasks may spend {}", unit.format(self.running))?;
         }
@@ -376,6 +399,9 @@ pub(crate) struct LogPosition {
     pub file: u64,
     /// The number of bytes that are counted.
     pub bytes: u64,
+    /// A hash of the last of these bytes: another file may have got the inode of one that was removed. 0 if it is not known.
+    #[serde(default)]
+    pub mark: u64,
 }
 
 /// What dispatchers of a store have spent in the last days, and what their running tasks may still spend. Derived from
@@ -438,15 +464,21 @@ impl SpendingRecord {
         }
     }
 
-    /// Removes what no budget looks at any more, and the reservations of runs that `is_running` does not know.
-    pub(crate) fn prune(&mut self, now: Time, is_running: impl Fn(&str, &ReservedRun) -> bool) {
+    /// Returns the runs in progress: their ids and their tasks.
+    pub(crate) fn reserved_runs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.reserved.iter().map(|(run, reservation)| (run.as_str(), reservation.task_id.as_str()))
+    }
+
+    /// Removes what no budget looks at any more, and the reservations of runs that are over. One that was made just now is
+    /// kept in any case: its task is about to be claimed.
+    pub(crate) fn prune(&mut self, now: Time, is_over: impl Fn(&str) -> bool) {
         let oldest = now.micros() / QUARTER_HOUR - KEPT_QUARTERS;
         self.spent.retain(|quarter, _| *quarter >= oldest);
         self.added.retain(|added| added.at.micros() / QUARTER_HOUR >= oldest);
         self.over.retain(|_, over| over.until > now);
         self.reserved.retain(|run, reservation| {
-            let age = now.seconds_since(reservation.at);
-            (0.0..RESERVATION_GRACE).contains(&age) || is_running(run, reservation)
+            // The clock may have been set back since then.
+            now.seconds_since(reservation.at).abs() < RESERVATION_GRACE || !is_over(run)
         });
     }
 
@@ -465,27 +497,31 @@ impl SpendingRecord {
         let is_added =
             |added: &&Addition| added.scope == key && added.unit == unit.as_str() && added.at >= since;
         let total = limit.amount + self.added.iter().filter(is_added).map(|added| added.amount).sum::<f64>();
-        // What nobody knows counts as much as there is, so that it cannot be exceeded.
-        let estimate = |lane: &str| self.estimate(budgets, lane, unit).unwrap_or(total);
-        let mut spent = 0.0;
+        // What nobody knows counts as much as there is, so that it cannot be exceeded: as long as it runs with what a person
+        // has added, and then without, or the addition would change nothing.
+        let estimate = |lane: &str, unknown: f64| self.estimate(budgets, lane, unit).unwrap_or(unknown);
+        let (mut spent, mut unknown) = (0.0, (0, 0.0));
         let quarters = since.micros() / QUARTER_HOUR..until.micros() / QUARTER_HOUR;
         for lanes in self.spent.range(quarters).map(|(_, lanes)| lanes) {
             for (lane, vendors) in lanes {
                 for (_, part) in vendors.iter().filter(|(vendor, _)| limit.scope.includes(lane, vendor)) {
-                    let unknown = |count: u64| if count == 0 { 0.0 } else { count as f64 * estimate(lane) };
-                    spent += match unit {
-                        BudgetUnit::Usd => part.usd + unknown(part.unknown_usd),
-                        BudgetUnit::Tokens => part.tokens as f64 + unknown(part.unknown_tokens),
-                        BudgetUnit::Runs => part.runs as f64,
+                    let (known, silent) = match unit {
+                        BudgetUnit::Usd => (part.usd, part.unknown_usd),
+                        BudgetUnit::Tokens => (part.tokens as f64, part.unknown_tokens),
+                        BudgetUnit::Runs => (part.runs as f64, 0),
                     };
+                    let stands = if silent == 0 { 0.0 } else { silent as f64 * estimate(lane, limit.amount) };
+                    spent += known + stands;
+                    unknown = (unknown.0 + silent, unknown.1 + stands);
                 }
             }
         }
         let reserved = self.reserved.values();
         let reserved = reserved.filter(|run| limit.scope.includes(&run.lane, &run.vendor));
-        let running = reserved
-            .fold(0.0, |sum, run| sum + if unit == BudgetUnit::Runs { 1.0 } else { estimate(&run.lane) });
-        BudgetUse { limit: limit.clone(), total, spent, running, since, until }
+        let running = reserved.fold(0.0, |sum, run| {
+            sum + if unit == BudgetUnit::Runs { 1.0 } else { estimate(&run.lane, total) }
+        });
+        BudgetUse { limit: limit.clone(), total, spent, unknown, running, since, until }
     }
 
     /// Returns what one run of a lane may use: its cap, else what nine of ten runs do not exceed.

@@ -333,7 +333,7 @@ impl Task {
         self.messages.iter().filter(|message| message.receipt.is_none())
     }
 
-    /// Returns whether a question has no answer yet, even if its default counts by now.
+    /// Returns whether a question has no answer yet, even if its default applies by now.
     pub(super) fn has_unanswered_question(&self) -> bool {
         self.questions.iter().any(|question| question.answer.is_none())
     }
@@ -397,6 +397,27 @@ impl Task {
             Status::Blocked { until }
         } else {
             until.map_or(Status::Queued, |until| Status::Scheduled { until })
+        }
+    }
+
+    /// Returns the state in which the task is shown to people and programs.
+    ///
+    /// A task with exclusive keys rests as `blocked` even while nobody holds them, see [`Self::waiting_status`]. It is
+    /// shown in the state that it would have without keys, and as blocked only while it waits for another task: for a
+    /// dependency, or for one that holds a key.
+    pub(crate) fn shown_status(&self, now: Time, key_is_held: impl FnOnce() -> bool) -> Status {
+        let until = match &self.status {
+            Status::Queued => None,
+            Status::Blocked { until } => *until,
+            _ => return self.status.clone(),
+        };
+        if !self.needs_keys() || self.waits_for_dependencies() {
+            return self.status.clone();
+        }
+        match until.filter(|until| *until > now) {
+            Some(until) => Status::Scheduled { until },
+            None if key_is_held() => Status::Blocked { until: None },
+            None => Status::Queued,
         }
     }
 

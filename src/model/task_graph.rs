@@ -3,19 +3,46 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use super::dependency::Dependency;
 use super::id::TaskId;
+use super::json::raw::RawString;
+use super::task::Status;
+use super::task_text::TaskText;
+use super::time::Now;
 
 /// A task in the graph.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GraphNode {
     /// Its id.
     pub id: TaskId,
-    /// Its state, for people.
-    pub state: String,
     /// What it is about, in one line.
-    pub label: String,
-    /// The tasks that it depends on.
-    pub after: Vec<TaskId>,
+    pub title: String,
+    /// Its lane.
+    pub lane: String,
+    /// Its group.
+    pub group: Option<String>,
+    /// The state in which it is shown.
+    pub status: Status,
+    /// Whether it is claimed under a lease that has not ended.
+    pub lease_is_live: bool,
+    /// The tasks that it depends on, and how.
+    pub after: Vec<Dependency>,
+}
+
+impl GraphNode {
+    /// Makes the node of a task that is shown in the state `status`.
+    pub(crate) fn of(task: &TaskText<'_>, title: String, status: Status, now: &Now) -> Self {
+        let lease_is_live = matches!(status, Status::Claimed(_)) && task.to_task().lease_is_live(now);
+        Self {
+            id: task.id.clone(),
+            title,
+            lane: task.spec.lane.decode().into_owned(),
+            group: task.spec.group.map(RawString::decode).map(|name| name.into_owned()),
+            status,
+            lease_is_live,
+            after: task.spec.dependencies(),
+        }
+    }
 }
 
 /// Tasks and the edges between them, in the order of their ids.
@@ -33,9 +60,9 @@ impl TaskGraph {
         let mut graph = Self { nodes, dependents: BTreeMap::new() };
         let all: BTreeSet<TaskId> = graph.nodes.keys().cloned().collect();
         for node in graph.nodes.values_mut() {
-            node.after.retain(|id| all.contains(id));
+            node.after.retain(|dependency| all.contains(&dependency.task));
             for dependency in &node.after {
-                graph.dependents.entry(dependency.clone()).or_default().push(node.id.clone());
+                graph.dependents.entry(dependency.task.clone()).or_default().push(node.id.clone());
             }
         }
         graph
@@ -53,7 +80,7 @@ impl TaskGraph {
         while let Some(id) = wanted.pop() {
             let Some(node) = self.nodes.get(id) else { continue };
             if kept.insert(id.clone()) {
-                wanted.extend(&node.after);
+                wanted.extend(node.after.iter().map(|dependency| &dependency.task));
                 wanted.extend(self.dependents.get(id).into_iter().flatten());
             }
         }
@@ -96,34 +123,35 @@ impl TaskGraph {
         }
     }
 
-    /// Returns it in the language of Graphviz.
-    pub(crate) fn to_dot(&self) -> String {
+    /// Returns it in the language of Graphviz; `state` describes the state of a task.
+    pub(crate) fn to_dot(&self, state: impl Fn(&GraphNode) -> String) -> String {
         let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
         let mut out = "digraph lanes {\n  node [shape=box];\n".to_string();
         for node in self.nodes.values() {
-            let label = format!("{}\\n{}", escape_dot(&node.label), escape_dot(&node.state));
+            let label = format!("{}\\n{}", escape_dot(&node.title), escape_dot(&state(node)));
             let _ = writeln!(out, "  {} [label=\"{label}\"];", quoted(node.id.as_str()));
         }
         for node in self.nodes.values() {
             for dependency in &node.after {
-                let _ = writeln!(out, "  {} -> {};", quoted(dependency.as_str()), quoted(node.id.as_str()));
+                let _ =
+                    writeln!(out, "  {} -> {};", quoted(dependency.task.as_str()), quoted(node.id.as_str()));
             }
         }
         out + "}\n"
     }
 
-    /// Returns it in the language of Mermaid.
-    pub(crate) fn to_mermaid(&self) -> String {
+    /// Returns it in the language of Mermaid; `state` describes the state of a task.
+    pub(crate) fn to_mermaid(&self, state: impl Fn(&GraphNode) -> String) -> String {
         let numbers: BTreeMap<&TaskId, usize> =
             self.nodes.keys().enumerate().map(|(number, id)| (id, number)).collect();
         let mut out = "flowchart TD\n".to_string();
         for (number, node) in self.nodes.values().enumerate() {
-            let label = format!("{} ({})", node.label, node.state);
+            let label = format!("{} ({})", node.title, state(node));
             let label = label.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
             let _ = writeln!(out, "  t{number}[\"{label}\"]");
         }
         for (number, node) in self.nodes.values().enumerate() {
-            for dependency in node.after.iter().filter_map(|id| numbers.get(id)) {
+            for dependency in node.after.iter().filter_map(|dependency| numbers.get(&dependency.task)) {
                 let _ = writeln!(out, "  t{dependency} --> t{number}");
             }
         }
@@ -137,6 +165,7 @@ fn escape_dot(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dependency::DependencyCondition;
     use super::*;
 
     fn id(name: &str) -> TaskId {
@@ -146,9 +175,15 @@ mod tests {
     fn node(name: &str, after: &[&str]) -> GraphNode {
         GraphNode {
             id: id(name),
-            state: "queued".to_string(),
-            label: format!("do \"{name}\""),
-            after: after.iter().map(|name| id(name)).collect(),
+            title: format!("do \"{name}\""),
+            lane: "work".to_string(),
+            group: None,
+            status: Status::Queued,
+            lease_is_live: false,
+            after: after
+                .iter()
+                .map(|name| Dependency { task: id(name), on: DependencyCondition::Completed })
+                .collect(),
         }
     }
 
@@ -196,12 +231,12 @@ mod tests {
     fn other_programs_can_draw_it() {
         let graph = TaskGraph::new([node("a", &[]), node("b", &["a"])]);
         assert_eq!(
-            graph.to_dot(),
+            graph.to_dot(|node| node.status.as_str().to_string()),
             "digraph lanes {\n  node [shape=box];\n  \"a\" [label=\"do \\\"a\\\"\\nqueued\"];\n  \"b\" \
              [label=\"do \\\"b\\\"\\nqueued\"];\n  \"a\" -> \"b\";\n}\n"
         );
         assert_eq!(
-            graph.to_mermaid(),
+            graph.to_mermaid(|node| node.status.as_str().to_string()),
             "flowchart TD\n  t0[\"do &quot;a&quot; (queued)\"]\n  t1[\"do &quot;b&quot; (queued)\"]\n  t0 --> t1\n"
         );
     }

@@ -10,8 +10,16 @@ use super::spec::reader::BOOKKEEPING_KEY;
 use super::task::{Bookkeeping, Status, Task};
 
 impl Task {
-    /// Returns the task for output: every field except the bookkeeping.
+    /// Returns the task for output: every field except the bookkeeping, and without the token of its claim. Who has the
+    /// token may answer the task.
     pub fn to_public_object(&self) -> Object {
+        let mut object = self.to_holder_object();
+        object.insert("claim_token".into(), Value::Null);
+        object
+    }
+
+    /// Returns the task for the holder of its claim, with the token.
+    pub fn to_holder_object(&self) -> Object {
         let mut object = self.extra.clone();
         self.spec.write(&mut object);
         let mut put = |key: &str, value: Value| {
@@ -38,7 +46,7 @@ impl Task {
 
     /// Returns the task as it is written to task.json.
     pub fn to_object(&self) -> Object {
-        let mut object = self.to_public_object();
+        let mut object = self.to_holder_object();
         if self.spec.after.is_empty() {
             object.remove("after");
         }

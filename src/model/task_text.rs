@@ -19,6 +19,7 @@ use super::sha256::Sha256;
 use super::spec::SpecText;
 use super::spec::reader::{BOOKKEEPING_KEY, KEYS, Members, key};
 use super::task::{Bookkeeping, Claim, FailureClass, LeaseClock, Status, Task};
+use super::task_title::title;
 use super::time::Time;
 
 /// The fields of a task in its file, each checked for its type.
@@ -35,12 +36,13 @@ pub struct TaskText<'a> {
     pub retried_as: Option<RawString<'a>>,
     /// See [`Task::fence`].
     pub fence: u64,
+    /// See [`Task::attempt`].
+    pub attempt: u32,
     state: RawString<'a>,
     state_fields: StateFields<'a>,
     request_path: RawString<'a>,
     request_sha256: RawString<'a>,
     response_path: RawString<'a>,
-    attempt: u32,
     questions: Option<Raw<'a>>,
     /// Whether a question has no answer yet.
     is_asking: bool,
@@ -58,6 +60,19 @@ pub struct BookkeepingExcerpt<'a> {
     pub newest_event: u64,
     /// The answer contained in task.json, if there is one.
     pub response: Option<Raw<'a>>,
+}
+
+/// What the bookkeeping tells about the last run of a task. What it does not tell is `None`: it has the newest events
+/// and small answers only.
+#[cfg(feature = "cli")]
+#[derive(Default)]
+pub(crate) struct RunFacts {
+    /// The vendor.
+    pub vendor: Option<String>,
+    /// The cost in US dollars.
+    pub cost_usd: Option<f64>,
+    /// The verdict of the answer.
+    pub verdict: Option<String>,
 }
 
 /// Returns whether a state has the meaning that it has here. Another implementation may block tasks for reasons of its
@@ -232,6 +247,12 @@ impl<'a> TaskText<'a> {
         self.state.is("completed") || self.state.is("failed")
     }
 
+    /// Returns whether it has failed because it was cancelled.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        let word = FailureClass::Cancelled.as_str();
+        self.state.is("failed") && self.state_fields.class.is_some_and(|class| class.is(word))
+    }
+
     /// Returns [`Task::request_path`] and [`Task::request_sha256`].
     pub fn request(&self) -> (RawString<'a>, RawString<'a>) {
         (self.request_path, self.request_sha256)
@@ -263,6 +284,12 @@ impl<'a> TaskText<'a> {
             },
             _ => Status::Unknown(state.into_owned()),
         }
+    }
+
+    /// Returns the title of the task for people.
+    pub(crate) fn title(&self) -> String {
+        let name = self.spec.name.map(RawString::decode);
+        title(name.as_deref(), &self.spec.prompt.decode(), self.id.as_str())
     }
 
     /// Returns the questions.
@@ -305,6 +332,32 @@ impl<'a> TaskText<'a> {
         marks
     }
 
+    /// Returns what the bookkeeping tells about the last run.
+    #[cfg(feature = "cli")]
+    pub(crate) fn run_facts(&self) -> RunFacts {
+        let mut of_events = RunFacts::default();
+        let mut of_answer = RunFacts::default();
+        let Some(bookkeeping) = self.bookkeeping else { return of_events };
+        bookkeeping.members(|key, raw| match key {
+            "recent" => {
+                raw.items(|event| of_events.add_event(event));
+            }
+            "response" => {
+                raw.members(|key, raw| match key {
+                    "verdict" => of_answer.verdict = optional(raw.text()),
+                    "metadata" => of_answer.add_run(raw),
+                    _ => {}
+                });
+            }
+            _ => {}
+        });
+        RunFacts {
+            vendor: of_answer.vendor.or(of_events.vendor),
+            cost_usd: of_answer.cost_usd.or(of_events.cost_usd),
+            verdict: of_answer.verdict,
+        }
+    }
+
     /// Returns the bookkeeping, parsed leniently: what is missing or has the wrong type gets its default.
     pub fn bookkeeping(&self) -> Bookkeeping {
         self.bookkeeping.map(bookkeeping).unwrap_or_default()
@@ -333,6 +386,34 @@ impl<'a> TaskText<'a> {
             bookkeeping: self.bookkeeping(),
             extra,
         }
+    }
+}
+
+#[cfg(feature = "cli")]
+impl RunFacts {
+    /// Adds what an event of a dispatcher tells: of its start, or of its end.
+    fn add_event(&mut self, event: Raw<'_>) {
+        let (mut kind, mut data) = (None, None);
+        event.members(|key, raw| match key {
+            "type" => kind = raw.text(),
+            "data" => data = Some(raw),
+            _ => {}
+        });
+        let Some((kind, data)) = kind.zip(data) else { return };
+        if kind.is("headless_started") {
+            *self = Self::default();
+            self.add_run(data);
+        } else if kind.is("headless_completed") || kind.is("headless_failed") {
+            self.add_run(data);
+        }
+    }
+
+    fn add_run(&mut self, data: Raw<'_>) {
+        data.members(|key, raw| match key {
+            "vendor" => self.vendor = optional(raw.text()).or(self.vendor.take()),
+            "cost_usd" => self.cost_usd = raw.float().or(self.cost_usd),
+            _ => {}
+        });
     }
 }
 

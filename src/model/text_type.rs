@@ -74,4 +74,17 @@ macro_rules! text_type {
     };
 }
 
-pub(super) use text_type;
+/// Implements `FromStr` for a type that wraps a text and whose constructor checks it.
+macro_rules! parsed_text {
+    ($name:ident) => {
+        impl std::str::FromStr for $name {
+            type Err = crate::error::Error;
+
+            fn from_str(text: &str) -> crate::error::Result<Self> {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+pub(super) use {parsed_text, text_type};

@@ -52,6 +52,8 @@ pub struct TransitionContext<'a> {
     pub request: &'a RequestCheck,
     /// The stored response of a terminal task.
     pub previous: Option<&'a Response>,
+    /// The hash of the prompt of an edit, where the prompt of the task is its whole request, which the store keeps.
+    pub new_request: Option<&'a Sha256>,
 }
 
 /// A worker's answer.
@@ -199,17 +201,8 @@ pub enum Command {
         /// The name of the person or program that cancels.
         by: String,
     },
-    /// Change the texts of a task that people see; absent fields stay as they are.
-    Edit {
-        /// The title.
-        name: Option<String>,
-        /// The description; the request itself stays what was submitted.
-        description: Option<String>,
-        /// The complete list of labels.
-        labels: Option<Vec<String>>,
-        /// The complete list of assignees.
-        assignees: Option<Vec<String>>,
-    },
+    /// Change what a task says.
+    Edit(TaskEdit),
     /// Move the task to another lane.
     Move {
         /// The new lane.
@@ -235,6 +228,51 @@ pub enum Command {
     Settle,
     /// Apply the outcome of the dependencies: the task can be claimed, or fails.
     Unblock(DependencyOutcome),
+}
+
+/// A change of what a task says; absent fields stay as they are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskEdit {
+    /// The prompt; only while the task waits for a worker.
+    pub prompt: Option<String>,
+    /// The priority; only while the task waits for a worker.
+    pub priority: Option<i32>,
+    /// The title.
+    pub name: Option<String>,
+    /// The description for people; the worker gets the prompt.
+    pub description: Option<String>,
+    /// The labels.
+    pub labels: Option<ListEdit>,
+    /// The people to whom it is assigned.
+    pub assignees: Option<ListEdit>,
+}
+
+/// A change of a list of texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListEdit {
+    /// The complete list.
+    Replace(Vec<String>),
+    /// What is added and what is removed.
+    Change {
+        /// The texts to add, unless they are there.
+        add: Vec<String>,
+        /// The texts to remove, if they are there.
+        remove: Vec<String>,
+    },
+}
+
+impl ListEdit {
+    /// Returns the list that this makes of `current`.
+    fn apply(&self, current: &[String]) -> Vec<String> {
+        match self {
+            Self::Replace(texts) => texts.clone(),
+            Self::Change { add, remove } => {
+                let kept = current.iter().filter(|text| !remove.contains(text));
+                let new = add.iter().filter(|text| !current.contains(text));
+                kept.chain(new).cloned().collect()
+            }
+        }
+    }
 }
 
 /// The effect of a command.
@@ -271,14 +309,7 @@ impl Command {
                 claim::note(task, context, kind, message, data, token.as_ref())
             }
             Self::Cancel { reason, by } => end::cancel(task, context, reason.as_deref(), by),
-            Self::Edit { name, description, labels, assignees } => edit::edit(
-                task,
-                context,
-                name.as_deref(),
-                description.as_deref(),
-                labels.as_deref(),
-                assignees.as_deref(),
-            ),
+            Self::Edit(change) => edit::edit(task, context, change),
             Self::Move { lane } => claim::move_to(task, context, lane),
             Self::AddKeys { keys } => claim::add_keys(task, context, keys),
             Self::Retried { new_id, by } => end::retried(task, context, new_id, by),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::Store;
+use super::FileStore;
 use super::json_file::{DocumentChange, JsonFile, cannot_be_read};
 use super::layout;
 use super::settings_file::{FileVersion, admit_trusted, text_of};
@@ -33,12 +33,7 @@ const AGENTS: JsonFile<Object> = JsonFile {
 /// The one key of the file.
 const KEY: &str = "agents";
 
-impl Store {
-    /// Reads agents.json; returns its path and its text if there is one.
-    ///
-    /// # Errors
-    /// `Corrupt` when it is not a regular file, too large, not UTF-8, or one that another user may have
-    /// written, since it chooses what runs; `Io`.
+impl FileStore {
     pub(crate) fn agents_text(&self) -> Result<Option<(PathBuf, String)>> {
         let Some(bytes) = AGENTS.bytes(self)? else { return Ok(None) };
         let path = self.agents_path();
@@ -46,23 +41,14 @@ impl Store {
         Ok(Some((path, text)))
     }
 
-    /// Returns the path of agents.json, whether or not it exists.
     pub(crate) fn agents_path(&self) -> PathBuf {
         AGENTS.path(self)
     }
 
-    /// Returns the agents of agents.json: name → settings.
-    ///
-    /// # Errors
-    /// `Corrupt` when the file cannot be read; `Io`.
     pub(crate) fn agents(&self) -> Result<Object> {
         AGENTS.read(self)
     }
 
-    /// Changes the agents of agents.json and wakes the dispatchers, which load it again.
-    ///
-    /// # Errors
-    /// The error of `change`, `Corrupt`, `NewerFormat`, `Locked`, `Io`; each with nothing written.
     pub(crate) fn change_agents(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
         let lanes: Vec<LaneName> = AGENTS.change(self, |agents| {
             change(agents)?;
@@ -73,7 +59,6 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the present version of agents.json; `None` when there is none.
     pub(crate) fn agents_version(&self) -> Option<FileVersion> {
         FileVersion::in_root(self, layout::AGENTS)
     }

@@ -5,7 +5,7 @@
 
 use super::dir::Dir;
 use super::layout::CACHE;
-use super::{Store, atomic, bounded_file};
+use super::{FileStore, atomic, bounded_file};
 use crate::error::Result;
 use crate::model::answer_cache::CachedAnswer;
 #[cfg(feature = "mcp")]
@@ -19,21 +19,13 @@ const MAX_ENTRY_BYTES: u64 = 4096;
 #[cfg(feature = "mcp")]
 const MADE_ROOM: usize = MAX_CACHED_ANSWERS / 10;
 
-impl Store {
-    /// Returns the entry of a request, if it is valid now.
-    ///
-    /// # Errors
-    /// `Io` when the directory cannot be opened.
+impl FileStore {
     #[cfg(feature = "mcp")]
     pub(crate) fn cached_answer(&self, request: &Sha256) -> Result<Option<CachedAnswer>> {
         let Some(dir) = self.layout.root.open_existing(CACHE)? else { return Ok(None) };
         Ok(read_entry(&dir, request.as_str()).filter(|entry| entry.is_valid(self.now().wall)))
     }
 
-    /// Adds or replaces the entry of a request. When there are too many, those that expire first make room.
-    ///
-    /// # Errors
-    /// `NewerFormat`, `Locked`, `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn cache_answer(&self, request: &Sha256, entry: &CachedAnswer) -> Result<()> {
         self.check_writable()?;
@@ -55,10 +47,6 @@ impl Store {
         staged.publish_copy(&dir, request.as_str())
     }
 
-    /// Removes the entry of a request.
-    ///
-    /// # Errors
-    /// `NewerFormat`, `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn forget_cached_answer(&self, request: &Sha256) -> Result<()> {
         self.check_writable()?;
@@ -68,10 +56,6 @@ impl Store {
         }
     }
 
-    /// Returns the number of valid entries.
-    ///
-    /// # Errors
-    /// `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn count_cached_answers(&self) -> Result<usize> {
         let Some(dir) = self.layout.root.open_existing(CACHE)? else { return Ok(0) };
@@ -80,10 +64,6 @@ impl Store {
         Ok(dir.names()?.iter().filter(|name| is_valid(name)).count())
     }
 
-    /// Removes all entries, and returns how many there were.
-    ///
-    /// # Errors
-    /// `NewerFormat`, `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn clear_answer_cache(&self) -> Result<usize> {
         self.check_writable()?;
@@ -148,7 +128,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wall = Arc::new(AtomicI64::new(START));
         let options = StoreOptions { clock: Clock::settable(Arc::clone(&wall)), ..StoreOptions::default() };
-        let store = Store::open(&dir.path().join("state"), options).unwrap();
+        let store = FileStore::open(&dir.path().join("state"), options).unwrap();
         let task_id =
             store.submit(NewTask::prompt(crate::model::LaneName::stored("a"), "x")).unwrap().task.id;
         let entry = |second: i64| CachedAnswer {

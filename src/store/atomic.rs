@@ -24,11 +24,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::dir::{Dir, is_regular};
 use crate::error::{Error, Result, printable};
+use crate::os::{machine, rename};
 
 #[cfg(feature = "cli")]
 pub(super) use exchange::replace_if_unchanged;
@@ -47,7 +48,7 @@ pub(super) fn make_root(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| Error::io("make the directory", path, error))?;
+        .map_err(|error| Error::io("create the directory", path, error))?;
     made.into_iter().try_for_each(sync_parent)
 }
 
@@ -115,9 +116,9 @@ fn sync_path(path: &Path) -> Result<()> {
 /// Returns a name that no other process or thread uses: process id, uptime and a count.
 fn unique_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let uptime = machine::uptime().as_nanos();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{}-{}{:09}-{count}", std::process::id(), uptime.tv_sec, uptime.tv_nsec)
+    format!("{}-{uptime}-{count}", std::process::id())
 }
 
 /// A file or directory under `tmp/`, removed on drop unless it was published.
@@ -188,6 +189,13 @@ impl<'a> StagedEntry<'a> {
         Ok((staged, open, dir))
     }
 
+    /// Leaves the entry under `tmp/` and returns its name there; the caller removes it.
+    #[cfg(feature = "cli")]
+    pub(super) fn keep(mut self) -> String {
+        self.published = true;
+        std::mem::take(&mut self.name)
+    }
+
     /// Writes `content` to a file under `tmp/` without syncing it: a copy of data that is durable elsewhere.
     pub(super) fn copy(tmp: &'a Dir, content: &[u8]) -> Result<Self> {
         let staged = Self { tmp, name: unique_name(), published: false };
@@ -200,7 +208,7 @@ impl<'a> StagedEntry<'a> {
     /// A rename onto an existing file makes ext4 write the new one out at once; exchanging the two does not,
     /// and a copy is not worth the wait.
     pub(super) fn publish_copy(&mut self, dir: &Dir, name: &str) -> Result<()> {
-        match rustix::fs::renameat_with(self.tmp, &self.name, dir, name, RenameFlags::EXCHANGE) {
+        match rename::exchange(self.tmp, &self.name, dir, name) {
             Ok(()) => return Ok(()),
             // No file has that name yet, or this file system has no exchange.
             Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS) => {}
@@ -360,7 +368,7 @@ pub(super) fn rename_derived(from: &Dir, old: &str, to: &Dir, new: &str) -> Resu
 
 /// Renames an entry of `dir` unless the new name is taken.
 pub(super) fn rename_if_free(dir: &Dir, old: &str, new: &str) -> Result<()> {
-    rustix::fs::renameat_with(dir, old, dir, new, RenameFlags::NOREPLACE)
+    rename::rename_to_free(dir, old, dir, new)
         .map_err(|errno| Error::io("rename into place", dir.path().join(new), errno))
 }
 
@@ -401,7 +409,7 @@ pub(super) fn create_ephemeral(dir: &Dir, name: &str, content: &[u8]) -> Result<
 }
 
 /// Writes a file of a person atomically and durably at `path`, with the permissions of the file it replaces.
-pub(super) fn replace_user_file(path: &Path, content: &[u8]) -> Result<()> {
+pub(crate) fn replace_user_file(path: &Path, content: &[u8]) -> Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let parent = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();

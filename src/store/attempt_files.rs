@@ -14,7 +14,8 @@ use rustix::io::Errno;
 
 use super::dir::{Dir, is_regular};
 use super::layout::ATTEMPTS;
-use super::{Store, atomic, bounded_file};
+use super::spool::Spool;
+use super::{atomic, bounded_file};
 use crate::error::{Error, Result, printable};
 use crate::model::TaskId;
 
@@ -126,14 +127,14 @@ fn redact_in(file: &File, secret: &[u8]) -> io::Result<()> {
     }
 }
 
-impl Store {
+impl Spool<'_> {
     /// Returns the directory of the run with claim number `fence`, which is made if it does not exist.
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `Io`.
     pub(crate) fn attempt(&self, id: &TaskId, fence: u64) -> Result<AttemptDir> {
-        let dir = self.task_dir(id)?.open_or_make(ATTEMPTS)?.open_or_make(&fence.to_string())?;
-        Ok(AttemptDir { dir, tmp: self.layout.tmp()? })
+        let dir = self.0.task_dir(id)?.open_or_make(ATTEMPTS)?.open_or_make(&fence.to_string())?;
+        Ok(AttemptDir { dir, tmp: self.0.layout.tmp()? })
     }
 
     /// Returns the directory of the run with claim number `fence`, if it exists.
@@ -141,11 +142,11 @@ impl Store {
     /// # Errors
     /// `NotFound` for an unknown task; `Corrupt`, `Io`.
     pub(crate) fn existing_attempt(&self, id: &TaskId, fence: u64) -> Result<Option<AttemptDir>> {
-        let Some(attempts) = self.task_dir(id)?.open_existing(ATTEMPTS)? else {
+        let Some(attempts) = self.0.task_dir(id)?.open_existing(ATTEMPTS)? else {
             return Ok(None);
         };
         let dir = attempts.open_existing(fence.to_string())?;
-        dir.map(|dir| Ok(AttemptDir { dir, tmp: self.layout.tmp()? })).transpose()
+        dir.map(|dir| Ok(AttemptDir { dir, tmp: self.0.layout.tmp()? })).transpose()
     }
 
     /// Returns the claim numbers of the runs of a task, in ascending order.
@@ -153,7 +154,7 @@ impl Store {
     /// # Errors
     /// `NotFound` for an unknown task; `Corrupt`, `Io`.
     pub(crate) fn attempt_numbers(&self, id: &TaskId) -> Result<Vec<u64>> {
-        let Some(attempts) = self.task_dir(id)?.open_existing(ATTEMPTS)? else {
+        let Some(attempts) = self.0.task_dir(id)?.open_existing(ATTEMPTS)? else {
             return Ok(Vec::new());
         };
         let mut numbers: Vec<u64> = attempts.names()?.iter().filter_map(|name| name.parse().ok()).collect();

@@ -5,7 +5,7 @@
 
 use super::layout::BRIDGES;
 use super::lock::FileLock;
-use super::{Store, atomic, bounded_file};
+use super::{FileStore, atomic, bounded_file};
 use crate::error::{Error, Result, printable};
 use crate::model::bridge::check_bridge_name;
 use crate::model::bridge::record::BridgeRecords;
@@ -14,21 +14,13 @@ use crate::model::json::{self, Object};
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-impl Store {
-    /// Takes the lock by which one process at a time is the bridge `name`; `None` when another process has it.
-    ///
-    /// # Errors
-    /// `Invalid` for a name that cannot be one; `NewerFormat`, `Io`.
+impl FileStore {
     pub(crate) fn try_bridge_lock(&self, name: &str) -> Result<Option<FileLock>> {
         check_bridge_name(name)?;
         self.check_writable()?;
         FileLock::try_acquire_in(self.layout.root.open_or_make(BRIDGES)?, &format!("{name}.lock"))
     }
 
-    /// Reads what the bridge `name` remembers; `None` when there is nothing, or nothing that can be used.
-    ///
-    /// # Errors
-    /// `Io`.
     pub(crate) fn bridge_records(&self, name: &str) -> Result<Option<BridgeRecords>> {
         check_bridge_name(name)?;
         let Some(dir) = self.layout.root.open_existing(BRIDGES)? else { return Ok(None) };
@@ -36,10 +28,6 @@ impl Store {
         Ok(serde_json::from_slice(&content.bytes).ok())
     }
 
-    /// Replaces what the bridge `name` remembers; once this returns, it survives a power cut.
-    ///
-    /// # Errors
-    /// `NewerFormat`, `Io`.
     pub(crate) fn save_bridge_records(&self, name: &str, records: &BridgeRecords) -> Result<()> {
         check_bridge_name(name)?;
         self.check_writable()?;
@@ -68,7 +56,7 @@ mod tests {
     #[test]
     fn records_are_kept_and_one_process_is_the_bridge() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("state"), StoreOptions::default()).unwrap();
+        let store = FileStore::open(&dir.path().join("state"), StoreOptions::default()).unwrap();
         assert_eq!(store.bridge_records("team").unwrap(), None);
         let card = CardRecord { generation: "2".to_string(), left: true, ..CardRecord::default() };
         let records = BridgeRecords { holder: "a".to_string(), cards: [("7".to_string(), card)].into() };

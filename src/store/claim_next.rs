@@ -1,5 +1,6 @@
 //! Finds and claims the next task of some lanes.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,9 +8,9 @@ use std::time::Duration;
 use super::commit::catch_up_with_others;
 use super::exclusive::{KeyState, KnownKeys};
 use super::index::sorted_set::{IndexEntry, SortedSet};
-use super::index::{DependentsMark, Index, KeyedEntry, LaneSets};
+use super::index::{DependentsMark, Index, KeyedEntry, LaneSets, WaitingEntry};
 use super::lock::TaskLock;
-use super::{Store, bounded_file, cannot_write, task_files};
+use super::{FileStore, bounded_file, cannot_write, task_files};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::TransitionContext;
@@ -62,8 +63,8 @@ struct Search {
     keys: KnownKeys,
     /// A task that another process is changing.
     busy: Option<TaskId>,
-    /// The tasks of a lane that were passed over because a key is held, with the key.
-    waiting: Vec<(String, IndexEntry)>,
+    /// The tasks of a lane that were passed over because a key is held.
+    waiting: Vec<WaitingEntry>,
 }
 
 /// The outcome for one candidate.
@@ -84,30 +85,30 @@ const MAX_BUSY_WAIT: Duration = Duration::from_secs(1);
 /// How many tasks that wait for dependencies, and how many that wait for keys, are checked when there is nothing to claim.
 const MAX_STRAYS_CHECKED: usize = 64;
 
-/// From how many tasks on that a search has passed over because a key is held these are parked, and how many at a time.
+/// For how many keys those are looked at that are parked.
+const MAX_PARKED_SETS_CHECKED: usize = 8;
+
+/// From how many tasks on that a search has passed over because a key is held these are parked, and how many at most.
 const MIN_PARKED: usize = 32;
 const MAX_PARKED: usize = 500;
+
+/// How many tasks, and for how many keys, are parked while the store lock is held once: each key has files of its own.
+const PARKED_AT_ONCE: usize = 128;
+const PARKED_KEYS_AT_ONCE: usize = 8;
 
 /// Tries one candidate of a lane.
 type TryCandidate<'a> = dyn Fn(&TaskId, &IndexEntry, &LaneName) -> Result<CandidateOutcome> + 'a;
 
-impl Store {
-    /// Claims the first matching task in one step: of two callers at the same time, each gets a different
-    /// task. Returns `None` when no task can be claimed now.
-    ///
-    /// Lanes are searched in the given order, tasks by priority and age. A task that does not match, is
-    /// claimed, or whose request has changed never delays the ones behind it.
-    ///
-    /// # Errors
-    /// `Invalid` for a lease out of range; `NewerFormat`, `Io`, `Locked`.
-    pub fn claim_next(&self, query: &LaneQuery, owner: &Owner, lease: Duration) -> Result<Option<Task>> {
+impl FileStore {
+    pub(crate) fn claim_next(
+        &self,
+        query: &LaneQuery,
+        owner: &Owner,
+        lease: Duration,
+    ) -> Result<Option<Task>> {
         self.claim_next_as(query, &ClaimRequest::of(owner, lease))
     }
 
-    /// Claims the first matching task that the request accepts, as [`Store::claim_next`] does.
-    ///
-    /// # Errors
-    /// As [`Store::claim_next`].
     pub(crate) fn claim_next_as(
         &self,
         query: &LaneQuery,
@@ -123,14 +124,7 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Returns the task that [`Store::claim_next`] would claim, without claiming it.
-    ///
-    /// Changes that have come due are written on the way, so that other processes see them too: a scheduled
-    /// task whose time has come is queued, a task without attempts left is dead-lettered.
-    ///
-    /// # Errors
-    /// `Io`, `Locked`.
-    pub fn peek_next(&self, query: &LaneQuery) -> Result<Option<Task>> {
+    pub(crate) fn peek_next(&self, query: &LaneQuery) -> Result<Option<Task>> {
         self.find_claimable(query, false, &|id, entry, lane| {
             let dir = match candidate(self.layout.task(id))? {
                 Candidate::Read(dir) => dir,
@@ -156,7 +150,11 @@ impl Store {
             };
             Ok(match self.check_candidate(query, entry, lane, &task) {
                 _ if spent => CandidateOutcome::Skipped,
-                CandidateOutcome::Found(task) if self.check_request(&dir, &task)? != RequestCheck::Same => {
+                CandidateOutcome::Found(task)
+                    if self.check_request(&dir, &task)? != RequestCheck::Same
+                        // A question whose default applies now comes from a part of the index that knows no keys.
+                        || self.held_key(&task)?.is_some() =>
+                {
                     CandidateOutcome::Skipped
                 }
                 outcome => outcome,
@@ -371,9 +369,10 @@ impl Store {
         for key in &keyed.keys {
             match self.state_of_key(index, &mut search.keys, key)? {
                 KeyState::Free => {}
-                KeyState::Held => {
+                KeyState::Held(holder) => {
                     if search.waiting.len() < MAX_PARKED {
-                        search.waiting.push(((*key).to_string(), entry.clone()));
+                        let (key, entry) = ((*key).to_string(), entry.clone());
+                        search.waiting.push(WaitingEntry { key, holder, entry });
                     }
                     return Ok(false);
                 }
@@ -406,15 +405,24 @@ impl Store {
     /// Parks the tasks that a search of a lane has passed over because a key is held, if there are many: the next search then
     /// does not come across them. What fails here changes nothing.
     fn park_waiting(&self, index: &Index<'_>, lane: &LaneName, search: &mut Search) {
-        let mut waiting = std::mem::take(&mut search.waiting);
+        let waiting = std::mem::take(&mut search.waiting);
         if waiting.len() < MIN_PARKED {
             return;
         }
-        let Ok(_lock) = self.lock_store() else { return };
-        // A key that was freed meanwhile may be looked for by others who have not seen that yet, where the task is now.
-        let mut known = KnownKeys::default();
-        waiting.retain(|(key, _)| self.is_known_as_held(index, &mut known, key).unwrap_or(false));
-        let _ = index.park(lane, waiting);
+        let mut by_key = BTreeMap::<String, Vec<WaitingEntry>>::new();
+        for entry in waiting {
+            by_key.entry(entry.key.clone()).or_default().push(entry);
+        }
+        let all: Vec<WaitingEntry> = by_key.into_values().flatten().collect();
+        let mut left = &all[..];
+        while !left.is_empty() {
+            let (step, rest) = left.split_at(parked_at_once(left));
+            let Ok(lock) = self.lock_store() else { return };
+            if index.park(&lock, lane, step).is_err() {
+                return;
+            }
+            left = rest;
+        }
     }
 
     fn correct(&self, index: &Index<'_>, lane: &LaneName, stale: &[IndexEntry]) -> Result<()> {
@@ -497,8 +505,18 @@ impl Store {
     fn block_strays(&self, index: &Index<'_>, lane: &LaneName) -> Result<()> {
         let Some(sets) = index.existing_lane(lane)? else { return Ok(()) };
         let mut strays = Vec::new();
-        for set in sets.blocked()?.into_iter().chain(sets.all_keyed()?) {
-            let mut left = MAX_STRAYS_CHECKED;
+        let parked = sets.parked_keys()?;
+        let some = parked.iter().cycle().skip(self.random() as usize % parked.len().max(1));
+        let some: Vec<&String> = some.take(parked.len().min(MAX_PARKED_SETS_CHECKED)).collect();
+        let of_each = MAX_STRAYS_CHECKED / some.len().max(1);
+        let parked = some.into_iter().filter_map(|key| sets.parked(key).transpose());
+        let mut checked = Vec::from_iter(
+            sets.blocked()?.into_iter().chain(sets.keyed()?).map(|set| (set, MAX_STRAYS_CHECKED)),
+        );
+        for set in parked {
+            checked.push((set?, of_each));
+        }
+        for (set, mut left) in checked {
             set.visit(|entry| {
                 let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
                 let is_offered =
@@ -662,8 +680,12 @@ impl Store {
                     || matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) =>
             {
                 let mut draft = task.clone();
-                let context =
-                    TransitionContext { now: &self.now(), request: &RequestCheck::Unchecked, previous: None };
+                let context = TransitionContext {
+                    now: &self.now(),
+                    request: &RequestCheck::Unchecked,
+                    previous: None,
+                    new_request: None,
+                };
                 Command::Settle.apply(&mut draft, &context)?;
                 Ok(draft)
             }
@@ -671,30 +693,30 @@ impl Store {
         }
     }
 
-    /// Applies the changes of one task that have come due: a scheduled task is queued, a task without
-    /// attempts left is dead-lettered, an open question gets its default.
-    ///
-    /// # Errors
-    /// As [`Store::apply`]; nothing is written when nothing has come due.
-    pub fn settle(&self, id: &TaskId) -> Result<Task> {
+    pub(crate) fn settle(&self, id: &TaskId) -> Result<Task> {
         let task = self.settle_dependencies(self.task(id)?)?;
         let now = self.now();
         let mut draft = task.clone();
         if !task.status.is_terminal() {
             catch_up_with_others(&self.task_dir(id)?, &mut draft)?;
         }
-        let context = TransitionContext { now: &now, request: &RequestCheck::Unchecked, previous: None };
+        let context = TransitionContext {
+            now: &now,
+            request: &RequestCheck::Unchecked,
+            previous: None,
+            new_request: None,
+        };
         if Command::Settle.apply(&mut draft, &context)? == Effect::Unchanged {
             return Ok(task);
         }
         self.apply(id, &Command::Settle).map(|(task, _)| task)
     }
 
-    /// Returns a task as [`Store::settle`] does, or as it is stored where that cannot be written.
-    ///
-    /// # Errors
-    /// `NotFound`, `Corrupt`, `Io` when the task cannot be read.
     pub(crate) fn read_settled(&self, id: &TaskId) -> Result<Task> {
+        let task = self.task(id)?;
+        if task.waits_for_dependencies() {
+            self.settle_upstream(&task);
+        }
         match self.settle(id) {
             Err(error)
                 if error.kind().forbids_changes()
@@ -736,6 +758,16 @@ fn visit_all(
         }
     }
     Ok(())
+}
+
+/// Returns how many of some tasks that wait for keys, those of each key together, are parked at once.
+fn parked_at_once(waiting: &[WaitingEntry]) -> usize {
+    let mut keys = 1;
+    let enough = waiting.windows(2).take(PARKED_AT_ONCE - 1).position(|pair| {
+        keys += usize::from(pair[0].key != pair[1].key);
+        keys > PARKED_KEYS_AT_ONCE
+    });
+    enough.map_or(waiting.len().min(PARKED_AT_ONCE), |last| last + 1)
 }
 
 /// Returns whether a task may match, as far as its metadata in the index show.

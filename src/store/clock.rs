@@ -1,14 +1,14 @@
 //! Time and randomness, from the system or fixed for tests.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use rustix::rand::GetRandomFlags;
-use rustix::time::ClockId;
 use sha2::{Digest, Sha256};
 
 use crate::model::{Now, Time};
+use crate::os::machine;
 
 /// The source of the time.
 #[derive(Clone, Debug)]
@@ -53,25 +53,14 @@ impl Clock {
             },
             ClockSource::System => {
                 let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                let uptime = rustix::time::clock_gettime(ClockId::Boottime);
                 Now {
                     wall: Time::from_micros(i64::try_from(wall.as_micros()).unwrap_or(i64::MAX)),
-                    uptime: uptime.tv_sec * 1_000_000 + uptime.tv_nsec / 1_000,
-                    boot: boot_id().to_string(),
+                    uptime: i64::try_from(machine::uptime().as_micros()).unwrap_or(i64::MAX),
+                    boot: machine::boot_id().to_string(),
                 }
             }
         }
     }
-}
-
-/// Returns the boot id of the running kernel; empty when it cannot be read.
-pub(super) fn boot_id() -> &'static str {
-    static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(|| {
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .map(|text| text.trim().to_string())
-            .unwrap_or_default()
-    })
 }
 
 /// The source of random numbers.

@@ -6,24 +6,20 @@ use super::atomic::{self, StagedEntry};
 use super::dir::Dir;
 use super::index::Index;
 use super::index::exclusive::holds_keys;
-use super::layout::{RESPONSE_FILE, TASK_FILE};
+use super::layout::{NEXT_REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use super::lock::{StoreLock, TaskLock};
 use super::task_files::{self, LoadedTask};
-use super::{Store, feed, history};
+use super::{FileStore, feed, history, request_file};
 use crate::error::Result;
 use crate::model::transition::TransitionContext;
 use crate::model::{Command, Effect, Owner, Refusal, RequestCheck, Response, Status, Task, TaskId, json};
+use crate::sha256::sha256_bytes;
 
 /// The largest response body that is stored inside task.json, in bytes; then one rename commits both.
 const INLINE_BODY: usize = 16 * 1024;
 
-impl Store {
-    /// Claims the task `id` for `owner` with a lease of the length `lease`.
-    ///
-    /// # Errors
-    /// `Refused` when it cannot be claimed now (ended, claimed, scheduled, request changed, lane paused);
-    /// `Invalid` for a lease out of range; `NotFound`.
-    pub fn claim(&self, id: &TaskId, owner: &Owner, lease: Duration) -> Result<Task> {
+impl FileStore {
+    pub(crate) fn claim(&self, id: &TaskId, owner: &Owner, lease: Duration) -> Result<Task> {
         let task = self.task(id)?;
         if let Some(pause) = self.paused()?.get(&task.spec.lane) {
             let (id, lane) = (id.clone(), task.spec.lane.clone());
@@ -39,12 +35,7 @@ impl Store {
         Command::Claim { owner: owner.clone(), token, lease }
     }
 
-    /// Applies `command` to the task `id`. Once this returns success, the change survives a power cut.
-    ///
-    /// # Errors
-    /// `Refused` by the rules of the queue; `NotFound`; `Corrupt` when the task cannot be read; `NewerFormat`,
-    /// `Locked`, `Io`.
-    pub fn apply(&self, id: &TaskId, command: &Command) -> Result<(Task, Effect)> {
+    pub(crate) fn apply(&self, id: &TaskId, command: &Command) -> Result<(Task, Effect)> {
         self.check_writable()?;
         let dir = self.task_dir(id)?;
         let lock = TaskLock::acquire(&dir, self.options.lock_timeout)?;
@@ -69,6 +60,8 @@ impl Store {
             catch_up_with_others(dir, &mut task)?;
             let request = match command {
                 Command::Claim { .. } => self.check_and_restore_request(dir, &task)?,
+                // An edit that was cut short must be complete before the next one is written.
+                Command::Edit(edit) if edit.prompt.is_some() => self.check_and_restore_request(dir, &task)?,
                 Command::Respond(_) => self.check_request(dir, &task)?,
                 _ => RequestCheck::Unchecked,
             };
@@ -77,21 +70,38 @@ impl Store {
                 _ => None,
             };
             let now = self.now();
-            let context = TransitionContext { now: &now, request: &request, previous: previous.as_ref() };
+            let new_prompt = match command {
+                Command::Edit(edit) if request_file::is_own(&task) => edit.prompt.as_deref(),
+                _ => None,
+            };
+            let new_sha256 = new_prompt.map(|prompt| sha256_bytes(prompt.as_bytes()));
+            let context = TransitionContext {
+                now: &now,
+                request: &request,
+                previous: previous.as_ref(),
+                new_request: new_sha256.as_ref(),
+            };
             if command.apply(&mut task, &context)? == Effect::Unchanged {
                 // The process that made this change may have been killed before it was durable.
                 atomic::sync_dir(dir)?;
                 self.sync_name(dir, &task)?;
                 return Ok((task, Effect::Unchanged));
             }
-            if let Some(task) = self.commit(dir, &loaded, task)? {
+            let new_request = new_prompt.filter(|_| task.request_sha256 != loaded.task.request_sha256);
+            if let Some(task) = self.commit(dir, &loaded, task, new_request)? {
                 return Ok((task, Effect::Changed));
             }
         }
     }
 
-    /// Commits a changed task; `None` when another process wrote it meanwhile.
-    fn commit(&self, dir: &Dir, loaded: &LoadedTask, mut task: Task) -> Result<Option<Task>> {
+    /// Commits a changed task, and its request if that is a new one; `None` when another process wrote it meanwhile.
+    fn commit(
+        &self,
+        dir: &Dir,
+        loaded: &LoadedTask,
+        mut task: Task,
+        new_request: Option<&str>,
+    ) -> Result<Option<Task>> {
         task.bookkeeping.written_at = Some(task.updated_at);
         // A durable change must not lose the task itself: its submitter may have been killed before the name
         // of the task was synced.
@@ -119,6 +129,10 @@ impl Store {
             Some(text) => Some(StagedEntry::copy(&tmp, text.as_bytes())?),
             None => None,
         };
+        // Durable before the commit, so that a task with a new prompt always has it.
+        if let Some(text) = new_request {
+            atomic::replace_durably(&tmp, dir, NEXT_REQUEST_FILE, text.as_bytes())?;
+        }
         let staged_task = StagedEntry::file(&tmp, task_text.as_bytes())?;
 
         let index = Index::open(&self.layout)?;
@@ -126,6 +140,9 @@ impl Store {
         if !loaded.is_current(dir)? {
             if large {
                 atomic::remove(dir, &pending)?;
+            }
+            if new_request.is_some() {
+                atomic::remove(dir, NEXT_REQUEST_FILE)?;
             }
             return Ok(None);
         }
@@ -163,6 +180,10 @@ impl Store {
             None if large => atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE),
             None => Ok(()),
         };
+        if new_request.is_some() {
+            // The next claim completes what fails here.
+            let _ = request_file::publish_next(dir);
+        }
         self.ring([&task.spec.lane, &loaded.task.spec.lane]);
         if holds_keys(&loaded.task) && !holds_keys(&task) {
             self.ring_for_keys(&index);

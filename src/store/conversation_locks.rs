@@ -6,18 +6,18 @@
 
 use std::path::PathBuf;
 
-use super::Store;
 use super::layout::CONVERSATIONS;
 use super::lock::{self, FileLock};
+use super::spool::Spool;
 use crate::error::Result;
 
-impl Store {
+impl Spool<'_> {
     /// Returns the path of the file that a run of this conversation locks.
     ///
     /// # Errors
     /// `Io` when its directory cannot be made.
     pub(crate) fn conversation_lock_path(&self, session: &str) -> Result<PathBuf> {
-        let dir = self.layout.root.open_or_make(CONVERSATIONS)?;
+        let dir = self.0.layout.root.open_or_make(CONVERSATIONS)?;
         let hash = crate::sha256::sha256_bytes(session.as_bytes());
         Ok(dir.path().join(&hash.as_str()[..32]))
     }
@@ -27,13 +27,13 @@ impl Store {
     /// # Errors
     /// `Io` when the directory cannot be read.
     pub(crate) fn remove_stale_conversation_locks(&self) -> Result<()> {
-        let Some(dir) = self.layout.root.open_existing(CONVERSATIONS)? else {
+        let Some(dir) = self.0.layout.root.open_existing(CONVERSATIONS)? else {
             return Ok(());
         };
         for name in dir.names()? {
             if !lock::is_held(&dir, &name)? {
                 // Dropped at once, which removes the file.
-                FileLock::try_acquire_in(self.layout.root.open_or_make(CONVERSATIONS)?, &name)?;
+                FileLock::try_acquire_in(self.0.layout.root.open_or_make(CONVERSATIONS)?, &name)?;
             }
         }
         Ok(())

@@ -1,16 +1,17 @@
 //! Tasks that wait for other tasks: finds these at the submit, and releases the dependents of a task that has ended.
 //!
-//! The release follows the commit of the end. Each dependent is changed by a commit of its own, so the store lock is
-//! held for one at a time, and a process that dies in the middle leaves a mark in the index that makes the next
-//! command go on (`index/dependents.rs`). To look at a dependent again is harmless, so it does not matter how many
-//! processes do it.
+//! The release follows the commit of the end. Dependents that can be claimed are changed a group at a time
+//! (`commit_group.rs`), the others by commits of their own, so the store lock is never held for long, and a process that
+//! dies in the middle leaves a mark in the index that makes the next command go on (`index/dependents.rs`). To look at a
+//! dependent again is harmless, so it does not matter how many processes do it.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::AtFlags;
 
-use super::Store;
+use super::FileStore;
+use super::commit_group::GROUP_SIZE;
 use super::index::{DependentsMark, Index, IndexState};
 use super::layout::RESPONSE_FILE;
 use super::lock::TaskLock;
@@ -25,6 +26,8 @@ use crate::model::{
 /// How many tasks on which others depend are checked when there is nothing to claim: another implementation may
 /// have ended one without telling.
 const MAX_CHECKED: usize = 2000;
+/// How many tasks upstream of a task are looked at when somebody looks at that task.
+const MAX_UPSTREAM: usize = 1000;
 
 /// The dependencies of a new task, as they were checked before the task is added.
 pub(super) struct CheckedDependencies {
@@ -43,12 +46,8 @@ impl CheckedDependencies {
     }
 }
 
-impl Store {
-    /// Returns the tasks that wait for this one, directly: the open ones.
-    ///
-    /// # Errors
-    /// `Io`, `Locked`.
-    pub fn dependents(&self, id: &TaskId) -> Result<Vec<TaskId>> {
+impl FileStore {
+    pub(crate) fn dependents(&self, id: &TaskId) -> Result<Vec<TaskId>> {
         self.with_index(|index| index.dependents_of(id))
     }
 
@@ -79,8 +78,10 @@ impl Store {
                     after.push(Dependency { task, on });
                 }
                 DependencyTarget::Line(number) => {
-                    return Err(Error::invalid(format!("line {number} is no earlier line of a batch"))
-                        .with_hint("only a line of `lanes submit --batch` can depend on another one"));
+                    return Err(Error::invalid_here(format!(
+                        "line {number} is not an earlier line of a batch"
+                    ))
+                    .with_hint("only a line of a batch can depend on another one"));
                 }
                 DependencyTarget::Group(group) => {
                     let mut failure = None;
@@ -131,6 +132,30 @@ impl Store {
         }
     }
 
+    /// Applies what has come due in the open tasks that this one waits for, and in those that they wait for: in a lane where
+    /// nobody looks for work, nobody else does. What fails here is tried again when somebody looks again.
+    pub(super) fn settle_upstream(&self, task: &Task) {
+        let targets =
+            |task: &Task| task.spec.after.iter().map(|after| after.task.clone()).collect::<Vec<_>>();
+        let (mut next, mut seen, mut open) = (targets(task), HashSet::new(), Vec::new());
+        while let Some(id) = next.pop() {
+            if open.len() == MAX_UPSTREAM || !seen.insert(id.clone()) {
+                continue;
+            }
+            let Ok(Some(task)) = self.scan_one(&id) else { continue };
+            if !task.status.is_terminal() {
+                if task.waits_for_dependencies() {
+                    next.extend(targets(&task));
+                }
+                open.push(id);
+            }
+        }
+        // What was found last is the most likely to decide about the others.
+        for id in open.iter().rev() {
+            let _ = self.settle(id);
+        }
+    }
+
     /// Remembers that dependents are to be released, if the index says so.
     pub(super) fn note_due(&self, state: &IndexState) {
         if state.dependents == DependentsMark::Due {
@@ -157,8 +182,11 @@ impl Store {
                 if own.is_none() {
                     ids.reverse();
                 }
-                for id in ids.into_iter().filter_map(|id| TaskId::parse(id).ok()) {
-                    self.release(&id)?;
+                let ids: Vec<TaskId> = ids.into_iter().filter_map(|id| TaskId::parse(id).ok()).collect();
+                for group in ids.chunks(GROUP_SIZE) {
+                    for id in self.apply_to_group(&index, group, &|task| self.unblocks(task))? {
+                        self.release(&id)?;
+                    }
                 }
                 index.finish_release(&step)?;
             }
@@ -171,6 +199,14 @@ impl Store {
                 return Ok(());
             }
         }
+    }
+
+    /// Returns the command that ends the wait of a task for others; `None` when there is nothing to do yet.
+    fn unblocks(&self, task: &Task) -> Result<Option<Command>> {
+        if !task.waits_for_dependencies() {
+            return Ok(None);
+        }
+        Ok(self.dependency_outcome(&task.spec.after)?.map(Command::Unblock))
     }
 
     /// Looks at one task that may wait for others.

@@ -1,6 +1,6 @@
 //! What `lanes doctor` reads from a store.
 
-use super::{FORMAT_VERSION, Store};
+use super::{FORMAT_VERSION, FileStore};
 use crate::error::{Error, Result};
 use crate::model::{TaskId, Time};
 
@@ -17,20 +17,16 @@ pub(crate) struct DiskSpace {
     pub total_files: u64,
 }
 
-impl Store {
-    /// Returns the format version in the store; 0 for a store of agent-lanes. A version above
-    /// `FORMAT_VERSION` can be read but not changed.
-    pub fn format_version(&self) -> u64 {
+impl FileStore {
+    pub(crate) fn format_version(&self) -> u64 {
         self.version
     }
 
-    /// Returns whether this program may change a store of this version.
-    pub fn is_writable_version(&self) -> bool {
+    pub(crate) fn is_writable_version(&self) -> bool {
         self.version <= FORMAT_VERSION
     }
 
-    /// Returns whether the opened directory is still at its path: not moved, removed or replaced.
-    pub fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         let tasks = &self.layout.tasks;
         match (rustix::fs::fstat(tasks), rustix::fs::stat(tasks.path())) {
             (Ok(open), Ok(named)) => (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino),
@@ -38,18 +34,10 @@ impl Store {
         }
     }
 
-    /// Takes the store lock and releases it.
-    ///
-    /// # Errors
-    /// `Locked`, naming the holder, when the lock is not free in time; `NewerFormat`, `Io`.
-    pub fn try_lock(&self) -> Result<()> {
+    pub(crate) fn try_lock(&self) -> Result<()> {
         self.lock_store().map(drop)
     }
 
-    /// Returns the free space on the store's file system.
-    ///
-    /// # Errors
-    /// `Io`.
     pub(crate) fn disk_space(&self) -> Result<DiskSpace> {
         let stat = rustix::fs::fstatvfs(&self.layout.root)
             .map_err(|errno| Error::io("ask for the free space of", self.root(), errno))?;
@@ -61,11 +49,7 @@ impl Store {
         })
     }
 
-    /// Returns when the newest readable task was last changed, by the clock of the process that changed it.
-    ///
-    /// # Errors
-    /// `Io` when the tasks cannot be listed.
-    pub fn newest_change(&self) -> Result<Option<Time>> {
+    pub(crate) fn newest_change(&self) -> Result<Option<Time>> {
         let mut names = self.layout.tasks.names()?;
         names.sort_unstable_by(|a, b| b.cmp(a));
         let ids = names.iter().filter_map(|name| TaskId::parse(name).ok());

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result, printable};
+use crate::os::directory;
 
 /// A directory of the store: its descriptor, and its path for messages.
 #[derive(Debug)]
@@ -33,9 +34,6 @@ impl From<Dir> for OwnedFd {
         dir.fd
     }
 }
-
-/// A directory that always exists, contains no name that a store uses, and in which nothing can be created.
-const EMPTY_DIRECTORY: &str = "/proc/self/ns";
 
 const OPEN_DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -60,8 +58,7 @@ impl Dir {
 
     /// Represents the directory at `path`, which does not exist.
     pub(super) fn absent(path: PathBuf) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(EMPTY_DIRECTORY, flags, Mode::empty())
+        let fd = directory::open_empty()
             .map_err(|_| Error::io("open", &path, std::io::Error::from(Errno::NOENT)))?;
         Ok(Self { fd, path, is_absent: true })
     }

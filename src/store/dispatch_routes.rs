@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::Store;
+use super::FileStore;
 use super::json_file::{DocumentChange, JsonFile, cannot_be_read};
 use super::layout;
 use super::settings_file::{FileVersion, admit_trusted, text_of};
@@ -33,37 +33,22 @@ const ROUTES: JsonFile<Object> = JsonFile {
 /// The one key of the file.
 const KEY: &str = "routes";
 
-impl Store {
-    /// Reads routes.json; returns its path and its text if there is one.
-    ///
-    /// # Errors
-    /// `Corrupt` when it is not a regular file, too large, not UTF-8, or one that another user may have
-    /// written, since it chooses what runs; `Io`.
-    pub fn routes_text(&self) -> Result<Option<(PathBuf, String)>> {
+impl FileStore {
+    pub(crate) fn routes_text(&self) -> Result<Option<(PathBuf, String)>> {
         let Some(bytes) = ROUTES.bytes(self)? else { return Ok(None) };
         let path = self.routes_path();
         let text = text_of(&path, &bytes)?.to_string();
         Ok(Some((path, text)))
     }
 
-    /// Returns the path of routes.json, whether or not it exists.
-    pub fn routes_path(&self) -> PathBuf {
+    pub(crate) fn routes_path(&self) -> PathBuf {
         ROUTES.path(self)
     }
 
-    /// Returns the routes of routes.json: lane → route, or null for a lane whose route in the configuration
-    /// file does not count.
-    ///
-    /// # Errors
-    /// `Corrupt` when the file cannot be read; `Io`.
     pub(crate) fn routes(&self) -> Result<Object> {
         ROUTES.read(self)
     }
 
-    /// Changes the routes of routes.json and wakes the dispatchers, which load it again.
-    ///
-    /// # Errors
-    /// The error of `change`, `Corrupt`, `NewerFormat`, `Locked`, `Io`; each with nothing written.
     pub(crate) fn change_routes(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
         let lanes: Vec<LaneName> = ROUTES.change(self, |routes| {
             change(routes)?;
@@ -73,7 +58,6 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the present version of routes.json; `None` when there is none.
     pub(crate) fn routes_version(&self) -> Option<FileVersion> {
         FileVersion::in_root(self, layout::ROUTES)
     }

@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 
-use super::Store;
-use super::atomic;
+use super::FileStore;
 use super::index::Index;
 use super::index::exclusive::holds_keys;
 use super::layout::{BELLS, exclusive_key};
 use super::lock::TaskLock;
+use super::{atomic, bounded_file, cannot_write};
 use crate::error::{ErrorKind, Result};
-use crate::model::{Command, ExclusiveKey, Refusal, Status, Task, TaskId, Time};
+use crate::model::{Command, ExclusiveKey, Now, Refusal, Task, TaskId, Time};
 
 /// A key that another task holds.
 pub(crate) struct HeldKey {
@@ -21,8 +21,38 @@ pub(crate) struct HeldKey {
     pub(crate) key: ExclusiveKey,
     /// The id of the task that holds it.
     pub(crate) holder: TaskId,
-    /// The time of its claim.
-    pub(crate) since: Time,
+    /// The time of its claim; `None` when that task cannot be read.
+    pub(crate) since: Option<Time>,
+}
+
+/// What becomes of a key because of a task that the index names as its holder.
+enum Holder {
+    /// It is claimed and has the key.
+    Claimed(Box<Task>),
+    /// It is not claimed, or does not have the key, or is gone.
+    NotHolding,
+    /// It cannot be read. Its worker may still use what the key stands for, so the key is not free until `fsck` has
+    /// repaired the task or moved it away.
+    Unreadable,
+}
+
+impl Holder {
+    /// Returns whether nobody else may have the key now.
+    fn keeps_key(&self, now: &Now) -> bool {
+        match self {
+            Self::Claimed(task) => task.lease_is_live(now),
+            Self::NotHolding => false,
+            Self::Unreadable => true,
+        }
+    }
+
+    /// Returns the time of its claim.
+    fn since(&self) -> Option<Time> {
+        match self {
+            Self::Claimed(task) => task.status.claim().map(|claim| claim.claimed_at),
+            Self::NotHolding | Self::Unreadable => None,
+        }
+    }
 }
 
 /// Whether a key can be had.
@@ -30,8 +60,8 @@ pub(crate) struct HeldKey {
 pub(super) enum KeyState {
     /// No claimed task has it.
     Free,
-    /// A claimed task has it.
-    Held,
+    /// This claimed task has it.
+    Held(TaskId),
     /// Another process is changing the task that had it.
     Busy(TaskId),
 }
@@ -40,35 +70,46 @@ pub(super) enum KeyState {
 #[derive(Default)]
 pub(super) struct KnownKeys(HashMap<String, KeyState>);
 
-impl Store {
-    /// Returns which key of a waiting task another one holds, and which task that is. `None` if all of them are free.
-    ///
-    /// # Errors
-    /// `Io`, `Locked`.
+impl FileStore {
     pub(crate) fn held_key(&self, task: &Task) -> Result<Option<HeldKey>> {
         for key in &task.spec.exclusive {
             let name = exclusive_key(key);
-            for id in self.with_index(|index| index.holders(&name))? {
-                let Some(holder) = self.holder_of(&id, &name)? else { continue };
-                if let Status::Claimed(claim) = &holder.status
-                    && id != task.id
-                    && holder.lease_is_live(&self.now())
-                {
-                    return Ok(Some(HeldKey { key: key.clone(), holder: id, since: claim.claimed_at }));
+            for id in self.may_hold_key(&name)? {
+                if id == task.id {
+                    continue;
+                }
+                let holder = self.holder_of(&id, &name)?;
+                if holder.keeps_key(&self.now()) {
+                    return Ok(Some(HeldKey { key: key.clone(), holder: id, since: holder.since() }));
                 }
             }
         }
         Ok(None)
     }
 
-    /// Returns a task if it is claimed and has a key.
-    fn holder_of(&self, id: &TaskId, name: &str) -> Result<Option<Task>> {
+    /// Returns the tasks that may hold a key, given by its file name.
+    fn may_hold_key(&self, name: &str) -> Result<Vec<TaskId>> {
+        let asked = self.with_index(|index| {
+            index.check_boot()?;
+            index.holders(name)
+        });
+        match asked {
+            // Where the index cannot be rebuilt, as it is.
+            Err(error) if error.kind() == ErrorKind::Corrupt || cannot_write(&error) => {
+                self.with_index(|index| index.holders(name))
+            }
+            asked => asked,
+        }
+    }
+
+    /// Returns whether a task holds a key, given by its file name.
+    fn holder_of(&self, id: &TaskId, name: &str) -> Result<Holder> {
         let has_key = |task: &Task| task.spec.exclusive.iter().any(|key| exclusive_key(key) == name);
         match self.scan_one(id) {
-            Ok(task) => Ok(task.filter(|task| holds_keys(task) && has_key(task))),
-            // What cannot be read is held by nobody, as far as anybody knows.
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
-            Err(error) => Err(error),
+            Ok(Some(task)) if holds_keys(&task) && has_key(&task) => Ok(Holder::Claimed(Box::new(task))),
+            Ok(_) => Ok(Holder::NotHolding),
+            Err(error) if bounded_file::is_transient(&error) => Err(error),
+            Err(_) => Ok(Holder::Unreadable),
         }
     }
 
@@ -87,7 +128,7 @@ impl Store {
         Ok(state)
     }
 
-    /// Returns whether the index names a task that holds a key, given by its file name, under a live lease. Other
+    /// Returns whether the index names a task that keeps a key, given by its file name, from others. If not, other
     /// implementations may hold it nevertheless.
     pub(super) fn is_known_as_held(
         &self,
@@ -99,8 +140,8 @@ impl Store {
             return Ok(!matches!(state, KeyState::Free));
         }
         for id in index.holders(name)? {
-            if self.holder_of(&id, name)?.is_some_and(|holder| holder.lease_is_live(&self.now())) {
-                known.0.insert(name.to_string(), KeyState::Held);
+            if self.holder_of(&id, name)?.keeps_key(&self.now()) {
+                known.0.insert(name.to_string(), KeyState::Held(id));
                 return Ok(true);
             }
         }
@@ -123,9 +164,9 @@ impl Store {
     fn key_state(&self, index: &Index<'_>, name: &str, except: Option<&TaskId>) -> Result<KeyState> {
         for id in index.holders(name)?.iter().filter(|id| Some(*id) != except) {
             match self.holder_of(id, name)? {
-                None => {}
-                Some(holder) if holder.lease_is_live(&self.now()) => return Ok(KeyState::Held),
-                Some(_) => match self.write_back(id)? {
+                Holder::NotHolding => {}
+                holder if holder.keeps_key(&self.now()) => return Ok(KeyState::Held(id.clone())),
+                _ => match self.write_back(id)? {
                     KeyState::Free => {}
                     state => return Ok(state),
                 },
@@ -133,13 +174,14 @@ impl Store {
         }
         // Other implementations do not know keys, and claim any task by its id.
         for id in index.waiting_for_key(name)?.iter().filter(|id| Some(*id) != except) {
-            let Some(holder) = self.holder_of(id, name)? else { continue };
+            // One that cannot be read waits, as the index says.
+            let Holder::Claimed(holder) = self.holder_of(id, name)? else { continue };
             let lock = self.lock_store()?;
             index.ensure(&lock)?;
             index.hold_keys(&holder, true)?;
             drop(lock);
             if holder.lease_is_live(&self.now()) {
-                return Ok(KeyState::Held);
+                return Ok(KeyState::Held(id.clone()));
             }
             match self.write_back(id)? {
                 KeyState::Free => {}
@@ -155,9 +197,9 @@ impl Store {
         // Not more: the process that has the lock may wait for the lock of a task that this process has.
         let Some(lock) = TaskLock::try_acquire(&dir)? else { return Ok(KeyState::Busy(id.clone())) };
         match self.apply_locked(&dir, id, &Command::Settle, &lock) {
-            Ok((task, _)) if holds_keys(&task) => Ok(KeyState::Held),
+            Ok((task, _)) if holds_keys(&task) => Ok(KeyState::Held(task.id)),
             Ok(_) => Ok(KeyState::Free),
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(KeyState::Held),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(KeyState::Held(id.clone())),
             Err(error) => Err(error),
         }
     }
@@ -171,11 +213,12 @@ impl Store {
         for key in &task.spec.exclusive {
             let name = exclusive_key(key);
             for holder in index.holders(&name)?.into_iter().filter(|id| *id != task.id) {
-                if let Some(other) = self.holder_of(&holder, &name)? {
-                    let since = other.status.claim().map(|claim| claim.claimed_at);
-                    let id = task.id.clone();
-                    return Err(Refusal::KeyHeld { id, key: key.clone(), holder, since }.into());
-                }
+                let since = match self.holder_of(&holder, &name)? {
+                    Holder::NotHolding => continue,
+                    found => found.since(),
+                };
+                let id = task.id.clone();
+                return Err(Refusal::KeyHeld { id, key: key.clone(), holder, since }.into());
             }
         }
         Ok(())

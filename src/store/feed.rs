@@ -8,14 +8,19 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use serde_json::Value;
+
 use super::atomic;
 use super::dir::Dir;
 use super::file_tail::{FileTail, lines};
 use super::history::open_read;
 use super::layout::FEED;
 use crate::error::{Error, Result};
-use crate::model::json::raw::read_object;
+use crate::model::json::raw::{RawString, read_object};
 use crate::model::{Event, LaneName, Task, TaskId, Time, json};
+
+/// The type of the event of a submit.
+const CREATED: &str = "created";
 
 /// One change of the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +33,12 @@ pub struct FeedEntry {
     pub lane: LaneName,
     /// The event that was recorded.
     pub event: Event,
+    /// The name of the task's state after the change; `None` in an entry of an older version, as for the next two.
+    pub state: Option<String>,
+    /// The number of its attempts after the change.
+    pub attempt: Option<u32>,
+    /// Its title, if it was submitted by this change.
+    pub title: Option<String>,
 }
 
 impl FeedEntry {
@@ -37,45 +48,71 @@ impl FeedEntry {
         object.insert("seq".into(), self.seq.into());
         object.insert("task_id".into(), self.task_id.as_str().into());
         object.insert("lane".into(), (&self.lane).into());
+        let more = [
+            ("state", self.state.clone().map(Value::from)),
+            ("attempt", self.attempt.map(Value::from)),
+            ("title", self.title.clone().map(Value::from)),
+        ];
+        object.extend(more.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))));
         object
     }
 
     fn from_line(line: &[u8]) -> Option<Self> {
         read_object(line, |raw| {
             let (mut seq, mut task_id, mut lane) = (None, None, None);
+            let (mut state, mut attempt, mut title) = (None, None, None);
             raw.members(|key, raw| match key {
                 "seq" => seq = raw.integer(),
                 "task_id" => task_id = raw.text(),
                 "lane" => lane = raw.text(),
+                "state" => state = raw.text(),
+                "attempt" => attempt = raw.integer(),
+                "title" => title = raw.text(),
                 _ => {}
             });
+            let text = |text: Option<RawString<'_>>| text.map(|text| text.decode().into_owned());
             Some(Self {
                 seq: seq?,
                 task_id: TaskId::parse(&task_id?.decode()).ok()?,
                 lane: LaneName::stored(lane?.decode()),
                 event: Event::from_raw(raw)?,
+                state: text(state),
+                attempt,
+                title: text(title),
             })
         })
         .ok()?
     }
 }
 
-/// Appends events to the feed and returns the last number. They are numbered from `seq + 1`, or from the end
+/// Appends events of a task to the feed, as [`append_all`] does.
+pub(super) fn append(root: &Dir, task: &Task, events: &[Event], seq: u64) -> Result<u64> {
+    if events.is_empty() { Ok(seq) } else { append_all(root, &[(task, events)], seq) }
+}
+
+/// Appends events of tasks to the feed and returns the last number. They are numbered from `seq + 1`, or from the end
 /// of the feed: a writer may have been killed before `seq` was updated.
-pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) -> Result<u64> {
-    if events.is_empty() {
-        return Ok(seq);
-    }
+pub(super) fn append_all<E: AsRef<[Event]>>(root: &Dir, events: &[(&Task, E)], mut seq: u64) -> Result<u64> {
     let path = root.path().join(FEED);
     let mut file = atomic::open_for_append(root, FEED)?;
     let end = FileTail::of_whole_lines(&file, &path)?;
     seq = seq.max(end_number(&file, end).map_err(|error| Error::io("read", &path, error))?);
     let mut lines = String::new();
-    for event in events {
-        seq = seq.saturating_add(1);
-        let entry =
-            FeedEntry { seq, task_id: task.id.clone(), lane: task.spec.lane.clone(), event: event.clone() };
-        lines.push_str(&json::to_ascii_line(&entry.to_object()));
+    for (task, events) in events {
+        for event in events.as_ref() {
+            seq = seq.saturating_add(1);
+            let (task_id, lane) = (task.id.clone(), task.spec.lane.clone());
+            let entry = FeedEntry {
+                seq,
+                task_id,
+                lane,
+                event: event.clone(),
+                state: Some(task.status.as_str().to_string()),
+                attempt: Some(task.attempt),
+                title: (event.kind == CREATED).then(|| task.title()),
+            };
+            lines.push_str(&json::to_ascii_line(&entry.to_object()));
+        }
     }
     file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", path, error))?;
     Ok(seq)

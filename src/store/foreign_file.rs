@@ -98,7 +98,7 @@ impl ForeignFile {
         }
         if self.content.is_none() {
             std::fs::create_dir_all(parent)
-                .map_err(|error| Error::io("make the directory", parent, error))?;
+                .map_err(|error| Error::io("create the directory", parent, error))?;
         }
         let now = read_text(&self.target)?;
         if now.as_ref().map(|(text, _)| text.as_str()) != self.text() {

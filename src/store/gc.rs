@@ -9,7 +9,7 @@
 //!
 //! A task is removed by one rename into `tmp/` and deleted there: a reader sees it or not, and a full disk is
 //! no obstacle. Changes older than the given age are removed from the feed (unless only one lane is cleaned),
-//! so that it does not grow forever; [`Store::feed_start`] returns where it begins.
+//! so that it does not grow forever; [`Store::feed_start`](super::Store::feed_start) returns where it begins.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use super::layout::FEED;
 use super::lock::TaskLock;
 use super::task_files::LoadedTask;
 use super::transfer::export_line;
-use super::{Store, atomic, bounded_file, feed, task_files};
+use super::{FileStore, atomic, bounded_file, feed, task_files};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Sha256, Status, Task, TaskId, TaskSpec, Time};
 
@@ -44,7 +44,7 @@ pub enum GcAge {
 }
 
 impl Default for GcAge {
-    /// Returns an age of 0, which [`Store::gc`] refuses: nothing is removed unless an age is given.
+    /// Returns an age of 0, which [`Store::gc`](super::Store::gc) refuses: nothing is removed unless an age is given.
     fn default() -> Self {
         Self::OlderThan(Duration::ZERO)
     }
@@ -60,11 +60,11 @@ pub struct GcPlan {
     /// Report what would be removed, and change nothing.
     pub dry_run: bool,
     /// Write each task to a new file in this directory before it is removed, as
-    /// [`Store::export`] does.
+    /// [`Store::export`](super::Store::export) does.
     pub archive: Option<PathBuf>,
 }
 
-/// What [`Store::gc`] removed, or would remove.
+/// What [`Store::gc`](super::Store::gc) removed, or would remove.
 #[derive(Clone, Debug, Default)]
 pub struct GcReport {
     /// The removed tasks, the one that ended first at the head.
@@ -103,14 +103,8 @@ fn record_successor(successors: &mut Successors, correlation: String, created: T
     }
 }
 
-impl Store {
-    /// Removes tasks that ended long ago. Once this returns, removed tasks stay removed after a power cut;
-    /// archived ones are durable in the archive before they are removed.
-    ///
-    /// # Errors
-    /// `Invalid` for an age of 0 ([`GcAge::OlderThan`]); `Io`, `Locked`, `NewerFormat`. Tasks removed before an error
-    /// stay removed.
-    pub fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
+impl FileStore {
+    pub(crate) fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
         let least_age = match plan.age {
             GcAge::OlderThan(Duration::ZERO) => {
                 return Err(Error::invalid("an age of 0 removes every task that has ended")
@@ -124,7 +118,7 @@ impl Store {
             // The directory may have to be made first.
             && archive.ancestors().find_map(|part| part.canonicalize().ok()).is_some_and(|part| part.starts_with(&root))
         {
-            return Err(Error::invalid("an archive inside the state directory would be lost with it")
+            return Err(Error::invalid_here("an archive inside the state directory would be lost with it")
                 .with_hint("name a directory outside of it with --archive"));
         }
         if !plan.dry_run {

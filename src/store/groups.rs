@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::Store;
-use crate::error::{Error, Result, printable};
+use super::index::Index;
+use super::{FileStore, cannot_write};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{GroupName, Status, TaskId, TaskText, Time};
 
 /// A group all of whose tasks have ended.
@@ -19,13 +20,26 @@ pub(crate) struct EndedGroup {
     pub failed: usize,
 }
 
-impl Store {
-    /// Returns the tasks of a group that `keep` accepts, in the order in which they were submitted. Errors of tasks
-    /// that cannot be read are passed to `unreadable`.
-    ///
-    /// # Errors
-    /// `NotFound` when the group has no task at all; `Io` when the tasks cannot be listed.
-    pub fn group_members(
+impl FileStore {
+    pub(crate) fn task_names_of_group(&self, group: &GroupName) -> Result<Vec<String>> {
+        let listed = |index: &Index<'_>| match index.state_if_current()? {
+            Some(_) => index.members_of(group).map(Some),
+            None => Ok(None),
+        };
+        if self.layout.is_absent() {
+            return self.task_names();
+        }
+        let members = match Index::open(&self.layout).and_then(|index| listed(&index)) {
+            Err(error) if error.kind() == ErrorKind::Corrupt || cannot_write(&error) => None,
+            members => members?,
+        };
+        let Some(members) = members else { return self.task_names() };
+        let mut names: Vec<String> = members.into_iter().map(|id| id.to_string()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    pub(crate) fn group_members(
         &self,
         group: &GroupName,
         keep: &(dyn Fn(&TaskText<'_>) -> bool + Sync),
@@ -36,7 +50,7 @@ impl Store {
             is_member.then(|| (keep(task), task.created_at, task.id.clone()))
         };
         let mut members = Vec::new();
-        self.scan_names(&self.task_names()?, member, &mut |_, seen| {
+        self.scan_names(&self.task_names_of_group(group)?, member, &mut |_, seen| {
             match seen {
                 Ok(member) => members.extend(member),
                 Err(error) => unreadable(error),
@@ -55,18 +69,13 @@ impl Store {
         Ok(members.into_iter().map(|(.., id)| id).collect())
     }
 
-    /// Returns how a group has ended; `None` while one of its tasks is open, or when it has none. A task that cannot be
-    /// read is left out.
-    ///
-    /// # Errors
-    /// `Io` when the tasks cannot be listed.
     pub(crate) fn ended_group(&self, group: &GroupName) -> Result<Option<EndedGroup>> {
         let member = |task: &TaskText<'_>| {
             let is_member = task.spec.group.is_some_and(|name| name.is(group.as_str()));
             is_member.then(|| (task.id.clone(), task.status()))
         };
         let (mut ended, mut is_open) = (None::<EndedGroup>, false);
-        self.scan_names(&self.task_names()?, member, &mut |_, seen| {
+        self.scan_names(&self.task_names_of_group(group)?, member, &mut |_, seen| {
             let Ok(Some((id, status))) = seen else { return ControlFlow::Continue(()) };
             let (at, is_completed) = match status {
                 Status::Completed { at, .. } => (at, true),

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use super::bounded_file::{self, FileContent};
-use super::{Store, atomic};
+use super::{FileStore, atomic};
 use crate::error::{Error, Result, printable};
 use crate::model::json::{self, Object};
 
@@ -21,7 +21,7 @@ pub(super) struct JsonFile<T> {
     /// The largest file that is read, in bytes.
     pub(super) max_bytes: u64,
     /// Refuses a file that must not be used, regardless of its content.
-    pub(super) admit: fn(&Store, &FileContent) -> Result<()>,
+    pub(super) admit: fn(&FileStore, &FileContent) -> Result<()>,
     /// Maps the object in the file to the content.
     pub(super) decode: fn(Object) -> DecodeResult<T>,
     /// Maps the content to the object in the file.
@@ -39,7 +39,7 @@ pub(super) enum DocumentChange<R> {
 }
 
 /// Admits any regular file.
-pub(super) fn admit_any(_store: &Store, _content: &FileContent) -> Result<()> {
+pub(super) fn admit_any(_store: &FileStore, _content: &FileContent) -> Result<()> {
     Ok(())
 }
 
@@ -50,7 +50,7 @@ pub(super) fn cannot_be_read(path: &str, why: &str) -> Error {
 
 impl<T: Default> JsonFile<T> {
     /// Returns the path of the file, whether or not it exists.
-    pub(super) fn path(&self, store: &Store) -> PathBuf {
+    pub(super) fn path(&self, store: &FileStore) -> PathBuf {
         store.layout.root.path().join(self.name)
     }
 
@@ -58,7 +58,7 @@ impl<T: Default> JsonFile<T> {
     ///
     /// # Errors
     /// `Corrupt` when it is not a regular file, too large, or not admitted; `Io`.
-    pub(super) fn bytes(&self, store: &Store) -> Result<Option<Vec<u8>>> {
+    pub(super) fn bytes(&self, store: &FileStore) -> Result<Option<Vec<u8>>> {
         let Some(content) = bounded_file::read(&store.layout.root, self.name, self.max_bytes)? else {
             return Ok(None);
         };
@@ -70,7 +70,7 @@ impl<T: Default> JsonFile<T> {
     ///
     /// # Errors
     /// `Corrupt` when the file cannot be used or is not such a document; `Io`.
-    pub(super) fn read(&self, store: &Store) -> Result<T> {
+    pub(super) fn read(&self, store: &FileStore) -> Result<T> {
         let Some(bytes) = self.bytes(store)? else { return Ok(T::default()) };
         json::parse_object(&bytes)
             .and_then(self.decode)
@@ -84,7 +84,7 @@ impl<T: Default> JsonFile<T> {
     /// version, `Refused` for one that would be too large, `Locked`, `Io`; each with nothing written.
     pub(super) fn change<R>(
         &self,
-        store: &Store,
+        store: &FileStore,
         change: impl FnOnce(&mut T) -> Result<DocumentChange<R>>,
     ) -> Result<R> {
         store.check_writable()?;

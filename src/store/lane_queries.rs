@@ -4,27 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::index::Index;
-use super::{Store, cannot_write, earlier, feed};
+use super::{FileStore, cannot_write, earlier, feed};
 use crate::error::{ErrorKind, Result};
 use crate::model::{LaneName, Status, Task, TaskId, Time};
 
 /// How much of the end of the feed counts as the latest changes, in bytes.
 const RECENT_FEED_BYTES: u64 = 64 * 1024;
 
-impl Store {
-    /// Returns when the next task of these lanes comes due, by the wall clock.
-    pub fn next_due(&self, lanes: &[LaneName]) -> Option<Time> {
+/// The claimable tasks of a lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadyTasks {
+    /// How many there are.
+    pub count: u64,
+    /// Since when the next of them waits.
+    pub since: Time,
+}
+
+impl FileStore {
+    pub(crate) fn next_due(&self, lanes: &[LaneName]) -> Option<Time> {
         let next = |index: &Index<'_>| {
             lanes.iter().try_fold(None, |next, lane| Ok(earlier(next, index.next_due(lane)?)))
         };
         self.with_index(next).ok()?
     }
 
-    /// Returns whether a worker is registered for the lane or holds one of its tasks.
-    ///
-    /// # Errors
-    /// `Io`, `Locked`.
-    pub fn lane_is_served(&self, lane: &LaneName) -> Result<bool> {
+    pub(crate) fn lane_is_served(&self, lane: &LaneName) -> Result<bool> {
         if self.live_workers()?.iter().any(|worker| worker.lanes.contains(lane)) {
             return Ok(true);
         }
@@ -35,7 +39,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`, `Locked`.
-    pub fn lane_has_live_claim(&self, lane: &LaneName) -> Result<bool> {
+    pub(crate) fn lane_has_live_claim(&self, lane: &LaneName) -> Result<bool> {
         let now = self.now();
         self.with_index(|index| {
             let mut found = false;
@@ -50,11 +54,7 @@ impl Store {
         })
     }
 
-    /// Returns how many tasks of its lane are served before a waiting task.
-    ///
-    /// # Errors
-    /// `Io`, `Locked`.
-    pub fn tasks_ahead(&self, task: &Task) -> Result<u64> {
+    pub(crate) fn tasks_ahead(&self, task: &Task) -> Result<u64> {
         self.with_index(|index| {
             let mut ahead = 0;
             if let Some(sets) = index.existing_lane(&task.spec.lane)? {
@@ -68,12 +68,7 @@ impl Store {
         })
     }
 
-    /// Returns the ids of all open tasks, or of those of one lane, sorted; ended ones may be among them.
-    /// `None` when the index is not up to date.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn open_task_ids(&self, lane: Option<&str>) -> Result<Option<Vec<String>>> {
+    pub(crate) fn open_task_ids(&self, lane: Option<&str>) -> Result<Option<Vec<String>>> {
         let listed = |index: &Index<'_>| match index.state_if_current()? {
             Some(_) => index.open_ids(lane).map(Some),
             None => Ok(None),
@@ -84,20 +79,19 @@ impl Store {
         }
     }
 
-    /// Returns the ids of open tasks, as far as the index shows, and of the tasks that changed last, newest
-    /// first: the ones that a person is likely to mean. Does not read the tasks.
-    pub fn recent_task_ids(&self) -> Vec<String> {
+    pub(crate) fn recent_task_ids(&self) -> Vec<String> {
         let mut ids: BTreeSet<String> =
             self.open_task_ids(None).ok().flatten().into_iter().flatten().collect();
         ids.extend(self.latest().into_iter().map(|entry| entry.task_id.to_string()));
         ids.into_iter().rev().collect()
     }
 
-    /// Returns the lanes of the tasks that changed last.
-    pub fn recent_lanes(&self) -> BTreeSet<LaneName> {
+    pub(crate) fn recent_lanes(&self) -> BTreeSet<LaneName> {
         let mut lanes: BTreeSet<LaneName> = self.latest().into_iter().map(|entry| entry.lane).collect();
-        let index = Index::open(&self.layout);
-        for id in index.and_then(|index| index.one_of_each_lane()).unwrap_or_default() {
+        let listed = || -> Result<Vec<String>> {
+            Index::open_existing(&self.layout)?.map_or(Ok(Vec::new()), |index| index.one_of_each_lane())
+        };
+        for id in listed().unwrap_or_default() {
             let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             lanes.extend(task.map(|task| task.spec.lane));
         }
@@ -121,34 +115,37 @@ impl Store {
         Ok(())
     }
 
-    /// Returns whether the lane ever had a task.
-    ///
-    /// # Errors
-    /// `Io`, `Locked`.
-    pub fn lane_has_tasks(&self, lane: &LaneName) -> Result<bool> {
+    pub(crate) fn lane_has_tasks(&self, lane: &LaneName) -> Result<bool> {
         self.with_index(|index| {
             self.ensure_index(index)?;
-            Ok(index.existing_lane(lane)?.is_some())
+            index.has_lane(lane)
         })
     }
 
-    /// Returns how many tasks of a lane can be claimed: queued ones, scheduled ones that have come due, and
-    /// claimed ones whose lease is over.
-    ///
-    /// # Errors
-    /// `Io`, `Locked`.
-    pub fn queue_depth(&self, lane: &LaneName) -> Result<u64> {
+    pub(crate) fn lane_is_new(&self, lane: &LaneName) -> bool {
+        let is_new = || -> Result<bool> {
+            // Without an index that is current, only an empty store tells; the submit makes one.
+            if let Some(index) = Index::open_existing(&self.layout)? {
+                if index.has_lane(lane)? {
+                    return Ok(false);
+                }
+                if index.state_if_current()?.is_some() {
+                    return Ok(true);
+                }
+            }
+            Ok(self.task_names()?.is_empty())
+        };
+        self.layout.is_absent() || is_new().unwrap_or(false)
+    }
+
+    pub(crate) fn queue_depth(&self, lane: &LaneName) -> Result<u64> {
         self.with_index(|index| match self.refresh(index, lane) {
             Err(error) if cannot_write(&error) => index.depth(lane, &self.now()),
             refreshed => refreshed.and_then(|_| index.depth(lane, &self.now())),
         })
     }
 
-    /// Returns the lanes with claimable tasks, and how many each has.
-    ///
-    /// # Errors
-    /// `Io`, `Locked` when the index must be brought up to date first and cannot be.
-    pub fn lanes_with_ready_tasks(&self) -> Result<BTreeMap<LaneName, u64>> {
+    pub(crate) fn lanes_with_ready_tasks(&self) -> Result<BTreeMap<LaneName, ReadyTasks>> {
         let index = Index::open(&self.layout)?;
         if index.state_if_current()?.is_none() {
             index.ensure(&self.lock_store()?)?;
@@ -157,17 +154,17 @@ impl Store {
         for (id, count) in index.first_of_lanes(&self.now())? {
             let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             if let Some(task) = task {
-                lanes.insert(task.spec.lane, count);
+                let since = match task.status {
+                    Status::Scheduled { until } => until.max(task.updated_at),
+                    _ => task.updated_at,
+                };
+                lanes.insert(task.spec.lane, ReadyTasks { count, since });
             }
         }
         Ok(lanes)
     }
 
-    /// Returns the claimed tasks of a lane that `belongs` accepts, with live leases and expired ones.
-    ///
-    /// # Errors
-    /// `Io`, `Locked`.
-    pub fn held_tasks(&self, lane: &LaneName, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
+    pub(crate) fn held_tasks(&self, lane: &LaneName, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
         let index = Index::open(&self.layout)?;
         if index.state_if_current()?.is_none() {
             index.ensure(&self.lock_store()?)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Store;
+use super::FileStore;
 use super::json_file::{DecodeResult, DocumentChange, JsonFile, admit_any, cannot_be_read};
 use super::layout::{BOARD, LANES};
 use crate::error::{Error, Result};
@@ -70,21 +70,12 @@ fn section(board: &Object) -> Object {
     board.get(SECTION).and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-impl Store {
-    /// Returns the paused lanes.
-    ///
-    /// # Errors
-    /// `Corrupt` when lanes.json cannot be read, so that nothing is claimed from a lane that may be paused; `Io`.
-    pub fn paused(&self) -> Result<BTreeMap<LaneName, Pause>> {
+impl FileStore {
+    pub(crate) fn paused(&self) -> Result<BTreeMap<LaneName, Pause>> {
         PAUSES.read(self)
     }
 
-    /// Pauses a lane: no task of it is handed out, and what is claimed stays claimed. Returns `false` when it
-    /// was paused already.
-    ///
-    /// # Errors
-    /// `Corrupt` when lanes.json cannot be read, `NewerFormat`, `Locked`, `Io`; each with nothing changed.
-    pub fn pause(&self, lane: &LaneName, reason: Option<&str>) -> Result<bool> {
+    pub(crate) fn pause(&self, lane: &LaneName, reason: Option<&str>) -> Result<bool> {
         let since = self.now().wall;
         self.change_pause(lane, |paused| {
             let is_new = !paused.contains_key(lane);
@@ -95,11 +86,7 @@ impl Store {
         })
     }
 
-    /// Hands out tasks of a lane again. Returns `false` when it was not paused.
-    ///
-    /// # Errors
-    /// As [`Store::pause`].
-    pub fn resume(&self, lane: &LaneName) -> Result<bool> {
+    pub(crate) fn resume(&self, lane: &LaneName) -> Result<bool> {
         self.change_pause(lane, |paused| paused.remove(lane).is_some())
     }
 
@@ -116,21 +103,14 @@ impl Store {
         Ok(changed)
     }
 
-    /// Returns the descriptions of lanes that programs added: lane → object.
-    ///
-    /// # Errors
-    /// `Corrupt` when board.json cannot be read; `Io`.
-    pub fn lane_descriptions(&self) -> Result<Object> {
+    pub(crate) fn lane_descriptions(&self) -> Result<Object> {
         DESCRIPTIONS.read(self).map(|board| section(&board))
     }
 
-    /// Changes the descriptions of lanes. The configuration file belongs to a person, with its comments and its
-    /// order, so what programs add is kept in the store.
-    ///
-    /// # Errors
-    /// The error of `change`, `Corrupt` when board.json cannot be read, `NewerFormat`, `Locked`, `Io`; each with
-    /// nothing written.
-    pub fn change_lane_descriptions(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
+    pub(crate) fn change_lane_descriptions(
+        &self,
+        change: impl FnOnce(&mut Object) -> Result<()>,
+    ) -> Result<()> {
         DESCRIPTIONS.change(self, |board| {
             let mut lanes = section(board);
             change(&mut lanes)?;

@@ -56,6 +56,8 @@ pub(super) const TASK_FILE: &str = "task.json";
 pub(super) const EVENTS_FILE: &str = "events.jsonl";
 pub(super) const RESPONSE_FILE: &str = "response.json";
 pub(super) const REQUEST_FILE: &str = "request.md";
+/// The name of an edited request between its writing and the moment at which it takes the place of the old one.
+pub(super) const NEXT_REQUEST_FILE: &str = "request.next.md";
 pub(super) const RESPONSE_BODY_FILE: &str = "response.md";
 /// In the directory of a task: one numbered directory for each run.
 pub(super) const ATTEMPTS: &str = "attempts";
@@ -149,6 +151,13 @@ pub(super) fn idempotency_key(workspace_id: &str, key: &IdempotencyKey) -> Strin
 /// Returns the file name of an exclusive key.
 pub(super) fn exclusive_key(key: &ExclusiveKey) -> String {
     let mut name = hex(&Sha256::digest(key.as_str().as_bytes()));
+    name.truncate(32);
+    name
+}
+
+/// Returns the file name of a group.
+pub(super) fn group_key(group: &str) -> String {
+    let mut name = hex(&Sha256::digest(group.as_bytes()));
     name.truncate(32);
     name
 }

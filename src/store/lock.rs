@@ -22,7 +22,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind as IoErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ use super::dir::{Dir, is_regular};
 use super::layout::LOCK;
 use super::lock_queue::{FileId, LockQueue, Permit};
 use crate::error::{Error, ErrorKind, Result, printable};
+use crate::os::{file_locks, file_system, process_table};
 
 /// The number of time limits to wait for a lock whose holder keeps changing.
 const MAX_WAITS: u32 = 6;
@@ -51,6 +52,7 @@ pub(super) struct StoreLock {
 
 thread_local! {
     static HELD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static LONGEST: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
 /// Returns for how long this thread held the store lock the last time; for measurements.
@@ -59,9 +61,16 @@ pub fn last_lock_hold() -> Duration {
     HELD.get()
 }
 
+/// Returns for how long this thread held the store lock at most since the last call; for measurements.
+#[doc(hidden)]
+pub fn longest_lock_hold() -> Duration {
+    LONGEST.take()
+}
+
 impl Drop for StoreLock {
     fn drop(&mut self) {
         HELD.set(self.since.elapsed());
+        LONGEST.set(LONGEST.get().max(HELD.get()));
     }
 }
 
@@ -304,7 +313,7 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<He
             return Ok(HeldLock { _file: file?, _permit: permit });
         }
         // The holder has changed: on a busy machine many processes take the lock in turn.
-        let now = holder_pid(stat);
+        let now = file_locks::holder(stat.st_ino);
         if window == MAX_WAITS || holder == Some(now) || THREADS.is_closed() {
             break;
         }
@@ -331,11 +340,11 @@ fn locked_error(stat: &Stat, path: &Path, timeout: Duration) -> Error {
 /// Returns the holder of a lock on the file, from the kernel's list: it contains the locks of every
 /// implementation, and costs nothing until it is read.
 fn holder(stat: &Stat) -> Option<String> {
-    let pid = holder_pid(stat)?;
-    let command = PathBuf::from(format!("/proc/{pid}/cmdline"));
-    let words = std::fs::read(command).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
+    let pid = file_locks::holder(stat.st_ino)?;
+    let arguments = process_table::arguments(pid.cast_signed());
+    let words = arguments.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
     match words {
-        Ok(words) if !words.trim().is_empty() => {
+        Some(words) if !words.trim().is_empty() => {
             let short: String = words.trim().chars().take(120).collect();
             Some(format!("process {pid} ({})", printable(&short)))
         }
@@ -343,63 +352,16 @@ fn holder(stat: &Stat) -> Option<String> {
     }
 }
 
-fn holder_pid(stat: &Stat) -> Option<u32> {
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| pid_in_lock_line(line, stat))
-}
-
-/// Returns the pid in a line such as `1: FLOCK  ADVISORY  WRITE 4711 fe:00:12345 0 EOF` if it is about this
-/// file.
-fn pid_in_lock_line(line: &str, stat: &Stat) -> Option<u32> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, "FLOCK", _, _, pid, file, ..] = words.as_slice() else {
-        return None;
-    };
-    let inode: u64 = file.rsplit(':').next()?.parse().ok()?;
-    let pid: u32 = pid.parse().ok()?;
-    (inode == stat.st_ino && pid > 0).then_some(pid)
-}
-
 /// Refuses file systems on which a lock taken by one machine is not seen by another, or not reliably.
 pub(super) fn refuse_network_file_system(root: &Dir) -> Result<()> {
-    const NETWORK: [(u32, &str); 8] = [
-        (0x6969, "NFS"),
-        (0x517b, "SMB"),
-        (0xff53_4d42, "CIFS"),
-        (0xfe53_4d42, "SMB2"),
-        (0x0102_1997, "9P"),
-        (0x5346_414f, "AFS"),
-        (0x00c3_6400, "Ceph"),
-        (0x0bd0_0bd0, "Lustre"),
-    ];
-    let Ok(stat) = rustix::fs::fstatfs(root) else {
-        return Ok(());
-    };
-    // The type of f_type differs between platforms; the magic numbers fit in 32 bits on all of them.
-    let magic = stat.f_type as u32;
-    match NETWORK.iter().find(|(number, _)| *number == magic) {
+    match file_system::network_name(root) {
         None => Ok(()),
-        Some((_, name)) => Err(Error::config(format!(
+        Some(name) => Err(Error::config(format!(
             "the store {} is on {name}, where file locks cannot be trusted",
             printable(&root.path().to_string_lossy())
         ))
         .with_hint(
             "keep the store on a local disk, or set LANES_ALLOW_NETWORK_FS=1 if only one machine uses it",
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_pid_of_a_lock_line() {
-        let stat = rustix::fs::fstat(File::open("/proc/self/stat").unwrap()).unwrap();
-        let line = format!("3: FLOCK  ADVISORY  WRITE 4711 fe:00:{} 0 EOF", stat.st_ino);
-        assert_eq!(pid_in_lock_line(&line, &stat), Some(4711));
-        let waiting = format!("3: -> FLOCK  ADVISORY  WRITE 4712 fe:00:{} 0 EOF", stat.st_ino);
-        assert_eq!(pid_in_lock_line(&waiting, &stat), None);
-        assert_eq!(pid_in_lock_line("garbage", &stat), None);
     }
 }

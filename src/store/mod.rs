@@ -1,5 +1,8 @@
 //! The state directory; no other module touches it.
 //!
+//! The rest of the crate sees [`Store`] of `api/`, which does not say what keeps it. This is so far a [`FileStore`], to which
+//! all other files belong. What a method promises is documented in `api/`.
+//!
 //! # How a change happens
 //!
 //! 1. Lock the task (not the store) and read task.json.
@@ -14,30 +17,33 @@
 //! change and never between. What a killed process leaves undone after the commit is derived data, which the
 //! next change completes.
 //!
-//! # Where the methods of `Store` are
+//! # Where the methods of `FileStore` are
 //!
-//! This file defines [`Store`], and every other file adds methods to it: all of them import this one, which in
+//! This file defines [`FileStore`], and every other file adds methods to it: all of them import this one, which in
 //! turn declares them and uses some. Other than that, no files here import each other in a circle.
 //!
 //! | file | methods |
 //! |---|---|
-//! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `exists`, `root`, `check_in_place`, `now`, `random`, `attempts_dir`, `response_file`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
+//! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `exists`, `root`, `address`, `contains`, `check_in_place`, `now`, `random`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
 //! | `submit.rs` | `submit`, `retry`, `retry_with_dependents`, `copy_request`, `submit_again`, `task_with_key` |
 //! | `submit_batch.rs` | `submit_batch` |
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle`, `read_settled` |
 //! | `dependencies.rs` | `dependents` |
 //! | `exclusive.rs` | `held_key` |
-//! | `groups.rs` | `group_members`, `ended_group` |
+//! | `groups.rs` | `task_names_of_group`, `group_members`, `ended_group` |
 //! | `commit.rs` | `claim`, `apply` |
-//! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
-//! | `scan.rs` | `task_names`, `scan_names`, `scan`, `scan_after`, `dead_tasks` |
-//! | `request_file.rs` | `with_current_paths`, `request_check`, `open_stored_request` |
-//! | `response_delivery.rs` | `is_response_kept_in_store`, `sync_response`, `copy_response`, `deliver` |
-//! | `attempt_files.rs` | `attempt`, `existing_attempt`, `attempt_numbers` |
+//! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `lane_is_new`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
+//! | `shown_states.rs` | `shown_states`, `shown` |
+//! | `scan.rs` | `task_names`, `scan_names`, `scan_stamped`, `task_stamp`, `task_names_stamp`, `scan`, `dead_tasks` |
+//! | `request_file.rs` | `with_current_paths`; of `Blobs`: `request_check`, `stored_request` |
+//! | `blobs.rs` | `blobs`; of `Blobs`: `response_path`, `attempt_numbers`, `attempt` |
+//! | `spool.rs` | `spool`; of `Spool`: `task_path`, `attempt_path` |
+//! | `response_delivery.rs` | `is_response_kept_in_store`, `sync_response`, `copy_response` |
+//! | `attempt_files.rs` | of `Spool`: `attempt`, `existing_attempt`, `attempt_numbers` |
 //! | `answer_cache.rs` | `cached_answer`, `cache_answer`, `forget_cached_answer`, `count_cached_answers`, `clear_answer_cache` |
 //! | `bridges.rs` | `try_bridge_lock`, `bridge_records`, `save_bridge_records` |
-//! | `outbox.rs` | `add_to_outbox`, `remove_from_outbox`, `outbox` |
-//! | `conversation_locks.rs` | `conversation_lock_path`, `remove_stale_conversation_locks` |
+//! | `outbox.rs` | of `Spool`: `add_to_outbox`, `remove_from_outbox`, `outbox` |
+//! | `conversation_locks.rs` | of `Spool`: `conversation_lock_path`, `remove_stale_conversation_locks` |
 //! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions` |
 //! | `dispatch_routes.rs` | `routes_text`, `routes_path`, `routes`, `change_routes`, `routes_version` |
 //! | `agents.rs` | `agents_text`, `agents_path`, `agents`, `change_agents`, `agents_version` |
@@ -46,8 +52,9 @@
 //! | `notice_state.rs` | `try_notice_lock`, `try_automation_lock`, `automation_is_running`, `notice_state`, `set_notice_state` |
 //! | `spending.rs` | `spending`, `recorded_spending`, `change_spending` |
 //! | `usage_log.rs` | `append_usage`, `usage_log_text` |
-//! | `server_token.rs` | `server_token_file` |
-//! | `on_demand.rs` | `try_on_demand_lock`, `try_on_demand_next_lock`, `on_demand_is_locked`, `on_demand_log` |
+//! | `server_token.rs` | of `Spool`: `server_token_file` |
+//! | `login_page.rs` | of `Spool`: `login_page` |
+//! | `on_demand.rs` | of `Spool`: `try_on_demand_lock`, `try_on_demand_next_lock`, `on_demand_is_locked`, `on_demand_lock_path`, `on_demand_log` |
 //! | `worker_registry.rs` | `register`, `abandoned_workers`, `dead_workers`, `has_exiting_worker`, `live_workers`, `lane_is_attended`, `on_demand_dispatcher`, `live_chat_servers` |
 //! | `watch/mod.rs` | `can_watch`, `watch_tasks`, `watch_tasks_until_exit`, `watch_lanes`, `watch_lanes_until_exit`, `watch_feed`, `wake_waiters` |
 //! | `diagnostics.rs` | `format_version`, `is_writable_version`, `is_in_place`, `try_lock`, `disk_space`, `newest_change` |
@@ -59,14 +66,17 @@
 
 mod agents;
 mod answer_cache;
+mod api;
 mod atomic;
 mod attempt_files;
+mod blobs;
 mod bounded_file;
 mod bridge_info;
 mod bridges;
 mod claim_next;
 mod clock;
 mod commit;
+mod commit_group;
 mod conversation_locks;
 mod correlation_file;
 mod dependencies;
@@ -90,6 +100,8 @@ mod lane_settings;
 mod layout;
 mod lock;
 mod lock_queue;
+#[cfg(feature = "cli")]
+mod login_page;
 mod notice_state;
 mod on_demand;
 mod outbox;
@@ -105,8 +117,10 @@ mod server_token;
 mod settings_file;
 #[cfg(feature = "cli")]
 mod shared_file;
+mod shown_states;
 #[cfg(feature = "cli")]
 mod spending;
+mod spool;
 mod submit;
 mod submit_batch;
 mod task_files;
@@ -120,7 +134,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub use api::Store;
+pub(crate) use atomic::replace_user_file;
 pub(crate) use attempt_files::AttemptDir;
+pub use blobs::Blobs;
+pub(crate) use blobs::RunLogFile;
 pub(crate) use bridge_info::BridgeInfo;
 pub(crate) use claim_next::ClaimRequest;
 pub use claim_next::LaneQuery;
@@ -132,22 +150,29 @@ pub use feed::{FeedCursor, FeedEntry};
 pub(crate) use foreign_file::ForeignFile;
 pub use fsck::{Finding, FsckReport, Severity};
 pub use gc::{GcAge, GcPlan, GcReport};
+#[cfg(feature = "cli")]
+pub(crate) use lane_queries::ReadyTasks;
 pub use lane_settings::Pause;
 #[cfg(feature = "cli")]
 pub(crate) use lock::CompanionLock;
 pub(crate) use lock::FileLock;
-#[doc(hidden)]
-pub use lock::last_lock_hold;
 pub(crate) use lock::stop_waiting_for_locks;
+#[doc(hidden)]
+pub use lock::{last_lock_hold, longest_lock_hold};
+#[cfg(feature = "cli")]
+pub(crate) use login_page::LoginPage;
 pub(crate) use notice_state::{NoticeState, PendingNotice};
 pub(crate) use own_files::{is_linked_into_store, lies_in_store};
 pub(crate) use private_files::PrivateFiles;
 pub use progress::ProgressListener;
-pub(crate) use schedule_records::ScheduleRecord;
+#[cfg(feature = "cli")]
+pub(crate) use scan::TaskStamp;
+pub use schedule_records::{ScheduleRecord, ScheduleRecords};
 pub(crate) use server_token::new_secret;
 pub(crate) use settings_file::FileVersion;
 #[cfg(feature = "cli")]
 pub(crate) use shared_file::SharedFile;
+pub(crate) use shown_states::ShownStates;
 pub use submit::SubmittedTask;
 pub use transfer::ImportReport;
 pub(crate) use vendor_cooldowns::CooldownChange;
@@ -200,7 +225,7 @@ impl Default for StoreOptions {
 
 /// A state directory.
 #[derive(Debug)]
-pub struct Store {
+struct FileStore {
     layout: Layout,
     options: StoreOptions,
     /// The version in format.json; a newer one than ours makes the store read-only.
@@ -209,13 +234,8 @@ pub struct Store {
     releases_are_due: AtomicBool,
 }
 
-impl Store {
-    /// Opens the store at `root` and creates its missing parts.
-    ///
-    /// # Errors
-    /// `Config` when `root` is not a directory or is on a network file system; `Io` when it cannot be opened
-    /// or made.
-    pub fn open(root: &Path, options: StoreOptions) -> Result<Self> {
+impl FileStore {
+    pub(crate) fn open(root: &Path, options: StoreOptions) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         Self::of(Layout::open(&root)?, options)
     }
@@ -229,11 +249,7 @@ impl Store {
         Ok(Self { layout, options, version, releases_are_due: AtomicBool::new(false) })
     }
 
-    /// Opens the store at `root` if there is one; makes nothing.
-    ///
-    /// # Errors
-    /// `NotFound` when there is no store; otherwise as [`Store::open`].
-    pub fn open_existing(root: &Path, options: StoreOptions) -> Result<Self> {
+    pub(crate) fn open_existing(root: &Path, options: StoreOptions) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         match Layout::open_existing(&root)? {
             Some(layout) => Self::of(layout, options),
@@ -244,12 +260,7 @@ impl Store {
         }
     }
 
-    /// Opens the store at `root` for reading; makes nothing. While there is none, it reads as an empty store
-    /// that cannot be written.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub fn open_to_read(root: &Path, options: StoreOptions) -> Result<Self> {
+    pub(crate) fn open_to_read(root: &Path, options: StoreOptions) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         match Layout::open_existing(&root)? {
             Some(layout) => Self::of(layout, options),
@@ -262,21 +273,23 @@ impl Store {
         }
     }
 
-    /// Returns whether there is a store at `root`, as far as can be seen.
-    pub fn exists(root: &Path) -> bool {
+    pub(crate) fn exists(root: &Path) -> bool {
         root.join(layout::TASKS).symlink_metadata().is_ok()
     }
 
-    /// Returns the absolute path of the state directory.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.layout.root.path()
     }
 
-    /// Checks that the task directory that was opened is still at its path, before a wait for work.
-    ///
-    /// # Errors
-    /// `NotFound` when it was removed or replaced after the store was opened.
-    pub fn check_in_place(&self) -> Result<()> {
+    pub(crate) fn address(&self) -> &Path {
+        self.root()
+    }
+
+    pub(crate) fn contains(&self, path: &Path) -> Result<bool> {
+        lies_in_store(self.root(), path).map_err(|error| Error::io("access", self.root(), error))
+    }
+
+    pub(crate) fn check_in_place(&self) -> Result<()> {
         let Layout { root, tasks, .. } = &self.layout;
         let opened = rustix::fs::fstat(tasks).map_err(|errno| Error::io("read", tasks.path(), errno))?;
         if lock::is_same_file_at(root, layout::TASKS, &opened) {
@@ -284,35 +297,18 @@ impl Store {
         }
         let path = printable(&tasks.path().to_string_lossy());
         Err(Error::not_found(format!("{path} was removed or replaced while this command waited"))
-            .with_hint("give the command again to wait for the tasks that are there now"))
+            .with_hint("run the command again to wait for the tasks that are there now"))
     }
 
-    /// Returns the current time by the store's clock.
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         self.options.clock.now()
     }
 
-    /// Returns a random number from the store's source.
     pub(crate) fn random(&self) -> u128 {
         self.options.entropy.next(self.now().wall)
     }
 
-    /// Returns the directory of a task's run logs, which has one numbered directory for each attempt.
-    #[doc(hidden)]
-    pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
-        self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
-    }
-
-    /// Returns the path of the file with the response of a task.
-    pub(crate) fn response_file(&self, id: &TaskId) -> PathBuf {
-        self.layout.tasks.path().join(id.as_str()).join(layout::RESPONSE_FILE)
-    }
-
-    /// Checks that this program may change the store.
-    ///
-    /// # Errors
-    /// `NewerFormat` when the store has a newer format than this program writes.
-    pub fn check_writable(&self) -> Result<()> {
+    pub(crate) fn check_writable(&self) -> Result<()> {
         if self.version <= FORMAT_VERSION {
             return Ok(());
         }
@@ -338,12 +334,7 @@ impl Store {
         task_files::task(dir, id)?.ok_or_else(|| Self::unknown(id.as_str()))
     }
 
-    /// Finds the task that `text` names: its id, or a beginning or an end that only one id has.
-    ///
-    /// # Errors
-    /// `Invalid` for text that cannot be part of an id, or that matches several; `NotFound` when no task
-    /// matches.
-    pub fn resolve(&self, text: &str) -> Result<TaskId> {
+    pub(crate) fn resolve(&self, text: &str) -> Result<TaskId> {
         let id = TaskId::parse(text)?;
         if self.layout.task(&id)?.is_some() {
             return Ok(id);
@@ -357,26 +348,18 @@ impl Store {
             several => {
                 let shown: Vec<&str> = several.iter().take(5).map(String::as_str).collect();
                 let more = if several.len() > 5 { ", …" } else { "" };
-                Err(Error::invalid(format!("'{text}' matches {} tasks", several.len()))
+                Err(Error::invalid_here(format!("'{text}' matches {} tasks", several.len()))
                     .with_hint(format!("type more of the id: {}{more}", shown.join(", "))))
             }
         }
     }
 
-    /// Reads a task.
-    ///
-    /// # Errors
-    /// `NotFound` when there is none; `Corrupt` when its file is not a task; `Io`.
-    pub fn task(&self, id: &TaskId) -> Result<Task> {
+    pub(crate) fn task(&self, id: &TaskId) -> Result<Task> {
         let dir = self.task_dir(id)?;
         Ok(self.load(&dir, id)?.task)
     }
 
-    /// Returns the response of a task; `None` while it is open, and when the file of the response is gone.
-    ///
-    /// # Errors
-    /// `Corrupt` when the file is not a response; `Io`.
-    pub fn response(&self, task: &Task) -> Result<Option<Response>> {
+    pub(crate) fn response(&self, task: &Task) -> Result<Option<Response>> {
         if let Some(response) = task.bookkeeping.response.as_ref().filter(|_| task.status.is_terminal()) {
             return Ok(Some(response.clone()));
         }
@@ -384,8 +367,7 @@ impl Store {
         task_files::response(&dir, task)
     }
 
-    /// Returns whether a task has a response, without reading it.
-    pub fn response_exists(&self, task: &Task) -> bool {
+    pub(crate) fn response_exists(&self, task: &Task) -> bool {
         task.status.is_terminal()
             && (task.bookkeeping.response.is_some()
                 || self.task_dir(&task.id).is_ok_and(|dir| {
@@ -395,54 +377,29 @@ impl Store {
                 }))
     }
 
-    /// Returns the history of a task, oldest event first.
-    ///
-    /// # Errors
-    /// `NotFound`, `Corrupt`, `Io`.
-    pub fn events(&self, id: &TaskId) -> Result<Vec<Event>> {
+    pub(crate) fn events(&self, id: &TaskId) -> Result<Vec<Event>> {
         let dir = self.task_dir(id)?;
         let task = self.load(&dir, id)?.task;
         history::events(&dir, &task)
     }
 
-    /// Returns the newest event of a task.
-    ///
-    /// # Errors
-    /// `NotFound`, `Corrupt`, `Io`.
-    pub fn last_event(&self, task: &Task) -> Result<Option<Event>> {
+    pub(crate) fn last_event(&self, task: &Task) -> Result<Option<Event>> {
         history::last_event(&self.task_dir(&task.id)?, task)
     }
 
-    /// Returns the changes after number `since`, oldest first, at most `limit` of them.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn feed_since(&self, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
+    pub(crate) fn feed_since(&self, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
         feed::since(&self.layout.root, since, limit)
     }
 
-    /// Returns the changes after a cursor and advances it; cheap to call repeatedly.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn feed_after(&self, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
+    pub(crate) fn feed_after(&self, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
         feed::after(&self.layout.root, cursor, limit)
     }
 
-    /// Returns the number of the oldest change in the feed; `None` when the feed is empty. It grows when
-    /// [`Store::gc`] removes old entries: a reader of earlier ones has missed some.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn feed_start(&self) -> Result<Option<u64>> {
+    pub(crate) fn feed_start(&self) -> Result<Option<u64>> {
         feed::first_number(&self.layout.root)
     }
 
-    /// Returns the number of the newest change; 0 when the feed is empty.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn feed_end(&self) -> Result<u64> {
+    pub(crate) fn feed_end(&self) -> Result<u64> {
         Ok(feed::newest_entries(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
     }
 
@@ -521,7 +478,7 @@ mod tests {
             let text = std::fs::read_to_string(&path).unwrap();
             let file = path.strip_prefix(&root).unwrap().display();
             let row = table.lines().find(|line| line.starts_with(&format!("//! | `{file}` |"))).unwrap_or("");
-            for block in text.split("\nimpl Store {\n").skip(1) {
+            for block in text.split("\nimpl FileStore {\n").skip(1) {
                 let block = block.split("\n}\n").next().unwrap_or_default();
                 for line in block.lines().filter_map(|line| {
                     line.strip_prefix("    pub fn ").or_else(|| line.strip_prefix("    pub(crate) fn "))

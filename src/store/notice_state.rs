@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::dir::Dir;
 use super::layout::{NOTICES, lane_key};
 use super::lock::{self, FileLock};
-use super::{Store, atomic, bounded_file};
+use super::{FileStore, atomic, bounded_file};
 use crate::error::{Error, Result, printable};
 use crate::model::Time;
 use crate::model::json::{self, Object};
@@ -104,32 +104,19 @@ fn read(notices: &Dir, name: &str) -> Result<Option<NoticeState>> {
     })
 }
 
-impl Store {
-    /// Takes the lock of the process that delivers the notices of a workspace; `None` while another one does.
-    ///
-    /// # Errors
-    /// `NewerFormat`, `Io`; `Corrupt` when something other than a file has its name.
+impl FileStore {
     pub(crate) fn try_notice_lock(&self, workspace: &str) -> Result<Option<FileLock>> {
         self.check_writable()?;
         let name = format!("{}.lock", lane_key(workspace));
         FileLock::try_acquire_in(self.layout.root.open_or_make_derived(NOTICES)?, &name)
     }
 
-    /// Takes the lock that shows that a process runs the schedules and notices of a workspace; `None` while another one has
-    /// it. Any number of processes may run them.
-    ///
-    /// # Errors
-    /// As [`Store::try_notice_lock`].
     pub(crate) fn try_automation_lock(&self, workspace: &str) -> Result<Option<FileLock>> {
         self.check_writable()?;
         let notices = self.layout.root.open_or_make_derived(NOTICES)?;
         FileLock::try_acquire_in(notices, &automation_lock(workspace))
     }
 
-    /// Returns whether a process runs the schedules and notices of a workspace.
-    ///
-    /// # Errors
-    /// `Io`.
     pub(crate) fn automation_is_running(&self, workspace: &str) -> Result<bool> {
         match self.layout.root.open_existing(NOTICES)? {
             Some(notices) => lock::is_held(&notices, &automation_lock(workspace)),
@@ -137,19 +124,11 @@ impl Store {
         }
     }
 
-    /// Returns what is delivered of the notices of a workspace; `None` when nothing is known of any.
-    ///
-    /// # Errors
-    /// `Corrupt` when the file cannot be read; `Io`.
     pub(crate) fn notice_state(&self, workspace: &str) -> Result<Option<NoticeState>> {
         let Some(notices) = self.layout.root.open_existing(NOTICES)? else { return Ok(None) };
         read(&notices, &format!("{}.json", lane_key(workspace)))
     }
 
-    /// Records what is delivered of the notices of a workspace. The caller has the [lock](Self::try_notice_lock).
-    ///
-    /// # Errors
-    /// `NewerFormat`, `Io`.
     pub(crate) fn set_notice_state(&self, workspace: &str, state: &NoticeState) -> Result<()> {
         self.check_writable()?;
         let notices = self.layout.root.open_or_make_derived(NOTICES)?;
@@ -167,7 +146,7 @@ mod tests {
     #[test]
     fn the_state_comes_back_and_one_process_has_the_lock() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let store = FileStore::open(dir.path(), StoreOptions::default()).unwrap();
         assert_eq!(store.notice_state("w").unwrap(), None);
         let lock = store.try_notice_lock("w").unwrap().expect("the lock");
         assert!(store.try_notice_lock("w").unwrap().is_none());

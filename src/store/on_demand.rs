@@ -2,17 +2,19 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::path::PathBuf;
 
+use super::atomic;
 use super::dir::Dir;
 use super::layout::{LOGS, OLD_ON_DEMAND_LOG, ON_DEMAND, ON_DEMAND_LOG, ON_DEMAND_NEXT};
 use super::lock::{self, FileLock};
-use super::{Store, atomic};
+use super::spool::Spool;
 use crate::error::{Error, Result};
 
 /// The size of the log, in bytes, at which it becomes the old one and a new one is begun.
 const ROTATE_AT: u64 = 1024 * 1024;
 
-impl Store {
+impl Spool<'_> {
     /// Takes the lock of the on-demand dispatcher; `None` while another process has it.
     ///
     /// # Errors
@@ -24,14 +26,14 @@ impl Store {
     /// Takes the lock of the process that waits to become the on-demand dispatcher; `None` while another one waits.
     ///
     /// # Errors
-    /// As [`Store::try_on_demand_lock`].
+    /// As [`Spool::try_on_demand_lock`].
     pub(crate) fn try_on_demand_next_lock(&self) -> Result<Option<FileLock>> {
         self.try_root_lock(ON_DEMAND_NEXT)
     }
 
     fn try_root_lock(&self, name: &str) -> Result<Option<FileLock>> {
-        self.check_writable()?;
-        FileLock::try_acquire_in(Dir::open_root(self.root())?, name)
+        self.0.check_writable()?;
+        FileLock::try_acquire_in(Dir::open_root(self.0.root())?, name)
     }
 
     /// Returns whether a process has the lock of the on-demand dispatcher.
@@ -39,7 +41,12 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub(crate) fn on_demand_is_locked(&self) -> Result<bool> {
-        lock::is_held(&self.layout.root, ON_DEMAND)
+        lock::is_held(&self.0.layout.root, ON_DEMAND)
+    }
+
+    /// Returns the path of the file that the on-demand dispatcher locks.
+    pub(crate) fn on_demand_lock_path(&self) -> PathBuf {
+        self.0.layout.root.path().join(ON_DEMAND)
     }
 
     /// Opens the log of on-demand dispatchers, and makes it if there is none.
@@ -47,8 +54,8 @@ impl Store {
     /// # Errors
     /// `NewerFormat`, `Io`; `Corrupt` when something other than a file has its name.
     pub(crate) fn on_demand_log(&self) -> Result<OnDemandLog> {
-        self.check_writable()?;
-        OnDemandLog::open(self.layout.root.open_or_make_derived(LOGS)?)
+        self.0.check_writable()?;
+        OnDemandLog::open(self.0.layout.root.open_or_make_derived(LOGS)?)
     }
 }
 
@@ -100,13 +107,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::store::StoreOptions;
+    use crate::store::{FileStore, StoreOptions};
 
     #[test]
     fn the_log_is_private_and_bounded() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
-        let mut log = store.on_demand_log().unwrap();
+        let store = FileStore::open(dir.path(), StoreOptions::default()).unwrap();
+        let mut log = store.spool().on_demand_log().unwrap();
         let line = "x".repeat(1023);
         for _ in 0..2500 {
             log.add(&line).unwrap();
@@ -122,12 +129,12 @@ mod tests {
     #[test]
     fn a_link_in_place_of_the_log_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
-        drop(store.on_demand_log().unwrap());
+        let store = FileStore::open(dir.path(), StoreOptions::default()).unwrap();
+        drop(store.spool().on_demand_log().unwrap());
         std::fs::remove_file(dir.path().join("logs/on-demand.log")).unwrap();
         std::fs::write(dir.path().join("elsewhere"), "kept").unwrap();
         std::os::unix::fs::symlink("../elsewhere", dir.path().join("logs/on-demand.log")).unwrap();
-        store.on_demand_log().unwrap_err();
+        store.spool().on_demand_log().unwrap_err();
         assert_eq!(std::fs::read_to_string(dir.path().join("elsewhere")).unwrap(), "kept");
     }
 }

@@ -3,19 +3,20 @@
 //! An entry lives from just before the report is sent until just after. The next dispatcher sends the reports
 //! that a killed process leaves there.
 
+use super::atomic;
 use super::layout::OUTBOX;
-use super::{Store, atomic};
+use super::spool::Spool;
 use crate::error::Result;
 use crate::model::TaskId;
 
-impl Store {
+impl Spool<'_> {
     /// Records that the outcome of a run is written down and about to be reported.
     ///
     /// # Errors
     /// `NewerFormat`, `Io`.
     pub(crate) fn add_to_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
-        let outbox = self.layout.root.open_or_make(OUTBOX)?;
-        atomic::replace_durably(&self.layout.tmp()?, &outbox, &outbox_name(id, fence), b"")
+        let outbox = self.0.layout.root.open_or_make(OUTBOX)?;
+        atomic::replace_durably(&self.0.layout.tmp()?, &outbox, &outbox_name(id, fence), b"")
     }
 
     /// Records that the outcome of a run was reported.
@@ -23,7 +24,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub(crate) fn remove_from_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
-        match self.layout.root.open_existing(OUTBOX)? {
+        match self.0.layout.root.open_existing(OUTBOX)? {
             Some(outbox) => atomic::remove(&outbox, &outbox_name(id, fence)),
             None => Ok(()),
         }
@@ -34,7 +35,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub(crate) fn outbox(&self) -> Result<Vec<(TaskId, u64)>> {
-        let Some(outbox) = self.layout.root.open_existing(OUTBOX)? else {
+        let Some(outbox) = self.0.layout.root.open_existing(OUTBOX)? else {
             return Ok(Vec::new());
         };
         let mut entries: Vec<(TaskId, u64)> = outbox.names()?.iter().filter_map(|name| entry(name)).collect();

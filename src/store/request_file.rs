@@ -4,6 +4,9 @@
 //! A person's file may be reached by a symbolic link. The store's own is opened through the task's directory
 //! and never by a link, which somebody may have planted to have another file read. If task.json contains the
 //! whole prompt, the copy is not synced, and the next claim restores what a power cut leaves of it.
+//!
+//! An edit writes the new copy under another name, commits task.json with its hash, and renames the copy. Between the two
+//! renames, and after a crash there until the next claim or edit, the copy under the other name is the request.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,10 +15,11 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::blobs::Blobs;
 use super::dir::Dir;
-use super::layout::{REQUEST_FILE, RESPONSE_BODY_FILE, TASKS};
+use super::layout::{NEXT_REQUEST_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASKS};
 use super::own_files::lies_in_store;
-use super::{Store, atomic, bounded_file};
+use super::{FileStore, atomic, bounded_file};
 use crate::error::{Error, Result, printable};
 use crate::model::{RequestCheck, Task};
 use crate::sha256::{sha256_bytes, sha256_file, sha256_open};
@@ -45,9 +49,25 @@ pub(super) fn set_current_paths(task: &mut Task, dir: &Path) {
     }
 }
 
-fn open_own(dir: &Dir) -> rustix::io::Result<File> {
+fn open_own(dir: &Dir, name: &str) -> rustix::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, REQUEST_FILE, flags, Mode::empty()).map(File::from)
+    rustix::fs::openat(dir, name, flags, Mode::empty()).map(File::from)
+}
+
+/// Returns whether an edit has committed its copy of the request and not renamed it yet.
+pub(super) fn is_next(dir: &Dir, task: &Task) -> bool {
+    let found = open_own(dir, NEXT_REQUEST_FILE).map_err(Into::into).and_then(sha256_open);
+    found.is_ok_and(|sha256| sha256 == task.request_sha256)
+}
+
+/// Returns the name under which the store's own copy of the request is found now.
+pub(super) fn own_name(dir: &Dir, task: &Task) -> &'static str {
+    if is_next(dir, task) { NEXT_REQUEST_FILE } else { REQUEST_FILE }
+}
+
+/// Puts the copy of an edit in the place of the old one.
+pub(super) fn publish_next(dir: &Dir) -> Result<()> {
+    atomic::rename_derived(dir, NEXT_REQUEST_FILE, dir, REQUEST_FILE)
 }
 
 /// The state of a request file.
@@ -56,6 +76,8 @@ enum RequestState {
     Whole(RequestCheck),
     /// A part of the store's own copy.
     Torn,
+    /// The copy of an edit that has not taken the place of the old one.
+    Next,
 }
 
 fn inspect(root: &Path, dir: &Dir, task: &Task) -> Result<RequestState> {
@@ -64,11 +86,12 @@ fn inspect(root: &Path, dir: &Dir, task: &Task) -> Result<RequestState> {
         return Ok(RequestState::Whole(RequestCheck::Unreadable(IN_STORE.to_string())));
     }
     let found = match is_own {
-        true => open_own(dir).map_err(Into::into).and_then(sha256_open),
+        true => open_own(dir, REQUEST_FILE).map_err(Into::into).and_then(sha256_open),
         false => sha256_file(task.request_path.as_ref()),
     };
     Ok(RequestState::Whole(match found {
         Ok(sha256) if sha256 == task.request_sha256 => RequestCheck::Same,
+        _ if is_own && is_next(dir, task) => return Ok(RequestState::Next),
         Ok(_) if is_own && is_torn(dir, task) => return Ok(RequestState::Torn),
         Ok(sha256) => RequestCheck::Changed(sha256),
         Err(error) => match Error::io("read the request", &task.request_path, error) {
@@ -100,7 +123,7 @@ fn is_torn(dir: &Dir, task: &Task) -> bool {
     let prompt = task.spec.prompt.as_bytes();
     let found = || {
         let mut found = Vec::new();
-        open_own(dir)?.take(prompt.len() as u64 + 1).read_to_end(&mut found).map(|_| found)
+        open_own(dir, REQUEST_FILE)?.take(prompt.len() as u64 + 1).read_to_end(&mut found).map(|_| found)
     };
     sha256_bytes(prompt) == task.request_sha256 && found().is_ok_and(|found| is_part(&found, prompt))
 }
@@ -111,9 +134,8 @@ pub(super) fn is_part(found: &[u8], whole: &[u8]) -> bool {
     found.len() <= whole.len() && found.iter().zip(whole).all(|(is, was)| is == was || *is == 0)
 }
 
-impl Store {
-    /// Returns a task with the paths of the files that this store keeps for it.
-    pub fn with_current_paths(&self, mut task: Task) -> Task {
+impl FileStore {
+    pub(crate) fn with_current_paths(&self, mut task: Task) -> Task {
         let dir = self.layout.tasks.path().join(task.id.as_str());
         set_current_paths(&mut task, &dir);
         task
@@ -123,14 +145,19 @@ impl Store {
     pub(super) fn check_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
         Ok(match inspect(self.layout.root.path(), dir, task)? {
             RequestState::Whole(check) => check,
-            RequestState::Torn => RequestCheck::Same,
+            RequestState::Torn | RequestState::Next => RequestCheck::Same,
         })
     }
 
-    /// Checks the request of the task in `dir`, and restores it if part of it was lost.
+    /// Checks the request of the task in `dir`, and restores it if part of it was lost or an edit was cut short.
     pub(super) fn check_and_restore_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
         match inspect(self.layout.root.path(), dir, task)? {
             RequestState::Whole(check) => Ok(check),
+            RequestState::Next => {
+                publish_next(dir)?;
+                atomic::sync_dir(dir)?;
+                Ok(RequestCheck::Same)
+            }
             RequestState::Torn => {
                 atomic::replace_durably(&self.layout.tmp()?, dir, REQUEST_FILE, task.spec.prompt.as_bytes())?;
                 self.check_request(dir, task)
@@ -162,10 +189,12 @@ impl Store {
         }
         Ok(())
     }
+}
 
+impl Blobs<'_> {
     /// Returns the state of a task's request file.
     pub fn request_check(&self, task: &Task) -> RequestCheck {
-        let checked = self.task_dir(&task.id).and_then(|dir| self.check_request(&dir, task));
+        let checked = self.0.task_dir(&task.id).and_then(|dir| self.0.check_request(&dir, task));
         checked.unwrap_or(RequestCheck::Missing)
     }
 
@@ -174,12 +203,13 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when it cannot be opened, for example because a symbolic link replaces it; `NotFound`.
-    pub fn open_stored_request(&self, task: &Task) -> Result<Option<File>> {
-        let dir = self.task_dir(&task.id)?;
+    pub fn stored_request(&self, task: &Task) -> Result<Option<File>> {
+        let dir = self.0.task_dir(&task.id)?;
         if !is_own(task) {
             return Ok(None);
         }
-        let file = open_own(&dir).map_err(|errno| Error::io("open", &task.request_path, errno))?;
+        let file = open_own(&dir, own_name(&dir, task))
+            .map_err(|errno| Error::io("open", &task.request_path, errno))?;
         Ok(Some(file))
     }
 }

@@ -8,14 +8,16 @@
 use std::ops::ControlFlow;
 use std::sync::mpsc::sync_channel;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+#[cfg(feature = "cli")]
+use rustix::fs::{AtFlags, Stat};
 
 use super::dir::Dir;
 use super::layout::{Layout, TASK_FILE};
-use super::{Store, task_files};
+use super::{FileStore, task_files};
 use crate::error::{Error, Result, printable};
 use crate::model::transition::check_redrive;
 use crate::model::{Task, TaskId, TaskText};
+use crate::os::directory;
 
 /// Files up to this size are read by one call, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -34,6 +36,11 @@ const MAX_THREADS: usize = 8;
 
 /// Up to this many tasks are read without threads.
 const MAX_WITHOUT_THREADS: usize = 256;
+
+/// What changes whenever a task.json does, whoever writes it: drawn from its inode, size and time of change. `None` when
+/// there is no such file.
+#[cfg(feature = "cli")]
+pub(crate) type TaskStamp = Option<u64>;
 
 /// Reads small files with few system calls.
 pub(super) struct FastReader {
@@ -56,9 +63,7 @@ impl FastReader {
             }
             self.path.push_str(part);
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let fd = rustix::fs::openat2(dir, self.path.as_str(), flags, Mode::empty(), resolve).ok()?;
+        let fd = directory::open_beneath(dir, &self.path).ok()?;
         // Pipes refuse a read at an offset.
         let length = rustix::io::pread(&fd, &mut self.buffer, 0).ok()?;
         // If the buffer is full, there may be more.
@@ -185,21 +190,52 @@ pub(super) fn scan_name<T>(
     }
 }
 
-impl Store {
-    /// Returns the names in the task directory, sorted.
-    ///
-    /// # Errors
-    /// `Io`.
-    #[doc(hidden)]
-    pub fn task_names(&self) -> Result<Vec<String>> {
+#[cfg(feature = "cli")]
+fn stamp_of(tasks: &Dir, path: &str) -> TaskStamp {
+    let stat: Stat = rustix::fs::statat(tasks, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let parts = [stat.st_ino as u64, stat.st_size as u64, stat.st_ctime as u64, stat.st_ctime_nsec as u64];
+    // Mixed as FNV-1a mixes bytes.
+    Some(parts.iter().fold(0xcbf2_9ce4_8422_2325, |mixed: u64, part| {
+        (mixed ^ part).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
+    }))
+}
+
+#[cfg(feature = "cli")]
+impl FileStore {
+    pub(crate) fn scan_stamped<T: Send>(
+        &self,
+        names: &[String],
+        extract: impl Fn(&TaskText<'_>) -> T + Sync,
+        visit: &mut dyn FnMut(&str, TaskStamp, Result<T>),
+    ) {
+        let read = |reader: &mut FastReader, name: &String| {
+            let stamp = self.task_stamp(name);
+            (stamp, scan_name(&self.layout, reader, name, &extract))
+        };
+        let _ = map_in_order(names, &FastReader::new, &read, &mut |name, (stamp, seen)| {
+            if let Some(seen) = seen.transpose() {
+                visit(name, stamp, seen);
+            }
+            ControlFlow::Continue(())
+        });
+    }
+
+    pub(crate) fn task_stamp(&self, name: &str) -> TaskStamp {
+        stamp_of(&self.layout.tasks, &format!("{name}/{TASK_FILE}"))
+    }
+
+    pub(crate) fn task_names_stamp(&self) -> TaskStamp {
+        stamp_of(&self.layout.tasks, ".")
+    }
+}
+
+impl FileStore {
+    pub(crate) fn task_names(&self) -> Result<Vec<String>> {
         let mut names = self.layout.tasks.names()?;
         names.sort_unstable();
         Ok(names)
     }
 
-    /// Reads entries of the task directory, with several threads if there are many, and passes what `extract`
-    /// returns for each to `visit`, in the order given, until that breaks. An entry that is not a readable
-    /// task is passed as an error; one that is gone is skipped.
     pub(crate) fn scan_names<T: Send>(
         &self,
         names: &[String],
@@ -209,12 +245,7 @@ impl Store {
         scan_names(&self.layout, names, &extract, visit);
     }
 
-    /// Passes every task to `visit`, in the order of the ids. An entry that is not a readable task is passed
-    /// as an error.
-    ///
-    /// # Errors
-    /// `Io` when the tasks cannot be listed.
-    pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
+    pub(crate) fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
         scan_with_progress(
             &self.layout,
             &self.task_names()?,
@@ -227,36 +258,7 @@ impl Store {
         Ok(())
     }
 
-    /// Passes the tasks after `after` in the order of the ids to `visit`, until that breaks.
-    ///
-    /// # Errors
-    /// `Io` when the tasks cannot be listed.
-    pub fn scan_after(
-        &self,
-        after: Option<&TaskId>,
-        visit: &mut dyn FnMut(&str, Result<Task>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let mut reader = FastReader::new();
-        for name in self.task_names()? {
-            if after.is_none_or(|after| name.as_str() > after.as_str())
-                && let Some(task) = scan_name(&self.layout, &mut reader, &name, &|task: &TaskText<'_>| {
-                    self.with_current_paths(task.to_task())
-                })
-                .transpose()
-                && visit(&name, task).is_break()
-            {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the dead tasks of a lane that were not retried yet, oldest first. Errors of unreadable ones
-    /// are passed to `unreadable`.
-    ///
-    /// # Errors
-    /// `Io` when the tasks cannot be listed.
-    pub fn dead_tasks(&self, lane: &str, unreadable: &mut dyn FnMut(Error)) -> Result<Vec<TaskId>> {
+    pub(crate) fn dead_tasks(&self, lane: &str, unreadable: &mut dyn FnMut(Error)) -> Result<Vec<TaskId>> {
         let dead = |task: &TaskText<'_>| {
             let is_candidate = task.spec.lane.is(lane) && task.is_terminal() && task.retried_as.is_none();
             let is_dead = is_candidate && check_redrive(&task.to_task()).is_ok();

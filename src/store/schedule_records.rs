@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Store;
+use super::FileStore;
 use super::json_file::{DecodeResult, DocumentChange, JsonFile, admit_any};
 use super::layout::SCHEDULES;
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::model::task::object;
 
 /// What has become of one schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ScheduleRecord {
+pub struct ScheduleRecord {
     /// The expression and time zone that this is about; with others, the schedule begins anew.
     pub rule: String,
     /// Every time until this one is done with.
@@ -27,7 +27,7 @@ pub(crate) struct ScheduleRecord {
 }
 
 /// What has become of all schedules, by workspace id and name.
-pub(crate) type ScheduleRecords = BTreeMap<(String, String), ScheduleRecord>;
+pub type ScheduleRecords = BTreeMap<(String, String), ScheduleRecord>;
 
 /// The one key of schedules.json.
 const WORKSPACES: &str = "workspaces";
@@ -40,7 +40,7 @@ const RECORDS: JsonFile<ScheduleRecords> = JsonFile {
     encode,
     unreadable: |path, why| {
         Error::corrupt(format!("{path} cannot be read ({why}), so no schedule submits anything"))
-            .with_hint("remove the file; every schedule then begins anew, with its next time")
+            .with_hint("remove the file; every schedule then starts over at its next time")
     },
 };
 
@@ -88,19 +88,11 @@ fn encode(records: ScheduleRecords) -> Object {
     object([(WORKSPACES, workspaces.into())])
 }
 
-impl Store {
-    /// Returns what has become of all schedules.
-    ///
-    /// # Errors
-    /// `Corrupt` when schedules.json cannot be read; `Io`.
+impl FileStore {
     pub(crate) fn schedule_records(&self) -> Result<ScheduleRecords> {
         RECORDS.read(self)
     }
 
-    /// Records what has become of a schedule, unless another process has come further with it.
-    ///
-    /// # Errors
-    /// `Corrupt` when schedules.json cannot be read; `NewerFormat`, `Locked`, `Io`; each with nothing changed.
     pub(crate) fn record_schedule(&self, workspace: &str, name: &str, record: &ScheduleRecord) -> Result<()> {
         RECORDS.change(self, |all| {
             let key = (workspace.to_string(), name.to_string());
@@ -120,29 +112,13 @@ mod tests {
     use crate::store::StoreOptions;
 
     #[test]
-    fn records_come_back_and_never_go_back() {
+    fn records_that_cannot_be_read_stop_every_schedule() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
-        assert!(store.schedule_records().unwrap().is_empty());
-        let at = |text: &str| Time::parse(text).unwrap();
-        let first =
-            ScheduleRecord { rule: "@daily UTC".into(), until: at("2026-01-01T00:00:00Z"), last: None };
-        let second = ScheduleRecord {
-            until: at("2026-01-02T00:00:00Z"),
-            last: Some((at("2026-01-02T00:00:00Z"), "t-1".into())),
-            ..first.clone()
-        };
-        store.record_schedule("w", "nightly", &second).unwrap();
-        store.record_schedule("w", "nightly", &first).unwrap();
-        store.record_schedule("other", "nightly", &first).unwrap();
-        let records = store.schedule_records().unwrap();
-        assert_eq!(records[&("w".to_string(), "nightly".to_string())], second);
-        assert_eq!(records[&("other".to_string(), "nightly".to_string())], first);
-        let anew = ScheduleRecord { rule: "@hourly UTC".into(), ..first };
-        store.record_schedule("w", "nightly", &anew).unwrap();
-        assert_eq!(store.schedule_records().unwrap()[&("w".to_string(), "nightly".to_string())], anew);
+        let store = FileStore::open(dir.path(), StoreOptions::default()).unwrap();
+        let until = Time::parse("2026-01-01T00:00:00Z").unwrap();
+        let record = ScheduleRecord { rule: "@daily UTC".into(), until, last: None };
         std::fs::write(dir.path().join("schedules.json"), "{\"workspaces\": []}").unwrap();
-        let error = store.record_schedule("w", "nightly", &anew).unwrap_err().to_string();
+        let error = store.record_schedule("w", "nightly", &record).unwrap_err().to_string();
         assert!(
             error.contains("no schedule submits anything") && error.contains("remove the file"),
             "{error}"

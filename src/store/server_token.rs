@@ -10,34 +10,37 @@ use rustix::fs::{AtFlags, FileType};
 use rustix::rand::GetRandomFlags;
 
 use super::layout::SERVER_TOKEN;
-use super::{Store, atomic};
+use super::spool::Spool;
+use super::{FileStore, atomic};
 use crate::error::{Error, Result};
 
 /// The size of a secret before it is written in hexadecimal, in bytes.
 const SECRET_BYTES: usize = 32;
 
-impl Store {
+impl Spool<'_> {
     /// Returns the file with the server's token, which only its owner can read; makes it if there is none.
     ///
     /// # Errors
     /// `NewerFormat`, `Io`, `Locked`.
     pub(crate) fn server_token_file(&self) -> Result<PathBuf> {
-        let path = self.layout.root.path().join(SERVER_TOKEN);
-        if self.has_server_token() {
+        let path = self.0.layout.root.path().join(SERVER_TOKEN);
+        if self.0.has_server_token() {
             return Ok(path);
         }
-        self.check_writable()?;
-        let tmp = self.layout.tmp()?;
+        self.0.check_writable()?;
+        let tmp = self.0.layout.tmp()?;
         // Once in the life of a store; of two servers that start at once, the second uses the token of the
         // first.
-        let _lock = self.lock_store()?;
-        if !self.has_server_token() {
+        let _lock = self.0.lock_store()?;
+        if !self.0.has_server_token() {
             let line = format!("{}\n", new_secret()?);
-            atomic::replace_durably(&tmp, &self.layout.root, SERVER_TOKEN, line.as_bytes())?;
+            atomic::replace_durably(&tmp, &self.0.layout.root, SERVER_TOKEN, line.as_bytes())?;
         }
         Ok(path)
     }
+}
 
+impl FileStore {
     /// Returns whether anything has the name of the token; its reader checks whether it is one.
     fn has_server_token(&self) -> bool {
         rustix::fs::statat(&self.layout.root, SERVER_TOKEN, AtFlags::SYMLINK_NOFOLLOW).is_ok()

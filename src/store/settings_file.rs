@@ -5,12 +5,12 @@ use std::path::Path;
 
 use rustix::fs::AtFlags;
 
-use super::Store;
+use super::FileStore;
 use super::bounded_file::FileContent;
 use crate::error::{Error, Result, printable};
 
 /// Refuses a file that another user may have written, since it chooses what runs, and one that is not UTF-8.
-pub(super) fn admit_trusted(store: &Store, content: &FileContent, name: &str) -> Result<()> {
+pub(super) fn admit_trusted(store: &FileStore, content: &FileContent, name: &str) -> Result<()> {
     let path = store.layout.root.path().join(name);
     let root = rustix::fs::fstat(&store.layout.root)
         .map_err(|errno| Error::io("access", store.layout.root.path(), errno))?;
@@ -48,7 +48,7 @@ impl FileVersion {
     }
 
     /// Returns the present version of a file at the root of a store; `None` when there is none.
-    pub(super) fn in_root(store: &Store, name: &str) -> Option<Self> {
+    pub(super) fn in_root(store: &FileStore, name: &str) -> Option<Self> {
         let stat = rustix::fs::statat(&store.layout.root, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         Some(Self::of(&stat))
     }

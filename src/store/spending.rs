@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use serde_json::Value;
 
-use super::Store;
+use super::FileStore;
 use super::history::open_read;
 use super::json_file::{DocumentChange, JsonFile, admit_any};
 use super::layout::{BUDGET, OLD_USAGE, USAGE};
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::LaneName;
 use crate::model::json::Object;
 use crate::model::spending::{CountedRun, LogPosition, SpendingRecord};
+use crate::sha256::sha256_bytes;
 
 /// Reads a line of the usage log; `None` for one that is no run.
 pub(crate) type ReadRun = dyn Fn(&str) -> Option<CountedRun>;
@@ -39,30 +40,17 @@ fn encode(record: SpendingRecord) -> Object {
     }
 }
 
-impl Store {
-    /// Returns what dispatchers have spent. `read_run` reads the lines of the usage log that are not counted yet.
-    ///
-    /// # Errors
-    /// `Corrupt` when budget.json cannot be read; `Io`.
+impl FileStore {
     pub(crate) fn spending(&self, read_run: &ReadRun) -> Result<SpendingRecord> {
         let mut record = SPENDING.read(self)?;
         self.count_new_runs(&mut record, read_run)?;
         Ok(record)
     }
 
-    /// Returns what was recorded of spending when a budget was last looked at.
-    ///
-    /// # Errors
-    /// `Corrupt` when budget.json cannot be read; `Io`.
     pub(crate) fn recorded_spending(&self) -> Result<SpendingRecord> {
         SPENDING.read(self)
     }
 
-    /// Changes what is recorded of spending, under the store lock, after the runs of the usage log are counted. Wakes
-    /// those who wait for the lanes that are over their budgets no more.
-    ///
-    /// # Errors
-    /// `Corrupt` when budget.json cannot be read, `NewerFormat`, `Locked`, `Io`; each with nothing changed.
     pub(crate) fn change_spending<R>(
         &self,
         read_run: &ReadRun,
@@ -91,19 +79,21 @@ impl Store {
         let root = &self.layout.root;
         let fail = |error| Error::io("read", root.path().join(USAGE), error);
         let (new, old) = (open_read(root, USAGE)?, open_read(root, OLD_USAGE)?);
-        let state =
-            |file: &File| file.metadata().map(|meta| LogPosition { file: meta.ino(), bytes: meta.len() });
         let position = record.position;
-        let continues = |end: &LogPosition| end.file == position.file && end.bytes >= position.bytes;
+        let continues = |file: &File| -> std::io::Result<bool> {
+            let meta = file.metadata()?;
+            let is_it = meta.ino() == position.file && meta.len() >= position.bytes;
+            Ok(is_it && (position.mark == 0 || mark(file, position.bytes)? == position.mark))
+        };
         if let Some(file) = &new
-            && continues(&state(file).map_err(fail)?)
+            && continues(file).map_err(fail)?
         {
             let bytes = count(file, position.bytes, record, read_run).map_err(fail)?;
-            record.position.bytes = bytes;
+            record.position = position_in(file, bytes).map_err(fail)?;
             return Ok(());
         }
         let from = match &old {
-            Some(file) if continues(&state(file).map_err(fail)?) => position.bytes,
+            Some(file) if continues(file).map_err(fail)? => position.bytes,
             _ => {
                 record.reset();
                 0
@@ -114,10 +104,25 @@ impl Store {
         }
         if let Some(file) = &new {
             let bytes = count(file, 0, record, read_run).map_err(fail)?;
-            record.position = LogPosition { file: state(file).map_err(fail)?.file, bytes };
+            record.position = position_in(file, bytes).map_err(fail)?;
         }
         Ok(())
     }
+}
+
+/// Returns the position after some bytes of a log.
+fn position_in(file: &File, bytes: u64) -> std::io::Result<LogPosition> {
+    Ok(LogPosition { file: file.metadata()?.ino(), bytes, mark: mark(file, bytes)? })
+}
+
+/// Returns a hash of the last bytes before an offset of a log, which tells it from another one.
+fn mark(file: &File, end: u64) -> std::io::Result<u64> {
+    const LENGTH: u64 = 256;
+    let mut last = vec![0; end.min(LENGTH) as usize];
+    let begin = end - last.len() as u64;
+    file.read_exact_at(&mut last, begin)?;
+    let hash = sha256_bytes(&last);
+    Ok(u64::from_str_radix(&hash.as_str()[..16], 16).unwrap_or_default())
 }
 
 /// Counts the whole lines of a log from an offset on. Returns the offset of their end.
@@ -172,7 +177,7 @@ mod tests {
     #[test]
     fn each_line_is_counted_once_also_after_a_rotation_and_a_loss() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let store = FileStore::open(dir.path(), StoreOptions::default()).unwrap();
         assert_eq!(spent(&store.spending(&read_run).unwrap()), 0.0);
         store.append_usage("a\n").unwrap();
         store.append_usage("b\n").unwrap();
@@ -195,6 +200,8 @@ mod tests {
         std::fs::remove_file(&new).unwrap();
         std::fs::write(&new, "g\n").unwrap();
         assert_eq!(count(), 1.0, "a store that was restored counts what its log has");
+        std::fs::write(&new, "hh\nii\n").unwrap();
+        assert_eq!(count(), 2.0, "another log with the same inode");
         std::fs::write(dir.path().join("budget.json"), "{\"spent\": 1}").unwrap();
         let error = store.spending(&read_run).unwrap_err().to_string();
         assert!(

@@ -11,7 +11,7 @@ use super::correlation_file::correlation_file;
 use super::dependencies::CheckedDependencies;
 use super::index::Index;
 use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
-use super::{Store, feed, write_format};
+use super::{FileStore, feed, write_format};
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::model::transition::check_retry;
@@ -30,37 +30,17 @@ pub struct SubmittedTask {
     pub existing: bool,
 }
 
-impl Store {
-    /// Adds a task. Once this returns success, the task survives a power cut.
-    ///
-    /// If a task of the workspace has the same idempotency key and the same content, that task is returned
-    /// instead.
-    ///
-    /// # Errors
-    /// `Refused` when a task with other content has the key; `Invalid` when the prompt, a name or a label is too
-    /// long, or there are too many labels; `NewerFormat`, `Locked`, `Io`.
-    pub fn submit(&self, new: NewTask) -> Result<SubmittedTask> {
+impl FileStore {
+    pub(crate) fn submit(&self, new: NewTask) -> Result<SubmittedTask> {
         new.check_sizes()?;
         self.add(new, None)
     }
 
-    /// Adds a task with the specification of one that is in the store ([`NewTask::with_spec_of`]). Its texts may be longer
-    /// than a submit accepts, if another implementation wrote it.
-    ///
-    /// # Errors
-    /// `Refused` when a task with other content has the key; `NewerFormat`, `Locked`, `Io`.
     pub(crate) fn submit_again(&self, new: NewTask) -> Result<SubmittedTask> {
         self.add(new, None)
     }
 
-    /// Submits a failed task again, as a new one that takes over its idempotency key.
-    ///
-    /// The old task stays as it is, since a wait may have reported it already; each names the other. Retrying
-    /// it again returns the same new task.
-    ///
-    /// # Errors
-    /// `Refused` unless the task has failed (cancelled and dead tasks have); `NotFound`.
-    pub fn retry(&self, id: &TaskId, by: &str) -> Result<SubmittedTask> {
+    pub(crate) fn retry(&self, id: &TaskId, by: &str) -> Result<SubmittedTask> {
         let old = self.task(id)?;
         check_retry(&old)?;
         if let Some(existing) = self.retried_already(&old)? {
@@ -79,13 +59,7 @@ impl Store {
         Ok(submitted)
     }
 
-    /// Submits a failed task again as [`Store::retry`] does, and with it the tasks that failed because it had failed, and
-    /// so on: the new tasks depend on each other as the old ones do. Returns the new tasks, each after those that it
-    /// depends on.
-    ///
-    /// # Errors
-    /// As [`Store::retry`]. Tasks submitted before an error stay; to repeat the call continues it.
-    pub fn retry_with_dependents(&self, id: &TaskId, by: &str) -> Result<Vec<SubmittedTask>> {
+    pub(crate) fn retry_with_dependents(&self, id: &TaskId, by: &str) -> Result<Vec<SubmittedTask>> {
         let mut dependents: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
         let failed = |task: &TaskText<'_>| {
             let is_upstream = matches!(task.status(), Status::Failed { class: FailureClass::Upstream, .. });
@@ -159,11 +133,7 @@ impl Store {
         }
     }
 
-    /// Returns the request of a task, for a task that repeats or continues it.
-    ///
-    /// # Errors
-    /// `Io` or `Refused` when it is gone.
-    pub fn copy_request(&self, old: &Task) -> Result<NewRequest> {
+    pub(crate) fn copy_request(&self, old: &Task) -> Result<NewRequest> {
         let dir = self.task_dir(&old.id)?;
         let path = &old.request_path;
         if !super::request_file::is_own(old) {
@@ -172,17 +142,14 @@ impl Store {
                 .map_err(|error| Error::io("read the request", path, error))?;
             return Ok(NewRequest::File { path: path.clone(), sha256 });
         }
-        let content = super::bounded_file::read(&dir, REQUEST_FILE, 64 * 1024 * 1024)?
+        let name = super::request_file::own_name(&dir, old);
+        let content = super::bounded_file::read(&dir, name, 64 * 1024 * 1024)?
             .ok_or_else(|| Error::refused(format!("the request of {} is missing ({path})", old.id)))?;
         let text = String::from_utf8(content.bytes)
             .map_err(|_| Error::corrupt(format!("{} is not UTF-8 text", printable(path))))?;
         Ok(NewRequest::Text(text))
     }
 
-    /// Returns the task of a workspace that has an idempotency key.
-    ///
-    /// # Errors
-    /// `Corrupt` when its file is not a task; `Io`, `Locked`.
     pub(crate) fn task_with_key(&self, workspace_id: &str, key: &IdempotencyKey) -> Result<Option<Task>> {
         let holder = self.with_index(|index| {
             // A submit that was cut short may not have recorded its key yet.
@@ -254,7 +221,7 @@ impl Store {
     }
 
     /// Makes a staged task visible, unless its key is taken. The caller then makes its name durable
-    /// ([`Store::sync_new`]) and rings the doorbell, and tries again with another id when [`is_id_taken`] holds
+    /// ([`FileStore::sync_new`]) and rings the doorbell, and tries again with another id when [`is_id_taken`] holds
     /// for the error.
     pub(super) fn publish(
         &self,
@@ -290,6 +257,7 @@ impl Store {
             // They were read before the lock was taken.
             let may_have_changed = dependencies.is_some_and(|checked| checked.may_have_changed(state.seq));
             let state = index.add_dependent(&state, task, may_have_changed)?;
+            let state = index.add_to_group(&state, task)?;
             self.note_due(&state);
             index.finish(&lock, &state, seq, Some(&task.id)).map(|_| ())
         };

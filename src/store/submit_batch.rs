@@ -14,7 +14,7 @@ use super::dependencies::CheckedDependencies;
 use super::dir::Dir;
 use super::index::Index;
 use super::submit::{PreparedTask, content_hash, is_id_taken};
-use super::{Store, SubmittedTask, write_format};
+use super::{FileStore, SubmittedTask, write_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LaneName, NewTask, Task, Time};
 
@@ -29,17 +29,8 @@ type StagedTask<'a> =
 /// The tasks of a group, and the syncs that they need.
 type StagedGroup<'a> = (Vec<StagedTask<'a>>, SyncGroup);
 
-impl Store {
-    /// Adds many tasks; the results are in the order of `new`. Each task is added completely or not at all,
-    /// and the failure of one does not affect the others; within a lane and a priority they are served in the
-    /// order of `new`. Keys work as in [`Store::submit`], also between tasks of one batch.
-    ///
-    /// Once this returns, every task with a successful result survives a power cut.
-    ///
-    /// # Errors
-    /// `NewerFormat` when the store cannot be changed at all, `Io` when the staging directory cannot be made; any
-    /// other failure is the result of one task.
-    pub fn submit_batch(&self, new: Vec<NewTask>) -> Result<Vec<Result<SubmittedTask>>> {
+impl FileStore {
+    pub(crate) fn submit_batch(&self, new: Vec<NewTask>) -> Result<Vec<Result<SubmittedTask>>> {
         self.check_writable()?;
         if self.version == 0 && !new.is_empty() {
             write_format(&self.layout)?;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 
 use super::layout::{OLD_USAGE, USAGE};
-use super::{Store, atomic, bounded_file};
+use super::{FileStore, atomic, bounded_file};
 use crate::error::{Error, Result};
 
 /// The size at which the log becomes the old one and a new one is begun, in bytes: some hundred thousand runs.
@@ -13,11 +13,7 @@ const ROTATE_AT: u64 = 64 * 1024 * 1024;
 /// The largest log that is read, in bytes. Other writers may not rotate it.
 const MAX_USAGE: u64 = 1024 * 1024 * 1024;
 
-impl Store {
-    /// Adds a line to the usage log. A log that has become too long replaces the old one.
-    ///
-    /// # Errors
-    /// `Io`; `Corrupt` when something other than a file has its name; `Locked` when it has to be rotated.
+impl FileStore {
     pub(crate) fn append_usage(&self, line: &str) -> Result<()> {
         let root = &self.layout.root;
         let is_long = |file: &File| file.metadata().is_ok_and(|meta| meta.len() >= ROTATE_AT);
@@ -41,10 +37,6 @@ impl Store {
         file.write_all(text.as_bytes()).map_err(|error| fail("write", error))
     }
 
-    /// Reads the usage log as text, the old one first.
-    ///
-    /// # Errors
-    /// `Corrupt` when a log is not a regular file or too large; `Io`.
     pub(crate) fn usage_log_text(&self) -> Result<String> {
         let read = |name| -> Result<String> {
             let content = bounded_file::read(&self.layout.root, name, MAX_USAGE)?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Store;
+use super::FileStore;
 use super::json_file::{DecodeResult, DocumentChange, JsonFile, admit_any};
 use super::layout::VENDORS;
 use crate::error::{Error, Result};
@@ -43,32 +43,18 @@ pub(crate) enum CooldownChange {
     Clear,
 }
 
-impl Store {
-    /// Returns the last cooldowns by key, those that are over included.
-    ///
-    /// # Errors
-    /// `Corrupt` when vendors.json cannot be read, so that no run starts for a vendor that may be paused; `Io`.
+impl FileStore {
     pub(crate) fn cooldowns(&self) -> Result<Cooldowns> {
         COOLDOWNS.read(self)
     }
 
-    /// Returns the cooldowns that hold now.
-    ///
-    /// # Errors
-    /// As [`Store::cooldowns`].
-    #[doc(hidden)]
-    pub fn active_cooldowns(&self) -> Result<Cooldowns> {
+    pub(crate) fn active_cooldowns(&self) -> Result<Cooldowns> {
         let now = self.now().wall;
         let mut cooldowns = self.cooldowns()?;
         cooldowns.retain(|_, cooldown| cooldown.is_active(now));
         Ok(cooldowns)
     }
 
-    /// Changes the cooldown with this key as `decide` returns, which is called with the present one; no other
-    /// process changes it meanwhile. Returns the decision.
-    ///
-    /// # Errors
-    /// `Corrupt` when vendors.json cannot be read, `NewerFormat`, `Locked`, `Io`; each with nothing changed.
     pub(crate) fn change_cooldown(
         &self,
         key: &CooldownKey,
@@ -85,12 +71,7 @@ impl Store {
         })
     }
 
-    /// Pauses a vendor, or one of its models, because a person asks for it. It replaces the present cooldown.
-    ///
-    /// # Errors
-    /// As [`Store::change_cooldown`].
-    #[doc(hidden)]
-    pub fn pause_vendor(
+    pub(crate) fn pause_vendor(
         &self,
         vendor: &str,
         model: Option<&str>,
@@ -104,13 +85,7 @@ impl Store {
         })
     }
 
-    /// Ends the cooldowns of a vendor and all of its models, or of one of its models, whatever their cause.
-    /// Returns those that held.
-    ///
-    /// # Errors
-    /// As [`Store::change_cooldown`].
-    #[doc(hidden)]
-    pub fn resume_vendor(&self, vendor: &str, model: Option<&str>) -> Result<Vec<Cooldown>> {
+    pub(crate) fn resume_vendor(&self, vendor: &str, model: Option<&str>) -> Result<Vec<Cooldown>> {
         let model = model.map(str::to_lowercase);
         let is_meant = |cooldown: &Cooldown| {
             cooldown.scope.account_key.as_str() == vendor

@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use super::dir::Dir;
 use super::layout::WORKERS;
-use super::{Store, atomic, bounded_file, lock};
+use super::{FileStore, atomic, bounded_file, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::task::object;
 use crate::model::{LaneName, Owner, Time, json};
+use crate::os::process_table;
 
 /// What a worker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +94,7 @@ impl WorkerInfo {
     /// Returns whether its process is stopped, as by Ctrl-Z: then it keeps its registration and its claims, and does
     /// nothing.
     pub fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        // The name before the state may contain anything.
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+        process_table::stat(self.pid.cast_signed()).is_some_and(|stat| stat.is_stopped)
     }
 
     fn from_object(object: &json::Object) -> Option<Self> {
@@ -172,12 +171,8 @@ fn registration(worker: &WorkerInfo) -> String {
     json::to_text(&worker.to_object())
 }
 
-impl Store {
-    /// Registers a worker until the returned value is dropped or the process ends.
-    ///
-    /// # Errors
-    /// `NewerFormat`, `Io`.
-    pub fn register(&self, worker: &WorkerInfo) -> Result<Registration> {
+impl FileStore {
+    pub(crate) fn register(&self, worker: &WorkerInfo) -> Result<Registration> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         self.check_writable()?;
         let workers = self.layout.root.open_or_make(WORKERS)?;
@@ -192,11 +187,6 @@ impl Store {
         Ok(Registration { workers, name, registration })
     }
 
-    /// Returns the registrations of dead workers of `kind`, whose tasks must be recovered. Each is given to
-    /// one caller at a time, and stays until `AbandonedWorker::clear`.
-    ///
-    /// # Errors
-    /// `Io`.
     pub(crate) fn abandoned_workers(&self, kind: &WorkerKind) -> Result<Vec<AbandonedWorker>> {
         let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
             return Ok(Vec::new());
@@ -229,12 +219,7 @@ impl Store {
         }
     }
 
-    /// Returns what dead workers of `kind` registered whose tasks were not recovered yet; for display only,
-    /// see `Store::abandoned_workers`.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn dead_workers(&self, kind: &WorkerKind) -> Result<Vec<WorkerInfo>> {
+    pub(crate) fn dead_workers(&self, kind: &WorkerKind) -> Result<Vec<WorkerInfo>> {
         let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
         };
@@ -247,47 +232,25 @@ impl Store {
         Ok(dead)
     }
 
-    /// Returns whether a registration of `kind` is locked although its process is gone: a child process that has
-    /// not started its own program yet holds the lock a moment longer.
     pub(crate) fn has_exiting_worker(&self, kind: &WorkerKind) -> bool {
-        let gone = |worker: &WorkerInfo| {
-            worker.kind == *kind && !std::path::Path::new(&format!("/proc/{}", worker.pid)).exists()
-        };
+        let gone = |worker: &WorkerInfo| worker.kind == *kind && !process_table::exists(worker.pid);
         self.live_workers().is_ok_and(|live| live.iter().any(gone))
     }
 
-    /// Returns the running workers. Registrations of dead ones are removed, except those that
-    /// `Store::abandoned_workers` returns.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn live_workers(&self) -> Result<Vec<WorkerInfo>> {
+    pub(crate) fn live_workers(&self) -> Result<Vec<WorkerInfo>> {
         let mut live = self.live_registrations()?;
         live.retain(|worker| worker.kind != WorkerKind::ChatServer);
         Ok(live)
     }
 
-    /// Returns whether a running worker claims any task of the lane. One that drains does not, nor does one that looks
-    /// for certain tasks.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn lane_is_attended(&self, lane: &LaneName) -> Result<bool> {
+    pub(crate) fn lane_is_attended(&self, lane: &LaneName) -> Result<bool> {
         Ok(self.live_workers()?.iter().any(|worker| worker.attends(lane)))
     }
 
-    /// Returns the running on-demand dispatcher, once it has registered.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn on_demand_dispatcher(&self) -> Result<Option<WorkerInfo>> {
+    pub(crate) fn on_demand_dispatcher(&self) -> Result<Option<WorkerInfo>> {
         Ok(self.live_workers()?.into_iter().find(WorkerInfo::is_on_demand))
     }
 
-    /// Returns the running servers for chats that have opened this store.
-    ///
-    /// # Errors
-    /// `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn live_chat_servers(&self) -> Result<Vec<WorkerInfo>> {
         let mut live = self.live_registrations()?;

@@ -22,7 +22,7 @@ pub(crate) fn read_text_for_client(
 ) -> Result<String> {
     if !config.may_reach(&config.workspace_root) {
         return Err(Error::config("workspace_root leads out of the repository")
-            .with_hint("look at the configuration, then name it with --config"));
+            .with_hint("review the configuration, then name it with --config"));
     }
     PathRules::new(config, base)?.for_client().text(path, name, max_bytes, "check the path")
 }

@@ -1,14 +1,14 @@
 //! Writes an answer to the response path of its task, if the workspace allows it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::base_dir::BaseDir;
 use super::config::Config;
 use super::paths::show;
 use super::submit_paths::PathRules;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task};
-use crate::store::Store;
+use crate::store::{Store, replace_user_file};
 
 /// The hint for an answer that was not written to a file.
 const KEPT_IN_STORE: &str = "the answer was not written there and stays in the store";
@@ -41,13 +41,17 @@ pub(crate) fn deliver(
         if config.may_reach(&target) {
             return Ok(target);
         }
-        Err(Error::invalid(format!(
+        Err(Error::invalid_here(format!(
             "response_path leads out of the repository: {}; name its configuration with --config to allow that",
             show(&target)
         )))
     });
     match target {
-        Ok(target) => store.deliver(task, response, &target)?,
+        Ok(target) => {
+            // The answer must be durable before anybody can see it.
+            store.sync_response(task)?;
+            write(&target, &response.body)?;
+        }
         Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config) => {
             // The answer must be durable before the error reports that the store keeps it.
             store.sync_response(task)?;
@@ -56,4 +60,41 @@ pub(crate) fn deliver(
         Err(error) => return Err(error),
     }
     Ok(response_path)
+}
+
+/// Writes an answer atomically to `target`, which is absolute and without links, with the permissions of the file that it
+/// replaces. Missing directories are made.
+///
+/// # Errors
+/// `Refused` when the path has changed its target; `Io` when it cannot be written.
+fn write(target: &Path, body: &str) -> Result<()> {
+    let parent = target.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
+    let real = parent.canonicalize().map_err(|error| Error::io("open", parent, error))?;
+    if real != parent {
+        let shown = printable(&target.to_string_lossy());
+        return Err(Error::refused(format!("response_path now leads to a different place: {shown}")));
+    }
+    replace_user_file(target, body.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_does_not_follow_a_directory_that_became_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        let target = top.join("new/deep/answer.md");
+        write(&target, "one").unwrap();
+        write(&target, "two").unwrap();
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "two");
+        std::fs::remove_dir_all(top.join("new")).unwrap();
+        std::fs::create_dir_all(top.join("moved/deep")).unwrap();
+        std::os::unix::fs::symlink(top.join("moved"), top.join("new")).unwrap();
+        let refused = write(&target, "three").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Refused);
+        assert!(!top.join("moved/deep/answer.md").exists());
+    }
 }

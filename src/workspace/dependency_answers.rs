@@ -54,7 +54,7 @@ pub(crate) fn dependency_answers(store: &Store, task: &Task) -> Result<Vec<Depen
                     ..DependencyAnswer::default()
                 });
             }
-            task => task?,
+            task => store.shown(task?),
         };
         let state = task.status.as_str().to_string();
         let Some(response) = store.response(&task)? else {
@@ -69,7 +69,7 @@ pub(crate) fn dependency_answers(store: &Store, task: &Task) -> Result<Vec<Depen
             state,
             reviewer: Some(response.reviewer),
             body: fits.then_some(shown),
-            whole_text: (!is_whole).then(|| store.response_file(id).to_string_lossy().into_owned()),
+            whole_text: (!is_whole).then(|| store.blobs().response_path(id).to_string_lossy().into_owned()),
         })
     };
     task.spec.after.iter().map(|dependency| &dependency.task).map(answer).collect()

@@ -63,16 +63,23 @@ pub(crate) fn find_in(directory: &Path) -> Result<PathBuf> {
 
 /// Finds the configuration file closest to `cwd`.
 fn nearest(cwd: &Path, identity: Identity) -> Option<FoundConfig> {
-    for directory in cwd.ancestors() {
-        for place in CONFIG_PLACES {
-            let file = directory.join(place);
-            // What cannot be accessed counts as missing: the search continues above.
-            if std::fs::metadata(&file).is_ok() {
-                return Some(FoundConfig { holder: directory.to_path_buf(), file, identity });
-            }
-        }
-    }
-    None
+    let (holder, file) = visible_from(cwd).next()?;
+    Some(FoundConfig { holder: holder.to_path_buf(), file, identity })
+}
+
+/// Returns the configuration file that a search from `cwd` finds.
+#[cfg(feature = "cli")]
+pub(crate) fn visible_config(cwd: &Path) -> Option<PathBuf> {
+    visible_from(cwd).next().map(|(_, file)| file)
+}
+
+/// Finds every configuration file in `cwd` and above it with the directory that holds it, in order of precedence:
+/// the first is used, and it hides the others.
+pub(super) fn visible_from(cwd: &Path) -> impl Iterator<Item = (&Path, PathBuf)> {
+    let places = |directory: &Path| CONFIG_PLACES.map(|place| directory.join(place));
+    let files = cwd.ancestors().flat_map(move |directory| places(directory).map(|file| (directory, file)));
+    // What cannot be accessed counts as missing: the search continues above.
+    files.filter(|(_, file)| std::fs::metadata(file).is_ok())
 }
 
 #[cfg(test)]

@@ -278,19 +278,19 @@ impl Notifier {
                     Some(next) => {
                         if failures == 1 {
                             warnings.push(format!(
-                                "a notice cannot be delivered and is tried again: {reason} ({message})"
+                                "a notice cannot be delivered and will be retried: {reason} ({message})"
                             ));
                         }
                         pending.push(PendingNotice { failures, next, ..job.clone() });
                     }
-                    None => warnings.push(format!("a notice is given up after a day: {reason} ({message})")),
+                    None => warnings.push(format!("a notice was dropped after a day: {reason} ({message})")),
                 }
             }
         }
         if pending.len() > MAX_PENDING {
             let dropped = pending.len() - MAX_PENDING;
             pending.drain(..dropped);
-            warnings.push(format!("{dropped} notices are given up, because {MAX_PENDING} others wait"));
+            warnings.push(format!("{dropped} notices were dropped, because {MAX_PENDING} others wait"));
         }
         had_due || !jobs.is_empty()
     }

@@ -54,7 +54,7 @@ fn expand_home(path: &Path, home: Option<&Path>) -> Result<PathBuf> {
     }
     match home {
         Some(home) if home.is_absolute() => Ok(home.join(components.as_path())),
-        _ => Err(Error::invalid(format!("cannot expand {}: the home directory is unknown", show(path)))
+        _ => Err(Error::invalid_here(format!("cannot expand {}: the home directory is unknown", show(path)))
             .with_hint("set HOME or write the directory in full")),
     }
 }
@@ -141,7 +141,7 @@ pub(super) fn require_inside(root: &Path, path: &Path, label: &str) -> Result<()
     if path.starts_with(root) {
         return Ok(());
     }
-    Err(Error::invalid(format!("{label} is outside workspace_root: {}", show(path)))
+    Err(Error::invalid_here(format!("{label} is outside workspace_root: {}", show(path)))
         .with_hint(format!("it must lie in {}, also after following links", show(root))))
 }
 

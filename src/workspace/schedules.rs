@@ -16,7 +16,7 @@ use crate::model::json::Object;
 use crate::model::schedule::{CatchUp, CronRule, ScheduleZone, check_schedule_name};
 use crate::model::task::object;
 use crate::model::{LaneName, Status, TaskId, Time};
-use crate::store::{ScheduleRecord, Store};
+use crate::store::{ScheduleRecord, Store, SubmittedTask};
 
 /// A schedule of a workspace: when its task is submitted, and which one.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct ScheduledTask {
 /// What running the schedules once has done.
 #[derive(Debug, Default)]
 pub(crate) struct SchedulePass {
-    /// The tasks that were submitted: schedule and id.
+    /// The tasks that were made: schedule and id.
     pub submitted: Vec<(String, TaskId)>,
     /// The schedules whose task could not be submitted, with the reason. They stay due.
     pub failed: Vec<(String, Error)>,
@@ -88,6 +88,9 @@ fn schedule(config: &Config, file: &str, name: &str, settings: &Value) -> Result
             return Err(refuse(key, "a schedule sets it; remove it"));
         }
     }
+    if fields.has("prompt") && fields.has("prompt_file") {
+        return Err(refuse("prompt_file", "give either a file or `prompt`"));
+    }
     let base = BaseDir::at(config.path().and_then(|path| path.parent()).unwrap_or(&config.workspace_root));
     let (mut request, warnings) = SubmitRequest::from_line(fields, &base)?;
     if let Some(warning) = warnings.into_iter().next() {
@@ -95,6 +98,11 @@ fn schedule(config: &Config, file: &str, name: &str, settings: &Value) -> Result
     }
     let Some(lane) = request.lane.clone() else { return Err(refuse("lane", "is missing")) };
     let lane = LaneName::new(lane).map_err(|error| refuse("lane", error.message()))?;
+    if request.prompt.is_none() && request.prompt_file.is_none() && request.request_from.is_none() {
+        return Err(Error::config(format!(
+            "{source} has nothing to do: give prompt, prompt_file or request_from"
+        )));
+    }
     request.source_agent.get_or_insert_with(|| "schedule".to_string());
     request.correlation_id.get_or_insert_with(|| name.to_string());
     Ok(ScheduledTask { name: name.to_string(), rule, catch_up, lane, request })
@@ -106,8 +114,9 @@ impl ScheduledTask {
         format!("{} {}", self.rule.text(), self.rule.zone_name().unwrap_or("local"))
     }
 
-    /// Submits the task for `time`, unless it was submitted before. Returns the id of the new task.
-    fn submit(&self, store: &Store, config: &Config, time: Time) -> Result<Option<TaskId>> {
+    /// Submits the task for `time`, unless it was submitted before. Returns the task; `None` if another process has
+    /// submitted it with other settings than these.
+    fn submit(&self, store: &Store, config: &Config, time: Time) -> Result<Option<SubmittedTask>> {
         let mut request = self.request.clone();
         let second = time.to_string().replace(".000000Z", "Z");
         request.key = Some(format!("schedule:{}:{second}", self.name));
@@ -116,8 +125,7 @@ impl ScheduledTask {
         let base = BaseDir::at(config.workspace_root.clone());
         let checked = check_submit(&SubmitContext::new(config, &base, store.now().wall), request)?;
         match store.submit(checked.task) {
-            Ok(submitted) => Ok(Some(submitted.task.id)),
-            // Another process has submitted it, with other settings than these.
+            Ok(submitted) => Ok(Some(submitted)),
             Err(error) if error.kind() == ErrorKind::Refused => Ok(None),
             Err(error) => Err(error),
         }
@@ -155,11 +163,14 @@ pub(crate) fn run_schedules(
         let mut next = schedule.rule.next_after(record.until.max(now));
         for time in schedule.rule.due(record.until, now, schedule.catch_up) {
             match schedule.submit(store, config, time) {
-                Ok(id) => {
-                    let last = id.clone().map(|id| (time, id.to_string())).or(record.last.clone());
+                Ok(submitted) => {
+                    let id = submitted.as_ref().map(|submitted| &submitted.task.id);
+                    let last = id.map(|id| (time, id.to_string())).or(record.last.clone());
                     let record = ScheduleRecord { until: time, last, ..record.clone() };
                     store.record_schedule(&config.workspace_id, &schedule.name, &record)?;
-                    pass.submitted.extend(id.map(|id| (schedule.name.clone(), id)));
+                    // Of several processes that find it due, the one that made the task reports it.
+                    let made = submitted.filter(|submitted| !submitted.existing);
+                    pass.submitted.extend(made.map(|made| (schedule.name.clone(), made.task.id)));
                 }
                 Err(error) => {
                     next = Some(now);
@@ -229,7 +240,7 @@ pub(crate) fn schedule_reports(store: &Store, config: &Config) -> Result<Vec<Sch
 /// Describes the state of a task in a word or two.
 fn state_of(store: &Store, id: &str) -> Result<String> {
     match TaskId::parse(id).and_then(|id| store.task(&id)) {
-        Ok(task) => Ok(match &task.status {
+        Ok(task) => Ok(match &store.shown(task).status {
             Status::Failed { class, .. } => format!("failed ({})", class.as_str()),
             status => status.as_str().to_string(),
         }),

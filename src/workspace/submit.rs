@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::base_dir::BaseDir;
 use super::config::Config;
 use super::file_hashes::FileHashes;
-use super::paths::{as_name, as_text, resolve};
+use super::paths::{as_name, as_text, resolve, show};
 use super::submit_paths::PathRules;
 use super::submit_request::SubmitRequest;
 use super::text_file::TextFile;
 use super::yaml::{MappingReader, first_duplicate};
-use crate::error::{Error, ErrorKind, Result, printable};
+use crate::error::{Error, ErrorKind, Result, brief_list, printable};
 use crate::model::command_list::command_list;
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::{
@@ -126,9 +126,10 @@ fn check(
     let source_agent = not_blank(asked.source_agent.as_deref()).unwrap_or("orchestrator").to_string();
     let correlation_id = not_blank(asked.correlation_id.as_deref()).or(not_blank(stem)).map(str::to_string);
 
-    let lane = LaneName::new(asked.lane.ok_or_else(|| {
-        Error::invalid("a submit needs a lane").with_hint("give --lane NAME, or `lane:` in the task file")
-    })?)?;
+    let lane = match asked.lane {
+        Some(lane) => LaneName::new(lane)?,
+        None => default_lane(config, *for_client)?,
+    };
     let correlation_id = correlation_id.unwrap_or_else(|| lane.to_string());
     let expected_branch = asked.branch.or_else(|| config.expected_branch.clone());
     limits::check_short_text("the correlation id", &correlation_id)?;
@@ -136,6 +137,7 @@ fn check(
     limits::check_argument("the branch", expected_branch.as_deref().unwrap_or_default())?;
     limits::check_metadata(&asked.metadata)?;
 
+    let prompt_file = asked.prompt_file.clone();
     let prompt = prompt(&rules, asked.prompt, asked.prompt_file, asked.request_from.is_some())?;
     let response_path = asked
         .response_to
@@ -152,7 +154,7 @@ fn check(
             let request = NewRequest::File { path: pinned.path, sha256: pinned.sha256 };
             (request, prompt)
         }
-        None => prompt_only(prompt)?,
+        None => prompt_only(prompt, prompt_file.as_deref())?,
     };
     let root = BaseDir::at(rules.root.clone());
     let supporting_paths = asked
@@ -162,7 +164,16 @@ fn check(
         .map(|(n, path)| rules.pinned(&root, path, &format!("supporting_paths[{n}]")))
         .collect::<Result<Vec<SupportingPath>>>()?;
     let worktree_path = match asked.worktree_path {
-        Some(path) => Some(rules.worktree(cwd, &path)?),
+        Some(path) => {
+            let real = rules.worktree(cwd, &path)?;
+            if !real.exists() {
+                warnings.push(format!(
+                    "worktree_path does not exist: {}; a run fails unless it does by then",
+                    show(&real)
+                ));
+            }
+            Some(real)
+        }
         None => config.worktree_path.clone(),
     };
 
@@ -191,14 +202,44 @@ fn check(
         verify: check_commands(asked.verify)?,
         schema: asked.schema.map(|schema| read_schema(cwd, schema)).transpose()?,
     };
-    let mut after = [asked.after, asked.after_ended].concat();
-    for group in asked.after_group {
+    let after = dependencies([asked.after, asked.after_ended].concat(), asked.after_group)?;
+    let not_before = start(*now, asked.not_before, asked.delay_seconds)?;
+    if let Some(deadline) = spec.deadline
+        && not_before.unwrap_or(*now).max(*now) >= deadline
+    {
+        warnings.push(format!(
+            "no worker can start this task before its deadline, {deadline}, and so it will fail"
+        ));
+    }
+    let task = NewTask { spec, request, response_path, not_before, after };
+    Ok(CheckedSubmit { task, warnings })
+}
+
+/// Checks the dependencies that a submit names, and adds the groups.
+fn dependencies(mut after: Vec<DependencyRef>, groups: Vec<String>) -> Result<Vec<DependencyRef>> {
+    if after.iter().any(|dependency| dependency.target == DependencyTarget::Task(String::new())) {
+        return Err(Error::invalid("a dependency without an id")
+            .with_hint("give the id of a task, or the end of one"));
+    }
+    for group in groups {
         let target = DependencyTarget::Group(GroupName::new(group)?);
         after.push(DependencyRef { target, on: DependencyCondition::Completed });
     }
-    let not_before = start(*now, asked.not_before, asked.delay_seconds)?;
-    let task = NewTask { spec, request, response_path, not_before, after };
-    Ok(CheckedSubmit { task, warnings })
+    Ok(after)
+}
+
+/// Returns the lane of a local user who names none: the only one that handoff.yaml describes.
+fn default_lane(config: &Config, for_client: bool) -> Result<LaneName> {
+    let mut lanes = config.lanes.keys().map(LaneName::as_str);
+    match (lanes.next(), lanes.next()) {
+        (Some(only), None) if !for_client => LaneName::new(only),
+        (Some(_), Some(_)) => Err(Error::invalid("a submit needs a lane").with_hint(format!(
+            "give --lane NAME, or `lane:` in the task file; this queue has {}",
+            brief_list(config.lanes.keys().map(LaneName::as_str))
+        ))),
+        _ => Err(Error::invalid("a submit needs a lane")
+            .with_hint("give --lane NAME, or `lane:` in the task file")),
+    }
 }
 
 /// Returns `text` unless it is blank.
@@ -223,15 +264,18 @@ fn prompt(
     limits::check_prompt(&prompt, has_request).map(|()| prompt)
 }
 
-/// Makes a request that is only a prompt. Returns it with the prompt for task.json.
+/// Makes a request that is only a prompt, perhaps that of `file`. Returns it with the prompt for task.json.
 ///
 /// # Errors
 /// `Invalid` when it is blank.
-fn prompt_only(text: String) -> Result<(NewRequest, String)> {
+fn prompt_only(text: String, file: Option<&Path>) -> Result<(NewRequest, String)> {
     if text.trim().is_empty() {
-        return Err(Error::invalid("there is nothing to do: no request file and no prompt").with_hint(
-            "give --request-from FILE, --prompt TEXT, or --prompt-file FILE (- for standard input)",
-        ));
+        return Err(match file {
+            Some(file) => Error::invalid_here(format!("there is nothing to do: {} is empty", show(file))),
+            None => Error::invalid("there is nothing to do: no request file and no prompt").with_hint(
+                "give --request-from FILE, --prompt TEXT, or --prompt-file FILE (- for standard input)",
+            ),
+        });
     }
     Ok(NewRequest::prompt(text))
 }
@@ -253,7 +297,7 @@ fn read_schema(cwd: &BaseDir, given: Value) -> Result<AnswerSchema> {
     let schema = match given {
         Value::Object(schema) => schema,
         Value::String(path) => SCHEMA_FILE.read_document(&cwd.absolute(Path::new(&path))?)?.object,
-        _ => return Err(Error::invalid("a schema is an object")),
+        _ => return Err(Error::invalid("a schema is a JSON object, or the path of a file with one")),
     };
     AnswerSchema::new(schema)
 }

@@ -15,6 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::SupportingPath;
 use crate::store::{is_linked_into_store, lies_in_store};
 
+/// What the file of a prompt is called in messages.
+const PROMPT_FILE: &str = "prompt_file";
+
 /// The path rules of one workspace.
 pub(super) struct PathRules<'a> {
     /// The directory against which the caller's relative paths are resolved.
@@ -68,7 +71,14 @@ impl<'a> PathRules<'a> {
     /// Resolves `path`, which must lie in the workspace.
     fn inside(&self, base: &BaseDir, path: &Path, label: &str) -> Result<PathBuf> {
         let real = self.real(base, path, label)?;
-        require_inside(&self.root, &real, label)?;
+        require_inside(&self.root, &real, label).map_err(|error| {
+            if label != PROMPT_FILE || self.for_client {
+                return error;
+            }
+            let hint = error.hint().unwrap_or_default();
+            let hint = format!("{hint}; pass the text of another file with `--prompt-file - < FILE`");
+            error.with_hint(hint)
+        })?;
         Ok(real)
     }
 
@@ -77,7 +87,9 @@ impl<'a> PathRules<'a> {
         let real = self.real(base, path, "worktree_path")?;
         if self.is_in_store(&real)? {
             let message = format!("worktree_path is inside the state directory: {}", show(&real));
-            return Err(Error::invalid(message).with_hint("name the directory that the worker is to work in"));
+            return Err(
+                Error::invalid_here(message).with_hint("name the directory that the worker is to work in")
+            );
         }
         Ok(real)
     }
@@ -87,9 +99,9 @@ impl<'a> PathRules<'a> {
         let real = self.inside(base, path, label)?;
         self.check_readable(&real, label)?;
         match file_type(&real)? {
-            None => return Err(Error::invalid(format!("{label} does not exist: {}", show(&real)))),
+            None => return Err(Error::invalid_here(format!("{label} does not exist: {}", show(&real)))),
             Some(kind) if !kind.is_file() => {
-                return Err(Error::invalid(format!("{label} is not a regular file: {}", show(&real))));
+                return Err(Error::invalid_here(format!("{label} is not a regular file: {}", show(&real))));
             }
             Some(_) => {}
         }
@@ -124,7 +136,7 @@ impl<'a> PathRules<'a> {
     /// Refuses a file that no answer may replace.
     fn check_writable(&self, real: &Path, label: &str) -> Result<()> {
         let refuse = |what: &str, hint: &str| {
-            Err(Error::invalid(format!("{label} is {what}: {}", show(real))).with_hint(hint))
+            Err(Error::invalid_here(format!("{label} is {what}: {}", show(real))).with_hint(hint))
         };
         if self.is_in_store(real)? {
             return refuse(
@@ -154,7 +166,7 @@ impl<'a> PathRules<'a> {
     /// client files with credentials.
     fn check_readable(&self, real: &Path, label: &str) -> Result<()> {
         let refuse = |what: &str, hint: &str| {
-            Err(Error::invalid(format!("{label} is {what}: {}", show(real))).with_hint(hint))
+            Err(Error::invalid_here(format!("{label} is {what}: {}", show(real))).with_hint(hint))
         };
         const COPY_HINT: &str = "copy what the worker is to read into a file of its own";
         if self.is_in_store(real)? {
@@ -213,7 +225,7 @@ impl<'a> PathRules<'a> {
     /// Reads a prompt file of at most `max_bytes`.
     pub(super) fn prompt(&self, path: &Path, max_bytes: usize) -> Result<String> {
         let hint = "a flag's path is relative to the current directory, a task file's to that file";
-        self.text(path, "prompt_file", max_bytes, hint)
+        self.text(path, PROMPT_FILE, max_bytes, hint)
     }
 
     /// Reads a text file of at most `max_bytes`; `name` is what it is in messages.

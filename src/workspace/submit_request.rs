@@ -329,6 +329,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 27] = {
             Absent,
             "How long one run may take",
         )
+        .flag("run-timeout")
         .body(Some("timeout_seconds"))
         .flag_help(": seconds, or 15m, 2h, 1d"),
         field(

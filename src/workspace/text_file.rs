@@ -61,7 +61,9 @@ impl TextFile {
             return refuse("is not a regular file", "write the text to a file");
         }
         admit(&metadata)?;
-        let mut bytes = Vec::new();
+        // Room for all of it, so that it takes few calls.
+        let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(size.min(self.limit) + 1);
         // Reads one byte more than allowed, to detect a file that is too long.
         file.take(self.limit as u64 + 1)
             .read_to_end(&mut bytes)

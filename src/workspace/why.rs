@@ -4,12 +4,14 @@ use serde_json::Value;
 
 use crate::error::{Result, printable, shell_word};
 use crate::model::bridge::{BRIDGE, metadata_text};
+#[cfg(feature = "cli")]
+use crate::model::spending::LaneOverBudget;
 use crate::model::task::Availability;
 use crate::model::{
     Claim, Cooldown, CooldownCause, CooldownKey, FailureClass, LaneName, Owner, RequestCheck, Status, Task,
-    Time, cooldown,
+    TaskId, Time, cooldown,
 };
-use crate::store::{BridgeInfo, HeldKey, Store, WorkerInfo, WorkerKind};
+use crate::store::{BridgeInfo, HeldKey, Pause, Store, WorkerInfo, WorkerKind};
 
 /// Why a task waits: a stable name for programs, and a sentence for people.
 pub(crate) struct Reason {
@@ -38,7 +40,7 @@ fn state_of_board(store: &Store, task: &Task) -> Result<Option<String>> {
         store.live_workers()?.iter().filter_map(WorkerInfo::bridge).find(|bridge| bridge.name == name);
     Ok(match running {
         Some(BridgeInfo { failure: Some((since, error)), .. }) => {
-            Some(format!("board {name} cannot be reached since {since}: {}", shorten(&error, 200)))
+            Some(format!("board {name} has been unreachable since {since}: {}", shorten(&error, 200)))
         }
         Some(_) => None,
         // What the card of an ended task tells does not change any more.
@@ -57,12 +59,7 @@ fn reason_of_state(store: &Store, task: &Task) -> Result<Reason> {
         }
         (Status::Failed { class, reason, .. }, _) => {
             let word = if *class == FailureClass::Dead { "dead" } else { "failed" };
-            let reason = shorten(reason, 200);
-            let then = match &task.retried_as {
-                Some(new) => format!("it was retried as {new}"),
-                None => format!("`lanes retry {}` submits it again", task.id),
-            };
-            say(word, format!("failed ({reason}); {then}"))
+            say(word, failed_sentence(reason, task.retried_as.as_deref(), &task.id))
         }
         (Status::Unknown(word), _) => say("parked", format!("a newer lanes put it into the state '{word}'")),
         (_, Availability::Expired) => say(
@@ -83,13 +80,23 @@ fn reason_of_state(store: &Store, task: &Task) -> Result<Reason> {
     }
 }
 
+/// Explains a task that has failed.
+pub(super) fn failed_sentence(reason: &str, retried_as: Option<&str>, id: &TaskId) -> String {
+    let reason = shorten(reason, 200);
+    let then = match retried_as {
+        Some(new) => format!("it was retried as {new}"),
+        None => format!("`lanes retry {id}` submits it again"),
+    };
+    format!("failed ({reason}); {then}")
+}
+
 /// Names the dependencies of a task that are open, and their states.
 fn blocked_sentence(store: &Store, task: &Task) -> Result<String> {
     const MAX_NAMED: usize = 5;
     let after = &task.spec.after;
-    let mut open = Vec::new();
+    let (mut open, shown) = (Vec::new(), store.shown_states());
     for dependency in after {
-        match store.task(&dependency.task) {
+        match store.task(&dependency.task).map(|task| shown.shown(task)) {
             Ok(task) if !task.status.is_terminal() => {
                 open.push(format!("{} ({})", task.id, task.status.as_str()));
             }
@@ -115,17 +122,16 @@ fn blocked_sentence(store: &Store, task: &Task) -> Result<String> {
 }
 
 /// Explains a task that waits for the answer to a question.
-fn input_reason(task: &Task, now: Time) -> Reason {
+pub(super) fn input_reason(task: &Task, now: Time) -> Reason {
     let open: Vec<_> = task.open_questions(now).collect();
     let more = match open.len() {
         0 | 1 => String::new(),
         n => format!(" ({} more)", n - 1),
     };
     let asked = open.first().map_or_else(String::new, |question| {
-        let default = question
-            .default
-            .as_ref()
-            .map_or_else(String::new, |default| format!(" or at {} the default counts", default.expires_at));
+        let default = question.default.as_ref().map_or_else(String::new, |default| {
+            format!(", or at {} the default applies", default.expires_at)
+        });
         let text = shorten(&question.text, 200);
         format!(
             "question {} of {}: {text}{more}; `lanes answer {}` answers it{default}",
@@ -162,17 +168,9 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     let say = |code, sentence| Ok(Reason { code, sentence });
     let lane = &task.spec.lane;
     if let Some(pause) = store.paused()?.get(lane) {
-        let why = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        return say(
-            "paused",
-            format!(
-                "lane {lane} has been paused since {}{why}; run `lanes resume {}` to reopen it",
-                pause.since,
-                shell_word(lane.as_str())
-            ),
-        );
+        return say("paused", paused_sentence(lane, pause));
     }
-    match store.request_check(task) {
+    match store.blobs().request_check(task) {
         RequestCheck::Missing => {
             return say("request_missing", format!("its request file is missing: {}", task.request_path));
         }
@@ -194,10 +192,13 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     if let Some(held) = store.held_key(task)? {
         let HeldKey { key, holder, since } = held;
         let key = printable(key.as_str());
-        return say(
-            "key_held",
-            format!("waiting for the key '{key}', which {holder} has held since {since}"),
-        );
+        let sentence = match since {
+            Some(since) => format!("waiting for the key '{key}', which {holder} has held since {since}"),
+            None => format!(
+                "waiting for the key '{key}', which {holder} may hold, but cannot be read; `lanes fsck` shows what can be done"
+            ),
+        };
+        return say("key_held", sentence);
     }
     let is_served = store.lane_is_served(lane)?;
     if let Some(cooldown) = all_vendors_cooling_down(store, task, is_served)? {
@@ -208,20 +209,16 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     if let Some(over) = store.recorded_spending()?.over.remove(lane.as_str())
         && over.until > store.now().wall
     {
-        let then = match over.is_spent {
-            true => format!("lane {lane} goes on at {}, or after `lanes budget add`", over.until),
-            false => format!("lane {lane} goes on when they are done and have cost less"),
-        };
-        return say("budget", format!("waiting for a budget: {}; {then}", over.message));
+        return say("budget", budget_sentence(lane, &over));
     }
     if !is_served {
-        return say("no_worker", format!("waiting for a worker: nobody serves lane {lane}"));
+        return say("no_worker", unserved_sentence(lane));
     }
     if let Some(reason) = nobody_claims(store, lane)? {
         return Ok(reason);
     }
     if let Some((owner, missing)) = unready_everywhere(store, lane)? {
-        return say("lane_unready", format!("waiting for what {owner} needs for lane {lane}: {missing}"));
+        return say("lane_unready", unready_sentence(&owner, lane, &missing));
     }
     let ahead = store.tasks_ahead(task)?;
     let what = match ahead {
@@ -232,9 +229,47 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     say("queued", format!("waiting for a free worker in lane {lane}: {what}"))
 }
 
+/// Explains a lane that is paused.
+pub(super) fn paused_sentence(lane: &LaneName, pause: &Pause) -> String {
+    let why = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!(
+        "lane {lane} has been paused since {}{why}; run `lanes resume {}` to reopen it",
+        pause.since,
+        shell_word(lane.as_str())
+    )
+}
+
+/// Explains a lane that waits for a budget.
+#[cfg(feature = "cli")]
+pub(super) fn budget_sentence(lane: &LaneName, over: &LaneOverBudget) -> String {
+    let then = match over.is_spent {
+        true => format!("lane {lane} continues at {}, or after `lanes budget add`", over.until),
+        false => format!("lane {lane} continues when they are done and have cost less"),
+    };
+    format!("waiting for a budget: {}; {then}", over.message)
+}
+
+/// Explains a lane that nobody serves.
+pub(super) fn unserved_sentence(lane: &LaneName) -> String {
+    format!("waiting for a worker: nobody serves lane {lane}")
+}
+
+/// Returns the command that starts a worker for a lane.
+pub(super) fn worker_command(lane: &LaneName) -> String {
+    match lane.agent() {
+        Some(_) => "lanes dispatch --on-demand".to_string(),
+        None => format!("lanes claim --lane {} --wait", shell_word(lane.as_str())),
+    }
+}
+
+/// Explains a lane that a dispatcher skips.
+pub(super) fn unready_sentence(owner: &Owner, lane: &LaneName, missing: &str) -> String {
+    format!("waiting for what {owner} needs for lane {lane}: {}", shorten(missing, 200))
+}
+
 /// Explains why none of the workers that are registered for a lane claims, if that is so: each of them is stopped or
 /// draining.
-fn nobody_claims(store: &Store, lane: &LaneName) -> Result<Option<Reason>> {
+pub(super) fn nobody_claims(store: &Store, lane: &LaneName) -> Result<Option<Reason>> {
     let workers = store.live_workers()?;
     let of_lane: Vec<_> = workers.iter().filter(|worker| worker.lanes.contains(lane)).collect();
     if of_lane.iter().any(|worker| !worker.is_draining() && !worker.is_stopped()) {
@@ -261,7 +296,7 @@ fn unready_everywhere(store: &Store, lane: &LaneName) -> Result<Option<(Owner, S
     let mut first = None;
     for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(lane)) {
         let Some(missing) = worker.unready_lanes().remove(lane) else { return Ok(None) };
-        first.get_or_insert((worker.owner.clone(), shorten(&missing, 200)));
+        first.get_or_insert((worker.owner.clone(), missing));
     }
     Ok(first)
 }
@@ -270,14 +305,34 @@ fn cooldown_code(cooldown: &Cooldown) -> &'static str {
     if cooldown.cause == CooldownCause::Account { "vendor_unready" } else { "vendor_parked" }
 }
 
-fn cooldown_sentence(cooldown: &Cooldown, nobody: &str) -> String {
-    let (name, until) = (cooldown.name(), cooldown.until);
-    let reason = shorten(&cooldown.reason, 200);
-    let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+/// Returns the command that ends a cooldown; `None` for one that only time ends.
+#[cfg(feature = "cli")]
+pub(super) fn resume_command(cooldown: &Cooldown) -> Option<String> {
+    match cooldown.cause {
+        CooldownCause::Account | CooldownCause::Person => Some(resume_vendor(cooldown)),
+        CooldownCause::UsageLimit | CooldownCause::Overloaded => None,
+    }
+}
+
+/// Returns when a cooldown ends by itself.
+#[cfg(feature = "cli")]
+pub(super) fn end_of(cooldown: &Cooldown) -> Option<Time> {
+    Some(cooldown.until).filter(|until| *until != cooldown::indefinite_end())
+}
+
+fn resume_vendor(cooldown: &Cooldown) -> String {
     let vendor = shell_word(cooldown.scope.account_key.as_str());
     let model =
         cooldown.scope.model().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
-    let resume = format!("`lanes resume --vendor {vendor}{model}`");
+    format!("lanes resume --vendor {vendor}{model}")
+}
+
+/// Explains what waits for the end of a cooldown.
+pub(super) fn cooldown_sentence(cooldown: &Cooldown, nobody: &str) -> String {
+    let (name, until) = (cooldown.name(), cooldown.until);
+    let reason = shorten(&cooldown.reason, 200);
+    let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+    let resume = format!("`{}`", resume_vendor(cooldown));
     let end = match cooldown.cause {
         CooldownCause::Account => {
             return format!(

@@ -1,8 +1,8 @@
 //! A model of a disk: replays the system calls of one process, and determines what a power cut may leave. The data
 //! of a file is safe only after a sync of the file, a name only after a sync of its directory; pending changes may
-//! survive in any combination, data also in part.
+//! survive in any combination, data also in part; only the move of a directory survives as a whole or not at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt;
@@ -383,7 +383,7 @@ impl Disk {
         let survives = |node: Node, n: usize| {
             items.iter().position(|item| *item == (node, n)).is_some_and(|at| at < 128 && mask >> at & 1 == 1)
         };
-        let contents: Vec<Content> = self
+        let mut contents: Vec<Content> = self
             .nodes
             .iter()
             .enumerate()
@@ -411,10 +411,36 @@ impl Disk {
                 }
             })
             .collect();
+        self.put_moved_directories_back(&mut contents);
         let mut left = Left::new();
         collect(&contents, 0, Path::new(""), &mut left);
         left
     }
+
+    /// Gives its old name to a directory that was moved to another one, if neither name has survived: a file system writes
+    /// down such a move as a whole. A directory cannot be linked, so that no program could do without this.
+    fn put_moved_directories_back(&self, contents: &mut [Content]) {
+        let (is_here, survived) = (named(&self.nodes), named(contents));
+        for (node, content) in self.nodes.iter().enumerate() {
+            let Content::Dir { safe, .. } = content else { continue };
+            for (name, child) in safe {
+                let is_directory = matches!(self.nodes[*child], Content::Dir { .. });
+                if is_directory && is_here.contains(child) && !survived.contains(child) {
+                    let Content::Dir { now, .. } = &mut contents[node] else { continue };
+                    now.insert(name.clone(), *child);
+                }
+            }
+        }
+    }
+}
+
+/// Returns the nodes that have a name.
+fn named(contents: &[Content]) -> HashSet<Node> {
+    let names = contents.iter().filter_map(|content| match content {
+        Content::Dir { now, .. } => Some(now.values().copied()),
+        Content::File { .. } => None,
+    });
+    names.flatten().collect()
 }
 
 /// Returns data of which a part reached the disk: the first half, or only the length.

@@ -11,7 +11,7 @@ use crate::scenarios::Scenario;
 use crate::testkit::run_alone;
 use crate::testkit::skip::{has, skipped};
 use crate::usage;
-use crate::world::World;
+use crate::world::{self, World};
 
 /// Runs a test of this file that mounts something, in a namespace of its own.
 #[expect(clippy::print_stdout, reason = "it passes on what the test said")]
@@ -64,7 +64,7 @@ fn all_or_nothing(
     }
     let lines: Vec<&str> = printed.trim_end().lines().collect();
     let is_short = lines.len() == 1 || scenario.by_line;
-    assert!(is_short && lines.iter().all(|line| line.starts_with("lanes: ")), "{}: {printed}", scenario.name);
+    assert!(is_short && lines.iter().all(|line| world::reports(line)), "{}: {printed}", scenario.name);
     assert!(words.iter().any(|word| printed.contains(word)), "{}: {printed}", scenario.name);
     assert!(output.stdout.is_empty() || scenario.by_line, "{}: reported a success", scenario.name);
     // `next` first writes the changes that are due by time, and may then fail to look further.

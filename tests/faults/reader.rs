@@ -218,6 +218,11 @@ fn view(dir: &Path, id: &str, after: After) -> Result<View, String> {
     let mut request = std::fs::read_to_string(request_path).ok();
     if dir.join("request.md") == request_path {
         let prompt = text(&task["prompt"]).ok_or("no prompt")?;
+        // An edit renames its copy after the commit; the next claim completes that.
+        let next = std::fs::read_to_string(dir.join("request.next.md")).ok();
+        if next.as_ref() == Some(&prompt) {
+            request = next;
+        }
         // A copy of the prompt, written again by the next claim.
         let is_torn = request.as_ref().is_some_and(|found| is_part(found.as_bytes(), prompt.as_bytes()));
         if after == After::PowerCut && is_torn {
@@ -272,16 +277,22 @@ pub fn is_explained(path: &Path) -> bool {
             | "lanes.json" | "quarantine",
         ]
         | ["tasks", _]
-        | ["tasks", _, "task.json" | "events.jsonl" | "request.md" | "response.json" | "response.md"]
+        | [
+            "tasks",
+            _,
+            "task.json" | "events.jsonl" | "request.md" | "request.next.md" | "response.json" | "response.md",
+        ]
         | ["bells" | "workers", _]
         | ["quarantine", ..]
         | [
             "indexes",
-            "state" | "keys" | "correlations" | "lanes" | "dependents" | "releasing" | "exclusive",
+            "state" | "keys" | "correlations" | "lanes" | "dependents" | "releasing" | "exclusive" | "groups",
         ]
-        | ["indexes", "keys" | "correlations" | "lanes" | "dependents" | "releasing" | "exclusive", ..] => {
-            true
-        }
+        | [
+            "indexes",
+            "keys" | "correlations" | "lanes" | "dependents" | "releasing" | "exclusive" | "groups",
+            ..,
+        ] => true,
         ["tasks", _, name] => name
             .strip_prefix("response.")
             .and_then(|rest| rest.strip_suffix(".json"))
@@ -297,7 +308,8 @@ pub fn is_finished(path: &Path) -> bool {
     let staged = match parts.as_slice() {
         ["tmp", ..] => parts.len() > 1,
         ["tasks", _, name] => {
-            name.starts_with("response.") && !["response.json", "response.md"].contains(name)
+            *name == "request.next.md"
+                || (name.starts_with("response.") && !["response.json", "response.md"].contains(name))
         }
         _ => false,
     };

@@ -60,7 +60,7 @@ impl World {
     }
 
     fn scenarios_of_one_task(&self) -> Vec<Scenario> {
-        let Tasks { waiting, held, token, failed, answered, full, full_token, .. } = &self.tasks;
+        let Tasks { waiting, other, held, token, failed, answered, full, full_token, .. } = &self.tasks;
         let plain = |name, words: &[&str]| self.scenario(name, words);
         let large = self.home().join("large.md");
         let large = large.to_str().unwrap();
@@ -123,6 +123,8 @@ impl World {
             plain("cancel", &["cancel", waiting]),
             plain("cancel a claim", &["cancel", held]),
             plain("move", &["move", waiting, "--to", "m"]),
+            plain("edit", &["edit", other, "--prompt", "something else", "--priority", "3"]),
+            plain("edit a request file's prompt", &["edit", waiting, "--prompt", "carefully"]),
             plain("pause", &["pause", "l"]),
             Scenario {
                 before: Some(|world| drop(world.ok(&["pause", "l"]))),

@@ -232,3 +232,10 @@ pub fn files_below(root: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// Returns whether a line of standard error reports an error, in words or, with `--json`, as an object.
+pub fn reports(line: &str) -> bool {
+    let is_object = serde_json::from_str::<Value>(line)
+        .is_ok_and(|error| error["error"].is_string() && error["code"].is_string());
+    is_object || line.starts_with("lanes: ")
+}

@@ -15,7 +15,7 @@ use crate::run::Target;
 
 const GOOD: [&[u8]; 4] = [
     include_bytes!("../../examples/pool/handoff.yaml"),
-    include_bytes!("../../templates/workspace/handoff.yaml"),
+    include_bytes!("../../templates/handoff.yaml"),
     b"workspace_id: w\nworkspace_root: .\nqueue_root: state\nlanes: {work: '', 'a b': text}\ndispatch:\n  vendor: claude\n  timeout: 5m\n  routes:\n    work: {command: [x, -y], env: {A: 1, B: null}}\n",
     b"lane: review\nmetadata: {model_class: opus, n: 1}\nprompt: |\n  Look at\n   this [\nresponse_to: out.md\npriority: -3\nnot_before: 2026-01-31T09:00:00Z\nmax_attempts: 4\nkey: k\nname: N\nlabels: [x, 7]\ntimeout: 1h30m\n",
 ];

@@ -54,7 +54,7 @@ fn sources() -> Vec<Source> {
 }
 
 /// The layers, lowest first. A module may import those before it, never those after it.
-const LAYERS: [&str; 5] = ["model", "store", "guard", "workspace", "interfaces"];
+const LAYERS: [&str; 6] = ["os", "model", "store", "guard", "workspace", "interfaces"];
 
 /// The interfaces, which form one layer and do not import each other, except for the command line, which starts
 /// the others.
@@ -88,6 +88,144 @@ fn no_module_imports_upward() {
         }
     }
     assert!(checked > 100, "only {checked} imports were seen");
+}
+
+/// The files that read or open what is below `/proc`.
+const PROC: [&str; 6] = [
+    "os/directory.rs",
+    "os/file_locks.rs",
+    "os/machine.rs",
+    "os/own_process.rs",
+    "os/process_table.rs",
+    "signals.rs",
+];
+
+/// What only Linux has, and the files of each: a port has another implementation of these files.
+const LINUX_ONLY: &[(&str, &[&str])] = &[
+    ("/proc", &PROC),
+    ("/proc/locks", &["os/file_locks.rs"]),
+    ("/proc/sys/", &["os/machine.rs"]),
+    ("/proc/self/", &["os/directory.rs", "os/own_process.rs", "signals.rs"]),
+    ("pidfd", &["os/process_handle.rs"]),
+    ("subreaper(", &["os/process_family.rs"]),
+    ("parent_process_death", &["os/process_family.rs"]),
+    ("SYS_", &["os/process_family.rs"]),
+    ("openat2", &["os/directory.rs"]),
+    ("renameat_with", &["os/rename.rs"]),
+    ("RenameFlags", &["os/rename.rs"]),
+    ("statfs", &["os/file_system.rs"]),
+    ("Boottime", &["os/machine.rs"]),
+    ("F_NOTIFY", &["store/watch/dnotify.rs"]),
+    ("F_SETLEASE", &["store/atomic/write_hold.rs"]),
+    ("peercred", &["http/transport/socket.rs"]),
+    ("epoll", &["http/transport/connection.rs", "http/transport/listener.rs", "http/transport/reactor.rs"]),
+    ("eventfd", &["dispatch/agent/supervisor.rs", "http/transport/listener.rs"]),
+    ("libc::malloc", &["http/transport/memory.rs"]),
+];
+
+#[test]
+fn what_depends_on_linux_is_in_its_seams() {
+    let sources = sources();
+    let mut misplaced = Vec::new();
+    for (word, homes) in LINUX_ONLY.iter().copied() {
+        let users: BTreeSet<&str> = sources
+            .iter()
+            .filter(|source| source.code.contains(word))
+            .map(|source| source.file.as_str())
+            .collect();
+        let homes = BTreeSet::from_iter(homes.iter().copied());
+        if users != homes {
+            misplaced.push(format!("{word} is in {users:?}, and its seams are {homes:?}"));
+        }
+    }
+    assert!(misplaced.is_empty(), "{misplaced:#?}");
+}
+
+#[test]
+fn every_seam_is_in_the_architecture() {
+    let text = std::fs::read_to_string(root().with_file_name("ARCHITECTURE.md")).unwrap();
+    let section = text.split("\n## What depends on Linux\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let listed = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let files = sources().into_iter().map(|source| source.file);
+    let seams: BTreeSet<String> = LINUX_ONLY
+        .iter()
+        .flat_map(|(_, homes)| homes.iter().map(ToString::to_string))
+        .chain(files.filter(|file| file.starts_with("os/") && file != "os/mod.rs"))
+        .collect();
+    assert_eq!(listed.map(str::to_string).collect::<BTreeSet<_>>(), seams);
+}
+
+/// The words for what only a store of files has: where it is, and the names of its files.
+const OF_FILES: [&str; 15] = [
+    ".root()",
+    "FileStore",
+    "\"budget.json\"",
+    "\"conversations\"",
+    "\"events.jsonl\"",
+    "\"feed.jsonl\"",
+    "\"indexes\"",
+    "\"lanes.json\"",
+    "\"on-demand.lock\"",
+    "\"outbox\"",
+    "\"response.json\"",
+    "\"serve.token\"",
+    "\"task.json\"",
+    "\"usage.jsonl\"",
+    "\"vendors.json\"",
+];
+
+/// The file that may know them: `init` makes the directory of a store of files as agent-lanes does.
+const MAKES_A_STORE_OF_FILES: &str = "workspace/scaffold/mod.rs";
+
+/// A store need not be a directory: what another module needs of it is in `store/api/`, `blobs` and `spool`.
+#[test]
+fn no_other_module_knows_what_keeps_a_store() {
+    let mut named = Vec::new();
+    let is_other = |source: &&Source| {
+        source.module.first().is_some_and(|top| top != "store") && source.file != MAKES_A_STORE_OF_FILES
+    };
+    for source in sources().iter().filter(is_other) {
+        let words = OF_FILES.iter().filter(|word| source.code.contains(**word));
+        named.extend(words.map(|word| format!("{}: {word}", source.file)));
+    }
+    assert!(named.is_empty(), "{named:#?}");
+}
+
+/// The files outside of the store that read the clock of the machine, each with the reason.
+const OTHER_CLOCKS: [(&str, &str); 1] =
+    [("bridge/json_board/mod.rs", "the times of a board are for its readers, and no store is at hand")];
+
+/// Leases and delays go by the clock of the store, which may be on another machine.
+#[test]
+fn the_time_of_the_queue_is_that_of_the_store() {
+    let own = ["SystemTime::now", "Clock::system", "Timestamp::now"];
+    let sources = sources();
+    let others: Vec<&str> = sources
+        .iter()
+        .filter(|source| source.module.first().is_some_and(|top| top != "store"))
+        .filter(|source| own.iter().any(|clock| source.code.contains(clock)))
+        .map(|source| source.file.as_str())
+        .collect();
+    assert_eq!(others, OTHER_CLOCKS.map(|(file, _)| file));
+}
+
+#[test]
+fn the_face_of_a_store_hands_out_no_engine() {
+    let sources = sources();
+    let store = sources.iter().find(|source| source.file == "store/mod.rs").unwrap();
+    assert!(store.code.contains("\nstruct FileStore {"), "FileStore is private to the store");
+    let face = sources.iter().filter(|source| source.file.starts_with("store/api/"));
+    let (mut methods, mut passed_on) = (0, 0);
+    for source in face {
+        methods += source.code.matches(" fn ").count();
+        passed_on +=
+            source.code.matches("engine!(self, ").count() + source.code.matches("FileStore::").count();
+        assert!(!source.code.contains("pub struct FileStore") && !source.code.contains("-> &FileStore"));
+    }
+    // Besides them there is only what makes a store of an engine.
+    assert_eq!(methods, passed_on + 1);
+    assert!(methods > 100, "only {methods} methods were seen");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::testkit::command::{LANES, clean, lanes};
+use crate::testkit::command::{LANES, clean, lanes, listed_commands};
 use crate::testkit::wait::end_of;
 
 /// The documents outside docs/ whose examples are run.
@@ -34,9 +34,6 @@ const MARK: &str = "\u{1}next command\u{1}";
 
 /// The time limit of a session, far longer than any takes.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Commands that have no contract of their own.
-const UNDOCUMENTED: [&str; 1] = ["help"];
 
 /// One command of a block with the output that the document shows, and where that output is.
 struct Step {
@@ -210,17 +207,14 @@ fn every_example_prints_what_the_documents_show() {
 fn every_command_has_its_contract_and_an_example() {
     let help = lanes().arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    let listed = help.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
-    let is_name = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
-    let names: Vec<&str> =
-        listed.lines().filter(is_name).filter_map(|line| line.split_whitespace().next()).collect();
+    let names = listed_commands(&help);
     assert!(names.contains(&"submit"), "{names:?}");
     let contract: String =
         documents().into_iter().filter(|(name, _)| name != "README.md").map(|(_, text)| text).collect();
     let blocks = blocks(&contract);
     let examples: Vec<&str> =
         blocks.iter().flat_map(|block| &block.steps).map(|step| step.command.as_str()).collect();
-    for name in names.iter().filter(|name| !UNDOCUMENTED.contains(name)) {
+    for name in &names {
         let headed =
             contract.lines().any(|line| line.starts_with("##") && line.contains(&format!("`{name}`")));
         assert!(headed, "docs/ has no heading for `{name}`");
@@ -355,8 +349,18 @@ fn every_page_of_the_contract_lists_its_sections() {
 
 /// Returns whether a text in backticks names a file or folder of this repository rather than of a store.
 fn is_file_of_ours(word: &str) -> bool {
-    const FOLDERS: [&str; 9] =
-        ["benches/", "cli/", "dispatch/", "examples/", "http/", "model/", "store/", "tests/", "workspace/"];
+    const FOLDERS: [&str; 10] = [
+        "benches/",
+        "cli/",
+        "dispatch/",
+        "examples/",
+        "http/",
+        "model/",
+        "packaging/",
+        "store/",
+        "tests/",
+        "workspace/",
+    ];
     let plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte));
     plain && (FOLDERS.iter().any(|folder| word.starts_with(folder)) || word.ends_with(".rs"))
 }
@@ -439,7 +443,7 @@ fn every_type_has_a_line_in_the_glossary() {
     let glossary = read("docs/glossary.md");
     let code = glossary.split("\n## The code\n").nth(1).unwrap();
     let mut count = 0;
-    for area in ["model", "workspace", "store", "guard", "http", "dispatch", "bridge", "mcp", "cli"] {
+    for area in ["os", "model", "workspace", "store", "guard", "http", "dispatch", "bridge", "mcp", "cli"] {
         let mut types = BTreeSet::new();
         declared_types(&source.join(area), &mut types);
         let table = code.split(&format!("\nTypes of `{area}/`.\n")).nth(1).expect(area);

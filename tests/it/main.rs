@@ -10,6 +10,7 @@ mod bridge;
 mod cli;
 mod contract;
 mod dispatch;
+mod examples;
 mod frozen;
 mod http;
 mod interop;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use lanes::internals::model::{Claim, ClaimToken, Command, FailureClass, ResponseStatus, Status, Task, json};
 
 use crate::Step;
-use crate::model::{Mirror, State};
+use crate::model::{Mirror, Reply, State};
 use crate::testkit::store::{lane_name, owner};
-use crate::world::{LANES, World, answer, open, want};
+use crate::world::{GROUPS, LANES, World, answer, group_name, open, want};
 
 impl World {
     pub fn check(&mut self, step: &Step) {
@@ -19,6 +19,7 @@ impl World {
             }
         }
         self.check_feed();
+        self.check_groups(step);
         for lane in LANES {
             let open = |task: &&Mirror| task.lane == lane && !task.ended();
             let queued = |task: &&Mirror| open(task) && task.state == State::Queued;
@@ -28,12 +29,26 @@ impl World {
         }
     }
 
+    /// A group has the tasks that were submitted to it, in order.
+    fn check_groups(&self, step: &Step) {
+        for group in GROUPS {
+            let expected = self.model.members(group).into_iter().map(|at| self.id(at));
+            let found =
+                self.store.group_members(&group_name(group), &|_| true, &mut |error| panic!("{error}"));
+            assert!(found.unwrap_or_default().into_iter().eq(expected), "{step:?}: group {group}");
+        }
+    }
+
     fn check_task(&mut self, at: usize, place: &str) {
         let id = self.id(at);
         let task = self.store.task(&id).unwrap();
         let mirror = &self.model.tasks[at];
         match (&mirror.state, &task.status) {
-            (State::Queued, Status::Queued) | (State::Done, Status::Completed { .. }) => {}
+            (State::Queued, Status::Queued)
+            | (State::Asking, Status::InputRequired)
+            | (State::Done, Status::Completed { .. }) => {}
+            (State::Blocked(until), Status::Blocked { until: found })
+                if found.map(|found| found.micros()) == *until => {}
             (State::Later(until), Status::Scheduled { until: found }) if found.micros() == *until => {}
             (State::Held(hold), Status::Claimed(claim)) => {
                 assert_eq!(claim.token.as_str(), hold.token, "{place}");
@@ -49,6 +64,10 @@ impl World {
         }
         assert_eq!((task.spec.lane.as_str(), task.attempt), (mirror.lane, mirror.attempt), "{place}");
         assert_eq!(task.fence, mirror.tokens.len() as u64, "{place}: the fence counts claims");
+        let answers =
+            task.questions.iter().map(|question| question.answer.as_ref().map(|answer| answer.by.is_none()));
+        let expected = mirror.questions.iter().map(|question| question.answer.map(|it| it == Reply::Default));
+        assert!(answers.eq(expected), "{place}: {:?}", task.questions);
         let retried_as = mirror.retried_as.map(|new| self.model.tasks[new].id.clone());
         assert_eq!(task.retried_as, retried_as, "{place}");
         let read = task.messages.iter().map(|message| message.receipt.is_some());
@@ -156,6 +175,14 @@ impl World {
     }
 }
 
+/// The types of the events in a history.
+pub fn kinds(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let kind =
+        |line: &str| json::parse_object(line.as_bytes()).unwrap()["type"].as_str().unwrap().to_string();
+    text.lines().map(kind).collect()
+}
+
 /// events.jsonl has one whole line for each event, numbered from 1.
 fn check_events(directory: &Path, expected: &[&str], place: &str) {
     let text = std::fs::read_to_string(directory.join("events.jsonl")).unwrap();
@@ -175,7 +202,7 @@ fn check_move(from: &Status, to: &Status, place: &str) {
         (Status::Claimed(Claim { token: old, claimed_at: then, .. }), Status::Claimed(claim)) => {
             (*old == claim.token) == (*then == claim.claimed_at) || *old != claim.token
         }
-        (Status::Queued, Status::Scheduled { .. }) => false,
+        (Status::Queued, Status::Scheduled { .. } | Status::Blocked { .. } | Status::InputRequired) => false,
         (Status::Scheduled { until: from }, Status::Scheduled { until: to }) => from == to,
         (Status::Unknown(_), _) | (_, Status::Unknown(_)) => false,
         _ => true,

@@ -25,6 +25,16 @@ enum Proof {
     Foreign,
 }
 
+/// What a new task waits for.
+#[derive(Clone, Copy, Debug)]
+enum After {
+    Nothing,
+    /// This task: until it has completed, or with `true`, until it has ended anyhow.
+    Task(usize, bool),
+    /// All tasks of a group.
+    Group(usize),
+}
+
 /// One step. Tasks are given by number, counted round; times are in seconds.
 #[derive(Clone, Debug)]
 enum Step {
@@ -35,6 +45,11 @@ enum Step {
         max: Option<u32>,
         vendor: usize,
         key: Option<usize>,
+        after: After,
+        /// Which of two exclusive keys it has, as bits.
+        exclusive: usize,
+        deadline: Option<i64>,
+        group: usize,
     },
     Claim {
         task: usize,
@@ -77,6 +92,17 @@ enum Step {
         task: usize,
         proof: Proof,
         through: usize,
+    },
+    Ask {
+        task: usize,
+        proof: Proof,
+        default: Option<i64>,
+        keeps_claim: bool,
+    },
+    Answer {
+        task: usize,
+        number: Option<usize>,
+        text: usize,
     },
     Cancel {
         task: usize,
@@ -123,10 +149,22 @@ fn step() -> impl Strategy<Value = Step> {
     let delay = || prop_oneof![3 => Just(0_i64), 1 => Just(30), 1 => Just(4000)];
     let proof = || prop_oneof![5 => Just(Proof::Current), 1 => (0_usize..4).prop_map(Proof::Earlier), 1 => Just(Proof::Foreign)];
     let maybe_proof = || prop_oneof![1 => Just(None), 3 => proof().prop_map(Some)];
+    let after = || {
+        prop_oneof![
+            5 => Just(After::Nothing),
+            3 => (task(), any::<bool>()).prop_map(|(task, anyhow)| After::Task(task, anyhow)),
+            1 => (0_usize..2).prop_map(After::Group),
+        ]
+    };
+    let exclusive = || prop_oneof![3 => Just(0_usize), 2 => 1_usize..4];
+    let deadline = || prop_oneof![4 => Just(None), 1 => Just(Some(30_i64)), 1 => Just(Some(4000))];
+    let default = || prop_oneof![1 => Just(None), 1 => Just(Some(30_i64)), 1 => Just(Some(4000))];
     prop_oneof![
-        5 => (lane(), -1..2_i32, delay(), prop_oneof![2 => Just(None), 1 => (1_u32..3).prop_map(Some)], 0_usize..3,
-              prop_oneof![3 => Just(None), 1 => (0_usize..2).prop_map(Some)])
-            .prop_map(|(lane, priority, delay, max, vendor, key)| Step::Submit { lane, priority, delay, max, vendor, key }),
+        7 => (lane(), -1..2_i32, delay(), prop_oneof![2 => Just(None), 1 => (1_u32..3).prop_map(Some)], 0_usize..3,
+              prop_oneof![3 => Just(None), 1 => (0_usize..2).prop_map(Some)], after(), exclusive(), deadline(), 0_usize..3)
+            .prop_map(|(lane, priority, delay, max, vendor, key, after, exclusive, deadline, group)| {
+                Step::Submit { lane, priority, delay, max, vendor, key, after, exclusive, deadline, group }
+            }),
         2 => (task(), length()).prop_map(|(task, length)| Step::Claim { task, length }),
         6 => (lanes(), vendor(), length()).prop_map(|(lanes, vendor, length)| Step::Next { lanes, vendor, length }),
         2 => (lanes(), vendor()).prop_map(|(lanes, vendor)| Step::Peek { lanes, vendor }),
@@ -139,6 +177,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (task(), maybe_proof()).prop_map(|(task, proof)| Step::Note { task, proof }),
         2 => task().prop_map(|task| Step::Tell { task }),
         2 => (task(), proof(), 0_usize..4).prop_map(|(task, proof, through)| Step::Read { task, proof, through }),
+        4 => (task(), proof(), default(), any::<bool>())
+            .prop_map(|(task, proof, default, keeps_claim)| Step::Ask { task, proof, default, keeps_claim }),
+        4 => (task(), proptest::option::of(0_usize..3), 0_usize..2)
+            .prop_map(|(task, number, text)| Step::Answer { task, number, text }),
         1 => task().prop_map(|task| Step::Cancel { task }),
         2 => (task(), lane()).prop_map(|(task, lane)| Step::Move { task, lane }),
         1 => lane().prop_map(|lane| Step::Pause { lane }),

@@ -3,18 +3,24 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lanes::NewQuestion;
 use lanes::internals::model::{
-    Answer, AnswerOutcome, ClaimToken, Command, Effect, FailureClass, Filter, Status, Task, TaskId, json,
+    Answer, AnswerOutcome, ClaimToken, Command, DependencyCondition, DependencyRef, DependencyTarget, Effect,
+    ExclusiveKey, FailureClass, Filter, GroupName, Status, Task, TaskId, json,
 };
 use lanes::internals::store::{Entropy, Store, StoreOptions, SubmittedTask};
 
+use crate::checks::kinds;
 use crate::model::{Mirror, Model, Outcome, State, Want};
 use crate::testkit::clock::{START, TestClock};
 use crate::testkit::store::{answer_with, idempotency_key, lane_name, new_task, owner};
-use crate::{Proof, Step};
+use crate::{After, Proof, Step};
 
 pub const LANES: [&str; 2] = ["left", "right hand"];
+pub const GROUPS: [&str; 2] = ["first", "second"];
 const VENDORS: [Option<&str>; 3] = [None, Some("ann"), Some("bob")];
+const KEYS: [&str; 2] = ["database", "port 80"];
+const REPLIES: [&str; 2] = ["yes", "no"];
 
 pub struct World {
     dir: tempfile::TempDir,
@@ -33,6 +39,10 @@ pub struct World {
 
 fn seconds(count: i64) -> i64 {
     count * 1_000_000
+}
+
+pub fn group_name(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
 }
 
 fn lanes(choice: usize) -> Vec<&'static str> {
@@ -115,7 +125,13 @@ impl World {
             vendor: None,
             max: None,
             key: None,
-            content: (LANES[0], None),
+            content: (LANES[0], None, Vec::new(), Vec::new()),
+            after: Vec::new(),
+            met: false,
+            exclusive: Vec::new(),
+            deadline: None,
+            group: None,
+            questions: Vec::new(),
             state: State::Queued,
             attempt: 0,
             tokens: Vec::new(),
@@ -187,6 +203,7 @@ impl World {
                     .store
                     .claim_next(&theirs, &owner("worker"), Duration::from_secs(length.unsigned_abs()))
                     .unwrap();
+                self.follow(None);
                 let expected = self.model.next(&ours, seconds(*length));
                 self.compare_given(expected, given.as_ref(), step);
                 if let (Some(at), Some(task)) = (expected, given) {
@@ -196,12 +213,26 @@ impl World {
             Step::Peek { lanes, vendor } => {
                 let (ours, theirs) = want(*lanes, *vendor);
                 let given = self.store.peek_next(&theirs).unwrap();
+                self.follow(None);
                 let expected = self.model.peek(&ours);
                 self.compare_given(expected, given.as_ref(), step);
             }
             _ => self.change_one(step),
         }
+        self.model.release_dependents();
         self.follow_clocks();
+    }
+
+    /// Applies to the model what a command has made of other tasks than its own.
+    fn follow(&mut self, own: Option<usize>) {
+        for at in (0..self.model.tasks.len()).filter(|at| Some(*at) != own) {
+            let mirror = &self.model.tasks[at];
+            if mirror.is_settled_by_others() && !mirror.id.is_empty() {
+                let file = self.store.root().join("tasks").join(&mirror.id).join("events.jsonl");
+                let news: Vec<String> = kinds(&file).into_iter().skip(mirror.events.len()).collect();
+                self.model.follow(at, &news);
+            }
+        }
     }
 
     fn compare_given(&self, expected: Option<usize>, given: Option<&Task>, step: &Step) {
@@ -220,7 +251,11 @@ impl World {
     }
 
     fn submit(&mut self, step: &Step) {
-        let Step::Submit { lane, priority, delay, max, vendor, key } = step else { return };
+        let Step::Submit { lane, priority, delay, max, vendor, key, after, exclusive, deadline, group } =
+            step
+        else {
+            return;
+        };
         let (wall, lane, vendor) = (self.model.wall, LANES[*lane], VENDORS[*vendor]);
         let mut metadata = json::Object::new();
         metadata.extend(vendor.map(|vendor| ("vendor".to_string(), vendor.into())));
@@ -232,7 +267,37 @@ impl World {
         new.spec.priority = *priority;
         new.spec.max_attempts = *max;
         new.spec.key = key.clone().and_then(idempotency_key);
+        let exclusive: Vec<&str> =
+            (0..KEYS.len()).filter(|bit| exclusive >> bit & 1 == 1).map(|bit| KEYS[bit]).collect();
+        new.spec.exclusive = exclusive.iter().map(|key| ExclusiveKey::new(*key).unwrap()).collect();
+        let deadline = deadline.map(|after| wall + seconds(after));
+        new.spec.deadline = deadline.map(lanes::internals::model::Time::from_micros);
+        let group = GROUPS.get(*group).copied();
+        new.spec.group = group.map(group_name);
+        let after = match after {
+            After::Nothing => Some(Vec::new()),
+            After::Task(task, anyhow) => Some(self.pick(*task).map(|at| (at, *anyhow)).into_iter().collect()),
+            After::Group(group) => {
+                let on = DependencyCondition::Completed;
+                let target = DependencyTarget::Group(group_name(GROUPS[*group]));
+                new.after.push(DependencyRef { target, on });
+                let members: Vec<_> =
+                    self.model.members(GROUPS[*group]).into_iter().map(|at| (at, false)).collect();
+                (!members.is_empty()).then_some(members)
+            }
+        };
+        if new.after.is_empty() {
+            for (at, anyhow) in after.iter().flatten() {
+                let on = if *anyhow { DependencyCondition::Ended } else { DependencyCondition::Completed };
+                new.after
+                    .push(DependencyRef { target: DependencyTarget::Task(self.id(*at).to_string()), on });
+            }
+        }
         let submitted = self.store.submit(new);
+        let Some(after) = after else {
+            assert_eq!(submitted.unwrap_err().kind(), lanes::ErrorKind::NotFound, "{step:?}");
+            return;
+        };
         let state = if *delay > 0 { State::Later(wall + seconds(*delay)) } else { State::Queued };
         let (outcome, at) = self.model.submit(Mirror {
             id: String::new(),
@@ -242,7 +307,13 @@ impl World {
             vendor,
             max: *max,
             key,
-            content: (lane, vendor),
+            content: (lane, vendor, after.clone(), exclusive.clone()),
+            after,
+            met: false,
+            exclusive,
+            deadline,
+            group,
+            questions: Vec::new(),
             state,
             attempt: 0,
             tokens: Vec::new(),
@@ -286,6 +357,8 @@ impl World {
             | Step::Note { task, .. }
             | Step::Tell { task }
             | Step::Read { task, .. }
+            | Step::Ask { task, .. }
+            | Step::Answer { task, .. }
             | Step::Cancel { task }
             | Step::Move { task, .. }
             | Step::Retry { task }
@@ -298,12 +371,14 @@ impl World {
         let before = std::fs::read(&file).unwrap();
         let (real, expected) = match step {
             Step::Retry { .. } => {
+                let real = self.store.retry(&id, "me");
                 let (outcome, new) = self.model.retry(at);
-                return self.compare_submitted(self.store.retry(&id, "me"), outcome, new, step);
+                return self.compare_submitted(real, outcome, new, step);
             }
             Step::Claim { length, .. } => {
                 let real =
                     self.store.claim(&id, &owner("worker"), Duration::from_secs(length.unsigned_abs()));
+                self.follow(Some(at));
                 let expected = self.model.claim(at, seconds(*length));
                 if let Ok(task) = &real {
                     self.note_token(at, task);
@@ -318,7 +393,9 @@ impl World {
             }
             _ => {
                 let (command, expected) = self.command(at, step);
-                (self.store.apply(&id, &command), expected)
+                let real = self.store.apply(&id, &command);
+                self.follow(Some(at));
+                (real, expected)
             }
         };
         let found = match &real {
@@ -373,6 +450,24 @@ impl World {
                 let token = token(proof);
                 let outcome = self.model.read(at, token.as_str(), *through);
                 (Command::ReadMessages { token, through: u32::try_from(*through).unwrap() }, outcome)
+            }
+            Step::Ask { proof, default, keeps_claim, .. } => {
+                let token = token(proof);
+                let outcome = self.model.ask(at, token.as_str(), default.map(seconds), *keeps_claim);
+                let default =
+                    default.map(|after| ("so".to_string(), Duration::from_secs(after.unsigned_abs())));
+                let text = "Which one?".to_string();
+                let question =
+                    NewQuestion { text, default, keeps_claim: *keeps_claim, ..NewQuestion::default() };
+                (Command::Ask { token, question }, outcome)
+            }
+            Step::Answer { number, text, .. } => {
+                let text = REPLIES[*text];
+                let outcome = self.model.reply(at, *number, text);
+                let number = number.map(|number| u32::try_from(number).unwrap());
+                let command =
+                    Command::AnswerQuestion { number, text: text.into(), is_choice: false, by: "me".into() };
+                (command, outcome)
             }
             Step::Cancel { .. } => (Command::Cancel { reason: None, by: "me".into() }, self.model.cancel(at)),
             Step::Move { lane, .. } => {

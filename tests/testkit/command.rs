@@ -40,6 +40,15 @@ pub fn with_variables_of(command: &mut Command, other: &Command) {
     command.envs(other.get_envs().filter_map(|(name, value)| Some((name, value?))));
 }
 
+/// The commands that a help lists, without `help`.
+pub fn listed_commands(help: &str) -> Vec<&str> {
+    let listed = help.lines().skip_while(|line| !line.starts_with("Usage:"));
+    let listed = listed.take_while(|line| !line.ends_with("ptions:"));
+    let rows = listed.filter_map(|line| line.strip_prefix("  "));
+    let rows = rows.filter(|row| row.starts_with(|c: char| c.is_ascii_lowercase()));
+    rows.filter_map(|row| row.split(' ').next()).filter(|name| *name != "help").collect()
+}
+
 /// What a command prints, without the last newline; it must succeed.
 #[track_caller]
 pub fn ok(command: &mut Command) -> String {

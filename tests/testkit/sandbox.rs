@@ -173,9 +173,15 @@ impl Outcome {
     pub fn refused(&self, code: i32, words: &str) {
         assert_eq!(self.code, code, "{self}");
         assert_eq!(self.stdout, "", "{self}");
-        assert!(self.stderr.starts_with("lanes: "), "{self}");
         assert_eq!(self.stderr.lines().count(), 1, "{self}");
         assert!(self.stderr.contains(words), "no '{words}' in:\n{self}");
+        if self.stderr.starts_with('{') {
+            let error: Value = serde_json::from_str(&self.stderr).unwrap();
+            assert_eq!(error["exit_code"], code, "{self}");
+            assert!(error["code"].is_string() && error["error"].is_string(), "{self}");
+        } else {
+            assert!(self.stderr.starts_with("lanes: "), "{self}");
+        }
         assert!(!self.stderr.trim_end().contains(char::is_control), "{self}");
     }
 }

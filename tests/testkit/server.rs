@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use flate2::read::GzDecoder;
 use lanes::internals::store::{Store, StoreOptions};
 use serde_json::{Value, json};
 
@@ -349,8 +350,12 @@ impl Client {
             while self.rest.len() < length {
                 assert!(self.more(), "the connection ended in a body");
             }
-            let text: Vec<u8> = self.rest.drain(..length).collect();
-            answer.text = String::from_utf8(text).unwrap();
+            let body: Vec<u8> = self.rest.drain(..length).collect();
+            answer.text = match answer.header("content-encoding") {
+                Some("gzip") => std::io::read_to_string(GzDecoder::new(&body[..])).unwrap(),
+                Some(other) => panic!("a body in {other}: {}", answer.head),
+                None => String::from_utf8(body).unwrap(),
+            };
         }
         answer
     }

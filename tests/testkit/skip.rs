@@ -21,8 +21,11 @@ pub fn skipped(what: &str) {
 /// Whether `program` can be started here; reports that the test is skipped if not.
 #[track_caller]
 pub fn has(program: &str) -> bool {
-    let started = Command::new(program).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let has = started.is_ok_and(|status| status.success());
+    let starts_with = |flag: &&str| {
+        let started = Command::new(program).arg(flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        started.is_ok_and(|status| status.success())
+    };
+    let has = ["-V", "--version"].iter().any(starts_with);
     if !has {
         skipped(program);
     }

@@ -42,6 +42,12 @@ impl Fixture {
         new_task(lane, self.root())
     }
 
+    /// Checks that a store is consistent, whatever was done to it.
+    pub fn check(&self, store: &Store) {
+        let report = store.fsck(&mut |_, _| ()).unwrap();
+        assert!(report.findings.is_empty(), "{:?}", report.findings);
+    }
+
     pub fn submit(&self, store: &Store, change: impl FnOnce(&mut NewTask)) -> Task {
         let mut new = self.new_task("l");
         change(&mut new);

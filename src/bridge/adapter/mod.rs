@@ -313,7 +313,7 @@ impl ProgramBoard {
             AdapterFault::GuardFailed(why) => format!("failed during {during}: {why}"),
             AdapterFault::Exited(AgentExit::Code(code)) => format!("exited with code {code} during {during}"),
             AdapterFault::Exited(AgentExit::Signal(signal)) => {
-                format!("was ended by signal {signal} during {during}")
+                format!("was killed by signal {signal} during {during}")
             }
             AdapterFault::ClosedInput => format!("closed its standard input during {during}"),
             AdapterFault::TimedOut => {

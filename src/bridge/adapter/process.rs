@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 
 use super::message::MAX_LINE_BYTES;
 use super::redaction::Redaction;
@@ -22,6 +22,8 @@ use crate::bridge::stop::StopFlag;
 use crate::guard::process_tree::{self, RUN_ID_VARIABLE, run_marker};
 use crate::guard::{AgentExit, END_REQUEST, GuardCommand, GuardMessage, KILL_TIMEOUT};
 use crate::model::{RunId, Time};
+use crate::os::own_process;
+use crate::os::process_handle::ProcessHandle;
 use crate::store::Entropy;
 
 /// Time between SIGTERM and SIGKILL.
@@ -112,19 +114,18 @@ impl AdapterProcess {
         control.set_nonblocking(true).map_err(failed)?;
         let run = RunId::from_random(Entropy::system().next(Time::from_micros(0)));
         // The guard opens the pipe of this process by this name.
-        let stdin_path = format!("/proc/{}/fd/{}", std::process::id(), stdin_of_adapter.as_raw_fd());
+        let stdin_path = own_process::path_for_others(&stdin_of_adapter);
         let guard_command = GuardCommand {
             run: &run,
             grace: GRACE,
             lock: None,
             log: None,
-            stdin: Path::new(&stdin_path),
+            stdin: &stdin_path,
             cwd: &command.directory,
             program: &command.program,
             args: &command.args,
         };
-        // The link leads to the running program even if its file has been replaced.
-        let mut guard = guard_command.command(Path::new("/proc/self/exe"));
+        let mut guard = guard_command.command(own_process::program());
         guard.env_clear().envs(&command.environment);
         guard.env(RUN_ID_VARIABLE, run_marker(&run, command.enclosing_runs.as_deref()));
         guard.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -391,7 +392,7 @@ impl Drop for AdapterProcess {
 
 /// Waits until a child has exited and reaps it. Returns `false` if it has not exited in time.
 fn wait_for_exit(child: &mut Child, timeout: Duration) -> bool {
-    let exit = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty());
+    let exit = ProcessHandle::open(Pid::from_child(child));
     let deadline = Instant::now() + timeout;
     loop {
         if !matches!(child.try_wait(), Ok(None)) {
@@ -402,11 +403,11 @@ fn wait_for_exit(child: &mut Child, timeout: Duration) -> bool {
             return false;
         }
         match &exit {
-            Ok(exit) => {
+            Some(exit) => {
                 let timeout = Timespec::try_from(left).ok();
                 let _ = poll(&mut [PollFd::new(exit, PollFlags::IN)], timeout.as_ref());
             }
-            Err(_) => std::thread::sleep(left.min(Duration::from_millis(20))),
+            None => std::thread::sleep(left.min(Duration::from_millis(20))),
         }
     }
 }

@@ -140,7 +140,9 @@ impl<'a> BoardDocument<'a> {
             let Some(first) = ids.insert(&card.id, card) else { continue };
             let what = match card.is_number() == first.is_number() {
                 true => format!("a card with the id {}", card.written_id()),
-                false => format!("a card with the id {} beside {},", card.written_id(), first.written_id()),
+                false => {
+                    format!("a card with the id {}, the same as {},", card.written_id(), first.written_id())
+                }
             };
             return Err(self.twins(card.object.at, first.object.at, &what, "give one of the two another id"));
         }

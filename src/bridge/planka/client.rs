@@ -138,7 +138,7 @@ impl PlankaClient {
         serde_json::from_slice(&text).map_err(|error| {
             let is_page = text.trim_ascii_start().starts_with(b"<");
             let what =
-                if is_page { "a web page".to_string() } else { format!("no JSON of Planka ({error})") };
+                if is_page { "a web page".to_string() } else { format!("not JSON of Planka ({error})") };
             self.error(
                 BoardErrorCode::Unavailable,
                 format!(

@@ -161,7 +161,7 @@ impl PlankaBoard {
             Err(error) if error.code == BoardErrorCode::NotFound => {
                 let (user, address) = (brief(self.user.shown()), self.client.address());
                 let message = format!(
-                    "no queue with id {} at {address}: it was deleted, or {user} is no member of its board",
+                    "no queue with id {} at {address}: it was deleted, or {user} is not a member of its board",
                     brief(id)
                 );
                 Err(BoardError::new(BoardErrorCode::NotFound, message))
@@ -256,9 +256,9 @@ impl PlankaBoard {
         boards.retain(|(_, prefix)| name.len() > prefix.len() && name.starts_with(prefix.as_str()));
         let [(id, prefix)] = &boards[..] else {
             let (code, reason) = if boards.is_empty() {
-                (BoardErrorCode::NotFound, "no board has a name at its beginning")
+                (BoardErrorCode::NotFound, "its first part is not the name of a board")
             } else {
-                (BoardErrorCode::Invalid, "several boards have a name at its beginning")
+                (BoardErrorCode::Invalid, "its first part is the name of several boards")
             };
             return Err(BoardError::new(code, format!("cannot create queue '{}': {reason}", brief(name))));
         };
@@ -303,6 +303,6 @@ pub(super) fn checked_id(id: &str) -> BoardResult<&str> {
     if !id.is_empty() && id.len() <= 19 && id.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(id);
     }
-    let message = format!("'{}' is no id of Planka, which are numbers", brief(id));
+    let message = format!("'{}' is not an id of Planka, which is a number", brief(id));
     Err(BoardError::new(BoardErrorCode::NotFound, message))
 }

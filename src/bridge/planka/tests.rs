@@ -394,7 +394,7 @@ fn every_failure_of_a_server_has_its_kind_and_says_so_in_one_line() {
         ),
         (Fault::DropBefore, Unavailable, "cannot reach Planka at http://127.0.0.1:"),
         (Fault::Text("<html>".to_string()), Unavailable, "with a web page"),
-        (Fault::Text("{\"item\": 1}".to_string()), Unavailable, "no JSON of Planka"),
+        (Fault::Text("{\"item\": 1}".to_string()), Unavailable, "not JSON of Planka"),
         (Fault::Pad(2 << 20), Invalid, "longer than 1 MiB: archive cards"),
     ] {
         world.server().fail("GET /api/lists", fault.clone(), 1);

@@ -44,7 +44,7 @@ fn a_card_stays_in_progress_until_the_last_task_has_ended() {
             world.round();
             assert_eq!(world.board().changes, changes, "there is nothing more to do");
             assert_eq!(world.board().queue_of("1"), "Done");
-            let expected = ["Built.", "Attempt 1 failed: boom; again at once", "Reviewed.", "Shipped."];
+            let expected = ["Built.", "Attempt 1 failed: boom; retrying now", "Reviewed.", "Shipped."];
             assert_eq!(world.board().comments("1"), expected);
             assert_eq!(world.tasks().len(), 3);
         }
@@ -65,7 +65,7 @@ fn the_last_task_decides_and_may_be_redriven() {
     world.answer_all();
     world.round();
     assert_eq!(world.board().queue_of("1"), "Done");
-    assert_eq!(world.board().comments("1"), ["Built.", "Given up after 1 attempt: boom", "It works."]);
+    assert_eq!(world.board().comments("1"), ["Built.", "Gave up after 1 attempt: boom", "It works."]);
 }
 
 #[test]
@@ -115,11 +115,11 @@ fn a_card_waits_for_a_report_that_is_not_delivered() {
     world.round();
     let first = world.claim().unwrap();
     world.respond(&first, "Built.", AnswerOutcome::Completed);
-    world.store.add_to_outbox(&first.id, 1).unwrap();
+    world.store.spool().add_to_outbox(&first.id, 1).unwrap();
     world.round();
     assert_eq!(world.board().queue_of("1"), "In Progress", "a task may follow");
     assert_eq!(world.board().comments("1"), ["Built."]);
-    world.store.remove_from_outbox(&first.id, 1).unwrap();
+    world.store.spool().remove_from_outbox(&first.id, 1).unwrap();
     world.round();
     assert_eq!(world.board().queue_of("1"), "Done");
 }

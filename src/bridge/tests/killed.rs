@@ -37,7 +37,7 @@ fn life_of_two_cards(world: &World, death: Option<(usize, bool)>) -> bool {
         comments.retain(|text| text != "Taken.");
         comments
     };
-    assert_eq!(comments(), ["Attempt 1 failed: boom; again at once", "It works."], "{death:?}");
+    assert_eq!(comments(), ["Attempt 1 failed: boom; retrying now", "It works."], "{death:?}");
     let second = world.board().comments("2");
     assert_eq!(
         second.iter().filter(|text| *text != "Taken.").collect::<Vec<_>>(),

@@ -5,7 +5,7 @@ use crate::bridge::engine::BridgeFailure;
 use crate::bridge::settings::{CardRetry, MoveOn};
 use crate::bridge::testing::{BoardKind, World, queue, watched};
 use crate::model::bridge::{CARD, GENERATION, metadata_text};
-use crate::model::{AnswerOutcome, Command, FailureClass};
+use crate::model::{AnswerOutcome, Command, FailureClass, ListEdit, TaskEdit};
 
 #[test]
 fn three_cards_become_three_tasks_once_and_are_answered() {
@@ -135,7 +135,7 @@ fn a_failed_attempt_is_told_and_the_card_stays_or_goes_back() {
             world.round();
             world.round();
             let expected = [
-                "Attempt 1 failed: timeout after 30m; again at once",
+                "Attempt 1 failed: timeout after 30m; retrying now",
                 "Waiting: the vendor's usage limit is reached: resets at 5. The attempt does not count.",
                 "It works.",
             ];
@@ -184,7 +184,7 @@ fn a_dead_card_goes_to_the_attic_and_comes_back_when_it_is_redriven() {
         world.respond(&task, "boom", AnswerOutcome::Failed(FailureClass::Dead));
         world.round();
         assert_eq!(world.queue_of("1"), expected);
-        assert_eq!(world.comments("1"), ["Given up after 1 attempt: boom"]);
+        assert_eq!(world.comments("1"), ["Gave up after 1 attempt: boom"]);
         world.store.retry(&task.id, "me").unwrap();
         world.round();
         assert_eq!(world.queue_of("1"), "In Progress");
@@ -192,7 +192,7 @@ fn a_dead_card_goes_to_the_attic_and_comes_back_when_it_is_redriven() {
         world.round();
         world.round();
         assert_eq!(world.queue_of("1"), "Done");
-        assert_eq!(world.comments("1"), ["Given up after 1 attempt: boom", "It works."]);
+        assert_eq!(world.comments("1"), ["Gave up after 1 attempt: boom", "It works."]);
         assert_eq!(world.tasks().len(), 2);
     }
 }
@@ -201,7 +201,7 @@ fn a_dead_card_goes_to_the_attic_and_comes_back_when_it_is_redriven() {
 fn without_a_queue_for_it_a_failed_card_stays_with_a_comment() {
     let outcomes = [
         (FailureClass::Error, "Attempt 1 failed: boom"),
-        (FailureClass::Dead, "Given up after 1 attempt: boom"),
+        (FailureClass::Dead, "Gave up after 1 attempt: boom"),
     ];
     for (kind, (class, expected)) in
         BoardKind::ALL.iter().flat_map(|kind| outcomes.clone().map(|row| (*kind, row)))
@@ -227,12 +227,11 @@ fn what_an_agent_does_reaches_the_card() {
     world.round();
     let task = world.claim().unwrap();
     world.note(&task.id, "comment", "Half of it works.", "{}");
-    let edit = Command::Edit {
+    let edit = Command::Edit(TaskEdit {
         name: Some("Better".to_string()),
-        description: None,
-        labels: Some(vec!["done".to_string()]),
-        assignees: None,
-    };
+        labels: Some(ListEdit::Replace(vec!["done".to_string()])),
+        ..TaskEdit::default()
+    });
     world.store.apply(&task.id, &edit).unwrap();
     world.note(&task.id, "card_move", "to Nowhere", r#"{"queue": "Nowhere"}"#);
     world.round();

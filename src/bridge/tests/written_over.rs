@@ -43,7 +43,7 @@ fn what_a_script_undoes_is_done_again_and_no_card_is_done_twice() {
         assert_eq!(world.board().scripts, 0);
         each_card_is_done_once(&world, 3 + scripts);
         let card = failed.spec.metadata["card"].as_str().unwrap().to_string();
-        assert_eq!(world.comments(&card), ["Attempt 1 failed: boom; again at once", "It works."]);
+        assert_eq!(world.comments(&card), ["Attempt 1 failed: boom; retrying now", "It works."]);
         // What a person does is no such thing.
         world.put("1", "Todo");
         work_it_off(&world);

@@ -121,23 +121,26 @@ impl AgentPipes {
         self.stderr = child.stderr.take().map(|pipe| unblocked(pipe.into()));
     }
 
-    /// Waits until there is output, one of `extra` is readable, or `timeout` has passed; then reads.
-    /// Returns whether there was output.
+    /// Waits until there is output, one of `extra` is readable, or `timeout` has passed; then reads. Output is neither
+    /// waited for nor read unless `reads` is set.
     pub(super) fn wait(
         &mut self,
         extra: &[Option<BorrowedFd<'_>>],
         timeout: Duration,
+        reads: bool,
         observe: &mut dyn FnMut(AgentEvent<'_>),
-    ) -> bool {
+    ) {
         let pipes = [&self.stdout, &self.stderr];
-        let pipes = pipes.into_iter().flatten().map(AsFd::as_fd);
+        let pipes = pipes.into_iter().flatten().filter(|_| reads).map(AsFd::as_fd);
         let descriptors = pipes.chain(extra.iter().flatten().copied());
         let mut polled: Vec<PollFd<'_>> =
             descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).collect();
         let timeout = Timespec::try_from(timeout).ok();
         // An interrupted or failed call ends the wait early, which costs one more iteration.
         let _ = poll(&mut polled, timeout.as_ref());
-        self.read(observe)
+        if reads {
+            self.read(observe);
+        }
     }
 
     /// Reads once from each pipe, without waiting.

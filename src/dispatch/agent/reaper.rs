@@ -14,6 +14,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use crate::guard::GuardCommand;
 use crate::guard::process_tree::{self, Process};
+use crate::os::{own_process, process_family};
 
 /// The guards of a dispatcher.
 #[derive(Debug)]
@@ -42,10 +43,8 @@ impl GuardPool {
         let is_childless =
             matches!(rustix::process::waitid(WaitId::All, options), Err(rustix::io::Errno::CHILD));
         let own = rustix::process::getpid();
-        let is_subreaper =
-            is_childless && own != Pid::INIT && rustix::process::set_child_subreaper(Some(own)).is_ok();
-        // The link leads to the running program even if its file has been replaced.
-        Self { is_subreaper, ..Self::new("/proc/self/exe") }
+        let is_subreaper = is_childless && own != Pid::INIT && process_family::adopt_orphans().is_ok();
+        Self { is_subreaper, ..Self::new(own_process::program()) }
     }
 
     /// Starts a guard; `configure` completes its command. Returns the process and the socket to it.

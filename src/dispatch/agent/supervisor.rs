@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 
 use super::person_wait::PersonWait;
 use super::pipes::{AgentEvent, AgentPipes};
@@ -17,6 +17,7 @@ use crate::dispatch::outcome::{AgentExit, StopReason};
 use crate::guard::process_tree::{self, Process};
 use crate::guard::{END_REQUEST, GuardMessage, KILL_TIMEOUT};
 use crate::model::RunId;
+use crate::os::process_handle::ProcessHandle;
 use crate::{Error, Result};
 
 /// Time for a guard to exit, in addition to the time limits of its work, before it is killed.
@@ -123,8 +124,10 @@ pub(super) struct Supervisor<'a> {
     control: Option<UnixStream>,
     /// Bytes from the guard that do not form a complete line yet.
     received: Vec<u8>,
-    /// Process descriptor of the agent, readable once the agent has exited, independently of the guard.
-    agent: Option<OwnedFd>,
+    /// The agent, readable once the agent has exited, independently of the guard.
+    agent: Option<ProcessHandle>,
+    /// Whether the guard has reported the start of the agent.
+    agent_is_reported: bool,
     run: RunId,
     limits: RunLimits,
     stop: StopHandle,
@@ -150,6 +153,7 @@ impl<'a> Supervisor<'a> {
             control: Some(control),
             received: Vec::new(),
             agent: None,
+            agent_is_reported: false,
             run,
             limits,
             stop,
@@ -278,7 +282,9 @@ impl<'a> Supervisor<'a> {
             self.agent.as_ref().map(AsFd::as_fd),
             wake.as_ref().map(StopHandle::wake_fd),
         ];
-        output.wait(&extra, timeout, observe);
+        // The guard reports the start of the agent after it has started it, so output may come first. It waits.
+        let may_have_started = self.agent_is_reported || self.control.is_none() || !is_running;
+        output.wait(&extra, timeout, may_have_started, observe);
     }
 
     /// Reads and handles the guard's messages.
@@ -311,7 +317,8 @@ impl<'a> Supervisor<'a> {
         match message {
             GuardMessage::Started(pid) => {
                 let agent = Pid::from_raw(pid.cast_signed());
-                self.agent = agent.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+                self.agent = agent.and_then(ProcessHandle::open);
+                self.agent_is_reported = true;
                 observe(AgentEvent::Started(pid));
             }
             GuardMessage::SpawnFailed(errno) => self.end_without_run(GuardOutcome::SpawnFailed(errno)),
@@ -342,7 +349,7 @@ impl<'a> Supervisor<'a> {
     /// Reaps the guard, which has sent its last message or is dead; kills it if it does not exit.
     fn reap_guard(&mut self) {
         let pid = Pid::from_child(&self.guard);
-        let exit = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
+        let exit = ProcessHandle::open(pid);
         for _ in 0..2 {
             let until = Instant::now() + GUARD_EXIT_TIMEOUT;
             while Instant::now() < until {
@@ -394,11 +401,11 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-fn has_ended(process: &OwnedFd) -> bool {
+fn has_ended(process: &ProcessHandle) -> bool {
     wait_readable(process, Duration::ZERO)
 }
 
-fn wait_readable(descriptor: &OwnedFd, timeout: Duration) -> bool {
+fn wait_readable(descriptor: &impl AsFd, timeout: Duration) -> bool {
     let timeout = Timespec::try_from(timeout).ok();
     poll(&mut [PollFd::new(descriptor, PollFlags::IN)], timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result, brief_list, printable};
 use crate::model::json::{self, Object};
 use crate::model::task::object;
 use crate::model::{AgentName, Now};
-use crate::store::{Store, lies_in_store};
+use crate::store::Store;
 use crate::workspace::{AgentChange, AgentRights, AgentSource, Config, agents, home, real_path};
 
 /// The key of an agent's directory.
@@ -150,7 +150,7 @@ impl AgentEditor<'_> {
         let real = real_path(&self.workspace.workspace_root, Path::new(given))?;
         if self.rights == AgentRights::Everything {
             if !real.is_dir() {
-                return Err(Error::invalid(format!("directory {shown} does not exist")));
+                return Err(Error::invalid_here(format!("directory {shown} does not exist")));
             }
         } else {
             // Outside the roots, a client does not learn what exists.
@@ -168,16 +168,14 @@ impl AgentEditor<'_> {
                 .with_hint(format!("choose one below {roots}, or extend `agent_roots` in handoff.yaml")));
             }
             if !real.is_dir() {
-                return Err(Error::invalid(format!("directory {shown} does not exist")));
+                return Err(Error::invalid_here(format!("directory {shown} does not exist")));
             }
             if home().is_some_and(|home| home.canonicalize().unwrap_or(home).starts_with(&real)) {
                 return Err(Error::refused(format!("directory {shown} contains the whole home directory"))
                     .with_hint("choose one below it"));
             }
         }
-        let is_in_store = lies_in_store(self.store.root(), &real)
-            .map_err(|error| Error::io("access", self.store.root(), error))?;
-        if is_in_store {
+        if self.store.contains(&real)? {
             return Err(Error::refused(format!("directory {shown} is in the state directory")));
         }
         Ok(real)
@@ -194,7 +192,7 @@ impl AgentEditor<'_> {
         let shown = printable(name.as_str());
         let route = new.route(name.lane());
         let Some(vendor) = vendor_of(new, &route)? else {
-            return Err(Error::invalid(format!("no vendor serves agent '{shown}'"))
+            return Err(Error::invalid_here(format!("no vendor serves agent '{shown}'"))
                 .with_hint("give it a vendor, or all agents with `vendor:` under dispatch in handoff.yaml"));
         };
         vendor_match::check_settings(new, &route, &vendor, false)?;

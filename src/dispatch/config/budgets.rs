@@ -118,7 +118,7 @@ mod tests {
             ("runs_per_day: 1.5", "dispatch.budget.runs_per_day: expected a whole number above 0"),
             ("tokens_per_day: -5", "dispatch.budget.tokens_per_day: expected a whole number above 0"),
             ("usd_per_month: 5", "dispatch.budget.usd_per_month: unknown key"),
-            ("timezone: Mars/Base", "dispatch.budget.timezone: no time zone is called Mars/Base"),
+            ("timezone: Mars/Base", "dispatch.budget.timezone: unknown time zone Mars/Base"),
             ("vendors: {clod: {usd_per_day: 1}}", "dispatch.budget.vendors.clod: unknown vendor clod"),
             ("lanes: {../x: {usd_per_day: 1}}", "dispatch.budget.lanes."),
             ("lanes: {x: 5}", "dispatch.budget.lanes.x: expected keys with values"),

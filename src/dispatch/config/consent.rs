@@ -134,7 +134,7 @@ impl ConsentPolicy {
         let hint = match self.records() {
             Some(_) => {
                 format!(
-                    "look at it, then agree with `lanes trust {}`",
+                    "review it, then agree with `lanes trust {}`",
                     shell_word(&file.config.to_string_lossy())
                 )
             }
@@ -193,7 +193,7 @@ mod tests {
         let error = policy.check(&files).unwrap_err().to_string();
         assert!(
             error.contains(
-                "which you have not agreed to: dispatch.command: \"./x\", dispatch.env: {\"B\":1}; look"
+                "which you have not agreed to: dispatch.command: \"./x\", dispatch.env: {\"B\":1}; review"
             ),
             "{error}"
         );
@@ -214,7 +214,7 @@ mod tests {
         );
         let error = policy.check(&files).unwrap_err().to_string();
         assert!(error.contains("since you agreed to it: dispatch.command: \"yyy"), "{error}");
-        assert!(error.contains("…, dispatch.env is gone; look"), "{error}");
+        assert!(error.contains("…, dispatch.env is gone; review"), "{error}");
         // Without a directory for records, everything is refused, and the error has a hint.
         let error = ConsentPolicy::default().check(&files).unwrap_err().to_string();
         assert!(error.contains("set HOME or XDG_STATE_HOME"), "{error}");

@@ -29,7 +29,19 @@ use crate::{Error, Result};
 /// # Errors
 /// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json; as [`ConsentPolicy::check`](super::consent::ConsentPolicy::check).
 pub(crate) fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> Result<DispatchConfig> {
-    let files = SettingsFiles::read(workspace, Some(store))?;
+    load_files(workspace, Some(store), consent)
+}
+
+/// As [`load`], also where there is no store yet.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_files(
+    workspace: &Config,
+    store: Option<&Store>,
+    consent: &ConsentPolicy,
+) -> Result<DispatchConfig> {
+    let files = SettingsFiles::read(workspace, store)?;
     let config = read_settings(workspace, &files)?;
     schedules(workspace)?;
     notice_rules(workspace)?;
@@ -202,6 +214,10 @@ mod tests {
             "routes.json line 4: routes.a.timeuot: unknown key; did you mean timeout?"
         );
         assert!(message("{\"rutes\": {}}").contains("rutes: unknown key; did you mean routes?"));
+        assert_eq!(
+            message("{\"routes\": {\"a\": {\"vendor\": \"claude\", \"verify_rounds\": 21}}}"),
+            "routes.json line 1: routes.a.verify_rounds: is at most 20: each round is a paid run of the agent"
+        );
         assert!(message("[1]").starts_with("routes.json: expected keys with values"));
         assert!(message("{").starts_with("cannot parse routes.json: "));
         let workspace = Config::store_only(Path::new("/q"), Path::new("/")).expect("one");

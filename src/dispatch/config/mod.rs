@@ -327,8 +327,8 @@ dispatch:
     }
 
     #[test]
-    fn the_template_of_a_pool_shows_every_key_of_a_route() {
-        let template = include_str!("../../../templates/pool/queue/handoff.yaml");
+    fn the_template_shows_every_key_of_a_route() {
+        let template = include_str!("../../../templates/handoff.yaml");
         let (_, commented) = template.split_once("\n#\n").expect("a commented section");
         let text = commented
             .lines()

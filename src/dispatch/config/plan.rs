@@ -13,7 +13,7 @@ use super::prices::Prices;
 use super::route::Route;
 use super::served_lane::{ServedLane, SettingSources};
 use super::vendor_match::{self, RunnerChoice};
-use crate::error::printable;
+use crate::error::{printable, shell_word};
 use crate::model::duration::TimeLimit;
 use crate::model::limits;
 use crate::model::spending::Budgets;
@@ -91,6 +91,9 @@ impl Plan {
         let allowed_directories = AllowedDirectories::new(workspace, named, &process);
         let mut warnings = unknown_lane_warnings(workspace, store, &config, &options);
         let mut served_lanes = Vec::new();
+        let is_on_demand = options.lifetime.idle_exit().is_some();
+        let is_all = options.lanes.is_empty() && config.lanes.is_empty() && !is_on_demand;
+        let mut unconfigured: Option<Error> = None;
         let mut taken_over: Vec<String> = Vec::new();
         for lane in lane_names(workspace, &config, &options) {
             let route = apply_options(config.route(&lane), &options);
@@ -109,18 +112,17 @@ impl Plan {
                     }
                     continue;
                 }
-                RunnerChoice::Unconfigured if options.lifetime.idle_exit().is_some() => {
-                    // The other agents are served nevertheless: nobody is there to complete the file.
+                RunnerChoice::Unconfigured => {
                     let lane = printable(lane.as_str());
+                    let error = Error::config(format!("no vendor is configured for lane {lane}"))
+                        .with_hint("give --vendor NAME, or `vendor:` under dispatch in handoff.yaml");
+                    // The others are served nevertheless if nobody has named this one.
+                    if !is_all && !is_on_demand {
+                        return Err(error);
+                    }
+                    unconfigured.get_or_insert(error);
                     warnings.push(format!("lane {lane} is not served: no vendor is configured for it"));
                     continue;
-                }
-                RunnerChoice::Unconfigured => {
-                    return Err(Error::config(format!(
-                        "no vendor is configured for lane {}",
-                        printable(lane.as_str())
-                    ))
-                    .with_hint("give --vendor NAME, or `vendor:` under dispatch in handoff.yaml"));
                 }
             };
             let sources = SettingSources {
@@ -144,12 +146,10 @@ impl Plan {
             ));
         }
         if served_lanes.is_empty() {
-            if options.lifetime.idle_exit().is_some() {
-                return Err(Error::config("there is no agent to serve")
-                    .with_hint("give the lane agent/NAME a route with a vendor in handoff.yaml"));
-            }
-            return Err(Error::config("there is no lane to serve")
-                .with_hint("name one with --lane, or give it a route in handoff.yaml"));
+            return Err(nothing_to_serve(is_on_demand, unconfigured));
+        }
+        if is_all {
+            warnings.extend(left_lane_warnings(store, &config, &served_lanes));
         }
         // The sort is stable: lanes of equal position keep their order.
         served_lanes.sort_by_key(|served| served.route.position);
@@ -196,6 +196,17 @@ impl Plan {
     /// Returns the names of the served lanes, in order.
     pub(crate) fn lanes(&self) -> Vec<LaneName> {
         self.served_lanes.iter().map(|served| served.route.lane.clone()).collect()
+    }
+}
+
+/// Returns the error of a dispatcher that would serve no lane.
+fn nothing_to_serve(is_on_demand: bool, unconfigured: Option<Error>) -> Error {
+    match unconfigured {
+        _ if is_on_demand => Error::config("no agent to serve")
+            .with_hint("give the lane agent/NAME a route with a vendor in handoff.yaml"),
+        Some(error) => error,
+        None => Error::config("no lane to serve")
+            .with_hint("name one with --lane, or give it a route in handoff.yaml"),
     }
 }
 
@@ -281,6 +292,32 @@ fn unknown_lane_warnings(
             )
         })
         .collect()
+}
+
+/// Returns warnings about lanes with waiting tasks that nobody serves, neither this dispatcher, which was not told which
+/// lanes to serve.
+fn left_lane_warnings(store: &Store, config: &DispatchConfig, served: &[Arc<ServedLane>]) -> Vec<String> {
+    let routes = config.routes().iter().chain([&config.defaults]);
+    let dead: Vec<&LaneName> = routes.filter_map(|route| route.dead_letter_lane.as_ref()).collect();
+    let is_left = |lane: &LaneName| {
+        !served.iter().any(|served| served.route.lane == *lane)
+            && !dead.contains(&lane)
+            // Agents are started on demand, and servers work on what they coordinate.
+            && lane.agent().is_none()
+            && !lane.as_str().starts_with("lanes/")
+            && store.lane_is_served(lane).is_ok_and(|is_served| !is_served)
+    };
+    let ready = store.lanes_with_ready_tasks().unwrap_or_default();
+    let left = ready.iter().filter(|(lane, tasks)| tasks.count > 0 && is_left(lane));
+    left.map(|(lane, tasks)| {
+        let waiting = match tasks.count {
+            1 => "1 task is".to_string(),
+            count => format!("{count} tasks are"),
+        };
+        let (shown, word) = (printable(lane.as_str()), shell_word(lane.as_str()));
+        format!("{waiting} waiting in lane {shown}, which nobody serves; name it with --lane {word}")
+    })
+    .collect()
 }
 
 /// Returns `route` with the settings of the command line.

@@ -56,7 +56,7 @@ impl PlanReloader {
 
     fn read(&mut self, store: &Store) -> Result<Plan> {
         // Kept even if no plan can be made of it: it says which other files are read.
-        self.workspace = self.workspace.reload(Some(store.root()))?;
+        self.workspace = self.workspace.reload(Some(store.address()))?;
         Plan::new(&self.workspace, store, self.options.clone(), self.process.clone())
     }
 }

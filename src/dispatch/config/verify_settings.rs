@@ -9,6 +9,9 @@ use crate::model::Task;
 use crate::model::command_list::{COMMAND_LIST, command_list};
 use crate::workspace::Section;
 
+/// The largest number of rounds after failures, each of which costs what a run costs.
+const MAX_ROUNDS: u32 = 20;
+
 /// How the work of the agents of a route is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VerifySettings {
@@ -39,10 +42,15 @@ impl VerifySettings {
 /// `Config`, with file, line and key.
 pub(super) fn read_verify(section: &Section<'_>, inherited: VerifySettings) -> Result<VerifySettings> {
     let VerifySettings { commands, timeout, rounds } = inherited;
+    let rounds = section.count("verify_rounds")?.or_inherit(Some(rounds)).unwrap_or(0);
+    if rounds > MAX_ROUNDS {
+        let text = format!("is at most {MAX_ROUNDS}: each round is a paid run of the agent");
+        return Err(section.error("verify_rounds", &text));
+    }
     Ok(VerifySettings {
         commands: section.read("verify", read_commands)?.or_inherit(Some(commands)).unwrap_or_default(),
         timeout: section.limit("verify_timeout")?.or_inherit(timeout),
-        rounds: section.count("verify_rounds")?.or_inherit(Some(rounds)).unwrap_or(0),
+        rounds,
     })
 }
 

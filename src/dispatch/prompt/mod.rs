@@ -53,12 +53,16 @@ pub(crate) struct PromptInput {
     pub dependencies: Vec<DependencyAnswer>,
     /// Earlier answers of the thread, oldest first.
     pub thread: Vec<ThreadAnswer>,
+    /// What the task before it has changed in its worktree.
+    pub earlier_work: Option<EarlierWork>,
     /// The outcomes of earlier attempts, oldest first.
     pub earlier_attempts: Vec<String>,
     /// Questions that agents have asked about the task, with their answers, oldest first.
     pub questions: Vec<AnsweredQuestion>,
     /// Messages about the task, oldest first.
     pub messages: Vec<TaskMessage>,
+    /// Whether it goes to a program whose output is its answer, rather than to an agent.
+    pub is_for_program: bool,
     /// The answer must be JSON.
     pub wants_json: bool,
     /// Why the agent is to continue, if its answer was not accepted.
@@ -67,6 +71,31 @@ pub(crate) struct PromptInput {
     pub schema: Option<String>,
     /// The URL of the task, if a server runs.
     pub task_url: Option<String>,
+}
+
+/// What the task that a task follows has changed in its worktree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EarlierWork {
+    /// The id of that task.
+    pub task_id: String,
+    /// Its branch.
+    pub branch: String,
+    /// The commit that it started from.
+    pub base: String,
+    /// The commit that it has left.
+    pub head: String,
+    /// Its worktree, if that is there and has changes that are in no commit.
+    pub directory: Option<String>,
+    /// The number of changed files.
+    pub files: u64,
+    /// The number of inserted lines.
+    pub insertions: u64,
+    /// The number of deleted lines.
+    pub deletions: u64,
+    /// The number of files with changes that are in no commit.
+    pub uncommitted: usize,
+    /// The changes, or the beginning and the end of them.
+    pub diff: String,
 }
 
 /// A question about the task with its answer.
@@ -108,6 +137,11 @@ impl RequestContent {
     }
 }
 
+/// Formats a number of files: `1 file`, `2 files`.
+fn file_count(n: u64) -> String {
+    if n == 1 { "1 file".to_string() } else { format!("{n} files") }
+}
+
 /// Returns a name or path as one line, with unusual characters escaped: other implementations accept any name.
 fn single_line(text: &str) -> String {
     let mut shown: String = printable(text.trim()).chars().take(MAX_NAME_CHARS + 1).collect();
@@ -138,11 +172,12 @@ pub(crate) fn build(input: &PromptInput) -> String {
     out.request(input.request.as_ref());
     out.dependencies(&input.dependencies);
     out.thread(&input.thread);
+    out.earlier_work(input.earlier_work.as_ref());
     out.attempts(&input.earlier_attempts);
     out.questions(&input.questions);
     out.messages(&input.messages);
     if let Some(rejection) = &input.rejection {
-        out.paragraph("An answer to this task was given in this attempt already, and was not accepted. The work may be there.");
+        out.paragraph("An answer to this task was already given in this attempt, and was not accepted. The work may already be there.");
         out.rejection(rejection);
     }
     out.answer_instructions(input);
@@ -154,8 +189,8 @@ pub(crate) fn build(input: &PromptInput) -> String {
 pub(crate) fn resume_prompt(input: &PromptInput, why: &str) -> String {
     let mut out = PromptText { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
     out.paragraph(&format!(
-        "You were cut short while you worked on task {}: {why}. Go on where you stopped and finish the task. First look \
-         at what is already there, and do nothing twice that is done.",
+        "You were cut short while you worked on task {}: {why}. Continue where you stopped and finish the task. First \
+         look at what is already there, and do not repeat what is done.",
         input.task_id
     ));
     out.what_was_said(input);
@@ -168,7 +203,7 @@ pub(crate) fn resume_prompt(input: &PromptInput, why: &str) -> String {
 pub(crate) fn answer_prompt(input: &PromptInput) -> String {
     let mut out = PromptText { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
     out.paragraph(&format!(
-        "What you asked about task {} is answered. Go on where you stopped and finish the task.",
+        "What you asked about task {} is answered. Continue where you stopped and finish the task.",
         input.task_id
     ));
     out.what_was_said(input);
@@ -226,8 +261,8 @@ impl PromptText {
     /// Explains that the token of an earlier run is void.
     fn new_claim(&mut self) {
         self.paragraph(
-        "The task is claimed anew for this run: the claim token that you have seen before is void, the environment of your \
-         commands has the new one.",
+            "The task has been claimed again for this run: the claim token that you saw before is no longer \
+         valid; the environment of your commands has the new one.",
         );
     }
 
@@ -263,6 +298,10 @@ impl PromptText {
         } else if input.wants_json {
             self.paragraph("Answer with one JSON value and nothing else before it.");
         }
+        // What is meant for an agent would be input to a program such as `wc` or `patch`.
+        if input.is_for_program {
+            return;
+        }
         self.paragraph(
             "Nobody can answer questions during this run: decide yourself, and say what you assumed. \
              End your answer with one line `STATUS: done`, `STATUS: partial` or `STATUS: blocked`; after \
@@ -278,7 +317,7 @@ impl PromptText {
         let has_answers = input.dependencies.iter().any(|answer| answer.body.is_some());
         let is_plain =
             !request && !has_answers && input.thread.is_empty() && input.earlier_attempts.is_empty();
-        let is_plain = is_plain && input.rejection.is_none();
+        let is_plain = is_plain && input.rejection.is_none() && input.earlier_work.is_none();
         if is_plain && input.questions.is_empty() && input.messages.is_empty() {
             return;
         }
@@ -333,7 +372,7 @@ impl PromptText {
         if dependencies.is_empty() {
             return;
         }
-        self.paragraph("Answers of the tasks that this one has waited for, in order:");
+        self.paragraph("Answers of the tasks that this one waited for, in order:");
         for answer in dependencies {
             let DependencyAnswer { task_id, state, reviewer, body, whole_text } = answer;
             let author = match reviewer {
@@ -365,6 +404,35 @@ impl PromptText {
             ));
             self.between_markers("ANSWER", &answer.body);
         }
+    }
+
+    fn earlier_work(&mut self, work: Option<&EarlierWork>) {
+        let Some(work) = work else { return };
+        let (id, branch) = (single_line(&work.task_id), single_line(&work.branch));
+        let mut text = format!(
+            "Task {id}, which this one follows, has changed {} (+{} -{}). Its branch {branch} is at {}.",
+            file_count(work.files),
+            work.insertions,
+            work.deletions,
+            work.head
+        );
+        if work.uncommitted > 0 {
+            let files = file_count(work.uncommitted as u64);
+            let _ = write!(text, " It has left uncommitted changes in {files}");
+            match &work.directory {
+                Some(directory) => {
+                    let _ = write!(text, "; they are in {}.", single_line(directory));
+                }
+                None => text.push('.'),
+            }
+        }
+        let _ = write!(
+            text,
+            " All of it: `lanes diff {id}`, or `git diff {} {}` without uncommitted changes.",
+            work.base, work.head
+        );
+        self.paragraph(&text);
+        self.between_markers("DIFF", &work.diff);
     }
 
     fn attempts(&mut self, attempts: &[String]) {
@@ -479,6 +547,11 @@ fn nonce(input: &PromptInput) -> String {
         add(answer.author.as_bytes());
         add(answer.body.as_bytes());
     }
+    if let Some(work) = &input.earlier_work {
+        add(work.branch.as_bytes());
+        add(work.directory.as_deref().unwrap_or_default().as_bytes());
+        add(work.diff.as_bytes());
+    }
     for attempt in &input.earlier_attempts {
         add(attempt.as_bytes());
     }
@@ -523,6 +596,14 @@ mod tests {
     }
 
     #[test]
+    fn a_program_gets_the_prompt_alone() {
+        let for_program = PromptInput { is_for_program: true, ..input() };
+        assert_eq!(build(&for_program), "Fix the bug.\n");
+        let with_json = build(&PromptInput { wants_json: true, ..for_program });
+        assert!(with_json.ends_with("one JSON value and nothing else before it.\n"), "{with_json}");
+    }
+
+    #[test]
     fn a_resume_prompt_has_the_reason_and_the_closing_but_not_the_task() {
         let text =
             resume_prompt(&PromptInput { wants_json: true, ..input() }, "the run reached its time limit");
@@ -534,7 +615,7 @@ mod tests {
         );
         assert!(text.contains("one JSON value") && text.contains("STATUS: done"), "{text}");
         assert!(
-            text.contains("token that you have seen before is void") && !text.contains("Fix the bug"),
+            text.contains("token that you saw before is no longer valid") && !text.contains("Fix the bug"),
             "{text}"
         );
     }

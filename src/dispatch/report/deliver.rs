@@ -15,7 +15,8 @@ use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
 use crate::model::cooldown::is_model;
 use crate::model::{
-    ClaimState, Cooldown, CooldownCause, CooldownKey, Cooldowns, LaneName, Task, TaskId, Time, Verdict,
+    ClaimState, ClaimToken, Cooldown, CooldownCause, CooldownKey, Cooldowns, LaneName, Task, TaskId, Time,
+    Verdict,
 };
 use crate::store::CooldownChange;
 
@@ -30,8 +31,8 @@ const PAUSE_WHILE_DRAINING: Duration = Duration::from_secs(1);
 
 /// A run whose report is delivered, as far as the event loop needs to know.
 pub(crate) struct ReportedRun {
-    /// Id of the task.
-    pub task_id: TaskId,
+    /// The token of the run's claim.
+    pub token: ClaimToken,
     /// What became of the task.
     pub disposition: TaskDisposition,
     /// The cooldown that the run started or changed.
@@ -46,6 +47,8 @@ pub(crate) enum TaskDisposition {
     Failed {
         /// When the next attempt is due, if the task is retried.
         retry_at: Option<Time>,
+        /// Whether the task has failed with it.
+        has_ended: bool,
     },
     /// No run can be started for the lane.
     LaneUnready {
@@ -63,7 +66,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
     let store = context.store;
     let task_id = claimed.task.id.clone();
     let mut reported = ReportedRun {
-        task_id: claimed.task.id.clone(),
+        token: claimed.token.clone(),
         disposition: disposition(claimed, result),
         cooldown: None,
     };
@@ -104,15 +107,24 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         return reported;
     };
     if let DispatchEvent::Retry { delay, .. } = &event {
-        reported.disposition =
-            TaskDisposition::Failed { retry_at: Some(now.plus_seconds(delay.as_secs_f64())) };
+        reported.disposition = TaskDisposition::Failed {
+            retry_at: Some(now.plus_seconds(delay.as_secs_f64())),
+            has_ended: false,
+        };
     }
     if matches!(report.action, ReportAction::Ask { .. }) {
         reported.disposition = TaskDisposition::Returned;
     }
     note_run_end(context, claimed, &event, result);
     match deliver_with_retries(context, claimed, &report) {
-        Ok(ReportDelivery::Accepted) => (context.observe)(event),
+        Ok(ReportDelivery::Accepted) => {
+            if let (TaskDisposition::Failed { has_ended, .. }, DispatchEvent::Failed { .. }) =
+                (&mut reported.disposition, &event)
+            {
+                *has_ended = true;
+            }
+            (context.observe)(event);
+        }
         Ok(ReportDelivery::ClaimOver) => {
             if matches!(reported.disposition, TaskDisposition::Answered) {
                 reported.disposition = TaskDisposition::Returned;
@@ -130,11 +142,11 @@ fn disposition(claimed: &ClaimedTask, result: &FinishedRun) -> TaskDisposition {
     match &result.end {
         RunEnd::Ran(AgentRun { outcome, .. }) => match outcome {
             RunOutcome::Completed(_) => TaskDisposition::Answered,
-            RunOutcome::Failed(_) => TaskDisposition::Failed { retry_at: None },
+            RunOutcome::Failed(_) => TaskDisposition::Failed { retry_at: None, has_ended: false },
             RunOutcome::Stopped(_) => TaskDisposition::Returned,
         },
         RunEnd::NotStarted(reason) => match reason {
-            NotStarted::Task(_) => TaskDisposition::Failed { retry_at: None },
+            NotStarted::Task(_) => TaskDisposition::Failed { retry_at: None, has_ended: false },
             NotStarted::LaneUnready(missing) => TaskDisposition::LaneUnready {
                 lane: claimed.task.spec.lane.clone(),
                 missing: missing.clone(),
@@ -273,7 +285,7 @@ fn deliver_with_retries(
         if is_over || claimed.stop.reason().is_some() || begun.elapsed() >= retry_time {
             return Err(error);
         }
-        context.warn(format!("{}: its report is tried again: {error}", claimed.task.id));
+        context.warn(format!("{}: its report will be retried: {error}", claimed.task.id));
         if is_draining {
             std::thread::sleep(PAUSE_WHILE_DRAINING);
         } else {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::FollowUp;
+use crate::dispatch::task_metadata::FOLLOW_UP_DEPTH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::Object;
 use crate::model::{
@@ -11,8 +12,6 @@ use crate::model::{
 };
 use crate::store::Store;
 
-/// The key of the metadata with the number of tasks that have followed one another.
-pub(crate) const DEPTH: &str = "follow_up_depth";
 /// Maximum number of dead letters in a row. Lanes for dead letters that form a circle would otherwise run agents without end.
 const MAX_DEAD_LETTERS: u64 = 16;
 /// For how long a task that stops a thread could not be claimed, if it were not ended at once.
@@ -46,7 +45,7 @@ pub(super) fn submit_follow_up(
         (Status::Failed { .. }, false) => IdempotencyKey::derived("after", &task.id),
         _ => return Ok(FollowUpSubmission::NotDue),
     };
-    let depth = task.spec.metadata.get(DEPTH).and_then(Value::as_u64).unwrap_or(0);
+    let depth = task.spec.metadata.get(FOLLOW_UP_DEPTH).and_then(Value::as_u64).unwrap_or(0);
     let most = follow_up.hop.as_ref().map_or(MAX_DEAD_LETTERS, |hop| u64::from(hop.most));
     let is_last = depth >= most;
     if is_last && follow_up.is_dead_letter() {
@@ -124,7 +123,7 @@ fn request_of(store: &Store, task: &Task, follow_up: &FollowUp) -> Result<(NewRe
 
 /// Returns the task at the beginning of a thread of tasks that followed one another; the task itself if that is gone.
 fn first_of_thread(store: &Store, task: &Task) -> Task {
-    let is_follow_up = task.spec.metadata.get(DEPTH).is_some();
+    let is_follow_up = task.spec.metadata.get(FOLLOW_UP_DEPTH).is_some();
     let name = task.spec.metadata.get("thread_id").and_then(Value::as_str).filter(|_| is_follow_up);
     let first = name.and_then(|name| store.task(&TaskId::parse(name).ok()?).ok());
     first.unwrap_or_else(|| task.clone())
@@ -133,14 +132,14 @@ fn first_of_thread(store: &Store, task: &Task) -> Task {
 /// Returns the metadata of the next task.
 fn metadata(store: &Store, task: &Task, follow_up: &FollowUp, depth: u64, fence: u64) -> Object {
     let mut metadata = task.spec.metadata.clone();
-    metadata.insert(DEPTH.to_string(), depth.into());
+    metadata.insert(FOLLOW_UP_DEPTH.to_string(), depth.into());
     // The next task has a new conversation; it receives the answer through the thread.
     metadata.remove("session_id");
     let thread = metadata.get("thread_id").cloned().filter(|id| !id.is_null());
     metadata.insert("thread_id".to_string(), thread.unwrap_or_else(|| task.id.as_str().into()));
     metadata.insert("parent_task_id".to_string(), task.id.as_str().into());
     if !follow_up.after_success {
-        let log = store.attempts_dir(&task.id).join(fence.to_string());
+        let log = store.spool().attempt_path(&task.id, fence);
         if follow_up.is_dead_letter() {
             metadata.insert("dead_letter_of".to_string(), task.id.as_str().into());
         }

@@ -166,8 +166,8 @@ impl Report {
     pub(crate) fn save_and_deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
         let id = &self.task_id;
         let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
-        store.attempt(id, self.fence)?.write_durably(REPORT_FILE, &text)?;
-        store.add_to_outbox(id, self.fence)?;
+        store.spool().attempt(id, self.fence)?.write_durably(REPORT_FILE, &text)?;
+        store.spool().add_to_outbox(id, self.fence)?;
         self.deliver(store, warn)
     }
 
@@ -176,7 +176,7 @@ impl Report {
     /// # Errors
     /// When the file cannot be read or is not a report.
     pub(crate) fn load(store: &Store, id: &TaskId, fence: u64) -> Result<Option<Self>> {
-        let Some(attempt) = store.existing_attempt(id, fence)? else {
+        let Some(attempt) = store.spool().existing_attempt(id, fence)? else {
             return Ok(None);
         };
         let bytes = attempt.read(REPORT_FILE, MAX_REPORT_BYTES)?;
@@ -201,19 +201,14 @@ impl Report {
         {
             undeliverable = Some(format!("no task follows it in lane {}: {error}", follow_up.lane));
         }
-        store.append_usage(&self.record.to_line())?;
-        store.remove_from_outbox(id, self.fence)?;
-        // The token is of no further use. If it cannot be removed from the file, it is no longer valid either.
-        if let Ok(Some(attempt)) = store.existing_attempt(id, self.fence) {
-            let _ = attempt.redact(REPORT_FILE, self.token.as_str().as_bytes());
-        }
         if let Some(message) = undeliverable {
-            let kind = "follow_up_failed".to_string();
-            let note = Command::Note { kind, message: message.clone(), data: Object::new(), token: None };
-            warn(match store.apply(id, &note) {
-                Ok(_) => message,
-                Err(error) => format!("{message}; its history lacks that: {error}"),
-            });
+            note_missing_follow_up(store, id, message, warn);
+        }
+        store.append_usage(&self.record.to_line())?;
+        store.spool().remove_from_outbox(id, self.fence)?;
+        // The token is of no further use. If it cannot be removed from the file, it is no longer valid either.
+        if let Ok(Some(attempt)) = store.spool().existing_attempt(id, self.fence) {
+            let _ = attempt.redact(REPORT_FILE, self.token.as_str().as_bytes());
         }
         Ok(delivery)
     }
@@ -276,6 +271,20 @@ impl Report {
             ReportAction::Nothing => None,
         }
     }
+}
+
+/// Reports to `warn` and in the history of a task that none can follow it; in the history once, however often its report is
+/// delivered. The report is still in the outbox meanwhile, so that a bridge waits for this before it leaves the card of the task.
+fn note_missing_follow_up(store: &Store, id: &TaskId, message: String, warn: &dyn Fn(String)) {
+    const KIND: &str = "follow_up_failed";
+    let note =
+        Command::Note { kind: KIND.to_string(), message: message.clone(), data: Object::new(), token: None };
+    let is_noted = store.events(id).is_ok_and(|events| events.iter().any(|event| event.kind == KIND));
+    let noted = if is_noted { Ok(()) } else { store.apply(id, &note).map(drop) };
+    warn(match noted {
+        Ok(()) => message,
+        Err(error) => format!("{message}; its history lacks that: {error}"),
+    });
 }
 
 #[cfg(test)]

@@ -58,13 +58,13 @@ pub(crate) fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(DispatchE
 /// # Errors
 /// When the outbox cannot be read.
 pub(crate) fn deliver_outbox(store: &Store, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
-    for (id, fence) in store.outbox()? {
+    for (id, fence) in store.spool().outbox()? {
         let delivery = match Report::load(store, &id, fence) {
             Ok(Some(report)) => report.deliver(store, &|message| warn_about(&id, message, observe)),
             // Nothing to deliver: the task is gone, or its dispatcher died before the report was written.
-            Ok(None) => store.remove_from_outbox(&id, fence).map(|()| ReportDelivery::ClaimOver),
+            Ok(None) => store.spool().remove_from_outbox(&id, fence).map(|()| ReportDelivery::ClaimOver),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                store.remove_from_outbox(&id, fence).map(|()| ReportDelivery::ClaimOver)
+                store.spool().remove_from_outbox(&id, fence).map(|()| ReportDelivery::ClaimOver)
             }
             Err(error) => Err(error),
         };
@@ -97,14 +97,15 @@ fn recover_dispatcher(
     for run in runs.values() {
         end_run(&run.run)?;
     }
+    let mut recorded: Vec<RunId> = Vec::new();
     for lane in &dead.info.lanes {
         let ours =
             |task: &Task| task.status.claim().is_some_and(|claim| dead.info.claimed_with(&claim.token));
         for task in store.held_tasks(lane, &ours)? {
-            recover_task(store, prices, &task, observe)?;
+            recorded.extend(recover_task(store, prices, &task, observe)?);
         }
     }
-    for (task_id, run) in &runs {
+    for (task_id, run) in runs.iter().filter(|(_, run)| !recorded.contains(&run.run)) {
         record_lost_run(store, prices, task_id, &run.run)?;
     }
     Ok(())
@@ -114,8 +115,8 @@ fn recover_dispatcher(
 /// task. A run that was reported is in the log already, and one without a run file never started.
 fn record_lost_run(store: &Store, prices: &Prices, task_id: &TaskId, run: &RunId) -> Result<()> {
     let Ok(task) = store.task(task_id) else { return Ok(()) };
-    for fence in store.attempt_numbers(&task.id)?.into_iter().rev() {
-        let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
+    for fence in store.spool().attempt_numbers(&task.id)?.into_iter().rev() {
+        let Some(attempt) = store.spool().existing_attempt(&task.id, fence)? else { continue };
         let Some(run_file) = read_run_file(&attempt).filter(|run_file| run_file.run == *run) else {
             continue;
         };
@@ -160,13 +161,18 @@ fn lost_record(
 
 fn end_run(run: &RunId) -> Result<()> {
     process_tree::terminate(run, TERMINATE_GRACE).map(drop).map_err(|left| {
-        Error::new(ErrorKind::Locked, format!("{left} processes of its runs cannot be ended"))
+        Error::new(ErrorKind::Locked, format!("{left} processes of its runs cannot be killed"))
     })
 }
 
-/// Recovers one task whose claim belongs to a dead dispatcher.
-fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
-    let Some(claim) = task.status.claim() else { return Ok(()) };
+/// Recovers one task whose claim belongs to a dead dispatcher. Returns the run if it was lost and is in the usage log now.
+fn recover_task(
+    store: &Store,
+    prices: &Prices,
+    task: &Task,
+    observe: &dyn Fn(DispatchEvent),
+) -> Result<Option<RunId>> {
+    let Some(claim) = task.status.claim() else { return Ok(None) };
     end_run(&run_id(&claim.token))?;
     let notify = |message: &str| {
         observe(DispatchEvent::Recovered { task_id: task.id.clone(), message: message.to_string() });
@@ -174,9 +180,9 @@ fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Di
     if let Some(report) = Report::load(store, &task.id, task.fence)? {
         report.deliver(store, &|message| warn_about(&task.id, message, observe))?;
         notify("its dispatcher died before it could report; reported now");
-        return Ok(());
+        return Ok(None);
     }
-    let attempt = store.existing_attempt(&task.id, task.fence)?;
+    let attempt = store.spool().existing_attempt(&task.id, task.fence)?;
     let run_file = attempt.as_ref().and_then(read_run_file);
     if let Some(attempt) = &attempt
         && let Err(error) = hide_token(attempt, &claim.token)
@@ -191,13 +197,17 @@ fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Di
         }
     });
     let reason = "its dispatcher died during the run";
+    let mut lost = None;
     let spent = match (&attempt, &run_file) {
         (Some(attempt), Some(run_file)) => {
             if let Some(report) = completed_report(store, prices, task, (attempt, worktree), run_file)? {
                 report.save_and_deliver(store, &|message| warn_about(&task.id, message, observe))?;
                 notify("its dispatcher died after the agent was done; the answer was kept");
-                return Ok(());
+                return Ok(None);
             }
+            // Before the claim ends, so that no budget misses the run in between.
+            store.append_usage(&lost_record(store, prices, task, attempt, run_file)?.to_line())?;
+            lost = Some(run_file.run.clone());
             Some(FailureClass::Lost)
         }
         // Claimed, and no agent was started: the attempt does not count.
@@ -211,7 +221,7 @@ fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Di
         Err(error) if error.refusal().is_some_and(|refusal| refusal.claim_state().is_some()) => {}
         Err(error) => return Err(error),
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// Parses the output of a run as far as it was written.

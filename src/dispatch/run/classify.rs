@@ -149,12 +149,12 @@ fn timeout(run: &RunEvidence<'_>) -> RunFailure {
     let message = match if is_silence { run.silence_timeout } else { run.timeout } {
         Some(limit) if is_silence => {
             let limit = duration::format_coarse(limit);
-            format!(
-                "the agent was ended: it printed nothing for {limit}; silence_timeout says how long it may"
-            )
+            format!("the agent was stopped: it printed nothing for {limit}; the limit is silence_timeout")
         }
-        Some(limit) => format!("the agent was ended: it took longer than {}", duration::format_coarse(limit)),
-        None => "the agent was ended: it took too long".to_string(),
+        Some(limit) => {
+            format!("the agent was stopped: it took longer than {}", duration::format_coarse(limit))
+        }
+        None => "the agent was stopped: it took too long".to_string(),
     };
     RunFailure::new(FailureClass::Timeout, message)
 }
@@ -178,7 +178,8 @@ fn ended_without_result(run: &RunEvidence<'_>) -> RunFailure {
         count => format!(" ({count} unreadable lines)"),
     };
     let message = format!("the agent {} without a result{garbage}", describe_exit(run.exit));
-    RunFailure::new(class_of(diagnosis.cause), with_detail(&message, &detail))
+    let class = if cannot_run(run.exit) { FailureClass::Permanent } else { class_of(diagnosis.cause) };
+    RunFailure::new(class, with_detail(&message, &detail))
 }
 
 /// Returns the failure of a program whose output is the answer: the exit code decides, and an empty answer is a
@@ -192,8 +193,7 @@ fn program_failure(run: &RunEvidence<'_>) -> Option<RunFailure> {
             let detail = if last.is_empty() { tail(&run.report.text) } else { last };
             return vendor_failure(&requested_pause(run, detail), detail);
         }
-        // 126 and 127: a shell wrapper could not start what it wraps.
-        AgentExit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
+        exit if cannot_run(exit) => FailureClass::Permanent,
         _ => match diagnose(run, last, MessageSource::Anyone) {
             limit if limit.cause == MessageMeaning::UsageLimit => return vendor_failure(&limit, last),
             _ => FailureClass::Error,
@@ -208,10 +208,16 @@ fn program_failure(run: &RunEvidence<'_>) -> Option<RunFailure> {
     Some(RunFailure::new(class, with_detail(&message, detail)))
 }
 
+/// Returns whether another attempt would end in the same way: the program says that its configuration is wrong, or a
+/// shell wrapper could not start what it wraps (126 and 127).
+fn cannot_run(exit: AgentExit) -> bool {
+    matches!(exit, AgentExit::Code(EXIT_MISCONFIGURED | 126 | 127))
+}
+
 fn describe_exit(exit: AgentExit) -> String {
     match exit {
         AgentExit::Code(code) => format!("exited with code {code}"),
-        AgentExit::Signal(signal) => format!("was ended by signal {signal}"),
+        AgentExit::Signal(signal) => format!("was killed by signal {signal}"),
     }
 }
 
@@ -303,6 +309,13 @@ mod tests {
         let (class, _, message) = failure(&RunReport::default(), |_| {});
         assert_eq!(class, "error");
         assert_eq!(message, "the agent exited with code 0 without a result");
+        for (code, class) in [(1, "error"), (78, "permanent"), (126, "permanent"), (127, "permanent")] {
+            assert_eq!(
+                failure(&RunReport::default(), |run| run.exit = AgentExit::Code(code)).0,
+                class,
+                "{code}"
+            );
+        }
     }
 
     #[test]
@@ -327,10 +340,10 @@ mod tests {
         assert_eq!(shutdown, RunOutcome::Stopped(StopReason::Shutdown));
         let (class, _, message) = failure(&unfinished, |run| run.stopped = Some(StopReason::Timeout));
         assert_eq!(class, "timeout");
-        assert_eq!(message, "the agent was ended: it took longer than 15m");
+        assert_eq!(message, "the agent was stopped: it took longer than 15m");
         let (class, _, message) = failure(&unfinished, |run| run.stopped = Some(StopReason::Silent));
         assert_eq!(class, "timeout");
-        assert!(message.starts_with("the agent was ended: it printed nothing for 30m; silence_timeout"));
+        assert!(message.starts_with("the agent was stopped: it printed nothing for 30m; the limit is"));
     }
 
     #[test]
@@ -440,7 +453,9 @@ mod tests {
             run.stderr = "try again in 10 minutes";
         });
         assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("12:10")));
-        assert_eq!(failure(&report, |run| text(run, AgentExit::Code(127))).0, "permanent");
+        for code in [78, 126, 127] {
+            assert_eq!(failure(&report, |run| text(run, AgentExit::Code(code))).0, "permanent", "{code}");
+        }
         assert_eq!(failure(&report, |run| text(run, AgentExit::Signal(9))).0, "error");
     }
 

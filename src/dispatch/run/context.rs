@@ -50,7 +50,7 @@ pub(crate) mod files {
     /// Output of the last command that verified the work.
     pub(crate) const VERIFY: &str = "verify.log";
     /// The [`RunFile`](super::RunFile), for the recovery of a run whose dispatcher died.
-    pub(crate) const RUN: &str = "run.json";
+    pub(crate) const RUN: &str = crate::workspace::RUN_FILE;
 }
 
 /// Maximum size of a run's output that is parsed again, in bytes.

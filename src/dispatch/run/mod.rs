@@ -5,6 +5,7 @@ pub(crate) mod classify;
 pub(crate) mod context;
 mod conversation;
 pub(crate) mod diagnosis;
+pub(crate) mod earlier_work;
 pub(crate) mod evidence;
 pub(crate) mod git_directories;
 pub(crate) mod message_hook;
@@ -20,6 +21,7 @@ pub(crate) mod session_baseline;
 mod told;
 pub(crate) mod vendor_version;
 mod verification;
+pub(crate) mod worktree_record;
 pub(crate) mod worktree_run;
 
 use std::fs::File;
@@ -105,7 +107,7 @@ impl RunContext<'_> {
         }
         // The claim is exclusive: processes that an earlier dispatcher left are ended first.
         self.terminate_earlier_run(task)?;
-        let attempt = self.store.attempt(&task.id, task.fence)?;
+        let attempt = self.store.spool().attempt(&task.id, task.fence)?;
         let worktree = match self.open_worktree(claimed, &attempt) {
             Ok(worktree) => worktree,
             Err(reason) => return Ok(not_started(reason, started, past)),
@@ -211,7 +213,7 @@ impl RunContext<'_> {
         }
         if finished.survivors > 0 {
             self.warn(format!(
-                "{}: {} processes of the agent could not be ended",
+                "{}: {} processes of the agent could not be killed",
                 task.id, finished.survivors
             ));
         }
@@ -298,22 +300,23 @@ impl RunContext<'_> {
     }
 
     fn terminate_earlier_run(&self, task: &Task) -> Result<()> {
-        let earlier = self.store.attempt_numbers(&task.id)?.into_iter().rfind(|fence| *fence < task.fence);
+        let earlier =
+            self.store.spool().attempt_numbers(&task.id)?.into_iter().rfind(|fence| *fence < task.fence);
         let Some(attempt) =
-            earlier.and_then(|fence| self.store.existing_attempt(&task.id, fence).ok().flatten())
+            earlier.and_then(|fence| self.store.spool().existing_attempt(&task.id, fence).ok().flatten())
         else {
             return Ok(());
         };
         let run_file = read_run_file(&attempt);
         match run_file.map(|run_file| process_tree::terminate(&run_file.run, TERMINATE_GRACE)) {
             Some(Ok(ended)) if ended > 0 => {
-                self.warn(format!("{}: {ended} processes of an earlier run were ended", task.id));
+                self.warn(format!("{}: {ended} processes of an earlier run were killed", task.id));
                 Ok(())
             }
             // Two runs at once are worse than none.
             Some(Err(left)) => Err(Error::new(
                 ErrorKind::Locked,
-                format!("{left} processes of an earlier run of this task cannot be ended"),
+                format!("{left} processes of an earlier run of this task cannot be killed"),
             )),
             _ => Ok(()),
         }

@@ -171,8 +171,7 @@ pub(crate) fn command_line(
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let git_dirs = if route.git_writable { git_directories::git_dirs(&line.cwd) } else { Vec::new() };
-    let attempts = store.attempts_dir(&task.id);
-    let attempt = attempts.join(task.fence.to_string());
+    let attempt = store.spool().attempt_path(&task.id, task.fence);
     let last_message = attempt.join(files::LAST_MESSAGE);
     line.args = template.render(&ArgumentValues {
         session_id: line.conversation.new_id().map(str::to_string),
@@ -190,7 +189,7 @@ pub(crate) fn command_line(
         last_message: Some(text(&last_message)),
         allowed_tools: list(&route.allowed_tools, &vendor.allowed_tools),
         disallowed_tools: list(&route.disallowed_tools, &vendor.disallowed_tools),
-        task_dir: attempts.parent().map(text),
+        task_dir: Some(text(&store.spool().task_path(&task.id))),
         add_dirs: route.add_dirs.clone(),
         git_dirs: git_dirs.iter().map(|dir| text(dir)).collect(),
         schema: schema_argument(task),
@@ -210,7 +209,7 @@ fn permission_server(plan: &Plan, route: &Route) -> Result<Option<String>, Prepa
     }
     let program = plan.process.program.as_deref().and_then(Path::to_str);
     let program = program.ok_or_else(|| {
-        PrepareError::Lane("the path of this program is not known, by which the agent would ask".to_string())
+        PrepareError::Lane("the path of this program is unknown, so the agent has no way to ask".to_string())
     })?;
     let expires = route.permission_prompts.expires;
     let seconds = expires.as_secs_f64().ceil().to_string();
@@ -303,7 +302,8 @@ impl RunContext<'_> {
             serde_json::to_vec(&run_file).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
         attempt.write(files::RUN, &text)?;
         let conversation_id = run_file.conversation.id();
-        let lock = conversation_id.map(|session| self.store.conversation_lock_path(session)).transpose()?;
+        let lock =
+            conversation_id.map(|session| self.store.spool().conversation_lock_path(session)).transpose()?;
         let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
         let run = run_id(token);
         let version = self.versions.of(served, &line.program, &self.plan.process, self.guard_pool);
@@ -351,7 +351,7 @@ impl RunContext<'_> {
             [
                 ("LANES_TASK_ID", Some(task.id.to_string())),
                 ("LANES_CLAIM_TOKEN", Some(claimed.token.as_str().to_string())),
-                ("LANES_STORE", path(self.store.root())),
+                ("LANES_STORE", path(self.store.address())),
                 ("LANES_CONFIG", self.plan.config_path.as_deref().and_then(path)),
                 ("LANES_LANE", Some(task.spec.lane.to_string())),
                 ("LANES_ATTEMPT", Some(task.attempt.to_string())),

@@ -5,9 +5,11 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::earlier_work::earlier_work;
 use super::retry::MAX_INTERRUPTIONS;
 use crate::dispatch::config::options::ProcessContext;
-use crate::dispatch::config::route::Route;
+use crate::dispatch::config::route::{Route, Runner};
+use crate::dispatch::output::Format;
 use crate::dispatch::prompt::{
     AnsweredQuestion, MAX_REQUEST_BYTES, PromptInput, RequestContent, ThreadAnswer, ThreadLink,
     fill_template, thread_history,
@@ -73,14 +75,14 @@ pub(crate) fn prompt_input(
     route: &Route,
     process: &ProcessContext,
 ) -> Result<PromptInput> {
-    let task_dir = store.attempts_dir(&task.id).parent().map(Path::to_path_buf).unwrap_or_default();
+    let task_dir = store.spool().task_path(&task.id);
     let api_url = process
         .variable("LANES_API_URL")
         .map(|url| format!("{}/tasks/{}", url.trim_end_matches('/'), task.id));
     // Without a server, the task's own directory is the place to look.
     let task_url = api_url.clone().unwrap_or_else(|| task_dir.to_string_lossy().into_owned());
     let request_path = Path::new(&task.request_path);
-    let (own_prompt, request) = match store.open_stored_request(task)? {
+    let (own_prompt, request) = match store.blobs().stored_request(task)? {
         Some(file) => (read_prompt(file, request_path)?, None),
         None => (task.spec.prompt.clone(), Some(read_request(request_path, &task.request_sha256)?)),
     };
@@ -117,9 +119,11 @@ pub(crate) fn prompt_input(
         supporting_paths: task.spec.supporting_paths.iter().map(|file| file.path.clone()).collect(),
         dependencies: dependency_answers(store, task)?,
         thread: thread_history(task.id.as_str(), metadata_text(task, "parent_task_id"), |id| link(store, id)),
+        earlier_work: earlier_work(store, task),
         earlier_attempts: earlier_attempts(events),
         questions: answered_questions(task),
         messages: task.messages.clone(),
+        is_for_program: matches!(route.runner, Some(Runner::Command { format: Format::Text, .. })),
         wants_json: wants_json(task, route),
         schema: task.spec.schema.as_ref().map(|schema| json::to_text(schema.as_object())),
         rejection: None,

@@ -218,12 +218,13 @@ impl RunContext<'_> {
     fn note_rejected(&self, claimed: &ClaimedTask, proof: Proof, rejection: &Rejection) {
         let data = object([("round", proof.rounds.into())]);
         let kind = if rejection.evidence.is_some() { "verify_failed" } else { "schema_failed" };
+        self.note_progress(claimed, format!("round {}: {}", proof.rounds, rejection.reason));
         self.note_if_possible(claimed, kind, rejection.reason.clone(), data);
     }
 
     /// Adds to the history that a conversation could not be continued.
     pub(super) fn note_resume_refused(&self, claimed: &ClaimedTask, session: &str) {
-        let message = format!("its conversation {session} cannot be continued; begun anew");
+        let message = format!("its conversation {session} cannot be continued; a new one was started");
         self.note_if_possible(claimed, "resume_refused", message, Object::new());
     }
 }

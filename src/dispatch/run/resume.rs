@@ -71,9 +71,9 @@ pub(crate) fn conversation_to_resume(
     if vendor.resume_args.is_none() {
         return Ok(None);
     }
-    let earlier = store.attempt_numbers(&task.id)?.into_iter().rev().filter(|fence| *fence < before);
+    let earlier = store.spool().attempt_numbers(&task.id)?.into_iter().rev().filter(|fence| *fence < before);
     for fence in earlier {
-        let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
+        let Some(attempt) = store.spool().existing_attempt(&task.id, fence)? else { continue };
         let Some(run_file) = read_run_file(&attempt) else { continue };
         // The last run that was prepared. This vendor cannot continue another vendor's conversation.
         let session = if run_file.vendor == vendor.name { session_of(&attempt, &run_file)? } else { None };

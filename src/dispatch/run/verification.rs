@@ -67,7 +67,7 @@ impl RunContext<'_> {
             };
             if finished.survivors > 0 {
                 let count = finished.survivors;
-                self.warn(format!("{}: {count} processes of `{shown}` could not be ended", claimed.task.id));
+                self.warn(format!("{}: {count} processes of `{shown}` could not be killed", claimed.task.id));
             }
             if let Some(reason) = claimed.stop.reason() {
                 return Verification::Stopped(reason);
@@ -75,7 +75,7 @@ impl RunContext<'_> {
             let how = match (finished.stopped, finished.exit) {
                 (Some(_), _) => {
                     let limit = limit.map(duration::format_coarse).unwrap_or_default();
-                    format!("was ended: the commands of verify took longer than {limit} (verify_timeout)")
+                    format!("was stopped: the commands of verify took longer than {limit} (verify_timeout)")
                 }
                 (None, AgentExit::Code(0)) if !cwd.is_dir() => {
                     let reason = format!("`{shown}` has removed the directory that it verifies");
@@ -83,7 +83,7 @@ impl RunContext<'_> {
                 }
                 (None, AgentExit::Code(0)) => continue,
                 (None, AgentExit::Code(code)) => format!("exited with code {code}"),
-                (None, AgentExit::Signal(signal)) => format!("was ended by signal {signal}"),
+                (None, AgentExit::Signal(signal)) => format!("was killed by signal {signal}"),
             };
             let output = end_of_output(attempt).unwrap_or_default();
             return Verification::Failed(FailedCommand { reason: format!("`{shown}` {how}"), output });
@@ -130,7 +130,7 @@ impl RunContext<'_> {
     }
 
     /// Shows what is done for a task at the moment.
-    fn note_progress(&self, claimed: &ClaimedTask, text: String) {
+    pub(super) fn note_progress(&self, claimed: &ClaimedTask, text: String) {
         self.registration.set_progress(&claimed.task.id, &text);
         (self.observe)(DispatchEvent::Progress { task_id: claimed.task.id.clone(), text });
     }

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::context::{ClaimedTask, FinishedRun, RunContext, RunEnd, files, run_id};
+use super::earlier_work::earlier_work;
 use super::prepare::{PrepareError, working_directory};
+use super::worktree_record::{record, recorded_worktree};
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::{self, AgentSpec, FinishedAgent};
+use crate::dispatch::config::worktree_settings::KeepWorktree;
 use crate::dispatch::outcome::{AgentExit, NotStarted, RunOutcome};
 use crate::dispatch::output::{Baseline, Format, StreamParser};
-use crate::dispatch::worktree::changes::{MAX_PATCH_BYTES, WorktreeChanges};
+use crate::dispatch::worktree::changes::WorktreeChanges;
 use crate::dispatch::worktree::{TaskWorktree, WorktreeRequest};
 use crate::error::{Result, printable};
 use crate::model::TaskId;
@@ -53,6 +56,7 @@ impl RunContext<'_> {
             task: &task.id,
             lane: &task.spec.lane,
             fence: task.fence,
+            start: earlier_work(self.store, task).map(|work| work.head),
         };
         let (worktree, cwd) = request.open().map_err(|error| NotStarted::permanent(error.to_string()))?;
         let opened = AttemptWorktree { worktree, cwd };
@@ -67,7 +71,13 @@ impl RunContext<'_> {
         attempt.write(files::WORKTREE, json::to_text(&place).as_bytes()).map_err(failed)?;
         if !settings.setup.is_empty() && !opened.worktree.is_set_up(&settings.setup) {
             for command in &settings.setup {
-                self.set_up(claimed, attempt, &opened, command)?;
+                if let Err(error) = self.set_up(claimed, attempt, &opened, command) {
+                    // What keeps the lane from running leaves the worktree to the next attempt.
+                    if matches!(error, NotStarted::Task(_)) {
+                        self.discard(claimed, settings.keep, &opened);
+                    }
+                    return Err(error);
+                }
             }
             opened.worktree.note_set_up(&settings.setup).map_err(failed)?;
         }
@@ -109,7 +119,13 @@ impl RunContext<'_> {
             linger: self.plan.linger,
             expected_session: None,
         };
-        let finished = agent::run(spec, self.guard_pool, &claimed.stop, &mut |_| {})?;
+        let finished =
+            agent::run(spec, self.guard_pool, &claimed.stop, &mut |_| {}).map_err(|error| match error {
+                NotStarted::LaneUnready(reason) => {
+                    NotStarted::LaneUnready(format!("`worktree.setup` cannot run: {reason}"))
+                }
+                error => error,
+            })?;
         if let Some(reason) = claimed.stop.reason() {
             return Err(NotStarted::Stopped(reason));
         }
@@ -117,6 +133,18 @@ impl RunContext<'_> {
             return Ok(());
         }
         Err(NotStarted::permanent(setup_failure(command, finished)))
+    }
+
+    /// Removes the worktree of a run that has failed before its agent was started, unless it is kept.
+    fn discard(&self, claimed: &ClaimedTask, keep: KeepWorktree, opened: &AttemptWorktree) {
+        let removed =
+            opened.worktree.changes().and_then(|changes| match TaskWorktree::is_kept(keep, &changes, true) {
+                true => Ok(()),
+                false => opened.worktree.remove(false),
+            });
+        if let Err(error) = removed {
+            self.warn(format!("{}: its worktree was not removed: {error}", claimed.task.id));
+        }
     }
 
     /// Records what the agent has changed in the worktree, and removes it unless it is kept.
@@ -179,15 +207,6 @@ pub(crate) fn record_changes_of(attempt: &AttemptDir, task: &TaskId) -> Result<O
     Ok(Some(place))
 }
 
-/// Writes what an attempt has changed into its directory.
-fn record(attempt: &AttemptDir, place: &Object, changes: &WorktreeChanges) -> Result<()> {
-    attempt.write(files::WORKTREE, json::to_text(place).as_bytes())?;
-    match changes.patch.len() <= MAX_PATCH_BYTES {
-        true => attempt.write(files::PATCH, &changes.patch),
-        false => attempt.write(files::STAT, &changes.stat),
-    }
-}
-
 /// Says how a command of the setup failed, with the end of its output.
 fn setup_failure(command: &[String], finished: FinishedAgent) -> String {
     let how = match (finished.stopped, finished.exit) {
@@ -203,10 +222,4 @@ fn setup_failure(command: &[String], finished: FinishedAgent) -> String {
     let command = command.iter().map(|word| printable(word)).collect::<Vec<_>>().join(" ");
     let message = format!("the setup of its worktree failed: `{command}` {how}");
     if end.is_empty() { message } else { format!("{message}\n\n{end}") }
-}
-
-/// Returns the worktree that an attempt had, and whether its changes were recorded.
-pub(crate) fn recorded_worktree(attempt: &AttemptDir) -> Option<Object> {
-    let bytes = attempt.read(files::WORKTREE, 1024 * 1024).ok().flatten()?;
-    json::parse_object(&bytes).ok()
 }

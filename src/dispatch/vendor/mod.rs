@@ -25,7 +25,7 @@ use crate::workspace::{Section, SourceText};
 use crate::{Error, Result};
 
 /// The name of the profile whose keys apply to all vendors.
-const EVERY_VENDOR: &str = "every";
+pub(crate) const EVERY_VENDOR: &str = "every";
 
 /// The built-in profiles.
 const PROFILES: &str = include_str!("profiles.yaml");

@@ -100,7 +100,7 @@ impl Drop for TemporaryIndex {
 fn tempfile(worktree: &GitDirectory) -> Result<TemporaryIndex> {
     let directory = worktree.read(&["rev-parse", "--absolute-git-dir"])?;
     if directory.is_empty() {
-        return Err(Error::refused("git does not tell its directory"));
+        return Err(Error::refused("git does not report its directory"));
     }
     let name = format!("lanes-index-{}-{:?}", std::process::id(), std::thread::current().id());
     let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();

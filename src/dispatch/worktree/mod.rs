@@ -19,6 +19,7 @@ use crate::model::task::object;
 use crate::model::{LaneName, TaskId};
 use crate::sha256::sha256_bytes;
 use crate::store::CompanionLock;
+use crate::workspace::absolute;
 
 /// How long one worktree may take to be made while another one waits.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
@@ -53,6 +54,8 @@ pub(crate) struct WorktreeRequest<'a> {
     pub lane: &'a LaneName,
     /// The number of the claim.
     pub fence: u64,
+    /// The commit that a new worktree starts from, if the repository has it, instead of the base of the settings.
+    pub start: Option<String>,
 }
 
 /// The worktree that a task would get.
@@ -86,7 +89,7 @@ impl WorktreeRequest<'_> {
     /// What is wrong with the repository or the settings.
     pub(crate) fn plan(&self) -> Result<PlannedWorktree> {
         let (repository, inside) = self.repository()?;
-        self.base_commit(&repository)?;
+        self.start_commit(&repository)?;
         let (branch, directory, name) = self.names(&repository)?;
         let there = listed(&repository)?.into_iter().find(|listed| listed.branch == branch);
         let is_ours = recorded(&repository, &branch, "lanestask")?.as_deref() == Some(self.task.as_str());
@@ -103,7 +106,7 @@ impl WorktreeRequest<'_> {
     fn repository(&self) -> Result<(GitDirectory, PathBuf)> {
         let repository = GitDirectory::containing(self.directory)?.ok_or_else(|| {
             Error::refused(format!(
-                "{} is in no git repository, of which `worktree` would make a worktree",
+                "{} is not in a git repository, which `worktree` needs",
                 printable(&self.directory.to_string_lossy())
             ))
         })?;
@@ -120,10 +123,10 @@ impl WorktreeRequest<'_> {
         let shown = printable(&self.directory.to_string_lossy());
         let (repository, inside) = self.repository()?;
         let _lock = lock(&repository)?;
-        let base = self.base_commit(&repository)?;
+        let base = self.start_commit(&repository)?;
         let (branch, directory, name) = self.names(&repository)?;
         std::fs::create_dir_all(&directory)
-            .map_err(|error| Error::io("make the directory", &directory, error))?;
+            .map_err(|error| Error::io("create the directory", &directory, error))?;
         let directory = directory.canonicalize().map_err(|error| Error::io("open", &directory, error))?;
         let path = directory.join(name);
         let worktree = TaskWorktree {
@@ -146,6 +149,18 @@ impl WorktreeRequest<'_> {
             )));
         }
         Ok((worktree, cwd))
+    }
+
+    /// Returns the commit that a new worktree starts from.
+    fn start_commit(&self, repository: &GitDirectory) -> Result<String> {
+        if let Some(start) = &self.start {
+            let commit = format!("{start}^{{commit}}");
+            let found = repository.ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &commit])?;
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+        self.base_commit(repository)
     }
 
     fn base_commit(&self, repository: &GitDirectory) -> Result<String> {
@@ -182,7 +197,7 @@ impl WorktreeRequest<'_> {
                 printable(&branch)
             )));
         }
-        let directory = repository.top().join(fill(&self.settings.dir));
+        let directory = absolute(repository.top(), Path::new(&fill(&self.settings.dir)))?;
         Ok((branch, directory, format!("{short}{number}")))
     }
 }
@@ -216,7 +231,7 @@ impl TaskWorktree {
         }
         if self.path.exists() {
             return Err(Error::refused(format!(
-                "{} exists already and is no worktree: move it away",
+                "{} already exists and is not a worktree: move it away",
                 printable(&path)
             )));
         }

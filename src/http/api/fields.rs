@@ -3,7 +3,8 @@
 use super::params::{
     Field, FieldKind, MAX_MESSAGE, MAX_NAME, MAX_PATH, MAX_SHORT_TEXT, MAX_TEXT, optional, required,
 };
-use crate::model::{duration, limits};
+use crate::model::task_selection::TaskOrder;
+use crate::model::{Status, duration, limits};
 use crate::workspace::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 
 pub(crate) const NAME_TEXT: FieldKind = FieldKind::Text(MAX_NAME);
@@ -27,6 +28,70 @@ pub(crate) const LEASE_SECONDS: Field =
 pub(crate) const BY: Field = optional("by", SHORT_TEXT, "Who makes the change; `api` by default.");
 pub(crate) const SINCE: Field =
     optional("since", FieldKind::Whole(0, i64::MAX), "The number of the last event that the client has.");
+
+/// The maximum number of tasks on one page.
+const MAX_PAGE: i64 = 1000;
+
+pub(crate) const FIELDS: Field = optional(
+    "fields",
+    FieldKind::OneOf(&["all", "summary"]),
+    "`summary` for tasks in brief (the schema TaskSummary); `all` by default.",
+);
+
+/// The fields that select tasks.
+pub(crate) const SELECTION: [Field; 9] = [
+    optional("lane", FieldKind::Texts, "Only tasks of these lanes."),
+    optional("state", FieldKind::SomeOf(&Status::NAMES), "Only tasks in these states."),
+    optional("group", NAME_TEXT, "Only tasks of this group."),
+    optional("failure_class", FieldKind::Texts, "Only tasks that failed with one of these classes."),
+    optional("label", FieldKind::Texts, "Only tasks with one of these labels."),
+    optional("owner", FieldKind::Texts, "Only tasks that one of these workers holds, or held last."),
+    optional("key", SHORT_TEXT, "Only the task with this idempotency key."),
+    optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+    optional(
+        "q",
+        SHORT_TEXT,
+        "Only tasks whose title, prompt, id, labels or owner contain this text, in upper or lower case.",
+    ),
+];
+
+/// The fields of `POST /tasks/bulk`.
+pub(crate) const BULK: &[Field] = &[
+    required(
+        "action",
+        FieldKind::OneOf(&["cancel", "retry", "redrive", "move"]),
+        "What is done to each of the tasks.",
+    ),
+    required("filter", FieldKind::Map, "What selects tasks in `GET /tasks`; lists may be single values."),
+    optional(
+        "expect_count",
+        FieldKind::Whole(0, 1_000_000_000),
+        "How many tasks the client has seen; if the filter selects another number, nothing is changed.",
+    ),
+    optional("lane", LANE_NAME, "Where to move the tasks."),
+    optional("reason", MESSAGE_TEXT, "Why they are cancelled."),
+    BY,
+    optional("key", NAME_TEXT, "A repeated request with the same key gets the first answer again."),
+];
+
+/// The fields of `GET /tasks`.
+pub(crate) const LIST: &[Field] = &{
+    let mut fields = [FIELDS; SELECTION.len() + 4];
+    let mut at = 0;
+    while at < SELECTION.len() {
+        fields[at] = SELECTION[at];
+        at += 1;
+    }
+    fields[at] = optional(
+        "order",
+        FieldKind::OneOf(&TaskOrder::NAMES),
+        "`oldest` (the default) or `newest` first, by the time of the submit; or `updated`, last change first.",
+    );
+    fields[at + 1] =
+        optional("limit", FieldKind::Whole(1, MAX_PAGE), "The number of tasks on a page; 100 by default.");
+    fields[at + 2] = optional("cursor", SHORT_TEXT, "The `next_cursor` of the previous page.");
+    fields
+};
 
 /// The fields of `POST /tasks` in addition to [`SUBMIT_FIELDS`]: other names, and agent-lanes' form.
 const SUBMIT_ALSO: [Field; 7] = [
@@ -122,7 +187,7 @@ pub(crate) const ASK: &[Field] = &[
     required("question", MESSAGE_TEXT, "The question."),
     optional("choices", FieldKind::Texts, "The answers that it suggests."),
     optional("default", MESSAGE_TEXT, "The answer that counts after `expires_seconds`."),
-    optional("expires_seconds", DELAY, "After how many seconds the default counts."),
+    optional("expires_seconds", DELAY, "After how many seconds the default applies."),
     optional("keep_claim", FieldKind::Flag, "Whether the worker keeps its claim until the answer."),
 ];
 pub(crate) const ANSWER: &[Field] = &[

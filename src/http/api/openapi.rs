@@ -1,5 +1,6 @@
 //! The operations as an OpenAPI 3.1 document.
 
+use serde_json::map::Entry;
 use serde_json::{Map, Value, json};
 
 use super::operation::Operation;
@@ -120,7 +121,17 @@ fn responses(operation: &Operation) -> Map<String, Value> {
                 response["content"] = json!({"application/json": {"schema": schema}});
             }
         }
-        responses.insert(status.to_string(), response);
+        match responses.entry(status.to_string()) {
+            Entry::Vacant(free) => drop(free.insert(response)),
+            // Another media type of the same response.
+            Entry::Occupied(mut first) => {
+                if let (Some(Value::Object(all)), Some(Value::Object(more))) =
+                    (first.get_mut().get_mut("content"), response.get_mut("content"))
+                {
+                    all.append(more);
+                }
+            }
+        }
     }
     for (status, about) in errors(operation) {
         let schema = json!({"$ref": "#/components/schemas/Error"});
@@ -138,7 +149,10 @@ fn errors(operation: &Operation) -> Vec<(u16, &'static str)> {
     let mut errors = vec![
         (400, "The request is malformed or invalid."),
         (401, "The token is missing or wrong."),
-        (403, "The Host or the Origin is not served, the change is not allowed, or the code is refused."),
+        (
+            403,
+            "The Host or the Origin is not served, the change is not allowed, the server is read-only, or the code is refused.",
+        ),
         (405, "The path does not have this method."),
         (408, "The request did not arrive in time, or the wait timed out."),
         (413, "The body is too large, or the files that it names."),
@@ -153,7 +167,7 @@ fn errors(operation: &Operation) -> Vec<(u16, &'static str)> {
         ),
         (505, "The version of HTTP is neither 1.1 nor 1.0."),
     ];
-    if has_parameter || operation.id == "waitForTasks" {
+    if has_parameter || matches!(operation.id, "waitForTasks" | "showGraph") {
         errors.push((404, "Not found."));
     }
     if operation.body.is_some() {

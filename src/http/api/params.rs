@@ -193,11 +193,18 @@ impl FieldKind {
                     {"type": "string"},
                     {
                         "type": "object", "additionalProperties": false,
-                        "oneOf": [{"required": ["task"]}, {"required": ["group"]}, {"required": ["key"]}],
+                        "oneOf": [
+                            {"required": ["task"]}, {"required": ["group"]},
+                            {"required": ["key"]}, {"required": ["line"]},
+                        ],
                         "properties": {
                             "task": {"type": "string"},
                             "group": {"type": "string"},
                             "key": {"type": "string"},
+                            "line": {
+                                "type": "integer", "minimum": 1,
+                                "description": "An earlier task of the same batch; the first one is 1.",
+                            },
                             "on": {"type": "string", "enum": DependencyCondition::NAMES},
                         },
                     },

@@ -22,10 +22,12 @@ const CODES: &[&str] = &[
     "bad_request",
     "unauthorized",
     "code_refused",
+    "count_differs",
     "host_refused",
     "origin_refused",
     "management_disabled",
     "programs_disabled",
+    "read_only",
     "unknown_route",
     "method_not_allowed",
     "request_timeout",
@@ -36,6 +38,7 @@ const CODES: &[&str] = &[
     "headers_too_large",
     "internal",
     "encoding_unsupported",
+    "gzip_only",
     "too_many_answers",
     "too_many_bodies",
     "too_many_files",
@@ -139,6 +142,32 @@ fn task() -> Value {
     schema
 }
 
+fn task_summary() -> Value {
+    object([
+        ("id", text()),
+        ("title", text()),
+        ("lane", text()),
+        ("state", text()),
+        ("failure_class", text_or_null()),
+        ("attempt", count()),
+        ("max_attempts", json!({"type": ["integer", "null"]})),
+        ("priority", json!({"type": "integer"})),
+        ("owner", text_or_null()),
+        ("vendor", text_or_null()),
+        ("labels", list(&text())),
+        ("group", text_or_null()),
+        ("created_at", json!({"type": "string", "format": "date-time"})),
+        ("updated_at", json!({"type": "string", "format": "date-time"})),
+        ("claimed_at", time_or_null()),
+        ("ended_at", time_or_null()),
+        ("lease_expires_at", time_or_null()),
+        ("not_before", time_or_null()),
+        ("open_questions", count()),
+        ("cost_usd", number_or_null()),
+        ("verdict", text_or_null()),
+    ])
+}
+
 fn response() -> Value {
     let count_or_null = json!({"type": ["integer", "null"], "minimum": 0});
     object([
@@ -166,6 +195,32 @@ fn event() -> Value {
     ])
 }
 
+fn run_stats() -> Value {
+    let totals = object([
+        ("runs", count()),
+        ("completed", count()),
+        ("failed", count()),
+        ("cost_usd", number_or_null()),
+        ("runs_without_cost", count()),
+        ("median_usd", number_or_null()),
+        ("p90_usd", number_or_null()),
+        ("median_seconds", number_or_null()),
+        ("p90_seconds", number_or_null()),
+    ]);
+    let groups = json!({"type": "object", "additionalProperties": &totals});
+    let day = object([
+        ("day", text()),
+        ("runs", count()),
+        ("completed", count()),
+        ("failed", count()),
+        ("cost_usd", number_or_null()),
+        ("runs_without_cost", count()),
+    ]);
+    let stats =
+        object([("all", totals), ("lanes", groups.clone()), ("vendors", groups.clone()), ("models", groups)]);
+    object([("stats", stats), ("series", list(&day)), ("budgets", list(&map()))])
+}
+
 /// Returns the schema of a value or null.
 fn maybe(schema: &Value) -> Value {
     json!({"anyOf": [schema, {"type": "null"}]})
@@ -173,8 +228,14 @@ fn maybe(schema: &Value) -> Value {
 
 /// Returns all named schemas.
 pub(crate) fn schemas() -> Map<String, Value> {
-    let parts =
-        [resources(), task_responses(), dialogue_responses(), history_responses(), server_responses()];
+    let parts = [
+        resources(),
+        task_responses(),
+        change_responses(),
+        dialogue_responses(),
+        history_responses(),
+        server_responses(),
+    ];
     parts.into_iter().flatten().map(|(name, schema)| (name.to_string(), schema)).collect()
 }
 
@@ -202,9 +263,35 @@ fn resources() -> Vec<NamedSchema> {
         ("runtime_seconds", number_or_null()),
         ("timeout_seconds", number_or_null()),
     ]);
+    let attention = object([
+        ("kind", text()),
+        ("text", text()),
+        ("command", text_or_null()),
+        ("task_id", text_or_null()),
+        ("lane", text_or_null()),
+        ("vendor", text_or_null()),
+        ("group", text_or_null()),
+        ("count", count()),
+        ("since", time_or_null()),
+        ("until", time_or_null()),
+    ]);
+    let dispatcher = object([
+        ("name", text()),
+        ("pid", count()),
+        ("host", text_or_null()),
+        ("lanes", list(&text())),
+        ("slots", count()),
+        ("running", list(&object([("task_id", text()), ("lane", text()), ("since", text())]))),
+        ("serves", list(&map())),
+        ("unready", list(&object([("lane", text()), ("vendor", text_or_null()), ("text", text())]))),
+        ("draining", flag()),
+    ]);
     vec![
+        ("AttentionItem", attention),
+        ("Dispatcher", dispatcher),
         ("Error", object([("error", text()), ("code", json!({"type": "string", "enum": CODES}))])),
         ("Task", task()),
+        ("TaskSummary", task_summary()),
         ("Response", response()),
         ("Lane", lane),
         ("Route", route),
@@ -212,7 +299,7 @@ fn resources() -> Vec<NamedSchema> {
     ]
 }
 
-/// Returns the schemas of responses about tasks, and to changes of lanes and vendors.
+/// Returns the schemas of responses about tasks and their runs.
 fn task_responses() -> Vec<NamedSchema> {
     vec![
         ("OneTask", object([("task", named("Task"))])),
@@ -230,8 +317,9 @@ fn task_responses() -> Vec<NamedSchema> {
         (
             "TaskPage",
             object([
-                ("tasks", list(&named("Task"))),
+                ("tasks", list(&json!({"anyOf": [named("Task"), named("TaskSummary")]}))),
                 ("count", count()),
+                ("total", count()),
                 ("unreadable", list(&object([("id", text()), ("error", text())]))),
                 ("next_cursor", text_or_null()),
             ]),
@@ -266,6 +354,33 @@ fn task_responses() -> Vec<NamedSchema> {
             ]),
         ),
         (
+            "Graph",
+            object([
+                (
+                    "nodes",
+                    list(&object([
+                        ("id", text()),
+                        ("title", text()),
+                        ("lane", text()),
+                        ("state", text()),
+                        ("group", text_or_null()),
+                        ("failure_class", text_or_null()),
+                    ])),
+                ),
+                ("edges", list(&object([("from", text()), ("to", text()), ("on", text())]))),
+            ]),
+        ),
+        ("RunStats", run_stats()),
+        ("Schedules", object([("schedules", list(&map())), ("count", count())])),
+        ("Budgets", object([("budgets", list(&map())), ("count", count())])),
+        ("Reason", object([("task_id", text()), ("state", text()), ("reason", text()), ("message", text())])),
+    ]
+}
+
+/// Returns the schemas of responses to changes of tasks, lanes and vendors.
+fn change_responses() -> Vec<NamedSchema> {
+    vec![
+        (
             "Retried",
             object([
                 ("retry_of", text()),
@@ -281,17 +396,24 @@ fn task_responses() -> Vec<NamedSchema> {
                 ("results", list(&object([("retry_of", text()), ("task_id", text()), ("existing", flag())]))),
             ]),
         ),
+        (
+            "BulkChanged",
+            object([
+                ("matched", count()),
+                ("changed", count()),
+                ("remaining", count()),
+                ("results", list(&object([("task_id", text()), ("new_task_id", text_or_null())]))),
+                ("refused", list(&object([("task_id", text()), ("error", text()), ("code", text())]))),
+            ]),
+        ),
         ("CancelledGroup", object([("count", count()), ("task_ids", list(&text()))])),
         ("Changed", object([("task", named("Task")), ("changed", flag())])),
         ("Paused", object([("lane", text()), ("paused", flag()), ("changed", flag())])),
         ("Vendors", object([("parked", map()), ("count", count())])),
-        ("Schedules", object([("schedules", list(&map())), ("count", count())])),
-        ("Budgets", object([("budgets", list(&map())), ("count", count())])),
         (
             "PausedVendor",
             object([("vendor", text()), ("paused", flag()), ("changed", flag()), ("pauses", list(&map()))]),
         ),
-        ("Reason", object([("task_id", text()), ("state", text()), ("reason", text()), ("message", text())])),
     ]
 }
 
@@ -347,7 +469,28 @@ fn history_responses() -> Vec<NamedSchema> {
             object([
                 ("task", named("Task")),
                 ("events", list(&named("Event"))),
+                ("attempts", list(&named("Attempt"))),
                 ("response", maybe(&named("Response"))),
+            ]),
+        ),
+        (
+            "Attempt",
+            object([
+                ("n", count()),
+                ("owner", text_or_null()),
+                ("vendor", text_or_null()),
+                ("model", text_or_null()),
+                ("started_at", time_or_null()),
+                ("ended_at", time_or_null()),
+                ("outcome", text_or_null()),
+                ("failure_class", text_or_null()),
+                ("message", text_or_null()),
+                ("cost_usd", number_or_null()),
+                ("tokens", json!({"type": ["object", "null"]})),
+                ("session_id", text_or_null()),
+                ("exit_code", number_or_null()),
+                ("verified", json!({"type": ["boolean", "null"]})),
+                ("has_diff", flag()),
             ]),
         ),
         (
@@ -364,6 +507,8 @@ fn history_responses() -> Vec<NamedSchema> {
                 ("retry_count", count()),
             ]),
         ),
+        ("BriefTask", object([("task", named("TaskSummary"))])),
+        ("ShownTask", json!({"anyOf": [named("BoardTask"), named("BriefTask")]})),
         ("OneResponse", object([("response", named("Response"))])),
         ("Responded", object([("response", named("Response")), ("task", named("Task"))])),
         ("Answered", object([("answered", list(&answered)), ("pending", list(&text()))])),
@@ -391,14 +536,20 @@ fn server_responses() -> Vec<NamedSchema> {
                 ("status", json!({"const": "ok"})),
                 ("version", text()),
                 ("workspace_id", text()),
+                ("read_only", json!({"type": "boolean"})),
+                ("queue_management", json!({"type": "boolean"})),
+                ("started_at", text()),
                 ("uptime_seconds", json!({"type": "number", "minimum": 0})),
                 ("capacity", count()),
                 ("active_agents", count()),
                 ("free_slots", count()),
-                ("dispatchers", count()),
+                ("dispatchers", list(&named("Dispatcher"))),
                 ("workers", list(&map())),
                 ("waiting_requests", count()),
-                ("parked", map()),
+                ("parked", list(&map())),
+                ("attention", list(&named("AttentionItem"))),
+                ("now", text()),
+                ("feed", count()),
                 ("lanes", list(&named("Lane"))),
             ]),
         ),

@@ -8,6 +8,7 @@ use crate::http::log_follower::{LogFollower, STREAMS};
 use crate::http::transport::response::{members, ok};
 use crate::model::{Status, StoredDuration, Task, TaskId};
 use crate::store::{RegisteredRun, WorkerInfo, WorkerKind};
+use crate::workspace::{attention, dispatcher_objects};
 
 /// The number of bytes of an agent's output that are shown.
 const RECENT_OUTPUT_BYTES: u64 = 16 * 1024;
@@ -16,22 +17,29 @@ const RECENT_OUTPUT_BYTES: u64 = 16 * 1024;
 pub(crate) fn status(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let workers = app.store.live_workers()?;
-    let dispatchers: Vec<&WorkerInfo> =
-        workers.iter().filter(|worker| worker.kind == WorkerKind::Dispatcher).collect();
-    let capacity: u64 = dispatchers.iter().map(|worker| worker.max_concurrent()).sum();
-    let active: u64 = dispatchers.iter().map(|worker| worker.runs().len() as u64).sum();
+    let dispatchers = || workers.iter().filter(|worker| worker.kind == WorkerKind::Dispatcher);
+    let capacity: u64 = dispatchers().map(WorkerInfo::max_concurrent).sum();
+    let active: u64 = dispatchers().map(|worker| worker.runs().len() as u64).sum();
     let shown: Vec<Value> = workers.iter().map(visible_worker).collect();
+    let (_, concerns) = app.counts.read_all(&app.store)?;
+    let needed = attention(&app.store, &concerns)?;
     Ok(ok([
         ("status", "ok".into()),
         ("version", env!("CARGO_PKG_VERSION").into()),
         ("workspace_id", app.config.workspace_id.clone().into()),
+        ("read_only", app.is_read_only.into()),
+        ("queue_management", app.allows_management.into()),
+        ("started_at", app.started_at.to_string().into()),
         ("uptime_seconds", app.started.elapsed().as_secs_f64().into()),
         ("capacity", capacity.into()),
         ("active_agents", active.into()),
         ("free_slots", capacity.saturating_sub(active).into()),
-        ("dispatchers", dispatchers.len().into()),
+        ("dispatchers", dispatcher_objects(&app.store, &workers).into()),
         ("workers", shown.into()),
-        ("parked", super::vendors::by_key(&app.store.active_cooldowns()?)),
+        ("parked", app.store.active_cooldowns()?.values().map(|cooldown| cooldown.to_object()).collect()),
+        ("attention", needed.iter().map(|item| Value::Object(item.to_object())).collect()),
+        ("now", app.store.now().wall.to_string().into()),
+        ("feed", app.store.feed_end()?.into()),
         ("waiting_requests", app.long_polls.len().into()),
         ("lanes", super::lanes::lane_objects(app)?.into()),
     ])

@@ -1,4 +1,4 @@
-//! What the queue does by itself: its schedules, and what is spent of its budgets.
+//! What the queue does by itself: its schedules, what is spent of its budgets, and the statistics of runs.
 
 use serde_json::Value;
 
@@ -12,16 +12,24 @@ use crate::workspace::schedule_reports;
 /// `GET /schedules`
 pub(crate) fn schedules(call: &Call<'_>) -> HandlerResult {
     let store = &call.app.store;
-    let config = call.app.config.reload(Some(store.root()))?;
+    let config = call.app.config.reload(Some(store.address()))?;
     let list: Vec<Value> =
         schedule_reports(store, &config)?.iter().map(|report| report.to_object().into()).collect();
     Ok(ok([("count", list.len().into()), ("schedules", list.into())]).into())
 }
 
+/// `GET /stats`
+pub(crate) fn stats(call: &Call<'_>) -> HandlerResult {
+    let store = &call.app.store;
+    let config = call.app.config.reload(Some(store.address()))?;
+    let days = call.query.count("days").and_then(|days| u32::try_from(days).ok());
+    Ok(HttpResponse::json(200, &(call.app.run_stats)(&config, store, days)?).into())
+}
+
 /// `GET /budget`
 pub(crate) fn budgets(call: &Call<'_>) -> HandlerResult {
     let store = &call.app.store;
-    let config = call.app.config.reload(Some(store.root()))?;
+    let config = call.app.config.reload(Some(store.address()))?;
     let list: Vec<Value> = (call.app.budgets.show)(&config, store)?.into_iter().map(Value::Object).collect();
     Ok(ok([("count", list.len().into()), ("budgets", list.into())]).into())
 }
@@ -41,7 +49,7 @@ pub(crate) fn add_to_budget(call: &Call<'_>) -> HandlerResult {
     };
     let unit = call.body.text("of").and_then(|name| BudgetUnit::parse(&name)).unwrap_or(BudgetUnit::Usd);
     let store = &call.app.store;
-    let config = call.app.config.reload(Some(store.root()))?;
+    let config = call.app.config.reload(Some(store.address()))?;
     let amount = call.body.number("amount").unwrap_or_default();
     let raised = (call.app.budgets.raise)(&config, store, &scope, unit, amount)?;
     let list: Vec<Value> = raised.into_iter().map(Value::Object).collect();

@@ -9,7 +9,7 @@ use crate::http::wait_for::WaitFor;
 use crate::model::limits::{DEFAULT_LEASE, DEFAULT_WAIT};
 use crate::model::{Command, FailureClass, Filter, LaneName, Owner};
 use crate::store::LaneQuery;
-use crate::workspace::{mark_messages_read, take_messages};
+use crate::workspace::{check_release_is_not_verified_later, mark_messages_read, take_messages};
 
 /// `GET /tasks/next`
 pub(crate) fn next(call: &Call<'_>) -> HandlerResult {
@@ -70,12 +70,15 @@ pub(crate) fn renew(call: &Call<'_>) -> HandlerResult {
 
 /// `POST /tasks/{id}/release`
 pub(crate) fn release(call: &Call<'_>) -> HandlerResult {
+    let (store, id) = (&call.app.store, call.id()?);
+    let token = call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
+    check_release_is_not_verified_later(store, &id, &token)?;
     let release = Command::Release {
-        token: call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?,
+        token,
         reason: call.body.text("reason"),
         delay: call.body.duration("delay_seconds"),
         spent: call.body.text("failure_class").map(|word| FailureClass::parse(&word)),
     };
-    let (task, _) = call.app.store.apply(&call.id()?, &release)?;
-    Ok(ok([("task", public_task(&task))]).into())
+    let (task, _) = store.apply(&id, &release)?;
+    Ok(ok([("task", public_task(store, &task))]).into())
 }

@@ -17,7 +17,7 @@ pub(crate) fn tell(call: &Call<'_>) -> HandlerResult {
     let object = members([
         ("message", message.map(Value::Object).into()),
         ("delivery", message_delivery(store, &task).as_str().into()),
-        ("task", public_task(&task)),
+        ("task", public_task(store, &task)),
     ]);
     Ok(HttpResponse::json(201, &object).into())
 }

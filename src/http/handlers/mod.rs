@@ -2,11 +2,14 @@
 
 pub(crate) mod agents;
 pub(crate) mod automation;
+pub(crate) mod bulk;
 pub(crate) mod claims;
 pub(crate) mod dispatch_routes;
 pub(crate) mod events;
+pub(crate) mod graph;
 pub(crate) mod groups;
 pub(crate) mod lanes;
+pub(crate) mod listing;
 pub(crate) mod logs;
 pub(crate) mod messages;
 pub(crate) mod questions;

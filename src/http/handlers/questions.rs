@@ -36,7 +36,7 @@ pub(crate) fn ask(call: &Call<'_>) -> HandlerResult {
     let number = task.questions.last().map_or(0, |question| question.number);
     let object = members([
         ("question", number.into()),
-        ("task", public_task(&task)),
+        ("task", public_task(store, &task)),
         ("messages", messages_value(&messages)),
     ]);
     Ok(HttpResponse::json(201, &object).into())
@@ -52,7 +52,8 @@ pub(crate) fn answer(call: &Call<'_>) -> HandlerResult {
         by: body.text_or("by", "api"),
     };
     let (task, effect) = call.app.store.apply(&call.id()?, &answer)?;
-    Ok(ok([("task", public_task(&task)), ("changed", (effect == Effect::Changed).into())]).into())
+    Ok(ok([("task", public_task(&call.app.store, &task)), ("changed", (effect == Effect::Changed).into())])
+        .into())
 }
 
 /// `GET /inbox`

@@ -12,7 +12,7 @@ use crate::model::limits::DEFAULT_WAIT;
 use crate::model::{
     Answer, AnswerOutcome, Command, FailureClass, GroupName, ResponseStatus, TaskId, Verdict,
 };
-use crate::workspace::check_client_metadata;
+use crate::workspace::{check_client_metadata, check_is_not_verified_later};
 
 /// `POST /tasks/{id}/response`
 pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
@@ -38,10 +38,11 @@ pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
     };
     let id = call.id()?;
     check_client_metadata(&answer.metadata)?;
+    check_is_not_verified_later(&call.app.store, &id, &answer)?;
     let (task, _) = call.app.store.apply(&id, &Command::Respond(answer))?;
     let response = call.app.store.response(&task)?;
     let response = response.map(|response| Value::Object(response.to_object()));
-    Ok(ok([("response", response.into()), ("task", public_task(&task))]).into())
+    Ok(ok([("response", response.into()), ("task", public_task(&call.app.store, &task))]).into())
 }
 
 /// `GET /tasks/{id}/response`

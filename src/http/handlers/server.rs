@@ -7,9 +7,10 @@ use crate::http::context::{Call, HandlerResult};
 use crate::http::metrics::{label, write_help};
 use crate::http::responder::Responder;
 use crate::http::transport::response::{HttpResponse, ok};
+use crate::http::ui::PAGE_PATH;
 
-/// The page to which a browser is redirected after its login.
-const FIRST_PAGE: &str = "/status";
+/// The page to which a browser is redirected after its login when there is no web interface.
+const PAGE_WITHOUT_UI: &str = "/status";
 
 /// `GET /healthz`: whether the store is in place and readable. Without the token, the response gives no reason.
 pub(crate) fn health(call: &Call<'_>) -> HandlerResult {
@@ -17,10 +18,7 @@ pub(crate) fn health(call: &Call<'_>) -> HandlerResult {
         if call.app.is_stopping() {
             return Err(HttpResponse::stopping());
         }
-        if !call.app.store.is_in_place() {
-            let text = "the state directory was removed or moved; start the server again once it is back";
-            return Err(HttpResponse::error(503, "store_gone", text));
-        }
+        call.app.check_store()?;
         call.app.store.feed_end()?;
         call.app.store.paused()?;
         Ok(ok([("status", "ok".into())]).into())
@@ -89,7 +87,7 @@ pub(crate) fn open(call: &Call<'_>) -> HandlerResult {
     let mut response = HttpResponse::text("text/plain; charset=utf-8", "this browser is now logged in\n");
     response.status = 303;
     Ok(response
-        .with_header("Location", FIRST_PAGE)
+        .with_header("Location", if call.app.has_ui { PAGE_PATH } else { PAGE_WITHOUT_UI })
         .with_header("Set-Cookie", cookie)
         .with_header("Referrer-Policy", "no-referrer")
         .into())

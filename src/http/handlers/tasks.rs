@@ -5,36 +5,49 @@ use std::ops::ControlFlow;
 use serde_json::Value;
 
 use super::events;
-use crate::error::Result;
+use super::listing::SUMMARY;
+use crate::error::{Error, Result};
 use crate::http::api::params::missing;
 use crate::http::api::views::public_task;
-use crate::http::context::{Call, HandlerResult};
+use crate::http::context::{App, Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::http::transport::service::Reply;
 use crate::model::bridge::{BRIDGE, CARD_MOVE};
 use crate::model::json::Object;
 use crate::model::names;
 use crate::model::task::object;
+use crate::model::task_summary::TaskSummary;
 use crate::model::transition::check_redrive;
-use crate::model::{Command, Effect, LaneName, Task, TaskId};
-use crate::store::SubmittedTask;
-use crate::workspace::{TaskEdit, check_edit};
+use crate::model::{Command, Effect, LaneName, ListEdit, Task, TaskEdit, TaskId, TaskText, limits};
+use crate::store::{Store, SubmittedTask};
+use crate::workspace::{attempt_objects, check_edit};
 
-/// The maximum number of tasks on one page.
-pub(crate) const MAX_PAGE: i64 = 1000;
-/// The number of tasks on a page by default.
-const DEFAULT_PAGE: u64 = 100;
-
-/// `GET /tasks/{id}`: the task, and next to it the fields that boards expect.
+/// `GET /tasks/{id}`: the task, and next to it the fields that boards expect; or the task in brief.
 pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
+    if call.query.str("fields") == Some(SUMMARY) {
+        return Ok(ok([("task", Value::Object(summary(call.app, &id)?))]).into());
+    }
     let task = call.app.store.task(&id)?;
     Ok(with_board_fields(call, &task)?.into())
 }
 
+/// Returns a task in brief.
+fn summary(app: &App, id: &TaskId) -> Result<Object> {
+    let mut found = None;
+    let shown = app.store.shown_states();
+    let read = |task: &TaskText<'_>| TaskSummary::of(task, &shown.state_of(task));
+    app.store.scan_names(&[id.to_string()], read, &mut |_, seen| {
+        found = Some(seen);
+        ControlFlow::Break(())
+    });
+    let unknown = || Error::not_found(format!("unknown task: {id}"));
+    Ok(found.ok_or_else(unknown)??.to_object(app.store.now().wall))
+}
+
 fn with_board_fields(call: &Call<'_>, task: &Task) -> Result<HttpResponse> {
     Ok(ok([
-        ("task", public_task(task)),
+        ("task", public_task(&call.app.store, task)),
         ("id", task.id.as_str().into()),
         ("name", task.spec.name.clone().unwrap_or_else(|| task.spec.correlation_id.clone()).into()),
         ("description", task.description().into()),
@@ -50,10 +63,12 @@ fn with_board_fields(call: &Call<'_>, task: &Task) -> Result<HttpResponse> {
 pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
     let body = &call.body;
     let edit = check_edit(TaskEdit {
+        prompt: body.text("prompt"),
+        priority: body.integer("priority").map(limits::check_priority).transpose()?,
         name: body.text("name"),
         description: body.text("description"),
-        labels: body.texts("labels"),
-        assignees: body.texts("assignees"),
+        labels: body.texts("labels").map(ListEdit::Replace),
+        assignees: body.texts("assignees").map(ListEdit::Replace),
     })?;
     let (task, _) = call.app.store.apply(&call.id()?, &edit)?;
     Ok(with_board_fields(call, &task)?.into())
@@ -64,13 +79,14 @@ pub(crate) fn cancel(call: &Call<'_>) -> HandlerResult {
     let by = call.body.text_or("by", "api");
     let cancel = Command::Cancel { reason: call.body.text("reason"), by };
     let (task, effect) = call.app.store.apply(&call.id()?, &cancel)?;
-    Ok(ok([("task", public_task(&task)), ("changed", (effect == Effect::Changed).into())]).into())
+    Ok(ok([("task", public_task(&call.app.store, &task)), ("changed", (effect == Effect::Changed).into())])
+        .into())
 }
 
 /// `POST /tasks/{id}/retry`
 pub(crate) fn retry(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
-    Ok(retried(&id, &call.app.store.retry(&id, &call.body.text_or("by", "api"))?))
+    Ok(retried(&call.app.store, &id, &call.app.store.retry(&id, &call.body.text_or("by", "api"))?))
 }
 
 /// `POST /tasks/{id}/retry-with-dependents`
@@ -103,9 +119,9 @@ pub(crate) fn redrive_lane(call: &Call<'_>) -> HandlerResult {
     Ok(ok([("count", results.len().into()), ("results", results.into())]).into())
 }
 
-fn retried(id: &TaskId, submitted: &SubmittedTask) -> Reply {
+fn retried(store: &Store, id: &TaskId, submitted: &SubmittedTask) -> Reply {
     let mut object = successor(id, submitted);
-    object.insert("task".into(), public_task(&submitted.task));
+    object.insert("task".into(), public_task(store, &submitted.task));
     let answer = HttpResponse::json(if submitted.existing { 200 } else { 201 }, &object);
     answer.with_header("Location", format!("/tasks/{}", submitted.task.id)).into()
 }
@@ -120,7 +136,7 @@ pub(super) fn successor(id: &TaskId, submitted: &SubmittedTask) -> Object {
 
 /// `GET /tasks/{id}/why`
 pub(crate) fn why(call: &Call<'_>) -> HandlerResult {
-    let task = call.app.store.task(&call.id()?)?;
+    let task = call.app.store.shown(call.app.store.task(&call.id()?)?);
     let reason = crate::workspace::why(&call.app.store, &task)?;
     Ok(ok([
         ("task_id", task.id.as_str().into()),
@@ -131,13 +147,20 @@ pub(crate) fn why(call: &Call<'_>) -> HandlerResult {
     .into())
 }
 
-/// `GET /tasks/{id}/history`: the task with all of its events, and its response.
+/// `GET /tasks/{id}/history`: the task with all of its events, its attempts, and its response.
 pub(crate) fn history(call: &Call<'_>) -> HandlerResult {
     let (id, store) = (call.id()?, &call.app.store);
     let task = store.task(&id)?;
-    let events = store.events(&id)?.into_iter().map(|event| Value::Object(event.to_object()));
+    let events = store.events(&id)?;
+    let attempts = attempt_objects(store, &task, &events)?;
     let response = store.response(&task)?.map(|response| Value::Object(response.to_object()));
-    Ok(ok([("task", public_task(&task)), ("events", events.collect()), ("response", response.into())]).into())
+    Ok(ok([
+        ("task", public_task(store, &task)),
+        ("events", events.iter().map(|event| Value::Object(event.to_object())).collect()),
+        ("attempts", attempts.into()),
+        ("response", response.into()),
+    ])
+    .into())
 }
 
 /// `POST /tasks/{id}/move`: into another lane; or, for the task of a card, a request to its bridge to move the card into
@@ -169,55 +192,4 @@ fn move_card(queue: String) -> Result<Command> {
         data: object([("queue", queue.into())]),
         token: None,
     })
-}
-
-/// `GET /tasks`: one page, oldest first.
-pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
-    let query = &call.query;
-    let lanes = query.texts("lane").unwrap_or_default();
-    let states = query.texts("state").unwrap_or_default();
-    let groups: Vec<String> = query.text("group").into_iter().collect();
-    let limit = usize::try_from(query.count("limit").unwrap_or(DEFAULT_PAGE)).unwrap_or(1);
-    let cursor = query.text("cursor").map(|text| TaskId::parse(&text)).transpose()?;
-    let (mut tasks, mut unreadable) = (Vec::new(), Vec::new());
-    let mut last = None;
-    let mut has_more = false;
-    call.app.store.scan_after(cursor.as_ref(), &mut |name, task| {
-        match task {
-            Ok(task)
-                if !is_selected(&lanes, task.spec.lane.as_str())
-                    || !is_selected(&states, task.status.as_str())
-                    || !is_selected(&groups, task.spec.group.as_ref().map_or("", |group| group.as_str())) => {
-            }
-            _ if tasks.len() + unreadable.len() >= limit => {
-                has_more = true;
-                return ControlFlow::Break(());
-            }
-            Ok(task) => {
-                last = Some(name.to_string());
-                tasks.push(public_task(&task));
-            }
-            // The client selects lanes, states or a group, and those of an unreadable task are unknown.
-            Err(_) if !lanes.is_empty() || !states.is_empty() || !groups.is_empty() => {}
-            Err(error) => {
-                last = Some(name.to_string()).filter(|name| TaskId::is_valid(name)).or(last.take());
-                unreadable
-                    .push(Value::Object(members([("id", name.into()), ("error", error.to_string().into())])));
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    let count = tasks.len();
-    Ok(ok([
-        ("tasks", tasks.into()),
-        ("count", count.into()),
-        ("unreadable", unreadable.into()),
-        ("next_cursor", last.filter(|_| has_more).into()),
-    ])
-    .into())
-}
-
-/// Returns whether a value is selected; without a selection, every value is.
-fn is_selected(wanted: &[String], have: &str) -> bool {
-    wanted.is_empty() || wanted.iter().any(|wanted| wanted == have)
 }

@@ -14,7 +14,7 @@ pub(crate) struct HttpResponse {
     pub status: u16,
     /// The media type of the body.
     pub content_type: &'static str,
-    /// Further headers; their values never come from a client.
+    /// Further headers; their values never come from a client. Without `Cache-Control` nothing is kept.
     pub headers: Vec<(&'static str, String)>,
     /// The body, or the beginning of a stream.
     pub body: Vec<u8>,
@@ -92,7 +92,10 @@ impl HttpResponse {
                 let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
             }
         }
-        head.push_str("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+        if self.headers.iter().all(|(name, _)| *name != "Cache-Control") {
+            head.push_str("Cache-Control: no-store\r\n");
+        }
+        head.push_str("X-Content-Type-Options: nosniff\r\n");
         for (name, value) in &self.headers {
             // Values do not come from clients; this is the second line of defence.
             let _ = write!(head, "{name}: {}\r\n", value.replace(|c: char| c.is_control(), " "));

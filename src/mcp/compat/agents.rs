@@ -87,7 +87,7 @@ pub(super) async fn update(call: ToolCall, old: &Arguments) -> ToolResult {
     let (name, settings, unset) = change(old)?;
     let fields: Vec<String> = settings.keys().chain(&unset).cloned().collect();
     if fields.is_empty() {
-        return Err(ToolFailure::invalid("there is nothing to change", "give a setting that is not empty"));
+        return Err(ToolFailure::invalid("nothing to change", "give a setting that is not empty"));
     }
     let registry = call.agents.clone();
     call.with_queue(move |queue| {

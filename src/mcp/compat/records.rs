@@ -92,7 +92,7 @@ pub(super) fn unfinished(report: &TaskReport) -> Object {
         ("agent", agent(report).into()),
         ("status", status_word(report.state).into()),
         ("timed_out_waiting", true.into()),
-        ("hint", format!("it goes on; dispatch_wait(\"{}\") waits for its answer", report.id).into()),
+        ("hint", format!("it continues; dispatch_wait(\"{}\") waits for its answer", report.id).into()),
     ])
 }
 

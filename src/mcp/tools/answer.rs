@@ -34,7 +34,8 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
             )));
         }
         let (task, _) = queue.store.apply(&id, &answer)?;
-        Ok(ToolReply::text(format!("answered a question of {id}, which is {} now", task.status.as_str())))
+        let status = queue.store.shown(task).status;
+        Ok(ToolReply::text(format!("answered a question of {id}, which is {} now", status.as_str())))
     })
     .await
 }
@@ -52,7 +53,7 @@ async fn tell(call: ToolCall, name: String, text: String) -> ToolResult {
             MessageDelivery::Run => "its agent gets it after its next tool call, or once it has answered",
             MessageDelivery::Prompt => "its agent gets it with its next prompt",
         };
-        Ok(ToolReply::text(format!("told {id}: message {number}; {how}")))
+        Ok(ToolReply::text(format!("sent message {number} to {id}; {how}")))
     })
     .await
 }

@@ -94,7 +94,7 @@ async fn nothing_came(call: &ToolCall, lane: LaneName, wait: u64) -> ToolResult 
         let text = match queue.store.paused()?.get(&lane) {
             Some(pause) => format!("nothing to claim: lane {lane} has been paused since {}", pause.since),
             None => {
-                format!("nothing to claim in lane {lane} within {wait} s. Call claim_next again to go on.")
+                format!("nothing to claim in lane {lane} within {wait} s. Call claim_next again to continue.")
             }
         };
         Ok(ToolReply::text(text))

@@ -34,7 +34,7 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
     for (report, id) in reports.iter_mut().zip(&submission.ids) {
         report.is_cached = submission.cached.contains(id);
     }
-    Ok(reply_about(&call, &submission.failures, &reports, max_chars))
+    Ok(reply_about(&call, (&submission.failures, &submission.warnings), &reports, max_chars))
 }
 
 /// Who merges the answers of the tasks, and what it is told about them.

@@ -29,7 +29,7 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
     // From here on the dialogue is in the store, whatever happens to the call.
     let id = call.with_queue(move |queue| begin(queue, &dialogue, &session, chain.as_ref())).await?;
     let reports = wait_for_ends(&mut call, &[id], false, seconds).await?;
-    Ok(reply_about(&call, &[], &reports, DEFAULT_CHARS))
+    Ok(reply_about(&call, (&[], &[]), &reports, DEFAULT_CHARS))
 }
 
 /// Submits the dialogue, whose agents are checked before.

@@ -31,7 +31,7 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
         return Err(ToolFailure::invalid("'remove' is given together with settings", "give 'remove' alone"));
     }
     if !removes && settings.is_empty() && unset.is_empty() {
-        return Err(ToolFailure::invalid("there is nothing to change", "give a setting, or 'remove'"));
+        return Err(ToolFailure::invalid("nothing to change", "give a setting, or 'remove'"));
     }
     let registry = call.agents.clone();
     call.with_queue(move |queue| {

@@ -62,7 +62,7 @@ fn resolve_all(store: &Store, ids: &[String]) -> Result<Vec<TaskId>, ToolFailure
 /// as JSON is reported as JSON.
 fn reply_about(
     call: &ToolCall,
-    failures: &[ToolFailure],
+    (failures, warnings): (&[ToolFailure], &[String]),
     reports: &[TaskReport],
     max_chars: usize,
 ) -> ToolReply {
@@ -79,7 +79,8 @@ fn reply_about(
             return ToolReply { text, structured: Some(object.into()), is_failure, handed_off: None };
         }
     }
-    let mut blocks: Vec<String> = failures.iter().map(ToolFailure::text).collect();
+    let warnings = warnings.iter().map(|warning| format!("Warning: {warning}"));
+    let mut blocks: Vec<String> = failures.iter().map(ToolFailure::text).chain(warnings).collect();
     let room = blocks.iter().map(|block| block.chars().count()).sum();
     blocks.push(text_of_all(reports, max_chars, call.limits.result_chars.saturating_sub(room)));
     ToolReply {

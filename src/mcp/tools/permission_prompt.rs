@@ -15,7 +15,7 @@ use crate::model::question::QuestionAnswer;
 use crate::model::task::object;
 use crate::model::{ClaimState, Command, TaskId};
 
-/// How often the task is read without a change in the feed: its default counts by the clock.
+/// How often the task is read without a change in the feed: its default applies by the clock.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Who answers a question that nobody waits for any more.
 const END_OF_RUN: &str = "the end of the run";
@@ -91,7 +91,7 @@ impl Drop for AskedQuestion {
             is_choice: true,
             by: END_OF_RUN.to_string(),
         };
-        // A task that has ended, or an answer that was given meanwhile, needs none; otherwise its default counts.
+        // A task that has ended, or an answer that was given meanwhile, needs none; otherwise its default applies.
         let _ = self.queue.store.apply(&self.id, &answer);
     }
 }
@@ -104,7 +104,7 @@ fn decision(answer: &QuestionAnswer, input: Object) -> String {
                 .to_string()
         }
         (_, None) => {
-            denied("Nobody has allowed this call in time. Go on without it, or end with STATUS: blocked.")
+            denied("Nobody allowed this call in time. Continue without it, or end with STATUS: blocked.")
         }
         (DENY, Some(_)) => denied("A person has denied this call."),
         (words, Some(_)) => denied(&format!("A person has denied this call: {words}")),
@@ -141,8 +141,8 @@ mod tests {
                 Some("eve"),
                 "A person has denied this call: Allow it, but not today",
             ),
-            ("allow", None, "Nobody has allowed"),
-            ("deny", None, "Nobody has allowed"),
+            ("allow", None, "Nobody allowed"),
+            ("deny", None, "Nobody allowed"),
         ] {
             let decided = decide(text, by);
             assert_eq!(decided["behavior"], "deny");

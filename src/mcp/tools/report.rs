@@ -7,7 +7,7 @@ use crate::model::json::Object;
 use crate::model::limits::lease_from_seconds;
 use crate::model::message::messages_text;
 use crate::model::{ClaimToken, Command, NewQuestion};
-use crate::workspace::take_messages;
+use crate::workspace::{check_release_is_not_verified_later, take_messages};
 
 pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     let name = arguments.needed_text("id")?.to_string();
@@ -40,12 +40,15 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     };
     call.with_queue(move |queue| {
         let id = queue.store.resolve(&name)?;
+        if let Command::Release { token, .. } = &command {
+            check_release_is_not_verified_later(&queue.store, &id, token)?;
+        }
         let (task, _) = queue.store.apply(&id, &command)?;
         let reply = match (&command, task.status.claim()) {
             (Command::Renew { .. }, Some(claim)) => format!("renewed {id} until {}", claim.lease_expires_at),
             (Command::Release { .. }, _) => format!("released {id}"),
             (Command::Ask { .. }, _) => {
-                format!("asked; {id} waits for the answer and is not yours any more, so stop working on it")
+                format!("asked; {id} waits for the answer and is no longer yours, so stop working on it")
             }
             _ => format!("noted for {id}"),
         };

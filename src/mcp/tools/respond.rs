@@ -8,7 +8,7 @@ use crate::mcp::failure::ToolFailure;
 use crate::model::response::MAX_BODY;
 use crate::model::task::object;
 use crate::model::{Answer, AnswerOutcome, ClaimToken, Command, FailureClass, Verdict};
-use crate::workspace::{BaseDir, read_text_for_client};
+use crate::workspace::{BaseDir, check_is_not_verified_later, read_text_for_client};
 
 pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
     let name = arguments.needed_text("id")?.to_string();
@@ -38,6 +38,7 @@ pub(super) async fn run(call: ToolCall, arguments: Arguments) -> ToolResult {
             return Err(ToolFailure::invalid("the answer is empty", "say what was done, or why it failed"));
         }
         let id = queue.store.resolve(&name)?;
+        check_is_not_verified_later(&queue.store, &id, &answer)?;
         let (task, _) = queue.store.apply(&id, &Command::Respond(answer))?;
         let lane = &task.spec.lane;
         // The answer is stored, whether or not the remaining tasks can be counted.

@@ -45,8 +45,8 @@ fn whole_text(queue: &OpenQueue, task: &Task, part: &str) -> Result<String, Tool
             }
         }
         "log" => {
-            let run = store.attempt_numbers(&task.id)?.pop();
-            let attempt = run.map(|run| store.existing_attempt(&task.id, run)).transpose()?.flatten();
+            let run = store.blobs().attempt_numbers(&task.id)?.pop();
+            let attempt = run.map(|run| store.blobs().attempt(&task.id, run)).transpose()?.flatten();
             match attempt.map(|attempt| attempt.read(LOG_FILE, MAX_LOG)).transpose()?.flatten() {
                 Some(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
                 None => Err(nothing(&task.id, "no run of it has left any output", "read part \"events\"")),

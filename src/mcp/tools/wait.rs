@@ -13,5 +13,5 @@ pub(super) async fn run(mut call: ToolCall, arguments: Arguments) -> ToolResult 
         arguments.count("max_chars")?.map_or(DEFAULT_CHARS, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let ids = call.with_queue(move |queue| resolve_all(&queue.store, &names)).await?;
     let reports = wait_for_ends(&mut call, &ids, arguments.flag("any"), seconds).await?;
-    Ok(reply_about(&call, &[], &reports, max_chars))
+    Ok(reply_about(&call, (&[], &[]), &reports, max_chars))
 }

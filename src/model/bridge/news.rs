@@ -60,7 +60,7 @@ impl CardNote {
 
     /// Makes the comment that asks a person to move a card out of its queue and in again.
     pub(crate) fn doubt(task: &TaskId) -> Self {
-        let text = "This card was in this queue before, and it is not known any more whether it was put here again. \
+        let text = "This card was in this queue before, and it is no longer known whether it was put here again. \
                     Move it to another queue and back to have it done once more.";
         Self::new(task, "in doubt", text)
     }
@@ -95,7 +95,7 @@ impl CardNote {
             }
             Status::Failed { class: FailureClass::Dead, reason, .. } => {
                 let tries = if attempt == 1 { "attempt" } else { "attempts" };
-                let text = format!("Given up after {attempt} {tries}: {reason}");
+                let text = format!("Gave up after {attempt} {tries}: {reason}");
                 Self::new(&task.id, &format!("{about} · given up"), &text)
             }
             Status::Failed { reason, .. } => Self::new(
@@ -133,7 +133,14 @@ pub(crate) fn news(task: &Task, events: &[Event], at: usize) -> Option<CardNews>
             let about = format!("comment {}", event.n.unwrap_or_default());
             Some(CardNews::Note(CardNote::new(&task.id, &about, &event.message)))
         }
-        "edited" => Some(CardNews::Edit(edit(task, &event.data))),
+        "follow_up_failed" => {
+            let about = format!("follow-up {}", event.n.unwrap_or_default());
+            Some(CardNews::Note(CardNote::new(&task.id, &about, &capitalised(&event.message))))
+        }
+        "edited" => {
+            // A prompt and a priority are not on the card.
+            Some(edit(task, &event.data)).filter(|edit| *edit != CardEdit::default()).map(CardNews::Edit)
+        }
         "asked" => Some(CardNews::Note(question(task, number(&event.data, "n")?)?)),
         "answered" => {
             let about = format!("answer {}", number(&event.data, "n")?);
@@ -174,7 +181,7 @@ fn question(task: &Task, number: u64) -> Option<CardNote> {
     if !question.choices.is_empty() {
         text.push_str(&format!("\n\nSuggested answers: {}", question.choices.join(", ")));
     }
-    let how = format!("\n\nIt is answered by `lanes answer {} --question {number}`.", short_id(&task.id));
+    let how = format!("\n\nAnswer it with `lanes answer {} --question {number}`.", short_id(&task.id));
     // A long question is cut before it, so that the way to answer it is always there.
     text = format!("{}{how}", cut(&text, MAX_COMMENT - how.len()));
     Some(CardNote::new(&task.id, &format!("question {number}"), &text))
@@ -217,8 +224,8 @@ fn max_attempts(task: &Task, events: &[Event]) -> Option<u64> {
 /// Returns when the next attempt begins at the earliest, for people.
 fn again(event: &Event) -> String {
     match event.data.get("delay_seconds").and_then(Value::as_f64) {
-        Some(delay) => format!("again at {} UTC", clock_time(event.created_at.plus_seconds(delay))),
-        None => "again at once".to_string(),
+        Some(delay) => format!("next attempt at {} UTC", clock_time(event.created_at.plus_seconds(delay))),
+        None => "retrying now".to_string(),
     }
 }
 
@@ -306,6 +313,17 @@ mod tests {
     }
 
     #[test]
+    fn a_card_tells_that_no_task_follows() {
+        let failed = Event {
+            message: "no task follows it in lane x: why".to_string(),
+            ..event("follow_up_failed", "{}")
+        };
+        let (text, marker) = note_at(&[failed], 0).unwrap();
+        assert_eq!(text, "No task follows it in lane x: why");
+        assert_eq!(marker, "_lanes 4a655c · follow-up 7_");
+    }
+
+    #[test]
     fn a_card_tells_of_attempts_comments_and_pauses() {
         let events = [
             event("created", "{}"),
@@ -330,7 +348,10 @@ mod tests {
             None,
             None,
             comment("Half of it works.", "comment 7"),
-            comment("Attempt 1 of 3 failed: timeout after 30m; again at 14:05 UTC", "attempt 1 · failed"),
+            comment(
+                "Attempt 1 of 3 failed: timeout after 30m; next attempt at 14:05 UTC",
+                "attempt 1 · failed",
+            ),
             None,
             comment(
                 "Waiting: the vendor's usage limit is reached: resets at 5. The attempt does not count.",
@@ -361,8 +382,8 @@ mod tests {
             event("released", r#"{"spent": "error", "reason": "boom"}"#),
         ];
         let told = |at| note_at(&events, at).unwrap().0;
-        assert_eq!(told(2), "Attempt 1 was lost: its dispatcher died; again at once");
-        assert_eq!(told(4), "Attempt 2 failed: boom; again at once");
+        assert_eq!(told(2), "Attempt 1 was lost: its dispatcher died; retrying now");
+        assert_eq!(told(4), "Attempt 2 failed: boom; retrying now");
     }
 
     #[test]
@@ -386,7 +407,7 @@ mod tests {
             _ => None,
         };
         let expected = "Question 1: Delete old.sql?\n\nSuggested answers: yes, no\n\n\
-                        It is answered by `lanes answer 4a655c --question 1`.\n\n_lanes 4a655c · question 1_";
+                        Answer it with `lanes answer 4a655c --question 1`.\n\n_lanes 4a655c · question 1_";
         assert_eq!(text(0).as_deref(), Some(expected));
         assert_eq!(text(1).as_deref(), Some("Half of it works.\n\n_lanes 4a655c · answer 1_"));
         assert_eq!(text(2), None, "it is not there any more");
@@ -411,7 +432,7 @@ mod tests {
             (
                 failed(FailureClass::Dead, "boom"),
                 "",
-                "Given up after 2 attempts: boom\n\n_lanes 4a655c · attempt 2 · given up_",
+                "Gave up after 2 attempts: boom\n\n_lanes 4a655c · attempt 2 · given up_",
             ),
             (
                 failed(FailureClass::Cancelled, "cancelled by me"),

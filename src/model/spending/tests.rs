@@ -96,6 +96,12 @@ fn an_unknown_cost_counts_as_the_cap_and_without_one_as_usual_or_as_everything()
     let mut record = SpendingRecord::default();
     record.count(&run("a", noon(), None));
     assert_eq!((used(&record, Some(3.0)), used(&record, None)), (3.0, 10.0));
+    let words = record.uses(&budgets(limits.clone(), None), None, noon())[0].to_string();
+    assert_eq!(
+        words,
+        "lane work has spent $10.00 of $10.00 for this day, of which $10.00 stands for 1 run of unknown cost \
+         (`prices` defines it, `max_budget_usd` limits it)"
+    );
     for n in 0..10 {
         record.count(&run(&format!("b{n}"), noon().plus_seconds(-86_400.0), Some(f64::from(n))));
     }
@@ -160,15 +166,15 @@ fn reservations_of_runs_that_are_gone_end() {
     assert_eq!(reserve(&mut record, &budgets, "a"), None);
     assert_eq!(reserve(&mut record, &budgets, "b"), None);
     assert!(reserve(&mut record, &budgets, "c").is_some());
-    record.prune(noon().plus_seconds(30.0), |_, _| false);
+    record.prune(noon().plus_seconds(30.0), |_| true);
     assert!(reserve(&mut record, &budgets, "c").is_some(), "their claims may still come");
-    record.prune(noon().plus_seconds(90.0), |run, _| run == "b");
+    record.prune(noon().plus_seconds(90.0), |run| run != "b");
     assert_eq!(reserve(&mut record, &budgets, "c"), None);
-    record.prune(noon().plus_seconds(90.0), |_, _| false);
+    record.prune(noon().plus_seconds(90.0), |_| true);
     let text = serde_json::to_string(&record).expect("JSON");
     assert_eq!(serde_json::from_str::<SpendingRecord>(&text).expect("a record"), record);
     record.count(&run("z", noon(), Some(1.0)));
-    record.prune(noon().plus_seconds(9.0 * 86_400.0), |_, _| false);
+    record.prune(noon().plus_seconds(9.0 * 86_400.0), |_| true);
     assert!(record.spent.is_empty() && record.reserved.is_empty() && record.over.is_empty());
     record.reset();
     assert!(record.counted.is_empty());

@@ -207,7 +207,9 @@ pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &L
     match &task.status {
         Status::Queued | Status::Scheduled { .. } | Status::Blocked { .. } | Status::InputRequired => {}
         Status::Claimed(claim) => {
-            return Err(Refusal::Claimed { id: task.id.clone(), owner: claim.owner.clone() }.into());
+            return Err(
+                Refusal::Claimed { id: task.id.clone(), verb: "move", owner: claim.owner.clone() }.into()
+            );
         }
         Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
             return Err(Refusal::ended(task, "move", None).into());
@@ -241,7 +243,12 @@ pub(super) fn add_keys(
         Status::Queued | Status::InputRequired => None,
         Status::Claimed(_) if !task.lease_is_live(context.now) => None,
         Status::Claimed(claim) => {
-            return Err(Refusal::Claimed { id: task.id.clone(), owner: claim.owner.clone() }.into());
+            return Err(Refusal::Claimed {
+                id: task.id.clone(),
+                verb: "add keys to",
+                owner: claim.owner.clone(),
+            }
+            .into());
         }
         Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
             return Err(Refusal::ended(task, "add keys to", None).into());

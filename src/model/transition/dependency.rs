@@ -1,10 +1,10 @@
 //! What becomes of a task with dependencies when these end.
 
-use super::end::fail;
+use super::end::{expire, fail};
 use super::{Effect, TransitionContext};
 use crate::model::dependency::DependencyOutcome;
 use crate::model::json::Object;
-use crate::model::task::{FailureClass, Status, Task, object};
+use crate::model::task::{Availability, FailureClass, Status, Task, object};
 
 /// Applies the outcome of the dependencies: the task can be claimed in its own place, or fails. A task that another
 /// implementation has claimed in spite of them keeps its claim.
@@ -19,10 +19,13 @@ pub(super) fn unblock(
     match outcome {
         DependencyOutcome::Satisfied => {
             task.bookkeeping.dependencies_met = true;
-            if let Status::Blocked { until } = task.status {
+            task.record(context.now.wall, "unblocked", "its dependencies are satisfied", Object::new());
+            // It may be too late; then nobody sees it as waiting for a worker.
+            if task.availability(context.now) == Availability::Expired {
+                expire(task, context);
+            } else if let Status::Blocked { until } = task.status {
                 task.status = task.waiting_status(until, context.now.wall);
             }
-            task.record(context.now.wall, "unblocked", "its dependencies are satisfied", Object::new());
         }
         DependencyOutcome::Failed { task: dependency, reason } => {
             let reason = format!("its dependency {dependency} {reason}");

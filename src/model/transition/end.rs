@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Effect, TransitionContext, question};
 use crate::error::Result;
 use crate::model::json::Object;
+use crate::model::limits;
 use crate::model::refusal::Refusal;
 use crate::model::response::{Response, ResponseStatus};
 use crate::model::task::{Availability, FailureClass, Status, Task, object};
@@ -20,6 +21,7 @@ pub(super) fn cancel(
     reason: Option<&str>,
     by: &str,
 ) -> Result<Effect> {
+    limits::check_short_text("the name of the person who cancels", by)?;
     if matches!(task.status, Status::Failed { class: FailureClass::Cancelled, .. }) {
         return Ok(Effect::Unchanged);
     }
@@ -87,7 +89,15 @@ pub(crate) fn check_redrive(task: &Task) -> Result<()> {
 /// Applies what is due because time has passed: queues a scheduled task, gives questions their defaults, declares
 /// dead a task whose attempts are spent, and lets one wait for input that lost its claim with a question open.
 pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
+    // A default is a change, whatever else is due.
     let defaulted = question::apply_due_defaults(task, context);
+    match settle_state(task, context) {
+        Effect::Unchanged if defaulted => Effect::Changed,
+        effect => effect,
+    }
+}
+
+fn settle_state(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
     match (task.availability(context.now), &task.status) {
         (Availability::InputRequired, Status::Claimed(_)) => {
             question::require_input(task, context);
@@ -109,7 +119,6 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
             task.status = Status::Queued;
             Effect::Changed
         }
-        _ if defaulted => Effect::Changed,
         _ => Effect::Unchanged,
     }
 }
@@ -135,7 +144,7 @@ fn block(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
 }
 
 /// Ends a task that was not started by its deadline.
-fn expire(task: &mut Task, context: &TransitionContext<'_>) {
+pub(super) fn expire(task: &mut Task, context: &TransitionContext<'_>) {
     let deadline = task.start_deadline().map(|deadline| deadline.to_string()).unwrap_or_default();
     let reason = format!("it was not started by its deadline, {deadline}");
     let data = object([("deadline", deadline.into())]);

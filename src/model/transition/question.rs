@@ -81,7 +81,7 @@ pub(super) fn answer_question(
         return Err(Refusal::ended(task, "answer a question of", None).into());
     }
     check_answer(text)?;
-    limits::check_short_text("the name of who answers", by)?;
+    limits::check_short_text("the name of the person who answers", by)?;
     check_room(&task.id, &task.questions, false, text.len())?;
     let place = find_question(task, now, number)?;
     let question = &task.questions[place];
@@ -141,13 +141,13 @@ fn find_question(
 
 fn no_such_choice(question: &Question, text: &str) -> Error {
     let number = question.number;
-    let wrong = format!("'{}' is no choice of question {number}", printable(text));
+    let wrong = format!("'{}' is not a choice of question {number}", printable(text));
     if question.choices.is_empty() {
-        return Error::invalid(format!("{wrong}, which has no choices")).with_hint("answer with --body");
+        return Error::invalid_here(format!("{wrong}, which has no choices")).with_hint("answer with --body");
     }
     let choices: Vec<String> =
         question.choices.iter().map(|choice| format!("'{}'", printable(choice))).collect();
-    Error::invalid(wrong).with_hint(format!("choose {}, or answer with --body", choices.join(" or ")))
+    Error::invalid_here(wrong).with_hint(format!("choose {}, or answer with --body", choices.join(" or ")))
 }
 
 /// Gives the questions whose time is over their defaults. Returns whether there was one.

@@ -7,12 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Mode, RenameFlags, Stat};
+use rustix::fs::{AtFlags, Mode, Stat};
 use rustix::io::Errno;
 
 use super::write_hold::{WriteHold, is_open_for_writing};
 use super::{StagedEntry, create, keep_owner, remove, sync_dir, sync_file};
 use crate::error::{Error, Result, printable};
+use crate::os::rename;
 use crate::store::bounded_file::{self, FileContent};
 use crate::store::dir::Dir;
 
@@ -97,7 +98,7 @@ fn stat(dir: &Dir, name: &str) -> Result<Stat> {
 }
 
 fn exchange(dir: &Dir, one: &str, other: &str) -> rustix::io::Result<()> {
-    rustix::fs::renameat_with(dir, one, dir, other, RenameFlags::EXCHANGE)
+    rename::exchange(dir, one, dir, other)
 }
 
 /// Returns whether the file has the content of `old`. One that cannot be read does not.
@@ -133,15 +134,16 @@ fn put_back(mut staged: StagedEntry<'_>, dir: &Dir, name: &str, new: &Stat, hold
         .map_err(|errno| Error::io("rename into place", dir.path().join(name), errno))?;
     let kept = keep_aside(dir, &staged.name, name)?;
     let shown = |name: &str| printable(&dir.path().join(name).to_string_lossy());
-    Err(Error::config(format!("{} was written twice at a bad moment", shown(name)))
-        .with_hint(format!("the first of both is {}: add what is missing, and remove it", shown(&kept))))
+    Err(Error::config(format!("{} was written by two programs at the same moment", shown(name))).with_hint(
+        format!("the earlier version is {}: copy what is missing from it, then remove it", shown(&kept)),
+    ))
 }
 
 /// Gives the file a name of its own beside the file `name`; returns it.
 fn keep_aside(dir: &Dir, from: &str, name: &str) -> Result<String> {
     for number in 1u32.. {
         let kept = format!("{name}.lost-{number}");
-        match rustix::fs::renameat_with(dir, from, dir, &kept, RenameFlags::NOREPLACE) {
+        match rename::rename_to_free(dir, from, dir, &kept) {
             Ok(()) => {
                 sync_dir(dir)?;
                 return Ok(kept);
@@ -255,7 +257,7 @@ mod tests {
         test.write("file", "second, made from new");
         let error = put_back(staged, &test.dir, "file", &new, hold).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.hint().unwrap().contains("file.lost-1: add what is missing"), "{error:?}");
+        assert!(error.hint().unwrap().contains("file.lost-1: copy what is missing"), "{error:?}");
         assert_eq!(test.read("file"), "second, made from new");
         assert_eq!((test.read("file.lost-1").as_str(), test.names().len()), ("first", 2));
     }

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, RenameFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Stat};
 use rustix::io::Errno;
 
 use super::{StagedEntry, create, make_root, open_for_update, sync_dir, sync_file, sync_path, unique_name};
 use crate::error::{Error, Result};
+use crate::os::rename;
 use crate::store::dir::Dir;
 
 /// Moves a directory entry durably into `to`, under a name that is free there.
@@ -126,7 +127,7 @@ impl Drop for Archive {
 }
 
 fn rename_to_free(from: &Path, to: &Path) -> rustix::io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    match rename::rename_to_free(CWD, from, CWD, to) {
         // Some file systems have no such rename.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if std::fs::symlink_metadata(to).is_err() => {
             rustix::fs::rename(from, to)

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{StagedEntry, create, unique_name};
+use super::{StagedEntry, create, duplicate, unique_name};
 use crate::error::{Error, Result};
 use crate::store::dir::Dir;
 
@@ -17,6 +17,12 @@ pub(in crate::store) struct SyncGroup(Vec<(usize, OwnedFd, PathBuf)>);
 const SYNCS_AT_ONCE: usize = 16;
 
 impl SyncGroup {
+    /// Adds a directory; `item` is its number here.
+    pub(in crate::store) fn add_directory(&mut self, item: usize, dir: &Dir) -> Result<()> {
+        self.0.push((item, duplicate(dir)?, dir.path().to_path_buf()));
+        Ok(())
+    }
+
     /// Syncs everything. Returns the failures, each with the number of its item.
     pub(in crate::store) fn sync(self) -> Vec<(usize, Error)> {
         let next = AtomicUsize::new(0);

@@ -123,7 +123,7 @@ impl Checker<'_> {
         match self.check_index(&indexes, expected) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 let repaired = self.try_repair(|_| Index::open(&store.layout)?.heal(&store.lock_store()?))?;
-                let (path, remedy) = (indexes.path().to_path_buf(), "repair builds the index anew");
+                let (path, remedy) = (indexes.path().to_path_buf(), "repair rebuilds the index");
                 let (code, message) = ("index-disagrees", error.message());
                 self.found(code, Severity::Damage, path, message, remedy, repaired);
             }
@@ -196,7 +196,13 @@ impl Checker<'_> {
         let unheld: Vec<&str> =
             expected.open.iter().filter(|task| task.holds_keys).map(|task| task.id.as_str()).collect();
         let unheld = self.without_their_keys(&index, &unheld)?;
-        if hidden.is_empty() && miscounted.is_empty() && unreleased.is_empty() && unheld.is_empty() {
+        let is_listed = self.missing_in_groups(&index, expected)?.is_none();
+        if hidden.is_empty()
+            && miscounted.is_empty()
+            && unreleased.is_empty()
+            && unheld.is_empty()
+            && is_listed
+        {
             return Ok(true);
         }
         // Tasks that changed since may have moved; the second look is under the lock.
@@ -223,11 +229,15 @@ impl Checker<'_> {
         {
             wrong = Some(format!("{first} is claimed, and the index says that its exclusive keys are free"));
         }
+        if wrong.is_none() {
+            let missing = self.missing_in_groups(&index, expected)?;
+            wrong = missing.map(|id| format!("{id} cannot be found through its group"));
+        }
         for lane in miscounted {
             let indexed = IndexedTasks::read(index.existing_lane(lane)?)?;
             if indexed.count != indexed.ready.len() as u64 && wrong.is_none() {
                 wrong = Some(format!(
-                    "lane {lane} counts {} tasks that can be claimed and has {}",
+                    "lane {lane} counts {} claimable tasks, but has {}",
                     indexed.count,
                     indexed.ready.len()
                 ));
@@ -235,7 +245,7 @@ impl Checker<'_> {
         }
         let Some(message) = wrong else { return Ok(true) };
         let repaired = lock.is_some() && self.try_repair(|_| index.rebuild(index.last_seq()?).map(drop))?;
-        let remedy = "repair builds the index anew";
+        let remedy = "repair rebuilds the index";
         self.found("index-disagrees", Severity::Damage, path, message, remedy, repaired);
         Ok(true)
     }
@@ -287,6 +297,23 @@ impl Checker<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Returns a task that the index does not have in its group.
+    fn missing_in_groups<'t>(
+        &self,
+        index: &Index<'_>,
+        expected: &'t StoreExpectations,
+    ) -> Result<Option<&'t str>> {
+        for (group, members) in &expected.groups {
+            let listed: HashSet<TaskId> = index.members_of(group)?.into_iter().collect();
+            let is_missing =
+                |id: &&str| TaskId::parse(id).is_ok_and(|id| !listed.contains(&id)) && self.exists(id);
+            if let Some(id) = members.iter().map(|place| expected.id(*place)).find(is_missing) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 
     fn is_hidden(&self, index: &Index<'_>, id: &str) -> bool {

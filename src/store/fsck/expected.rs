@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{LaneName, TaskId, TaskText, Time};
+use crate::model::{GroupName, LaneName, TaskId, TaskText, Time};
 use crate::store::correlation_file::correlation_name;
 use crate::store::index::exclusive::holds_keys;
 use crate::store::index::{Position, position};
@@ -28,6 +28,8 @@ pub(crate) struct TaskExpectations {
     is_open: bool,
     /// The file name of its key.
     key: Option<String>,
+    /// Its group.
+    group: Option<GroupName>,
     /// The file name of its correlation.
     correlation: String,
 }
@@ -49,6 +51,7 @@ impl TaskExpectations {
             open,
             is_open: !task.is_terminal(),
             key: key.map(|key| idempotency_key(&workspace, &key)),
+            group: task.spec.group.map(|name| GroupName::stored(name.decode())),
             correlation: correlation_name(&workspace, &task.spec.correlation_id.decode()),
         }
     }
@@ -66,6 +69,8 @@ pub(crate) struct StoreExpectations {
     open_keys: HashMap<String, usize>,
     /// Pairs of open tasks with the same key, as indexes into `tasks`.
     pub(crate) sharing: Vec<(usize, usize)>,
+    /// Group → its tasks, as indexes into `tasks`.
+    pub(crate) groups: HashMap<GroupName, Vec<usize>>,
     /// File name of a correlation → its newest task, as an index into `tasks`.
     pub(crate) correlations: HashMap<String, usize>,
 }
@@ -75,6 +80,9 @@ impl StoreExpectations {
         let position = self.tasks.len();
         self.open.extend(task.open);
         self.tasks.push((task.id, task.created_at));
+        if let Some(group) = task.group {
+            self.groups.entry(group).or_default().push(position);
+        }
         if let Some(key) = task.key {
             if task.is_open
                 && let Some(older) = self.open_keys.insert(key.clone(), position)

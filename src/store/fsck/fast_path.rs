@@ -13,9 +13,9 @@ use super::expected::TaskExpectations;
 use crate::model::json::raw::{Raw, members, same_text};
 use crate::model::{Response, TaskId, TaskText};
 use crate::sha256::sha256_bytes;
-use crate::store::Store;
+use crate::store::FileStore;
 use crate::store::dir::Dir;
-use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::layout::{EVENTS_FILE, NEXT_REQUEST_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::request_file::is_in_task;
 use crate::store::scan::FastReader;
 use crate::store::task_files::is_pending_response_name;
@@ -35,7 +35,7 @@ impl FastChecker {
     /// Returns what derived data must contain for a sound task; `None` when something may be wrong with it.
     pub(crate) fn expected_if_sound(
         &mut self,
-        store: &Store,
+        store: &FileStore,
         name: &OsStr,
         kind: FileType,
     ) -> Option<TaskExpectations> {
@@ -88,6 +88,7 @@ impl FastChecker {
                 TASK_FILE => &mut has_task,
                 EVENTS_FILE => &mut has_events,
                 RESPONSE_FILE => &mut has_response,
+                NEXT_REQUEST_FILE => return None,
                 _ => {
                     let is_plain =
                         !name.starts_with('.') && !name.ends_with(".tmp") && !is_pending_response_name(name);

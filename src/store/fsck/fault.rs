@@ -26,6 +26,7 @@ pub(crate) enum Repair {
     ReplaceEvents,
     /// Move the file to the quarantine and write request.md from task.json.
     RestoreRequest,
+    RenameRequest,
     WriteResponse,
     RenameResponse,
 }
@@ -40,13 +41,14 @@ impl Repair {
             Self::SetTaskAside => "repair moves the task's directory to the quarantine",
             Self::SetAside => "repair moves it to the quarantine",
             Self::ReplaceResponse | Self::ReplaceEvents => {
-                "repair moves it to the quarantine and writes it anew from task.json"
+                "repair moves it to the quarantine and rewrites it from task.json"
             }
-            Self::RestoreRequest => "repair writes it anew from task.json",
+            Self::RestoreRequest => "repair rewrites it from task.json",
             Self::Remove => "repair removes it",
             Self::CompleteEvents => "repair completes it from task.json",
             Self::RewriteEvents => "repair copies it to the quarantine and keeps the lines that are events",
             Self::WriteResponse => "repair writes it from task.json",
+            Self::RenameRequest => "repair renames it to request.md",
             Self::RenameResponse => "repair renames it to response.json",
         }
     }

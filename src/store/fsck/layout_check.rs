@@ -8,12 +8,12 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType};
 use rustix::path::Arg;
 use rustix::process::{Pid, test_kill_process};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::Checker;
 use super::report::Severity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::raw::{Raw, members};
+use crate::os::{machine, process_table};
 use crate::store::dir::Dir;
 use crate::store::history::open_read;
 use crate::store::layout::{
@@ -22,7 +22,7 @@ use crate::store::layout::{
 };
 use crate::store::scan::map_in_order;
 use crate::store::worker_registry::is_dispatcher_registration;
-use crate::store::{Store, answer_cache, atomic, feed, lock, notice_state};
+use crate::store::{FileStore, answer_cache, atomic, feed, lock, notice_state};
 
 /// How long an entry of `tmp/` that names no process is left alone.
 const UNKNOWN_OWNER_GRACE: Duration = Duration::from_secs(3600);
@@ -194,14 +194,14 @@ impl Checker<'_> {
     }
 
     fn check_pauses(&mut self) -> Result<()> {
-        let read = |store: &Store| store.paused().map(drop);
+        let read = |store: &FileStore| store.paused().map(drop);
         let message = "it cannot be read, so no lane hands out anything";
         let remedy = "repair moves it to the quarantine, which resumes every lane";
         self.check_readable(LANES, read, "pauses-unreadable", message, remedy)
     }
 
     fn check_cooldowns(&mut self) -> Result<()> {
-        let read = |store: &Store| store.cooldowns().map(drop);
+        let read = |store: &FileStore| store.cooldowns().map(drop);
         let message = "it cannot be read, so nothing is claimed for any vendor";
         let remedy = "repair moves it to the quarantine, which ends the pauses of all vendors";
         self.check_readable(VENDORS, read, "vendors-unreadable", message, remedy)
@@ -209,7 +209,7 @@ impl Checker<'_> {
 
     #[cfg(feature = "cli")]
     fn check_spending(&mut self) -> Result<()> {
-        let read = |store: &Store| store.recorded_spending().map(drop);
+        let read = |store: &FileStore| store.recorded_spending().map(drop);
         let message = "it cannot be read, so nothing is claimed for a lane with a budget";
         let remedy =
             "repair moves it to the quarantine; what was spent is then counted again from the usage log";
@@ -217,7 +217,7 @@ impl Checker<'_> {
     }
 
     fn check_schedules(&mut self) -> Result<()> {
-        let read = |store: &Store| store.schedule_records().map(drop);
+        let read = |store: &FileStore| store.schedule_records().map(drop);
         let message = "it cannot be read, so no schedule submits anything";
         let remedy = "repair moves it to the quarantine; every schedule then begins with its next time";
         self.check_readable(SCHEDULES, read, "schedules-unreadable", message, remedy)
@@ -256,7 +256,7 @@ impl Checker<'_> {
     fn check_readable(
         &mut self,
         name: &str,
-        read: fn(&Store) -> Result<()>,
+        read: fn(&FileStore) -> Result<()>,
         code: &'static str,
         message: &str,
         remedy: &'static str,
@@ -433,7 +433,7 @@ impl StagingProcess {
     /// Returns whether the process that made the name still runs. Process ids are reused, so the process that has
     /// the id now must have been running then.
     fn is_alive(self) -> bool {
-        let now = clock_gettime(ClockId::Boottime).tv_sec;
+        let now = i64::try_from(machine::uptime().as_secs()).unwrap_or(i64::MAX);
         if self.uptime.is_some_and(|then| then > now) {
             return false;
         }
@@ -450,12 +450,8 @@ impl StagingProcess {
 
 /// Returns the uptime at which a process started, in seconds.
 fn started(pid: u32) -> Option<i64> {
-    /// The unit of the kernel's value; the same on every Linux.
-    const TICKS_PER_SECOND: i64 = 100;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may contain anything; the fields after it are plain.
-    let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    Some(ticks / TICKS_PER_SECOND)
+    let uptime = process_table::stat(pid.cast_signed())?.start.uptime();
+    i64::try_from(uptime.as_secs()).ok()
 }
 
 #[cfg(test)]
@@ -465,7 +461,7 @@ mod tests {
     #[test]
     fn live_owners_are_distinguished_from_dead_ones() {
         let us = std::process::id();
-        let now = clock_gettime(ClockId::Boottime).tv_sec;
+        let now = i64::try_from(machine::uptime().as_secs()).unwrap_or(i64::MAX);
         let name = |pid: u32, uptime: i64| format!("{pid}-{uptime}000000000-0");
         assert!(StagingProcess::parse(&name(us, now)).unwrap().is_alive());
         assert!(StagingProcess::parse(&format!("lanes-{us}")).unwrap().is_alive());

@@ -28,25 +28,16 @@ use self::fast_path::FastChecker;
 pub use self::report::{Finding, FsckReport, Severity};
 use super::dir::Dir;
 use super::scan::map_in_order;
-use super::{Store, atomic, bounded_file, quarantine};
+use super::{FileStore, atomic, bounded_file, quarantine};
 use crate::error::{ErrorKind, Result, printable};
 use crate::model::TaskId;
 
-impl Store {
-    /// Checks the whole store and changes nothing. `progress` is called with the number of checked tasks and of all
-    /// tasks.
-    ///
-    /// # Errors
-    /// `Io` when the store cannot be read at all; `Locked`. A fault of a single task is a finding, not an error.
-    pub fn fsck(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
+impl FileStore {
+    pub(crate) fn fsck(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
         self.check(false, progress, FsckReport::default(), None)
     }
 
-    /// Checks the whole store as [`Store::fsck`] does, and repairs what it can.
-    ///
-    /// # Errors
-    /// As [`Store::fsck`]; `Io` when a repair cannot be written; `NewerFormat` for a store that a newer version wrote.
-    pub fn repair(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
+    pub(crate) fn repair(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
         self.check(true, progress, FsckReport::default(), None)
     }
 
@@ -92,7 +83,7 @@ impl Store {
 
 /// A check in progress.
 struct Checker<'a> {
-    store: &'a Store,
+    store: &'a FileStore,
     repair: bool,
     report: FsckReport,
     /// The name of the quarantine of this run, once something was moved there.

@@ -13,15 +13,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::dir::Dir;
 use crate::store::layout::{FORMAT, LOCK, Layout, QUARANTINE, TASKS};
 use crate::store::lock::StoreLock;
-use crate::store::{FORMAT_VERSION, Store, StoreOptions, atomic, format_version, lock, quarantine};
+use crate::store::{FORMAT_VERSION, FileStore, StoreOptions, atomic, format_version, lock, quarantine};
 
-impl Store {
-    /// Checks the store at `root` as [`Store::fsck`] does, even if it cannot be opened otherwise because its
-    /// task directory is not a directory or format.json cannot be read.
-    ///
-    /// # Errors
-    /// As [`Store::fsck`]; `NotFound` when there is no store.
-    pub fn fsck_at(
+impl FileStore {
+    pub(crate) fn fsck_at(
         root: &Path,
         options: StoreOptions,
         repair: bool,
@@ -106,7 +101,7 @@ impl Store {
                     severity: Severity::Blocking,
                     path: path.join(FORMAT),
                     message: "it does not name a version, so no command uses the store".to_string(),
-                    remedy: "repair moves it to the quarantine; the next submit writes it anew".to_string(),
+                    remedy: "repair moves it to the quarantine; the next submit rewrites it".to_string(),
                     repaired: repair,
                 });
                 FORMAT_VERSION

@@ -13,9 +13,9 @@ use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task, TaskId, TaskText, json};
 use crate::sha256::sha256_bytes;
 use crate::store::dir::Dir;
-use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::layout::{EVENTS_FILE, NEXT_REQUEST_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::lock::TaskLock;
-use crate::store::request_file::is_own;
+use crate::store::request_file::{self, is_next, is_own};
 use crate::store::task_files::is_pending_response_name;
 use crate::store::{atomic, bounded_file, history, task_files};
 
@@ -156,6 +156,7 @@ impl Checker<'_> {
                 history::append(dir, task)?;
                 history::sync(dir)
             }
+            (Repair::RenameRequest, _) => request_file::publish_next(dir),
             (Repair::RestoreRequest, Some(task)) => {
                 if dir.entries()?.iter().any(|(name, _)| name == file) {
                     self.move_to_quarantine(dir, file)?;
@@ -213,7 +214,7 @@ fn check_files(dir: &Dir, id: &TaskId) -> Result<TaskCheck> {
         entry_in_task(&mut check, name, *kind);
     }
     check_events(&mut check, dir, &task)?;
-    check_request(&mut check, dir, &task)?;
+    check_request(&mut check, dir, &task, has(NEXT_REQUEST_FILE))?;
     check_response(&mut check, dir, &task, has(RESPONSE_FILE), &entries)?;
     check.task = Some(task);
     Ok(check)
@@ -231,7 +232,22 @@ fn entry_in_task(check: &mut TaskCheck, name: &OsStr, kind: FileType) {
 }
 
 /// Checks the request of an open task if the store keeps it.
-fn check_request(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
+fn check_request(check: &mut TaskCheck, dir: &Dir, task: &Task, has_next: bool) -> Result<()> {
+    if has_next {
+        let (code, message, repair) = if is_own(task) && is_next(dir, task) {
+            (
+                "request-staged",
+                "the edited request still has the name it was staged under",
+                Repair::RenameRequest,
+            )
+        } else {
+            ("request-abandoned", "a request whose edit ended before it counted", Repair::Remove)
+        };
+        check.fault(code, Severity::Leftover, NEXT_REQUEST_FILE, message, repair);
+        if repair == Repair::RenameRequest {
+            return Ok(());
+        }
+    }
     if task.status.is_terminal() || !is_own(task) {
         return Ok(());
     }

@@ -11,11 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use rustix::fs::AtFlags;
-use rustix::io::Errno;
 
 use super::seal::{is_sealed, is_sealed_at, seal};
 use super::state::{DependentsMark, IndexState};
-use super::{Index, is_gone, self_heal};
+use super::{Index, MAX_ID_FILE, ids_in, is_gone, self_heal};
 use crate::error::{Error, Result};
 use crate::model::{Task, TaskId};
 use crate::store::dir::Dir;
@@ -28,9 +27,6 @@ const RELEASING: &str = "releasing";
 
 /// The end of the name of a file in `releasing` for one dependent; no id contains `@`.
 const DUE: &str = "@due";
-
-/// The largest file of dependents, in bytes.
-const MAX_FILE: u64 = 1024 * 1024 * 1024;
 
 /// The lock of the process that releases dependents.
 pub(in crate::store) struct ReleaseLock {
@@ -48,14 +44,10 @@ pub(in crate::store) struct ReleaseStep {
 impl Index<'_> {
     /// Returns the mark of a state, where an older version may have written it: a store without the directory never
     /// had dependents.
-    pub(super) fn mark_of(&self, state: &IndexState) -> Result<DependentsMark> {
-        if state.dependents != DependentsMark::Unknown {
-            return Ok(state.dependents);
-        }
-        match rustix::fs::statat(&*self.dir(), DEPENDENTS, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(DependentsMark::Absent),
-            Ok(_) => Ok(DependentsMark::Unknown),
-            Err(errno) => Err(Error::io("read", self.dir().path().join(DEPENDENTS), errno)),
+    pub(super) fn dependents_mark_of(&self, state: &IndexState) -> Result<DependentsMark> {
+        match state.dependents {
+            DependentsMark::Unknown if !self.has(DEPENDENTS)? => Ok(DependentsMark::Absent),
+            mark => Ok(mark),
         }
     }
 
@@ -152,7 +144,7 @@ impl Index<'_> {
         names.retain(|name| TaskId::is_valid(id_of(name)));
         names.sort_unstable();
         let Some(name) = names.into_iter().next() else { return Ok(None) };
-        let content = bounded_file::read(&releasing, &name, MAX_FILE)?;
+        let content = bounded_file::read(&releasing, &name, MAX_ID_FILE)?;
         let bytes = content.map(|content| content.bytes).unwrap_or_default();
         let mut ids = vec![id_of(&name).to_string()];
         ids.extend(lines(&bytes).map(|line| String::from_utf8_lossy(line).into_owned()));
@@ -185,9 +177,7 @@ impl Index<'_> {
     /// Returns the ids of the tasks that depend on an open one, as far as the index shows.
     pub(in crate::store) fn dependents_of(&self, id: &TaskId) -> Result<Vec<TaskId>> {
         let Some(dir) = self.dir().open_existing(DEPENDENTS)? else { return Ok(Vec::new()) };
-        let content = bounded_file::read(&dir, id.as_str(), MAX_FILE)?;
-        let bytes = content.map(|content| content.bytes).unwrap_or_default();
-        Ok(lines(&bytes).filter_map(|line| TaskId::parse(&String::from_utf8_lossy(line)).ok()).collect())
+        ids_in(&dir, id.as_str())
     }
 
     /// Writes the files of dependents anew. `waiting` are the tasks with open dependencies or with ones that have

@@ -4,28 +4,20 @@
 //! a line. A claim writes the file before it commits, under the store lock, so that no claimed task is missing there; an
 //! id of a task that is not claimed any more means nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use rustix::fs::AtFlags;
-use rustix::io::Errno;
-
 use super::lane::KeyedEntry;
-use super::seal::{is_sealed, is_sealed_at, seal};
+use super::seal::{is_sealed, seal};
 use super::sorted_set::{IndexEntry, SortedSet};
-use super::state::{ExclusiveMark, IndexState};
-use super::{Index, LANE_SETS, LaneSets, self_heal};
-use crate::error::{Error, Result};
+use super::state::{IndexState, UseMark};
+use super::{EXCLUSIVE, Index, LANE_SETS, LaneSets, ids_in, self_heal};
+use crate::error::Result;
 use crate::model::{LaneName, Now, Status, Task, TaskId};
+use crate::store::atomic;
 use crate::store::dir::Dir;
-use crate::store::file_tail::lines;
 use crate::store::layout::exclusive_key;
-use crate::store::{atomic, bounded_file};
-
-const EXCLUSIVE: &str = "exclusive";
-
-/// The largest file of a key, in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
+use crate::store::lock::StoreLock;
 
 /// How many waiting tasks are looked at for one key.
 const MAX_CHECKED: usize = 64;
@@ -33,26 +25,23 @@ const MAX_CHECKED: usize = 64;
 /// How many entries are searched for them.
 const MAX_SEARCHED: usize = 512;
 
+/// A task that waits for an exclusive key.
+pub(in crate::store) struct WaitingEntry {
+    /// The file name of the key.
+    pub(in crate::store) key: String,
+    /// The task that holds it.
+    pub(in crate::store) holder: TaskId,
+    /// The entry of the task that waits.
+    pub(in crate::store) entry: IndexEntry,
+}
+
 impl Index<'_> {
     /// Returns the mark of a state, where an older version may have written it: a store without the directory never
     /// had keys.
-    pub(super) fn exclusive_mark_of(&self, state: &IndexState) -> Result<ExclusiveMark> {
-        if state.exclusive != ExclusiveMark::Unknown {
-            return Ok(state.exclusive);
-        }
-        match rustix::fs::statat(&*self.dir(), EXCLUSIVE, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(ExclusiveMark::Absent),
-            Ok(_) => Ok(ExclusiveMark::Unknown),
-            Err(errno) => Err(Error::io("read", self.dir().path().join(EXCLUSIVE), errno)),
-        }
-    }
-
-    /// Returns whether the files of keys are those that `lanes` wrote.
-    pub(super) fn exclusive_is_complete(&self, mark: ExclusiveMark) -> Result<bool> {
-        match mark {
-            ExclusiveMark::Absent => Ok(true),
-            ExclusiveMark::Present => is_sealed_at(&self.dir(), EXCLUSIVE),
-            ExclusiveMark::Unknown => Ok(false),
+    pub(super) fn exclusive_mark_of(&self, state: &IndexState) -> Result<UseMark> {
+        match state.exclusive {
+            UseMark::Unknown if !self.has(EXCLUSIVE)? => Ok(UseMark::Absent),
+            mark => Ok(mark),
         }
     }
 
@@ -62,19 +51,19 @@ impl Index<'_> {
 
     /// Records that the store has a task with keys, if this one has any. Returns the state to write.
     pub(in crate::store) fn note_keys(&self, state: &IndexState, task: &Task) -> Result<IndexState> {
-        if !task.needs_keys() || state.exclusive == ExclusiveMark::Present {
+        if !task.needs_keys() || state.exclusive == UseMark::Present {
             return Ok(state.clone());
         }
-        if state.exclusive == ExclusiveMark::Absent {
+        if state.exclusive == UseMark::Absent {
             seal(&self.exclusive()?)?;
         }
-        Ok(IndexState { exclusive: ExclusiveMark::Present, ..state.clone() })
+        Ok(IndexState { exclusive: UseMark::Present, ..state.clone() })
     }
 
     /// Returns the tasks that may hold a key, by the file name of the key.
     pub(in crate::store) fn holders(&self, key: &str) -> Result<Vec<TaskId>> {
         let Some(dir) = self.dir().open_existing(EXCLUSIVE)? else { return Ok(Vec::new()) };
-        holders_in(&dir, key)
+        ids_in(&dir, key)
     }
 
     /// Returns the file names of all keys that may be held.
@@ -91,7 +80,7 @@ impl Index<'_> {
         let was_whole = is_sealed(&dir)?;
         for key in &task.spec.exclusive {
             let name = exclusive_key(key);
-            let mut ids = if added { holders_in(&dir, &name)? } else { Vec::new() };
+            let mut ids = if added { ids_in(&dir, &name)? } else { Vec::new() };
             if ids.contains(&task.id) {
                 continue;
             }
@@ -110,7 +99,7 @@ impl Index<'_> {
         let was_whole = is_sealed(&dir)?;
         for key in &task.spec.exclusive {
             let name = exclusive_key(key);
-            let mut ids = holders_in(&dir, &name)?;
+            let mut ids = ids_in(&dir, &name)?;
             let before = ids.len();
             ids.retain(|id| *id != task.id);
             match ids.len() {
@@ -128,15 +117,15 @@ impl Index<'_> {
         &self,
         holders: &BTreeMap<String, Vec<TaskId>>,
         is_used: bool,
-    ) -> Result<ExclusiveMark> {
+    ) -> Result<UseMark> {
         atomic::remove_tree(&self.dir(), EXCLUSIVE)?;
         if !is_used {
-            return Ok(ExclusiveMark::Absent);
+            return Ok(UseMark::Absent);
         }
         let dir = self.exclusive()?;
         holders.iter().try_for_each(|(name, ids)| write_holders(&dir, name, ids))?;
         seal(&dir)?;
-        Ok(ExclusiveMark::Present)
+        Ok(UseMark::Present)
     }
 
     /// Returns some of the tasks that wait for a claim and have a key, by the file name of the key: another
@@ -195,24 +184,34 @@ impl Index<'_> {
         Ok(found)
     }
 
-    /// Moves tasks of a lane that wait for keys that are held out of the way of further searches. Each of the entries, which are
-    /// in order, comes with the key that it waits for. The caller holds the store lock.
-    pub(in crate::store) fn park(&self, lane: &LaneName, waiting: Vec<(String, IndexEntry)>) -> Result<()> {
+    /// Moves tasks of a lane that wait for keys that are held out of the way of further searches; those of each key are
+    /// together and in order.
+    pub(in crate::store) fn park(
+        &self,
+        lock: &StoreLock,
+        lane: &LaneName,
+        waiting: &[WaitingEntry],
+    ) -> Result<()> {
+        self.ensure(lock)?;
         let Some(sets) = self.existing_lane(lane)? else { return Ok(()) };
         let Some(keyed) = sets.keyed()? else { return Ok(()) };
-        let mut there = HashSet::new();
-        keyed.visit(|entry| {
-            there.insert(entry.id.clone());
-            Ok(ControlFlow::Continue(()))
-        })?;
+        let mut all = Vec::with_capacity(waiting.len());
+        for of_key in waiting.chunk_by(|a, b| a.key == b.key) {
+            // A key that was freed meanwhile may be looked for by others who have not seen that yet, where the tasks are now.
+            let holders = self.holders(&of_key[0].key)?;
+            all.extend(of_key.iter().filter(|waiting| holders.contains(&waiting.holder)));
+        }
+        all.sort_by(|a, b| a.entry.place().cmp(&b.entry.place()));
+        let mut parked: Vec<IndexEntry> = all.iter().map(|waiting| waiting.entry.clone()).collect();
         // Of many processes that have passed over the same tasks, the first one parks them.
-        let (mut by_key, mut all) = (BTreeMap::<String, Vec<IndexEntry>>::new(), Vec::new());
-        for (key, entry) in waiting.into_iter().filter(|(_, entry)| there.contains(&entry.id)) {
-            all.push(entry.clone());
-            by_key.entry(key).or_default().push(entry);
+        let there = keyed.ids_of(&parked)?;
+        parked.retain(|entry| there.contains(&entry.id));
+        let mut by_key = BTreeMap::<&str, Vec<IndexEntry>>::new();
+        for waiting in all.iter().filter(|waiting| there.contains(&waiting.entry.id)) {
+            by_key.entry(&waiting.key).or_default().push(waiting.entry.clone());
         }
         by_key.iter().try_for_each(|(key, entries)| sets.add_parked(key, entries))?;
-        keyed.remove_many(&all)
+        keyed.remove_many(&parked)
     }
 
     /// Returns which of these directories of lanes have tasks with keys that wait for a claim.
@@ -240,12 +239,6 @@ impl Index<'_> {
 /// Returns whether a task holds its keys: it is claimed, whether its lease has ended or not.
 pub(in crate::store) fn holds_keys(task: &Task) -> bool {
     task.needs_keys() && matches!(task.status, Status::Claimed(_))
-}
-
-fn holders_in(dir: &Dir, key: &str) -> Result<Vec<TaskId>> {
-    let content = bounded_file::read(dir, key, MAX_FILE)?;
-    let bytes = content.map(|content| content.bytes).unwrap_or_default();
-    Ok(lines(&bytes).filter_map(|line| TaskId::parse(&String::from_utf8_lossy(line)).ok()).collect())
 }
 
 fn write_holders(dir: &Dir, name: &str, ids: &[TaskId]) -> Result<()> {

@@ -279,6 +279,18 @@ impl LaneSets {
         self.blocked()?.map_or(Ok(false), |blocked| blocked.remove(rank, id)).map(drop)
     }
 
+    /// Moves tasks that do not wait for others any more to the ready ones.
+    pub(super) fn unblock(&self, tasks: &[&Task]) -> Result<()> {
+        let mut entries: Vec<IndexEntry> = tasks.iter().map(|task| entry(task, task.rank())).collect();
+        entries.sort_by(|a, b| a.place().cmp(&b.place()));
+        let count = entries.len() - self.ready.ids_of(&entries)?.len();
+        self.change_ready(count as i64, |before| {
+            before()?;
+            self.ready.insert_many(&entries).map(|()| true)
+        })?;
+        self.blocked()?.map_or(Ok(()), |blocked| blocked.remove_many(&entries))
+    }
+
     /// Writes the tasks of a new lane that wait for others.
     pub(super) fn fill_blocked(&self, entries: Vec<IndexEntry>) -> Result<()> {
         if entries.is_empty() { Ok(()) } else { self.blocked_or_make()?.fill(entries) }
@@ -368,7 +380,7 @@ impl LaneSets {
         if self.count()? == there { Ok(()) } else { Err(damaged(&self.dir.path().join(COUNT))) }
     }
 
-    /// Changes the ready ones by one entry. The count is marked as unknown meanwhile, so that the old one is not
+    /// Changes the ready ones by some entries. The count is marked as unknown meanwhile, so that the old one is not
     /// used if this process is killed.
     fn change_ready(
         &self,

@@ -17,8 +17,8 @@
 //!   is rebuilt;
 //! * *dependents*: whether tasks wait for others, and whether some of those have ended and their dependents are
 //!   still to be released;
-//! * *exclusive*: whether tasks have exclusive keys;
-//! * *busy*: the task that is being changed. A process that is killed during a change leaves it there, and
+//! * *exclusive*, *groups*: whether tasks have exclusive keys, and whether some are in groups;
+//! * *busy*: the task that is being changed, or several. A process that is killed during a change leaves them there, and
 //!   the next one completes the work.
 //!
 //! | file | `Index` methods |
@@ -27,6 +27,7 @@
 //! | `queries.rs` | queries about lanes |
 //! | `dependents.rs` | tasks that wait for others |
 //! | `exclusive.rs` | which tasks hold exclusive keys |
+//! | `groups.rs` | which tasks are in which group |
 //! | `keys.rs`, `correlations.rs`, `removal.rs` | names that lead to tasks |
 //! | `rebuild.rs`, `power_loss.rs` | after other implementations, a killed process, a power cut |
 //! | `self_heal.rs` | after damage |
@@ -34,6 +35,7 @@
 pub(super) mod correlations;
 mod dependents;
 pub(super) mod exclusive;
+mod groups;
 mod keys;
 mod lane;
 mod power_loss;
@@ -46,22 +48,26 @@ pub(crate) mod sorted_set;
 mod state;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use self::seal::{is_sealed, seal};
 use self::sorted_set::{IndexEntry, SortedSet};
 use super::dir::Dir;
-use super::layout::{Layout, TASKS};
+use super::file_tail::lines;
+use super::layout::{INDEXES, Layout, TASKS, lane_key};
 use super::lock::StoreLock;
 use super::{atomic, bounded_file, task_files};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LaneName, Now, Task, TaskId};
 pub(super) use lane::{KeyedEntry, LaneSets, Position, position};
 
+pub(super) use self::exclusive::WaitingEntry;
 use self::exclusive::holds_keys;
 use self::lane::{clock_lead, is_due, key_names};
 use self::state::boot_word;
@@ -71,6 +77,8 @@ const STATE: &str = "state";
 const KEYS: &str = "keys";
 const CORRELATIONS: &str = "correlations";
 const LANE_SETS: &str = "lanes";
+const EXCLUSIVE: &str = "exclusive";
+const GROUPS: &str = "groups";
 
 /// How often an operation is tried while another program removes the index.
 pub(super) const MAX_TRIES: usize = 5;
@@ -78,6 +86,16 @@ pub(super) const MAX_TRIES: usize = 5;
 /// Returns whether a file was missing that had just been made or seen: another program is removing the index.
 fn is_gone(error: &Error) -> bool {
     error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
+}
+
+/// The largest file of ids in the index, in bytes.
+const MAX_ID_FILE: u64 = 1024 * 1024 * 1024;
+
+/// Returns the ids in a file of the index that has one a line; none when there is no such file.
+fn ids_in(dir: &Dir, name: &str) -> Result<Vec<TaskId>> {
+    let content = bounded_file::read(dir, name, MAX_ID_FILE)?;
+    let bytes = content.map(|content| content.bytes).unwrap_or_default();
+    Ok(lines(&bytes).filter_map(|line| TaskId::parse(&String::from_utf8_lossy(line)).ok()).collect())
 }
 
 /// Opens the directory of the index, and makes it if it does not exist.
@@ -115,7 +133,16 @@ pub(super) struct Index<'a> {
 
 impl<'a> Index<'a> {
     pub(super) fn open(layout: &'a Layout) -> Result<Self> {
-        Ok(Self { layout, indexes: RefCell::new(Rc::new(open_or_make(layout)?)) })
+        Ok(Self::of_dir(layout, open_or_make(layout)?))
+    }
+
+    /// Opens the index for a look that writes nothing; `None` where none was made yet.
+    pub(super) fn open_existing(layout: &'a Layout) -> Result<Option<Self>> {
+        Ok(layout.root.open_existing(INDEXES)?.map(|dir| Self::of_dir(layout, dir)))
+    }
+
+    fn of_dir(layout: &'a Layout, dir: Dir) -> Self {
+        Self { layout, indexes: RefCell::new(Rc::new(dir)) }
     }
 
     /// Returns its directory.
@@ -143,13 +170,23 @@ impl<'a> Index<'a> {
                 let state =
                     content.and_then(|content| IndexState::parse(&String::from_utf8_lossy(&content.bytes)));
                 let with_marks = |state: IndexState| {
-                    let (dependents, exclusive) = (self.mark_of(&state)?, self.exclusive_mark_of(&state)?);
+                    let (dependents, exclusive) =
+                        (self.dependents_mark_of(&state)?, self.exclusive_mark_of(&state)?);
                     Ok(IndexState { dependents, exclusive, ..state })
                 };
                 state.map(with_marks).transpose()
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Returns whether the index has a file or directory of this name.
+    fn has(&self, name: &str) -> Result<bool> {
+        match rustix::fs::statat(&*self.dir(), name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(Error::io("read", self.dir().path().join(name), errno)),
         }
     }
 
@@ -170,7 +207,7 @@ impl<'a> Index<'a> {
     pub(super) fn state_if_current(&self) -> Result<Option<IndexState>> {
         let time = self.tasks_time()?;
         let is_current =
-            |state: &IndexState| state.boot == boot_word() && state.stamp == time && state.busy.is_none();
+            |state: &IndexState| state.boot == boot_word() && state.stamp == time && state.busy.is_empty();
         match self.read_state()?.filter(is_current) {
             Some(state) if self.is_complete(&state)? => Ok(Some(state)),
             _ => Ok(None),
@@ -190,7 +227,7 @@ impl<'a> Index<'a> {
         let seq = state.seq;
         let is_complete = self.is_complete(&state)?;
         // The unfinished work of a dead process may not be among what a rebuild looks for.
-        if !is_complete && state.busy.is_none() {
+        if !is_complete && state.busy.is_empty() {
             return self.rebuild(seq);
         }
         match self.update_incrementally(state) {
@@ -201,10 +238,7 @@ impl<'a> Index<'a> {
     }
 
     fn update_incrementally(&self, state: IndexState) -> Result<IndexState> {
-        let state = match &state.busy {
-            Some(id) => self.finish_interrupted_change(&state, id)?,
-            None => state,
-        };
+        let state = if state.busy.is_empty() { state } else { self.finish_interrupted_changes(state)? };
         let state = self.publish_owed_responses(state)?;
         if state.stamp == self.tasks_time()? { Ok(state) } else { self.adopt_new_tasks(state) }
     }
@@ -213,9 +247,26 @@ impl<'a> Index<'a> {
     pub(super) fn begin(&self, _lock: &StoreLock, state: &IndexState, task: &Task) -> Result<IndexState> {
         let clock = clock_lead(task).map_or(state.clock, |clock| clock.max(state.clock));
         let state = self.retry_if_removed(|| self.note_keys(state, task))?;
-        let state = IndexState { busy: Some(task.id.to_string()), clock, ..state };
+        let state = IndexState { busy: vec![task.id.to_string()], clock, ..state };
         self.retry_if_removed(|| self.write_state(&state))?;
         Ok(state)
+    }
+
+    /// Records that a change of some tasks is in progress, after which they are `tasks`, none of them claimed. Returns for how
+    /// many of them that is recorded; the others must not be changed with them. `None` for none.
+    pub(super) fn begin_group<'t>(
+        &self,
+        _lock: &StoreLock,
+        state: &IndexState,
+        tasks: impl Iterator<Item = &'t Task>,
+    ) -> Result<Option<(IndexState, usize)>> {
+        let mut state = state.clone();
+        let count = state.add_busy(tasks.map(|task| task.id.as_str()));
+        if count == 0 {
+            return Ok(None);
+        }
+        self.retry_if_removed(|| self.write_state(&state))?;
+        Ok(Some((state, count)))
     }
 
     /// Records that the change is done; `added` is the task that it created.
@@ -226,7 +277,7 @@ impl<'a> Index<'a> {
         seq: u64,
         added: Option<&TaskId>,
     ) -> Result<IndexState> {
-        let mut next = IndexState { seq, busy: None, ..state.clone() };
+        let mut next = IndexState { seq, busy: Vec::new(), ..state.clone() };
         if let Some(id) = added {
             next.known = next.known.saturating_add(1);
             next.stamp = self.stamp_tasks()?;
@@ -275,6 +326,11 @@ impl<'a> Index<'a> {
         Ok(sets)
     }
 
+    /// Returns whether the index has the lane, in one look.
+    pub(super) fn has_lane(&self, lane: &LaneName) -> Result<bool> {
+        self.has(&format!("{LANE_SETS}/{}", lane_key(lane.as_str())))
+    }
+
     /// Returns the sorted sets of a lane, if it ever had a task.
     pub(super) fn existing_lane(&self, lane: &LaneName) -> Result<Option<LaneSets>> {
         match self.dir().open_existing(LANE_SETS)? {
@@ -321,6 +377,22 @@ impl<'a> Index<'a> {
             self.free_keys(new)?;
         }
         Ok(())
+    }
+
+    /// Moves tasks to their new positions, as [`Index::update`] does: those that do not wait for others any more together.
+    pub(super) fn update_group(&self, lock: &StoreLock, changes: &[(&Task, &Task)]) -> Result<()> {
+        let mut unblocked = BTreeMap::<&LaneName, Vec<&Task>>::new();
+        for (old, new) in changes {
+            match (position(old), position(new)) {
+                (Some(Position::Blocked(from)), Some(Position::Ready(to)))
+                    if from == to && old.spec.lane == new.spec.lane =>
+                {
+                    unblocked.entry(&new.spec.lane).or_default().push(new);
+                }
+                _ => self.update(lock, Some(old), new)?,
+            }
+        }
+        unblocked.into_iter().try_for_each(|(lane, tasks)| self.lane(lane)?.unblock(&tasks))
     }
 
     /// Corrects the entries of a task that turned out to be at another position.

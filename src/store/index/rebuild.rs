@@ -13,12 +13,12 @@ use super::power_loss::{NewestByCorrelation, WRITEBACK_SECONDS};
 use super::seal::seal;
 use super::sorted_set::IndexEntry;
 use super::state::{IndexState, boot_word};
-use super::{Index, KEYS, LANE_SETS, STATE, self_heal};
+use super::{EXCLUSIVE, GROUPS, Index, KEYS, LANE_SETS, STATE, ids_in, self_heal};
 use crate::error::{Error, Result};
 use crate::model::{Event, LaneName, Task, TaskId, TaskText, Time, json};
 use crate::store::dir::Dir;
 use crate::store::feed::FeedEntry;
-use crate::store::layout::{RESPONSE_FILE, exclusive_key, idempotency_key};
+use crate::store::layout::{RESPONSE_FILE, exclusive_key, group_key, idempotency_key};
 use crate::store::lock::TaskLock;
 use crate::store::request_file::is_part;
 use crate::store::scan::scan_with_progress;
@@ -34,8 +34,8 @@ const FEED_END_BYTES: u64 = 1024 * 1024;
 enum ScannedTask {
     /// An open or recently ended task, which needs a closer look.
     Task(Box<Task>, Option<KeyHolder>),
-    /// An ended task: only its lane and its key matter.
-    Ended(LaneName, Option<KeyHolder>),
+    /// An ended task: only its lane, its key and the file name of its group matter.
+    Ended(LaneName, Option<KeyHolder>, Option<(String, TaskId)>),
 }
 
 /// A task with an idempotency key.
@@ -65,6 +65,8 @@ struct RebuildInput {
     holders: BTreeMap<String, Vec<TaskId>>,
     /// Whether an open task has exclusive keys.
     has_keys: bool,
+    /// File name of a group → its tasks.
+    groups: BTreeMap<String, Vec<TaskId>>,
     /// The ids of the open tasks.
     open: HashSet<TaskId>,
     /// File name of a key → the newest task that holds it.
@@ -87,6 +89,9 @@ impl RebuildInput {
 
     fn add_task(&mut self, task: &Task) {
         self.newest_by_correlation.add(task);
+        if let Some(group) = &task.spec.group {
+            self.groups.entry(group_key(group.as_str())).or_default().push(task.id.clone());
+        }
         if !task.status.is_terminal() {
             self.open.insert(task.id.clone());
         }
@@ -113,9 +118,25 @@ impl RebuildInput {
     }
 }
 
+/// Returns what a damaged part of the index says, which is nothing.
+fn unless_damaged<T: Default>(read: Result<T>) -> Result<T> {
+    match read {
+        Err(error) if !bounded_file::is_transient(&error) => Ok(T::default()),
+        read => read,
+    }
+}
+
 impl Index<'_> {
-    /// Completes the bookkeeping of a change whose process died.
-    pub(super) fn finish_interrupted_change(&self, state: &IndexState, id: &str) -> Result<IndexState> {
+    /// Completes the bookkeeping of changes whose process died.
+    pub(super) fn finish_interrupted_changes(&self, mut state: IndexState) -> Result<IndexState> {
+        while let Some(id) = state.busy.last().cloned() {
+            state = self.finish_interrupted_change(&state, &id)?;
+        }
+        Ok(state)
+    }
+
+    /// Completes the bookkeeping of the last of these changes.
+    fn finish_interrupted_change(&self, state: &IndexState, id: &str) -> Result<IndexState> {
         let task = self.load(id)?;
         if task.is_none() && TaskId::parse(id).is_ok_and(|id| !self.is_gone(&id)) {
             // The rebuild finds what it lacks, if the task can be read then.
@@ -147,7 +168,12 @@ impl Index<'_> {
             Some(task) => self.add_dependent(&state, task, true)?,
             None => state,
         };
-        let next = IndexState { seq, busy: None, ..state };
+        let state = match &task {
+            Some(task) => self.add_to_group(&state, task)?,
+            None => state,
+        };
+        let mut next = IndexState { seq, ..state };
+        next.busy.pop();
         self.write_state(&next)?;
         Ok(next)
     }
@@ -254,6 +280,7 @@ impl Index<'_> {
             self.recover_key(&task)?;
             state = self.add_dependent(&state, &task, true)?;
             state = self.note_keys(&state, &task)?;
+            state = self.add_to_group(&state, &task)?;
             if holds_keys(&task) {
                 self.hold_keys(&task, true)?;
             }
@@ -280,13 +307,16 @@ impl Index<'_> {
         let feed_end = feed::newest_entries(&self.layout.root, FEED_END_BYTES)?;
         let names = self.layout.tasks.names()?;
         let input = self.read_tasks(&names, &feed_end)?;
-        let RebuildInput { lanes, waiting, holders, has_keys, open, keys, .. } = input;
-        let RebuildInput { newest_by_correlation, clock, lost, .. } = input;
+        let RebuildInput { lanes, waiting, mut holders, has_keys, open, keys, .. } = input;
+        let RebuildInput { newest_by_correlation, clock, lost, mut groups, .. } = input;
+        self.keep_unreadable(EXCLUSIVE, &mut holders)?;
+        self.keep_unreadable(GROUPS, &mut groups)?;
         // A process that dies from here on leaves an index that counts as incomplete.
         self_heal::clear(self.layout, &self.dir(), STATE)?;
         self.swap_lane_sets(lanes)?;
         let dependents = self.rebuild_dependents(&waiting, |id| open.contains(id))?;
-        let exclusive = self.rebuild_exclusive(&holders, has_keys)?;
+        let exclusive = self.rebuild_exclusive(&holders, has_keys || !holders.is_empty())?;
+        let groups = self.rebuild_groups(&groups)?;
         self_heal::directory(self.layout, &self.dir(), KEYS)?;
         let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
         self.keys_or_make()?.fill(&keys)?;
@@ -305,13 +335,35 @@ impl Index<'_> {
             newest: names.iter().filter(|name| TaskId::is_valid(name)).max().cloned().unwrap_or("-".into()),
             seq,
             clock,
-            busy: None,
+            busy: Vec::new(),
             owed: Vec::new(),
             dependents,
             exclusive,
+            groups,
         };
         self.write_state(&state)?;
         Ok(state)
+    }
+
+    /// Adds to what the tasks say those that cannot be read: only this part of the old index still tells which keys they
+    /// hold, or in which group they are.
+    fn keep_unreadable(&self, part: &str, known: &mut BTreeMap<String, Vec<TaskId>>) -> Result<()> {
+        let Some(dir) = unless_damaged(self.dir().open_existing(part))? else { return Ok(()) };
+        for name in unless_damaged(dir.names())? {
+            let mut ids = unless_damaged(ids_in(&dir, &name))?;
+            let there: HashSet<&TaskId> = known.get(&name).into_iter().flatten().collect();
+            ids.retain(|id| !there.contains(id));
+            let mut kept = Vec::new();
+            for id in ids {
+                if self.load(id.as_str())?.is_none() && !self.is_gone(&id) {
+                    kept.push(id);
+                }
+            }
+            if !kept.is_empty() {
+                known.entry(name).or_default().extend(kept);
+            }
+        }
+        Ok(())
     }
 
     /// Reads what a rebuild needs of all tasks, and repairs the names of recent responses on the way.
@@ -325,6 +377,7 @@ impl Index<'_> {
             waiting: Vec::new(),
             holders: BTreeMap::new(),
             has_keys: false,
+            groups: BTreeMap::new(),
             open: HashSet::new(),
             keys: BTreeMap::new(),
             newest_by_correlation: self.newest_by_correlation(names)?,
@@ -337,7 +390,8 @@ impl Index<'_> {
             if !task.is_terminal() || fresh.is_none_or(|fresh| task.updated_at >= fresh) {
                 ScannedTask::Task(Box::new(task.to_task()), holder)
             } else {
-                ScannedTask::Ended(task.spec.lane_name(), holder)
+                let group = task.spec.group.map(|name| (group_key(&name.decode()), task.id.clone()));
+                ScannedTask::Ended(task.spec.lane_name(), holder, group)
             }
         };
         let mut failed = Ok(());
@@ -347,8 +401,11 @@ impl Index<'_> {
                     input.add_key(holder);
                     *task
                 }
-                Ok(ScannedTask::Ended(lane, holder)) => {
+                Ok(ScannedTask::Ended(lane, holder, group)) => {
                     input.add_key(holder);
+                    if let Some((name, id)) = group {
+                        input.groups.entry(name).or_default().push(id);
+                    }
                     input.lanes.entry(lane).or_default();
                     return ControlFlow::Continue(());
                 }

@@ -8,14 +8,14 @@ use rustix::io::Errno;
 
 use super::seal::is_sealed_at;
 use super::sorted_set::{SortedSet, damaged};
-use super::state::IndexState;
-use super::{Index, KEYS, LANE_SETS, LaneSets, MAX_TRIES};
+use super::state::{IndexState, UseMark, boot_word};
+use super::{EXCLUSIVE, GROUPS, Index, KEYS, LANE_SETS, LaneSets, MAX_TRIES};
 use crate::error::{ErrorKind, Result};
 use crate::store::clock::Clock;
 use crate::store::dir::Dir;
 use crate::store::layout::Layout;
 use crate::store::lock::StoreLock;
-use crate::store::{Store, atomic, quarantine};
+use crate::store::{FileStore, atomic, quarantine};
 
 /// Removes an entry that has the name of a part of the index. A directory that is not empty was put there by
 /// somebody, and is moved to the quarantine.
@@ -58,7 +58,7 @@ pub(in crate::store) fn directory(layout: &Layout, indexes: &Dir, name: &str) ->
     }
 }
 
-impl Store {
+impl FileStore {
     /// Runs a query on the index. When that shows damage, the index is repaired and the query is run again. A
     /// store that does not exist has no index, and the result of an empty one.
     pub(in crate::store) fn with_index<T: Default>(
@@ -89,7 +89,17 @@ impl Index<'_> {
         Ok(is_sealed_at(&dir, KEYS)?
             && is_sealed_at(&dir, LANE_SETS)?
             && self.dependents_are_complete(state.dependents)?
-            && self.exclusive_is_complete(state.exclusive)?)
+            && self.part_is_complete(EXCLUSIVE, state.exclusive)?
+            && self.part_is_complete(GROUPS, state.groups)?)
+    }
+
+    /// Returns whether the files of a part that most stores do without are those that `lanes` wrote.
+    fn part_is_complete(&self, name: &str, mark: UseMark) -> Result<bool> {
+        match mark {
+            UseMark::Absent => Ok(true),
+            UseMark::Present => is_sealed_at(&self.dir(), name),
+            UseMark::Unknown => Ok(false),
+        }
     }
 
     /// Rebuilds the index if any part of it cannot be read. This needs the lock: without it, a line that is
@@ -100,6 +110,17 @@ impl Index<'_> {
             Err(error) if error.kind() == ErrorKind::Corrupt => self.rebuild(state.seq).map(drop),
             read => read,
         })
+    }
+
+    /// Checks that the index was written since the machine started: of an older one, a power cut may have left parts only.
+    ///
+    /// # Errors
+    /// `Corrupt` if not. A rebuild mends that.
+    pub(in crate::store) fn check_boot(&self) -> Result<()> {
+        match self.read_state()? {
+            Some(state) if state.boot == boot_word() => Ok(()),
+            _ => Err(damaged(self.dir().path())),
+        }
     }
 
     fn read_all(&self) -> Result<()> {

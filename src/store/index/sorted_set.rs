@@ -49,6 +49,11 @@ pub(crate) struct IndexEntry {
 }
 
 impl IndexEntry {
+    /// Returns what orders the entries of a set.
+    pub(crate) fn place(&self) -> (i64, &str) {
+        (self.key, &self.id)
+    }
+
     fn line(&self) -> String {
         let Self { key, id, rank, lease_until, metadata } = self;
         format!("{key}\t{id}\t{rank}\t{lease_until}\t{metadata}\n")
@@ -281,7 +286,7 @@ impl SortedSet {
             let new: HashSet<&str> = left[..count].iter().map(|entry| entry.id.as_str()).collect();
             live_entries.retain(|entry| !new.contains(entry.id.as_str()));
             live_entries.extend_from_slice(&left[..count]);
-            live_entries.sort_by(|a, b| (a.key, &a.id).cmp(&(b.key, &b.id)));
+            live_entries.sort_by(|a, b| a.place().cmp(&b.place()));
             self.rewrite(&name, live_entries.into_iter())?;
             left = &left[count..];
         }
@@ -303,6 +308,19 @@ impl SortedSet {
             left = &left[count..];
         }
         Ok(())
+    }
+
+    /// Returns the ids of those of some entries, which are in order, that are there.
+    pub(crate) fn ids_of(&self, entries: &[IndexEntry]) -> Result<HashSet<String>> {
+        let (mut left, mut found) = (entries, HashSet::new());
+        while let Some(first) = left.first() {
+            let (_, live_entries, count) = self.chunk_of_run(first, left)?;
+            let there: HashSet<(i64, &str)> = live_entries.iter().map(IndexEntry::place).collect();
+            let is_there = |entry: &&IndexEntry| there.contains(&entry.place());
+            found.extend(left[..count].iter().filter(is_there).map(|entry| entry.id.clone()));
+            left = &left[count..];
+        }
+        Ok(found)
     }
 
     /// Returns the chunk that the first of some entries belongs to, its entries, and how many of the given ones belong to
@@ -360,7 +378,7 @@ impl SortedSet {
 
     /// Writes the entries of a new sorted set, in any order.
     pub(crate) fn fill(&self, mut entries: Vec<IndexEntry>) -> Result<()> {
-        entries.sort_by(|a, b| (a.key, &a.id).cmp(&(b.key, &b.id)));
+        entries.sort_by(|a, b| a.place().cmp(&b.place()));
         if entries.is_empty() { Ok(()) } else { self.rewrite(&chunk_name(i64::MIN), entries.into_iter()) }
     }
 

@@ -68,7 +68,7 @@ fn texts(task: &Task) -> Result<()> {
     let is_own = |dependency: &Dependency| dependency.task == task.id;
     refuse_if(task.spec.after.iter().any(is_own), "'after' names the task itself")?;
     if let Status::Failed { class: FailureClass::Other(word), .. } = &task.status {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid_here(format!(
             "this version does not know the failure class '{}'",
             printable(word)
         )));
@@ -137,7 +137,7 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
         Status::Completed { .. } => Some(ResponseStatus::Completed),
         Status::Failed { .. } => Some(ResponseStatus::Failed),
         Status::Unknown(word) => {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid_here(format!(
                 "this version does not know the state '{}'",
                 printable(word)
             )));
@@ -225,5 +225,5 @@ fn file(task: &Task, path: &str, content: &[u8]) -> Result<()> {
 }
 
 fn refuse_if(wrong: bool, why: impl Into<String>) -> Result<()> {
-    if wrong { Err(Error::invalid(why)) } else { Ok(()) }
+    if wrong { Err(Error::invalid_here(why)) } else { Ok(()) }
 }

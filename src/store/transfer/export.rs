@@ -12,22 +12,15 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Task, TaskId, json};
 use crate::store::dir::Dir;
-use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::layout::{EVENTS_FILE, NEXT_REQUEST_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::task_files::LoadedTask;
-use crate::store::{Store, bounded_file, task_files};
+use crate::store::{FileStore, bounded_file, request_file, task_files};
 
 /// How often a task that changes while it is read is read again.
 const MAX_READS: usize = 100;
 
-impl Store {
-    /// Writes every task for which `keep` returns true to `out`, one JSON object per line, in the order of
-    /// the ids; returns their number. Unreadable tasks are left out and passed to `unreadable` with their
-    /// names. Files that a line cannot contain are left out, and a sentence about each is passed to
-    /// `left_out`. Takes no lock; each task is written as it was at one moment.
-    ///
-    /// # Errors
-    /// `Io` when the store cannot be listed or `out` cannot be written.
-    pub fn export(
+impl FileStore {
+    pub(crate) fn export(
         &self,
         out: &mut dyn Write,
         keep: &dyn Fn(&Task) -> bool,
@@ -95,7 +88,9 @@ pub(in crate::store) fn export_line(dir: &Dir, loaded: &LoadedTask) -> Result<Ex
     }
     let (mut files, mut left_out) = (Object::new(), Vec::new());
     other_files(dir, "", 0, &mut files, &mut left_out)?;
+    let next = files.remove(NEXT_REQUEST_FILE).filter(|_| request_file::is_next(dir, task));
     let request = files.remove(REQUEST_FILE);
+    let request = next.or(request);
     let text = request.as_ref().and_then(|request| request.get("text")).cloned();
     if let (Some(request), None) = (request, &text) {
         files.insert(REQUEST_FILE.to_string(), request);

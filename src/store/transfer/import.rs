@@ -17,7 +17,7 @@ use crate::store::dir::Dir;
 use crate::store::index::Index;
 use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::request_file::is_own;
-use crate::store::{Store, feed, task_files, write_format};
+use crate::store::{FileStore, feed, task_files, write_format};
 
 /// How many tasks are made durable together.
 const GROUP_SIZE: usize = 32;
@@ -28,7 +28,7 @@ const GROUP_BYTES: usize = 16 * 1024 * 1024;
 /// The longest line, in bytes.
 const MAX_LINE: u64 = 1024 * 1024 * 1024;
 
-/// The result of [`Store::import`].
+/// The result of [`Store::import`](crate::store::Store::import).
 #[derive(Debug, Default)]
 pub struct ImportReport {
     /// How many tasks were added.
@@ -50,17 +50,12 @@ struct ImportItem {
     warning: Option<String>,
 }
 
-impl Store {
-    /// Adds the tasks of an export with their ids. A task that exists already is skipped when it is the same
-    /// and refused when it is not; a line that cannot be used is refused, and the others are imported
-    /// nevertheless. Each task is added completely or not at all. `progress` is called with the number of
-    /// lines read.
-    ///
-    /// Once this returns, every added task survives a power cut.
-    ///
-    /// # Errors
-    /// `Io` when `input` cannot be read or the store cannot be written at all; `NewerFormat`, `Locked`.
-    pub fn import(&self, input: &mut dyn BufRead, progress: &mut dyn FnMut(u64)) -> Result<ImportReport> {
+impl FileStore {
+    pub(crate) fn import(
+        &self,
+        input: &mut dyn BufRead,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<ImportReport> {
         self.check_writable()?;
         if self.version == 0 {
             write_format(&self.layout)?;
@@ -126,7 +121,7 @@ impl Store {
                         "line {}: its dependency {missing} is not in the store, or waits for this task itself",
                         item.line
                     );
-                    (item.line, Error::invalid(text))
+                    (item.line, Error::invalid_here(text))
                 }));
                 return Ok(());
             }
@@ -140,7 +135,7 @@ impl Store {
 
     /// Parses one line, and points the paths into the old store into this one.
     fn item(&self, line: u64, bytes: &[u8]) -> Result<ImportItem> {
-        let wrong = |why: &str| Error::invalid(format!("line {line}: {}", printable(why)));
+        let wrong = |why: &str| Error::invalid_here(format!("line {line}: {}", printable(why)));
         let mut object = json::parse_line(bytes).map_err(|why| wrong(&why))?;
         if object.get("lanes_export").and_then(Value::as_u64) != Some(VERSION) {
             return Err(wrong("this is not an export line that this version understands"));
@@ -190,7 +185,7 @@ impl Store {
         }
         if files.iter().any(|(path, _)| path == REQUEST_FILE) {
             task.request_path =
-                self.attempts_dir(&task.id).with_file_name(REQUEST_FILE).to_string_lossy().into_owned();
+                self.spool().task_path(&task.id).join(REQUEST_FILE).to_string_lossy().into_owned();
         }
         if was_own && !task.status.is_terminal() && !files.iter().any(|(path, _)| path == REQUEST_FILE) {
             let is_prompt = sha256_bytes(task.spec.prompt.as_bytes()) == task.request_sha256;
@@ -216,7 +211,7 @@ impl Store {
         if !self.responds_outside_workspace(task.id.as_str(), &task.response_path) {
             return None;
         }
-        let own = self.attempts_dir(&task.id).with_file_name(RESPONSE_BODY_FILE);
+        let own = self.spool().task_path(&task.id).join(RESPONSE_BODY_FILE);
         let wanted = std::mem::replace(&mut task.response_path, own.to_string_lossy().into_owned());
         Some(format!(
             "the answer of {} stays in the store: its response_path is outside workspace_root: {}",
@@ -282,7 +277,7 @@ impl Store {
     fn present(&self, item: &ImportItem) -> Result<Option<bool>> {
         let Some(dir) = self.layout.task(&item.task.id)? else { return Ok(None) };
         let Some(loaded) = task_files::task(&dir, &item.task.id)? else { return Ok(Some(false)) };
-        let same = loaded.task.to_public_object() == item.task.to_public_object()
+        let same = loaded.task.to_holder_object() == item.task.to_holder_object()
             && task_files::response(&dir, &loaded.task)? == item.response;
         Ok(Some(same))
     }
@@ -336,6 +331,7 @@ impl Store {
             index.update(&lock, None, task)?;
             let state = index.add_dependent(&state, task, true)?;
             let state = index.note_keys(&state, task)?;
+            let state = index.add_to_group(&state, task)?;
             self.note_due(&state);
             index.finish(&lock, &state, seq, Some(&task.id)).map(drop)
         };
@@ -398,7 +394,7 @@ fn is_safe(path: &str) -> bool {
 }
 
 fn event_lines(events: Option<Value>) -> Result<String> {
-    let no_list = || Error::invalid("'events' must be a list of objects");
+    let no_list = || Error::invalid_here("'events' must be a list of objects");
     let events = match events {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(events)) => events,
@@ -411,7 +407,7 @@ fn event_lines(events: Option<Value>) -> Result<String> {
         lines.push_str(&line);
         // Other writers write lines without a number, of which two may be equal.
         if event.contains_key("n") && !seen.insert(line) {
-            return Err(Error::invalid("'events' contains one event twice"));
+            return Err(Error::invalid_here("'events' contains one event twice"));
         }
     }
     Ok(lines)
@@ -423,7 +419,7 @@ fn next_line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>> {
     let mut bounded = input.take(MAX_LINE);
     bounded.read_until(b'\n', &mut line).map_err(|error| Error::io("read", "the import", error))?;
     if line.len() as u64 == MAX_LINE {
-        return Err(Error::invalid(format!("a line of the import is longer than {MAX_LINE} bytes")));
+        return Err(Error::invalid_here(format!("a line of the import is longer than {MAX_LINE} bytes")));
     }
     Ok((!line.is_empty()).then_some(line))
 }

@@ -20,7 +20,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use self::dnotify::DirectoryWatch;
 use super::layout::{BELLS, lane_key};
-use super::{Store, atomic};
+use super::{FileStore, atomic};
 use crate::model::{LaneName, TaskId};
 
 /// The interval of the periodic check, for changes without a notification.
@@ -45,19 +45,16 @@ enum WakeSource {
     Nothing,
 }
 
-impl Store {
-    /// Returns whether waits are woken by notifications rather than checking repeatedly.
-    pub fn can_watch(&self) -> bool {
+impl FileStore {
+    pub(crate) fn can_watch(&self) -> bool {
         !matches!(Watch::on(vec![self.root().to_path_buf()]).0, WakeSource::Nothing)
     }
 
-    /// Returns a watch that wakes when one of these tasks changes.
-    pub fn watch_tasks(&self, ids: &[TaskId]) -> Watch {
+    pub(crate) fn watch_tasks(&self, ids: &[TaskId]) -> Watch {
         Watch::on(self.task_paths(ids))
     }
 
-    /// Returns the same watch for a process that ends after it and does not use SIGIO otherwise.
-    pub fn watch_tasks_until_exit(&self, ids: &[TaskId]) -> Watch {
+    pub(crate) fn watch_tasks_until_exit(&self, ids: &[TaskId]) -> Watch {
         Watch::until_exit(self.task_paths(ids))
     }
 
@@ -65,18 +62,15 @@ impl Store {
         ids.iter().map(|id| self.layout.tasks.path().join(id.as_str())).collect()
     }
 
-    /// Returns a watch that wakes when a task of these lanes may have become claimable.
-    pub fn watch_lanes(&self, lanes: &[LaneName]) -> Watch {
+    pub(crate) fn watch_lanes(&self, lanes: &[LaneName]) -> Watch {
         self.make_doorbells(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::on)
     }
 
-    /// Returns the same watch for a process that ends after it and does not use SIGIO otherwise.
-    pub fn watch_lanes_until_exit(&self, lanes: &[LaneName]) -> Watch {
+    pub(crate) fn watch_lanes_until_exit(&self, lanes: &[LaneName]) -> Watch {
         self.make_doorbells(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::until_exit)
     }
 
-    /// Returns a watch that wakes when anything changes.
-    pub fn watch_feed(&self) -> Watch {
+    pub(crate) fn watch_feed(&self) -> Watch {
         self.make_doorbells(&[ANY_CHANGE.to_string()]).map_or_else(Watch::polling, Watch::on)
     }
 
@@ -91,9 +85,7 @@ impl Store {
         Some(names.iter().map(|name| bells.path().join(name)).collect())
     }
 
-    /// Wakes the waiters of these lanes although no task has changed. A process that ends wakes its own
-    /// threads this way.
-    pub fn wake_waiters(&self, lanes: &[LaneName]) {
+    pub(crate) fn wake_waiters(&self, lanes: &[LaneName]) {
         self.ring(lanes);
     }
 

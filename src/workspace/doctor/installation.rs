@@ -24,15 +24,15 @@ pub(super) fn check(diagnoses: &mut DiagnosisList, settings: &DoctorOptions<'_>)
     match found.first() {
         None => diagnoses.warn(
             "path",
-            "no directory of PATH contains `lanes`, so a shell does not find it",
+            "`lanes` is not on PATH, so shells do not find it",
             "add its directory to PATH, since agents and scripts call it by name",
         ),
         Some(first) if identity(first) == Some(program) => {
-            diagnoses.ok("path", format!("a shell starts {}", show(first)));
+            diagnoses.ok("path", format!("shells run {}", show(first)));
         }
         Some(first) => diagnoses.warn(
             "path",
-            format!("a shell starts another lanes: {}", show(first)),
+            format!("shells run another lanes: {}", show(first)),
             "remove it, or put the directory of this one first in PATH",
         ),
     }

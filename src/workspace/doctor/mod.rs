@@ -7,9 +7,9 @@ mod installation;
 mod state;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::discover::{LocateOptions, locate};
+use super::discover::{LocateOptions, locate, visible_from};
 use super::paths::show;
 use crate::error::Error;
 use crate::model::json::Object;
@@ -144,6 +144,7 @@ pub fn doctor(settings: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) 
                 None => "no configuration, only a store".to_string(),
             };
             diagnoses.ok("configuration", from);
+            check_hidden(&mut diagnoses, settings, config.path());
             for warning in &config.warnings {
                 diagnoses.warn("configuration-warning", warning, "correct the configuration file");
             }
@@ -178,4 +179,21 @@ pub fn doctor(settings: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) 
         }
     }
     diagnoses.entries
+}
+
+/// Names the queue that a configuration found by the search hides: commands that are meant for it go elsewhere.
+fn check_hidden(diagnoses: &mut DiagnosisList, settings: &DoctorOptions<'_>, used: Option<&Path>) {
+    let (None, Some(used), Ok(cwd)) = (settings.locate.config, used, settings.locate.base.directory()) else {
+        return;
+    };
+    let mut files = visible_from(cwd);
+    let (Some((holder, _)), Some((other_holder, other))) = (files.next(), files.next()) else { return };
+    let message = format!("{} hides the queue of {}", show(used), show(&other));
+    // A project in a pool may well have a queue of its own.
+    if holder == other_holder {
+        let remedy = format!("remove one of the two, or name the other with --config {}", show(&other));
+        diagnoses.warn("hidden-queue", message, remedy);
+    } else {
+        diagnoses.ok("hidden-queue", message);
+    }
 }

@@ -10,7 +10,9 @@ use super::super::paths::show;
 use super::DiagnosisList;
 use crate::error::{printable, shell_word};
 use crate::model::CooldownCause;
+use crate::os::machine;
 use crate::store::{FORMAT_VERSION, Severity, Store, StoreOptions, WorkerInfo};
+use crate::workspace::why;
 
 /// Free space below this triggers a warning, in bytes.
 const LOW_SPACE_BYTES: u64 = 100 * 1024 * 1024;
@@ -41,7 +43,7 @@ pub(super) fn check(
             diagnoses.ok("store", format!("{} can be opened; nothing was submitted yet", show(root)));
         } else {
             let message = format!("{} does not exist yet", show(root));
-            diagnoses.warn("store", message, "nothing to do: the first submit makes it");
+            diagnoses.warn("store", message, "nothing to do: the first submit creates it");
         }
         return None;
     }
@@ -95,15 +97,9 @@ fn space(diagnoses: &mut DiagnosisList, store: &Store) {
 }
 
 fn watching(diagnoses: &mut DiagnosisList, store: &Store) {
-    let limit = |name: &str| {
-        std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}"))
-            .map_or_else(|_| "unknown".to_string(), |text| text.trim().to_string())
-    };
-    let limits = format!(
-        "{} instances and {} watches per user",
-        limit("max_user_instances"),
-        limit("max_user_watches")
-    );
+    let (instances, watches) = machine::watch_limits();
+    let shown = |limit: Option<String>| limit.unwrap_or_else(|| "unknown".to_string());
+    let limits = format!("{} instances and {} watches per user", shown(instances), shown(watches));
     if store.can_watch() {
         diagnoses.ok("inotify", format!("waits sleep on notifications ({limits})"));
     } else {
@@ -134,7 +130,13 @@ fn findings(diagnoses: &mut DiagnosisList, store: &Store, progress: &mut dyn FnM
         Err(error) => return diagnoses.error("fsck", &error, "check the store with `lanes fsck`"),
     };
     if report.findings.is_empty() {
-        return diagnoses.ok("fsck", format!("no problems, tasks checked: {}", report.tasks));
+        return diagnoses.ok(
+            "fsck",
+            match report.tasks {
+                1 => "1 task checked, no problems".to_string(),
+                tasks => format!("{tasks} tasks checked, no problems"),
+            },
+        );
     }
     for (code, count) in &report.counts {
         let Some(first) = report.findings.iter().find(|finding| finding.code == *code) else { continue };
@@ -163,13 +165,13 @@ fn check_on_demand_dispatcher(diagnoses: &mut DiagnosisList, store: &Store, work
     }
     // One that starts or ends has the lock for a moment without a registration.
     let is_stuck = || {
-        store.on_demand_is_locked().unwrap_or(false)
+        store.spool().on_demand_is_locked().unwrap_or(false)
             && store.on_demand_dispatcher().is_ok_and(|one| one.is_none())
     };
     let start = Instant::now();
     while is_stuck() {
         if start.elapsed() > START_TIME {
-            let lock = show(&store.root().join("on-demand.lock"));
+            let lock = show(&store.spool().on_demand_lock_path());
             return diagnoses.warn(
                 "on-demand-stuck",
                 format!("a process holds {lock} and does not serve: no on-demand dispatcher can start"),
@@ -198,7 +200,7 @@ pub(super) fn check_automation(diagnoses: &mut DiagnosisList, config: &Config, s
         Ok(false) => diagnoses.warn(
             "automation",
             format!("{parts} are configured, and nothing runs them"),
-            "start a dispatcher, `lanes dispatch`, or a server, `lanes serve`",
+            "start a dispatcher, `lanes dispatch`, a server, `lanes serve`, or a bridge, `lanes bridge`",
         ),
         Err(error) => diagnoses.error("automation", &error, "check the store with `lanes fsck`"),
     }
@@ -247,16 +249,13 @@ pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
     }
     match store.lanes_with_ready_tasks() {
         Ok(lanes) => {
-            for (lane, count) in lanes.iter().filter(|(lane, _)| !paused.contains_key(*lane)) {
+            for (lane, ready) in lanes.iter().filter(|(lane, _)| !paused.contains_key(*lane)) {
                 if !workers.iter().any(|worker| worker.lanes.contains(lane)) {
-                    let word = shell_word(lane.as_str());
+                    let or = if lane.agent().is_none() { ", or a dispatcher" } else { "" };
                     diagnoses.warn(
                         "unserved",
-                        format!("lane {} has work ({count}) and no worker", printable(lane.as_str())),
-                        match lane.agent() {
-                            Some(_) => "start one: `lanes dispatch --on-demand`".to_string(),
-                            None => format!("start one: `lanes claim --lane {word} --wait`, or a dispatcher"),
-                        },
+                        format!("lane {} has work ({}) and no worker", printable(lane.as_str()), ready.count),
+                        format!("start one: `{}`{or}", why::worker_command(lane)),
                     );
                 }
             }

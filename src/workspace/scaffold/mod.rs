@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use self::created_files::CreatedFiles;
 use self::render::Values;
-use self::templates::{DISPATCHERS, QUEUE, STATE, Template, WORKSPACE};
+use self::templates::{DISPATCHERS, QUEUE, STATE, Template, WORKER_PROMPT, WORKSPACE};
 use super::base_dir::BaseDir;
+use super::config::Config;
+use super::discover::visible_from;
 use super::paths::{absolute, as_text, resolve, show};
-use crate::error::{Error, ErrorKind, Result, printable};
+use crate::error::{Error, ErrorKind, Result, printable, shell_word};
 use crate::model::limits;
 
 /// The values for a new `handoff.yaml`; `None` for the defaults.
@@ -38,6 +40,8 @@ pub(crate) struct InitResult {
     pub queue_root: String,
     /// The next steps, one line each.
     pub next_steps: Vec<String>,
+    /// What the new workspace hides, in one sentence.
+    pub warning: Option<String>,
 }
 
 /// The result of `init_pool`; all paths are absolute.
@@ -55,6 +59,8 @@ pub(crate) struct PoolInitResult {
     pub dispatchers: Vec<(&'static str, PathBuf)>,
     /// The instructions for a chat session that works on the queue.
     pub polling_prompt: PathBuf,
+    /// What the new pool hides, or what hides it, in one sentence.
+    pub warning: Option<String>,
 }
 
 /// Creates `handoff/` in `target`, which is created if missing and relative to the current directory.
@@ -76,12 +82,15 @@ pub(crate) fn init(target: &Path, options: InitOptions) -> Result<InitResult> {
     let store = resolve(&absolute(&handoff, Path::new(&queue_root))?)?;
     // Refuses now what reading the configuration would refuse later.
     resolve(&absolute(&handoff, Path::new(&workspace_root))?)?;
+    let config_path = as_text(&handoff.join("handoff.yaml"), "the target directory")?;
     let values = Values {
         workspace_id: &workspace_id,
         workspace_root: &workspace_root,
         queue_root: &queue_root,
-        config_path: &as_text(&handoff.join("handoff.yaml"), "the target directory")?,
+        config_path: &config_path,
         store_path: &as_text(&store, "the queue root")?,
+        queue_flags: ["--config", &config_path],
+        lanes: &["review"],
     };
     refuse_existing(&handoff)?;
 
@@ -95,6 +104,7 @@ pub(crate) fn init(target: &Path, options: InitOptions) -> Result<InitResult> {
     }
     created.keep();
     Ok(InitResult {
+        warning: hidden_queue(&target, &handoff.join("handoff.yaml")),
         handoff,
         workspace_id,
         workspace_root,
@@ -102,7 +112,9 @@ pub(crate) fn init(target: &Path, options: InitOptions) -> Result<InitResult> {
         next_steps: vec![
             "submit a task: lanes submit --lane review --prompt 'What does this project do?'".to_string(),
             "start a worker: ./handoff/dispatcher.sh --lane review".to_string(),
-            "or give handoff/REVIEWER-AGENT-PROMPT.md to a chat; handoff/README.md has the rest".to_string(),
+            "or give a chat what `lanes prompt worker` prints; `lanes setup` tells this project's agents"
+                .to_string(),
+            "see handoff/README.md for the rest".to_string(),
         ],
     })
 }
@@ -120,12 +132,15 @@ pub(crate) fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitResul
     let dispatchers = target.join("dispatchers");
     let config = queue.join("handoff.yaml");
     let store = queue.join("state");
+    let config_path = as_text(&config, "the target directory")?;
     let values = Values {
         workspace_id: &workspace_id,
         workspace_root: "..",
         queue_root: "state",
-        config_path: &as_text(&config, "the target directory")?,
+        config_path: &config_path,
         store_path: &as_text(&store, "the target directory")?,
+        queue_flags: ["--config", &config_path],
+        lanes: &["review", "work", "questions"],
     };
     refuse_existing(&queue)?;
     refuse_existing(&dispatchers)?;
@@ -139,6 +154,7 @@ pub(crate) fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitResul
     write_all(&mut created, &dispatchers, DISPATCHERS, &values)?;
     created.keep();
     Ok(PoolInitResult {
+        warning: hidden_queue(&target, &config),
         workspace_id,
         config,
         store,
@@ -147,6 +163,40 @@ pub(crate) fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitResul
             .into(),
         polling_prompt: dispatchers.join("POLLING-CHAT-PROMPT.md"),
         queue,
+    })
+}
+
+/// Returns the instructions for a chat that works on the lanes of a queue.
+///
+/// # Errors
+/// `Invalid` when a path cannot be written as text.
+pub(crate) fn worker_prompt(config: &Config, lanes: &[&str]) -> Result<String> {
+    let store_path = as_text(&config.store_root, "the state directory")?;
+    let config_path = config.path().map(|path| as_text(path, "the configuration file")).transpose()?;
+    let queue_flags = match &config_path {
+        Some(path) if !config.store_is_named() => ["--config", path.as_str()],
+        _ => ["--store", store_path.as_str()],
+    };
+    let values = Values {
+        workspace_id: &config.workspace_id,
+        workspace_root: "",
+        queue_root: "",
+        config_path: config_path.as_deref().unwrap_or_default(),
+        store_path: &store_path,
+        queue_flags,
+        lanes,
+    };
+    Ok(values.fill(&WORKER_PROMPT))
+}
+
+/// Says which queue commands in `target` no longer use now that `config` is there, or that they do not use this one.
+fn hidden_queue(target: &Path, config: &Path) -> Option<String> {
+    let mut files = visible_from(target).map(|(_, file)| file);
+    let (used, hidden) = (files.next()?, files.next()?);
+    let hint = format!("reach the other with --config {}", shell_word(&hidden.to_string_lossy()));
+    Some(match used == config {
+        true => format!("in {} and below, this queue hides that of {}; {hint}", show(target), show(&hidden)),
+        false => format!("in {} and below, {} hides this queue; {hint}", show(target), show(&used)),
     })
 }
 

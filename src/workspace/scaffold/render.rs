@@ -14,11 +14,15 @@ pub(super) struct Values<'a> {
     pub config_path: &'a str,
     /// `{{STORE_PATH}}`, absolute
     pub store_path: &'a str,
+    /// `{{QUEUE_FLAGS}}`: the flag that names the queue, and its value
+    pub queue_flags: [&'a str; 2],
+    /// `{{LANE_FLAGS}}`: a flag for each of these lanes
+    pub lanes: &'a [&'a str],
 }
 
 impl Values<'_> {
-    /// Returns the text of a template with every placeholder filled: as a YAML scalar in YAML files, as one shell
-    /// word everywhere else, since the texts show values within commands.
+    /// Returns the text of a template with every placeholder filled: as a YAML scalar in YAML files, as a shell
+    /// word (flags: as several) everywhere else, since the texts show values within commands.
     ///
     /// Makes a single pass: a value that looks like a placeholder is not filled again.
     pub(super) fn fill(&self, template: &Template) -> String {
@@ -27,9 +31,10 @@ impl Values<'_> {
         let mut rest = template.text;
         while let Some((before, after)) = rest.split_once("{{") {
             out.push_str(before);
-            match after.split_once("}}").and_then(|(name, tail)| Some((self.value(name)?, tail))) {
-                Some((value, tail)) => {
-                    out.push_str(&quote(value));
+            match after.split_once("}}").and_then(|(name, tail)| Some((self.words(name)?, tail))) {
+                Some((words, tail)) => {
+                    let words: Vec<String> = words.into_iter().map(quote).collect();
+                    out.push_str(&words.join(" "));
                     rest = tail;
                 }
                 None => {
@@ -42,15 +47,19 @@ impl Values<'_> {
         out
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
-        Some(match name {
+    /// Returns the value of a placeholder, of which each part is quoted.
+    fn words(&self, name: &str) -> Option<Vec<&str>> {
+        let value = match name {
+            "QUEUE_FLAGS" => return Some(self.queue_flags.into()),
+            "LANE_FLAGS" => return Some(self.lanes.iter().flat_map(|lane| ["--lane", *lane]).collect()),
             "WORKSPACE_ID" => self.workspace_id,
             "WORKSPACE_ROOT" => self.workspace_root,
             "QUEUE_ROOT" => self.queue_root,
             "CONFIG_PATH" => self.config_path,
             "STORE_PATH" => self.store_path,
             _ => return None,
-        })
+        };
+        Some(vec![value])
     }
 }
 
@@ -239,10 +248,13 @@ mod tests {
             queue_root: "it's",
             config_path: "/c d",
             store_path: "/s",
+            queue_flags: ["--config", "/c d"],
+            lanes: &["a", "b; c"],
         };
         let fill = |path, text| values.fill(&Template { path, text, mode: 0 });
         assert_eq!(fill("x.yaml", "{{WORKSPACE_ID}} {{QUEUE_ROOT}}"), "'{{QUEUE_ROOT}}' 'it''s'");
         assert_eq!(fill("x.sh", "{{QUEUE_ROOT}}{{CONFIG_PATH}}{{STORE_PATH}}"), "'it'\\''s''/c d'/s");
+        assert_eq!(fill("x.md", "{{QUEUE_FLAGS}} {{LANE_FLAGS}}"), "--config '/c d' --lane a --lane 'b; c'");
         assert_eq!(fill("x.sh", "{{ {{OTHER}} }} {{"), "{{ {{OTHER}} }} {{");
     }
 }

@@ -26,11 +26,11 @@ macro_rules! template {
 
 /// The files of `handoff/`.
 pub(super) const WORKSPACE: &[Template] = &[
-    template!("handoff.yaml", "workspace/handoff.yaml", TEXT_MODE),
+    template!("handoff.yaml", "handoff.yaml", TEXT_MODE),
     template!("dispatcher.sh", "workspace/dispatcher.sh", PROGRAM_MODE),
     template!("bin/handoff", "workspace/bin/handoff", PROGRAM_MODE),
     template!("README.md", "workspace/README.md", TEXT_MODE),
-    template!("REVIEWER-AGENT-PROMPT.md", "workspace/REVIEWER-AGENT-PROMPT.md", TEXT_MODE),
+    template!("REVIEWER-AGENT-PROMPT.md", "worker-prompt.md", TEXT_MODE),
 ];
 
 /// The files of a state directory, in a workspace or a pool.
@@ -43,7 +43,7 @@ pub(super) const STATE: &[Template] = &[
 
 /// The files of `.agent-lanes-queue/`.
 pub(super) const QUEUE: &[Template] = &[
-    template!("handoff.yaml", "pool/queue/handoff.yaml", TEXT_MODE),
+    template!("handoff.yaml", "handoff.yaml", TEXT_MODE),
     template!("README.md", "pool/queue/README.md", TEXT_MODE),
 ];
 
@@ -51,6 +51,9 @@ pub(super) const QUEUE: &[Template] = &[
 pub(super) const DISPATCHERS: &[Template] = &[
     template!("claude.sh", "pool/dispatchers/claude.sh", PROGRAM_MODE),
     template!("codex.sh", "pool/dispatchers/codex.sh", PROGRAM_MODE),
-    template!("POLLING-CHAT-PROMPT.md", "pool/dispatchers/POLLING-CHAT-PROMPT.md", TEXT_MODE),
+    template!("POLLING-CHAT-PROMPT.md", "worker-prompt.md", TEXT_MODE),
     template!("README.md", "pool/dispatchers/README.md", TEXT_MODE),
 ];
+
+/// The instructions for a chat that works on a queue.
+pub(super) const WORKER_PROMPT: Template = template!("worker-prompt.md", "worker-prompt.md", TEXT_MODE);

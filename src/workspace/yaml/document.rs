@@ -70,7 +70,7 @@ fn parse_yaml(text: &str) -> Result<Document, String> {
                 _ => Ok(Document::default()),
             }
         }
-        Ok(_) => Err("it must be a mapping: lines of the form `key: value`".to_string()),
+        Ok(_) => Err("it must be a mapping: lines of the form `key: value`, or a JSON object".to_string()),
         Err(error) => {
             let mut message = error.to_string();
             if let Some(at) = error.location() {

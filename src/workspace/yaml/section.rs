@@ -25,6 +25,12 @@ pub struct SourceText<'a> {
 }
 
 impl SourceText<'_> {
+    /// Returns the line of a key, or of the mapping that should contain it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn line(&self, path: &[String]) -> Option<usize> {
+        line_of_key(self.text, path)
+    }
+
     /// Returns file, line and key, for messages.
     pub fn location(&self, path: &[String]) -> String {
         let mut place = printable(self.file);

@@ -63,7 +63,7 @@ fn every_fault_is_one_clear_line_and_a_later_start() {
             "sent a request of its own: get_task",
         ),
         ("exits", "echo oops >&2; exit 3", "exited with code 3 during list_queues; its log ends with: oops"),
-        ("dies", "kill -9 $$", "was ended by signal 9 during list_queues"),
+        ("dies", "kill -9 $$", "was killed by signal 9 during list_queues"),
         ("half", "printf '{\"id\":2,'; exit 0", "exited with code 0 during list_queues"),
     ];
     let running = cases.map(|(name, body, _)| {
@@ -80,13 +80,13 @@ fn every_fault_is_one_clear_line_and_a_later_start() {
         let outcome = running.finish(&sandbox);
         assert_eq!(outcome.code, 1, "{name}: {outcome}");
         let failed = line(&outcome, "list_queues");
-        let expected = format!("came the error unavailable: the adapter ./{name} {expected}");
+        let expected = format!("got the error unavailable: the adapter ./{name} {expected}");
         assert!(
             failed.starts_with("FAILED   list_queues: expected ") && failed.contains(&expected),
             "{failed}"
         );
         // The next start is a failure too.
-        assert!(line(&outcome, "get_queue of an").contains("came the error unavailable: "), "{outcome}");
+        assert!(line(&outcome, "get_queue of an").contains("got the error unavailable: "), "{outcome}");
         assert!(line(&outcome, "a scratch queue").ends_with(": the adapter failed 3 times"), "{outcome}");
         let pids = sandbox.read(format!("{name}.pids"));
         // Each of three processes, and its child.
@@ -176,7 +176,7 @@ fn an_adapter_of_another_version_is_refused() {
         "read -r line\necho '{\"id\":1,\"error\":{\"code\":\"auth\",\"message\":\"wrong key\"}}'",
     );
     let outcome = tested(&sandbox, &[], "./refuses");
-    assert!(line(&outcome, "initialize").ends_with("came the error auth: wrong key"), "{outcome}");
+    assert!(line(&outcome, "initialize").ends_with("got the error auth: wrong key"), "{outcome}");
 }
 
 #[test]

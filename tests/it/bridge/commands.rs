@@ -88,3 +88,47 @@ fn mistakes_are_reported_in_one_line() {
     assert!(line.contains("board.json"), "{line}");
     assert!(desk.tasks().is_empty());
 }
+
+/// Adds a section to the configuration of a desk.
+fn configure(desk: &Desk, section: &str) {
+    let file = desk.pool.path("handoff.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(file, format!("{text}{section}")).unwrap();
+}
+
+#[test]
+fn a_bridge_delivers_notices() {
+    let desk = Desk::new("");
+    configure(&desk, "notify: [{on: [failed], command: [[sh, -c, 'cat >> told']]}]\n");
+    let bridge = Dispatcher::of(&mut desk.bridge(&["team"]));
+    eventually("it runs", || desk.pool.json(&["status"])["bridges"]["running"] == 1);
+    let id = desk.pool.submit("result never", &[]);
+    desk.pool.ok(&["respond", &id, "--status", "failed", "--body", "no"]);
+    eventually("the notice is delivered", || {
+        std::fs::read_to_string(desk.pool.path("told")).is_ok_and(|told| told.contains(&id))
+    });
+    bridge.signal(rustix::process::Signal::TERM);
+    assert!(bridge.wait().success());
+}
+
+#[test]
+fn a_bridge_submits_the_tasks_of_schedules() {
+    let desk = Desk::new("");
+    configure(
+        &desk,
+        "schedules: {nightly: {cron: '0 3 * * *', timezone: UTC, lane: nights, prompt: Tidy up}}\n",
+    );
+    let run = |now: &str, flag: &str| {
+        let output = desk.bridge(&["team", flag]).env("LANES_TEST_NOW", now).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    run("2026-11-21T07:00:00Z", "--once");
+    assert_eq!(desk.pool.json(&["list", "--lane", "nights"])["count"], 0);
+    run("2026-11-22T07:00:00Z", "--dry-run");
+    assert_eq!(desk.pool.json(&["list", "--lane", "nights"])["count"], 0);
+    let log = run("2026-11-22T07:00:00Z", "--once");
+    assert!(log.contains("lanes: schedule nightly submitted "), "{log}");
+    let tasks = desk.pool.json(&["list", "--lane", "nights"]);
+    assert_eq!(tasks["tasks"][0]["metadata"]["scheduled_for"], "2026-11-22T03:00:00Z");
+}

@@ -91,7 +91,7 @@ fn markdown_explains_what_is_wrong() {
     assert!(outcome.stdout.contains("No such file or directory: '$DIR/project/none.md'"), "{outcome}");
     sandbox.write("board.md", "# Other\n");
     let outcome = tested(&sandbox, &["--queue", "Todo", "--set", "path=board.md"], "markdown.py");
-    let expected = "came the error not_found: board.md has no heading 'Todo'";
+    let expected = "got the error not_found: board.md has no heading 'Todo'";
     assert!(outcome.stdout.contains(expected), "{outcome}");
     assert_eq!(sandbox.read("board.md"), "# Other\n");
 }
@@ -178,6 +178,6 @@ fn github_reports_errors_as_the_protocol_has_them() {
         sandbox.write("bin/state.json", state.to_string());
         let outcome = tested(&sandbox, &GITHUB, "github.py");
         assert_eq!(outcome.stdout.lines().count(), 2, "{outcome}");
-        assert!(outcome.stdout.contains(&format!("came the error {code}")), "{code}: {outcome}");
+        assert!(outcome.stdout.contains(&format!("got the error {code}")), "{code}: {outcome}");
     }
 }

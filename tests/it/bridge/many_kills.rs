@@ -254,7 +254,7 @@ fn check(board: &dyn Board, names: &BTreeSet<String>, what: &str) {
         let once: BTreeSet<&String> = told.iter().collect();
         assert_eq!(once.len(), told.len(), "{what}: {name}: {told:?}");
         let is_last =
-            |line: &String| if is_good { line == "Yes" } else { line.starts_with("Given up after ") };
+            |line: &String| if is_good { line == "Yes" } else { line.starts_with("Gave up after ") };
         assert_eq!(told.iter().filter(|line| is_last(line)).count(), 1, "{what}: {name}: {told:?}");
         let others = told.iter().filter(|line| !is_last(line));
         let is_attempt = |line: &&String| line.starts_with("Attempt ");

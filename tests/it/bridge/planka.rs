@@ -300,5 +300,5 @@ fn a_list_that_is_deleted_and_made_again_is_watched_again() {
     eventually("both are done", || desk.world.cards(2).len() == 2);
     assert_eq!(desk.told(&first), ["Yes"]);
     assert_eq!(desk.tasks().len(), 2);
-    assert!(desk.log().contains("was made again; it is watched from now on"), "{}", desk.log());
+    assert!(desk.log().contains("was created again, and is watched from now on"), "{}", desk.log());
 }

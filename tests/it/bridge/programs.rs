@@ -12,12 +12,13 @@ use crate::testkit::skip::has;
 const DISPATCH: &str =
     "dispatch:\n  vendor: claude\n  grace: 0.5\n  vendors:\n    claude: {command: AGENT}\n";
 
-/// A pool with a bridge `notes` to `board.md`, by way of the programs `before`.
+/// A pool with a bridge `notes` to `board.md`, by way of the programs `before`, if there are any; these may hang.
 fn with_notes(before: &str, board: &str) -> Pool {
+    let patience = if before.is_empty() { "1m" } else { "1s" };
     let markdown = example("markdown.py");
     let pool = Pool::new(&format!(
         "{DISPATCH}bridges:\n  notes:\n    adapter: [{before}{}]\n    config: {{path: board.md}}\n    \
-         requests_per_second: 1000\n    call_timeout: 1s\n    \
+         requests_per_second: 1000\n    call_timeout: {patience}\n    \
          queues: {{Todo: {{lane: work, in_progress: Doing, done: Done}}}}\n",
         markdown.display()
     ));

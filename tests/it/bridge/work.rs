@@ -42,7 +42,7 @@ fn two_attempts_fail_and_the_card_goes_to_the_dead_letters() {
     let comments = desk.comments(&id);
     assert_eq!(comments.len(), 2, "{comments:?}");
     assert!(comments[0].starts_with("Attempt 1 of 2 failed: "), "{comments:?}");
-    assert!(comments[1].starts_with("Given up after 2 attempts: "), "{comments:?}");
+    assert!(comments[1].starts_with("Gave up after 2 attempts: "), "{comments:?}");
     desk.pool.ok(&["redrive", "--lane", "work"]);
     desk.round();
     assert_eq!(desk.cards("In Progress"), [json!("1")]);

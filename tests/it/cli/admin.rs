@@ -67,7 +67,7 @@ fn move_puts_a_waiting_task_elsewhere() {
     sandbox.run(&["move", &id, "--to", "from"]).refused(1, "holds it");
     for lane in ["", "..", "-x", "a\nb"] {
         let outcome = sandbox.run(&["move", &id, &format!("--to={lane}")]);
-        outcome.refused(1, "lane");
+        outcome.refused(2, "lane");
     }
 }
 

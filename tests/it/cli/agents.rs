@@ -89,13 +89,14 @@ fn what_cannot_be_used_is_refused_and_nothing_is_written() {
     sandbox.ok(&["agents", "add", "api", "--directory", "app"]);
     let file = sandbox.path("handoff/state/agents.json");
     let before = std::fs::read(&file).unwrap();
-    let refused = |line: &str, expected: &str| {
+    let ends_with = |code: i32, line: &str, expected: &str| {
         let words: Vec<&str> = line.split(' ').collect();
         let outcome = sandbox.run(&[&["agents"], &words[..]].concat());
-        outcome.refused(1, expected);
-        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+        outcome.refused(code, expected);
         assert_eq!(std::fs::read(&file).unwrap(), before, "{line}");
     };
+    let refused = |line: &str, expected: &str| ends_with(1, line, expected);
+    let misused = |line: &str, expected: &str| ends_with(2, line, expected);
     refused(
         "add infra --directory app",
         "agent 'infra' is in handoff.yaml; change it there, or choose another name",
@@ -106,7 +107,7 @@ fn what_cannot_be_used_is_refused_and_nothing_is_written() {
     refused("add new --directory gone", "gone does not exist");
     refused("add new --directory handoff/handoff.yaml", "handoff.yaml does not exist");
     refused("add new --directory handoff/state/tasks", "is in the state directory");
-    refused("add ../new --directory app", "invalid agent name '../new'");
+    misused("add ../new --directory app", "invalid agent name '../new'");
     refused("add new --directory app --vendor nobody", "agents.new.vendor: unknown vendor nobody");
     refused(
         "add new --directory app --max-budget-usd -1",
@@ -117,9 +118,9 @@ fn what_cannot_be_used_is_refused_and_nothing_is_written() {
         "add new --directory app --vendor codex --max-budget-usd 1",
         "codex, which serves lane agent/new, does not",
     );
-    refused("set api", "there is nothing to change");
-    refused("set api --unset directory", "'directory' is not a setting that can be removed");
-    refused("set api --unset modle", "'modle' is not a setting that can be removed");
+    misused("set api", "nothing to change");
+    misused("set api --unset directory", "'directory' is not a setting that can be removed");
+    misused("set api --unset modle", "'modle' is not a setting that can be removed");
     refused("set nobody --model x", "no agent 'nobody' in agents.json; choose one of api");
     refused("show nobody", "no agent 'nobody' in this workspace; choose one of api, infra, odd");
     // A route of the lane excludes an agent.

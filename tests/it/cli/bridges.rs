@@ -93,7 +93,7 @@ fn a_board_that_cannot_be_reached_is_named() {
     worker.data.insert("failing_since".into(), "2026-11-21T07:00:00Z".into());
     worker.data.insert("error".into(), "connection refused".into());
     registration.update(&worker).unwrap();
-    let fails = "board team cannot be reached since 2026-11-21T07:00:00.000000Z: connection refused";
+    let fails = "board team has been unreachable since 2026-11-21T07:00:00.000000Z: connection refused";
     assert_eq!(why(&id), format!("{waiting}; {fails}"));
     assert_eq!(why(&other), waiting);
     for command in ["workers", "status"] {

@@ -140,9 +140,9 @@ fn gc_archives_what_import_brings_back() {
     let open = sandbox.submit("l", &[]);
     sandbox.run(&["gc"]).refused(2, "<--older-than <SPAN>|--all-ended>");
     sandbox.run(&["gc", "--all-ended", "--older-than", "30d"]).refused(2, "cannot be used with");
-    sandbox.run(&["gc", "--older-than", "0"]).refused(1, "--all-ended");
+    sandbox.run(&["gc", "--older-than", "0"]).refused(2, "--all-ended");
     for age in ["-1", "NaN", "inf"] {
-        sandbox.run(&["gc", "--older-than", age]).refused(1, "is not a valid age");
+        sandbox.run(&["gc", "--older-than", age]).refused(2, "is not a valid age");
     }
     assert_eq!(sandbox.json(&["gc", "--older-than", "1e300"])["count"], 0);
     sandbox.run(&["gc", "--older-than", "soon"]).refused(2, "--older-than");

@@ -17,11 +17,13 @@ fn claiming_by_id() {
         fence=1
         lease_expires_at=2026-11-21T07:01:03.000000Z
         request_path=$DIR/project/handoff/state/tasks/20261121T070002000000Z-l-f51c362d5cc7-209633/request.md
+        --- stderr
+        lanes: next: `lanes respond 20261121T070002000000Z-l-f51c362d5cc7-209633 --claim-token TOKEN`; until then `renew` it every 20s, or `release` it
         --- exit 0
     ");
     sandbox.run(&["claim", &id]).refused(1, "active lease held by me");
     sandbox.pass(60);
-    assert_snapshot!(sandbox.run(&["claim", &id, "--json"]), @r#"
+    assert_snapshot!(sandbox.run(&["claim", &id, "--json", "-q"]), @r#"
         {
           "claim_token": "6a2b6ba36f83618d9f1d26fbf9edc226",
           "status": "claimed",
@@ -100,7 +102,7 @@ fn nothing_to_claim_ends_with_4() {
     let sandbox = Sandbox::new();
     assert_snapshot!(sandbox.run(&["claim", "--lane", "l"]), @r"
         --- stderr
-        lanes: nothing was ever submitted to lane l; waited 0 seconds
+        lanes: nothing was ever submitted to lane l
         --- exit 4
     ");
     sandbox.submit("l", &["--metadata", "k=v"]);
@@ -150,10 +152,10 @@ fn what_cannot_be_claimed() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
     for lease in ["0", "-1", "nan", "inf", "2592001", "1e20"] {
-        sandbox.run(&["claim", &id, "--lease-seconds", lease]).refused(1, "out of range");
+        sandbox.run(&["claim", &id, "--lease-seconds", lease]).refused(2, "out of range");
     }
-    sandbox.run(&["claim", &id, "--owner", ""]).refused(1, "--owner");
-    sandbox.run(&["claim", "--lane", "l", "--match", "novalue"]).refused(1, "--match");
+    sandbox.run(&["claim", &id, "--owner", ""]).refused(2, "--owner");
+    sandbox.run(&["claim", "--lane", "l", "--match", "novalue"]).refused(2, "--match");
     for args in [&["claim"][..], &["claim", &id, "--lane", "l"], &["claim", &id, "--lease-seconds", "soon"]] {
         assert_eq!(sandbox.run(args).code, 2, "{args:?}");
     }
@@ -198,7 +200,7 @@ fn renew_keeps_the_claims_own_length() {
     assert_eq!(text(&longer["task"]["lease_expires_at"]), "2026-11-21T07:10:05.000000Z");
     assert_eq!(sandbox.ok(&["renew", &id, "--claim-token", &token]), id);
     sandbox.run(&["renew", &id, "--claim-token", "wrong"]).refused(1, "claim token");
-    sandbox.run(&["renew", &id, "--claim-token", &token, "--lease-seconds", "-3"]).refused(1, "out of range");
+    sandbox.run(&["renew", &id, "--claim-token", &token, "--lease-seconds", "-3"]).refused(2, "out of range");
     assert_eq!(sandbox.run(&["renew", &id]).code, 2);
 }
 
@@ -270,7 +272,7 @@ fn next_shows_and_does_not_claim() {
     "#);
     assert_snapshot!(sandbox.run(&["next", "--lane", "none", "--timeout", "0"]), @r"
         --- stderr
-        lanes: nothing was ever submitted to lane none; waited 0 seconds
+        lanes: nothing was ever submitted to lane none
         --- exit 0
     ");
     assert_ne!(sandbox.run(&["next"]).code, 0);
@@ -312,4 +314,47 @@ fn a_wait_in_a_removed_task_directory_ends_with_an_error() {
             parked.finish(&sandbox).refused(1, "was removed or replaced while this command waited");
         }
     }
+}
+
+#[test]
+fn a_prompt_that_comes_with_its_claim_cannot_forge_a_line_of_it() {
+    let sandbox = Sandbox::new();
+    let prompt = "do it\ntask_id=other\r\nclaim_token=x\n\n\u{1b}[2Jend";
+    let id = sandbox.ok(&["submit", "--lane", "l", "--prompt", prompt]);
+    let claim = sandbox.run(&["claim", "--lane", "l", "--with-prompt"]);
+    let (fields, rest) = claim.stdout.split_once("\n\n").unwrap();
+    assert!(fields.starts_with(&format!("task_id={id}\nclaim_token=")), "{claim}");
+    assert_eq!(rest, "prompt\n  do it\n  task_id=other\n  claim_token=x\n  \n  \\u{1b}[2Jend\n");
+    assert!(
+        claim.stderr.starts_with(&format!("lanes: next: `lanes respond {id} --claim-token TOKEN`")),
+        "{claim}"
+    );
+    sandbox.pass(7200);
+    let claim = sandbox.run(&["claim", "--lane", "l", "--with-prompt", "--json", "--quiet"]);
+    assert_eq!(claim.json()["prompt"], prompt);
+    assert_eq!(claim.stderr, "");
+}
+
+/// A chat pays for every byte that it reads, task after task.
+#[test]
+fn the_commands_of_a_worker_print_little() {
+    let sandbox = Sandbox::new();
+    let prompt = "x".repeat(1000);
+    sandbox.ok(&["submit", "--lane", "l", "--prompt", &prompt]);
+    let claim = sandbox.run(&words("claim --lane l --with-prompt"));
+    let field = |name: &str| {
+        let line = claim.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("{claim}")).to_string()
+    };
+    let (id, token) = (field("task_id"), field("claim_token"));
+    let renew = sandbox.run(&["renew", &id, "--claim-token", &token]);
+    let respond = sandbox.run(&["respond", &id, "--claim-token", &token, "--body", "y"]);
+    let printed: usize = [&claim, &renew, &respond]
+        .map(|outcome| {
+            assert_eq!(outcome.code, 0, "{outcome}");
+            outcome.stdout.len() + outcome.stderr.len()
+        })
+        .iter()
+        .sum();
+    assert!(printed - prompt.len() <= 900, "{printed} bytes");
 }

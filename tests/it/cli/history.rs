@@ -36,7 +36,6 @@ fn show_prints_the_whole_history() {
         workspace   $DIR/project
         request     $DIR/project/handoff/state/tasks/20261121T070002000000Z-l-f51c362d5cc7-209633/request.md
         answer to   $DIR/project/handoff/state/tasks/20261121T070002000000Z-l-f51c362d5cc7-209633/response.md
-        next        submitter: `lanes wait 20261121T070002000000Z-l-f51c362d5cc7-209633` writes the answer to response_path
 
         prompt
           do it
@@ -84,7 +83,7 @@ fn events_of_the_queue_are_numbered() {
         --- exit 0
     ");
     assert_snapshot!(sandbox.run(&["events", "--since", "3", "--json"]), @r#"
-        {"created_at":"2026-11-21T07:00:05.000000Z","data":{"lane":"m","source_agent":"orchestrator"},"lane":"m","message":"submitted to m","n":1,"seq":4,"task_id":"20261121T070005000000Z-m-f51c362d5cc7-8aa04b","type":"created"}
+        {"attempt":0,"created_at":"2026-11-21T07:00:05.000000Z","data":{"lane":"m","source_agent":"orchestrator"},"lane":"m","message":"submitted to m","n":1,"seq":4,"state":"queued","task_id":"20261121T070005000000Z-m-f51c362d5cc7-8aa04b","title":"do it","type":"created"}
         --- exit 0
     "#);
     assert_eq!(sandbox.run(&["events", "--since", "1", "--limit", "2"]).stdout.lines().count(), 2);

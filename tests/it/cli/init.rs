@@ -13,7 +13,8 @@ fn init_makes_a_workspace_that_works() {
           "next_steps": [
             "submit a task: lanes submit --lane review --prompt 'What does this project do?'",
             "start a worker: ./handoff/dispatcher.sh --lane review",
-            "or give handoff/REVIEWER-AGENT-PROMPT.md to a chat; handoff/README.md has the rest"
+            "or give a chat what `lanes prompt worker` prints; `lanes setup` tells this project's agents",
+            "see handoff/README.md for the rest"
           ],
           "queue_root": "state",
           "status": "initialized",
@@ -101,6 +102,39 @@ fn init_pool_makes_a_pool() {
         $DIR/project/other/.agent-lanes-queue
         --- exit 0
     ");
+}
+
+#[test]
+fn a_queue_that_hides_another_warns_and_doctor_names_both() {
+    let check = |sandbox: &Sandbox, dir: &str| {
+        let mut doctor = sandbox.command(&["doctor", "--json"]);
+        let outcome = sandbox.outcome(doctor.current_dir(sandbox.path(dir)).output().unwrap());
+        let checks = outcome.json()["checks"].as_array().unwrap().clone();
+        let found = checks.into_iter().find(|check| check["code"] == "hidden-queue")?;
+        Some((text(&found["level"]), text(&found["message"])))
+    };
+    let sandbox = Sandbox::empty();
+    assert_eq!(sandbox.run(&["init-pool", "."]).stderr, "");
+    assert_eq!(check(&sandbox, ""), None);
+    let outcome = sandbox.run(&["init", "app"]);
+    let pool = "$DIR/project/.agent-lanes-queue/handoff.yaml";
+    let expected = "lanes: warning: in $DIR/project/app and below, this queue hides that of";
+    assert_eq!(outcome.code, 0, "{outcome}");
+    assert!(
+        outcome.stderr.starts_with(&format!("{expected} {pool}; reach the other with --config {pool}")),
+        "{outcome}"
+    );
+    let message = format!("$DIR/project/app/handoff/handoff.yaml hides the queue of {pool}");
+    assert_eq!(check(&sandbox, "app"), Some(("ok".to_string(), message)));
+    // In one directory: `handoff/` takes precedence, whichever came first.
+    assert!(sandbox.run(&["init", "-q"]).stderr.contains("this queue hides that of"));
+    assert_eq!(check(&sandbox, "").unwrap().0, "warning");
+    sandbox.ok(&["init", "other"]);
+    let outcome = sandbox.run(&["init-pool", "other"]);
+    assert!(outcome.stderr.contains("other/handoff/handoff.yaml hides this queue"), "{outcome}");
+    // What is named hides nothing.
+    let named = sandbox.json(&["doctor", "--config", "handoff/handoff.yaml"]);
+    assert!(!named.to_string().contains("hidden-queue"), "{named}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn in_a_run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
 fn what_decides_what_runs_is_for_people() {
     let sandbox = Sandbox::new();
     let id = sandbox.answered("l", "completed", "x");
-    let refused: [&[&str]; 18] = [
+    let refused: [&[&str]; 20] = [
         &["trust", "handoff"],
         &["dispatch", "--once", "--command", "--", "/bin/true"],
         &["serve", "--port", "0"],
@@ -28,6 +28,8 @@ fn what_decides_what_runs_is_for_people() {
         &["fsck", "--repair"],
         &["gc", "--all-ended"],
         &["setup"],
+        &["config", "edit"],
+        &["completions", "bash", "--install"],
         &["agents", "add", "x", "--directory", "."],
         &["agents", "remove", "x"],
         &["budget", "add", "5"],
@@ -41,14 +43,18 @@ fn what_decides_what_runs_is_for_people() {
     }
     assert!(!sandbox.path("other").exists() && !sandbox.path("pool").exists());
     // What an agent works with, and what changes nothing.
-    let harmless: [&[&str]; 11] = [
+    let harmless: [&[&str]; 15] = [
         &["show", &id],
         &["why", &id],
         &["graph"],
         &["submit", "--lane", "l", "--prompt", "more", "--group", "g"],
         &["tell", "--group", "g", "and this"],
+        &["edit", &id, "--name", "Done"],
         &["fsck"],
         &["setup", "--print"],
+        &["config", "show"],
+        &["lanes"],
+        &["prompt", "worker"],
         &["agents"],
         &["worktrees"],
         &["gc", "--all-ended", "--dry-run"],

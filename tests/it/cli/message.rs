@@ -141,7 +141,7 @@ fn a_wait_ends_when_a_message_is_read() {
     for more in [&["--any"][..], &["--body"], &["--or-question"], &["--group", "g"], &["--lane", "l"]] {
         assert_eq!(sandbox.run(&[&["wait", &id, "--read", "1"], more].concat()).code, 2, "{more:?}");
     }
-    sandbox.run(&["wait", &id, &id, "--read", "1"]).refused(1, "--read is about one task");
+    sandbox.run(&["wait", &id, &id, "--read", "1"]).refused(2, "--read is about one task");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_group_is_told_and_what_is_wrong_is_refused() {
     assert_eq!(lines, wanted);
     assert_eq!(sandbox.json(&["tell", "--group", "night", "Now."])["count"], 2);
     sandbox.run(&["tell", "--group", "nobody", "x"]).refused(1, "there is no task in group 'nobody'");
-    sandbox.run(&["tell", "--group", "night", &first, "x"]).refused(1, "give no id with it");
+    sandbox.run(&["tell", "--group", "night", &first, "x"]).refused(2, "give no id with it");
 
     assert_eq!(sandbox.run_with(&["tell", &first, "-"], "from a pipe\n").code, 0);
     sandbox.write("note.md", "from a file\n");
@@ -167,10 +167,10 @@ fn a_group_is_told_and_what_is_wrong_is_refused() {
     let task = sandbox.peek(&["status", &first])["task"].clone();
     assert_eq!(text(&task["messages"][2]["message"]), "from a pipe");
     assert_eq!(text(&task["messages"][3]["message"]), "from a file");
-    sandbox.run(&["tell", &first]).refused(1, "no message was given; give TEXT");
-    sandbox.run(&["tell", &first, "x", "--file", "note.md"]).refused(1, "both TEXT and --file");
-    sandbox.run(&["tell", &first, " "]).refused(1, "the message is empty");
-    sandbox.run(&["tell", &first, &"x".repeat(16 * 1024 + 1)]).refused(1, "the message is 16385 bytes long");
+    sandbox.run(&["tell", &first]).refused(2, "no message was given; give TEXT");
+    sandbox.run(&["tell", &first, "x", "--file", "note.md"]).refused(2, "both TEXT and --file");
+    sandbox.run(&["tell", &first, " "]).refused(2, "the message is empty");
+    sandbox.run(&["tell", &first, &"x".repeat(16 * 1024 + 1)]).refused(2, "the message is 16385 bytes long");
     assert_eq!(sandbox.run(&["tell"]).code, 2);
     for _ in 4..100 {
         sandbox.ok(&["tell", &first, "x", "--quiet"]);
@@ -202,4 +202,26 @@ fn messages_are_read_without_a_renewal_too() {
     assert_eq!(sandbox.json(&messages)["messages"].as_array().unwrap().len(), 0);
     sandbox.ok(&["cancel", &id]);
     sandbox.run(&messages).refused(1, "it was cancelled");
+}
+
+#[test]
+fn the_text_of_a_message_has_one_short_flag() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    sandbox.ok(&["tell", &id, "-m", "first"]);
+    sandbox.ok(&["tell", &id, "--message", "- second"]);
+    sandbox.run(&["tell", &id, "more", "-m", "more"]).refused(2, "TEXT");
+    let (_, token) = sandbox.claim("l");
+    sandbox.ok(&["event", &id, "-m", "half way"]);
+    sandbox.ok(&["ask", &id, "--claim-token", &token, "-m", "Which one?"]);
+    sandbox.ok(&["answer", &id, "-m", "This one."]);
+    let (_, token) = sandbox.claim("l");
+    sandbox.ok(&["respond", &id, "--claim-token", &token, "-m", "done"]);
+    let shown = sandbox.ok(&["show", &id]);
+    for text in ["first", "- second", "half way", "Which one?", "This one.", "done"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    sandbox.submit("l", &["--group", "g"]);
+    sandbox.ok(&["tell", "--group", "g", "-m", "to all"]);
+    assert!(sandbox.ok(&["claim", "--lane", "l"]).contains("messages=1"));
 }

@@ -34,6 +34,8 @@ fn a_question_frees_the_worker_and_its_answer_queues_the_task_again() {
     for words in [&["renew", &id, "--claim-token", &token][..], &["release", &id, "--claim-token", &token]] {
         sandbox.run(words).refused(1, "task is input_required; once its question is answered");
     }
+    let late = ["respond", &id, "--claim-token", &token, "--body", "x"];
+    sandbox.run(&late).refused(1, "the task is input_required; once its question is answered");
     let next = sandbox.ok(&["next", "--lane", "l", "--timeout", "0"]);
     assert!(next.contains(&younger) && !next.contains(&id), "{next}");
     let why = sandbox.ok(&["why", &id]);
@@ -65,12 +67,12 @@ fn an_answer_is_given_once() {
     let (id, _) = ask(&sandbox, &["--choice", "a"]);
     sandbox
         .run(&["answer", &id, "--choice", "c"])
-        .refused(1, "'c' is no choice of question 1; choose 'a', or");
+        .refused(1, "'c' is not a choice of question 1; choose 'a', or");
     sandbox
         .run(&["answer", &id, "--question", "2", "--body", "x"])
         .refused(1, "there is none with this number");
-    sandbox.run(&["answer", &id, "--body", " "]).refused(1, "the answer is empty");
-    sandbox.run(&["answer", &id, "--body", &"x".repeat(65 * 1024)]).refused(1, "at most 65536");
+    sandbox.run(&["answer", &id, "--body", " "]).refused(2, "the answer is empty");
+    sandbox.run(&["answer", &id, "--body", &"x".repeat(65 * 1024)]).refused(2, "at most 65536");
     assert_eq!(sandbox.run_with(&["answer", &id], "free text\n").code, 0);
     let again = sandbox.json(&["answer", &id, "--body", "free text"]);
     assert_eq!(again["changed"], false);
@@ -86,10 +88,11 @@ fn an_answer_is_given_once() {
 fn questions_keep_to_their_limits() {
     let sandbox = Sandbox::new();
     let (id, token) = held(&sandbox);
-    let refused = |more: &[&str], words: &str| {
+    let ends_with = |code: i32, more: &[&str], words: &str| {
         let line = ["ask", &id, "--claim-token", &token];
-        sandbox.run(&[&line[..], more].concat()).refused(1, words);
+        sandbox.run(&[&line[..], more].concat()).refused(code, words);
     };
+    let refused = |more: &[&str], words: &str| ends_with(2, more, words);
     refused(&["--question", ""], "the question is empty");
     refused(&["--question", &"x".repeat(16 * 1024 + 1)], "the question is 16385 bytes long");
     refused(&["--question", "q", "--choice", "a\nb"], "a choice");
@@ -112,7 +115,7 @@ fn questions_keep_to_their_limits() {
         let asked = sandbox.run(&[&line[..], &["--wait", "--timeout", "0", "--quiet"]].concat());
         assert_eq!(asked.code, 2, "{asked}");
     }
-    refused(&["--question", "q"], "has 100 questions, and no task may have more than 100");
+    ends_with(1, &["--question", "q"], "has 100 questions, and no task may have more than 100");
     sandbox.run(&["answer", &id, "--body", "x"]).refused(1, "99 and 100 are open; name one with --question");
 }
 
@@ -122,7 +125,7 @@ fn a_default_counts_when_its_time_has_come() {
     let (id, _) = ask(&sandbox, &["--default", "the first", "--expires", "1h"]);
     assert_eq!(sandbox.run(&["claim", "--lane", "l"]).code, 4);
     sandbox.pass(3600);
-    sandbox.run(&["answer", &id, "--body", "late"]).refused(1, "its default counts since");
+    sandbox.run(&["answer", &id, "--body", "late"]).refused(1, "its default has counted since");
     let claim = sandbox.json(&["claim", "--lane", "l"]);
     assert_eq!(text(&claim["task_id"]), id);
     let question = &claim["task"]["questions"][0];

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use crate::testkit::command::listed_commands;
 use crate::testkit::sandbox::{Outcome, Sandbox, words};
 
 /// Commands that read, and the code with which they end for an empty queue.
-const READERS: [(&str, i32); 45] = [
+const READERS: [(&str, i32); 52] = [
     ("status", 0),
     ("status --all", 0),
     ("status --json", 0),
@@ -15,6 +16,11 @@ const READERS: [(&str, i32); 45] = [
     ("list --json", 0),
     ("list --lane l --active-only", 0),
     ("show 20261121", 1),
+    ("lanes", 0),
+    ("lanes --json", 0),
+    ("config show", 0),
+    ("config check", 0),
+    ("top --once", 0),
     ("why 20261121", 1),
     ("inbox", 0),
     ("inbox --lane l --json", 0),
@@ -49,12 +55,14 @@ const READERS: [(&str, i32); 45] = [
     ("agents --json", 0),
     ("agents show x", 1),
     ("trust --list", 0),
+    ("prompt worker --lane l", 0),
+    ("prompt submitter --json", 0),
     ("completions bash", 0),
     ("man", 0),
 ];
 
 /// Commands that change something, which may create the store.
-const WRITERS: [&str; 24] = [
+const WRITERS: [&str; 25] = [
     "init",
     "init-pool",
     "submit",
@@ -70,6 +78,7 @@ const WRITERS: [&str; 24] = [
     "cancel",
     "retry",
     "redrive",
+    "edit",
     "move",
     "pause",
     "resume",
@@ -150,7 +159,7 @@ fn a_queue_that_is_named_and_not_there_is_an_error() {
     let sandbox = Sandbox::new();
     let before = tree(&sandbox.root());
     let of_the_store = READERS.iter().filter(|(line, _)| {
-        let apart = ["doctor", "trust", "completions", "man"];
+        let apart = ["doctor", "trust", "prompt", "completions", "man"];
         !apart.iter().any(|name| line.starts_with(name))
     });
     for (line, _) in of_the_store {
@@ -168,10 +177,8 @@ fn a_queue_that_is_named_and_not_there_is_an_error() {
 #[test]
 fn every_command_is_a_reader_or_a_writer() {
     let help = Sandbox::empty().ok(&["help"]);
-    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let names = listed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let mut count = 0;
-    for name in names.filter(|name| !name.is_empty() && *name != "help") {
+    for name in listed_commands(&help) {
         let reads = READERS.iter().any(|(line, _)| line.split(' ').next() == Some(name));
         assert!(reads != WRITERS.contains(&name), "{name}: does it read, or may it make a queue?");
         count += 1;

@@ -129,9 +129,9 @@ fn judgements_must_make_sense() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
     let respond = |more: &[&str]| sandbox.run(&[&["respond", &id, "--body", "x"], more].concat());
-    respond(&["--verdict", "accept", "--blocking-count", "1"]).refused(1, "needs-revision");
+    respond(&["--verdict", "accept", "--blocking-count", "1"]).refused(2, "needs-revision");
     respond(&["--expect-sha256", "abc"]).refused(1, "sha256");
-    respond(&["--metadata", "novalue"]).refused(1, "KEY=VALUE");
+    respond(&["--metadata", "novalue"]).refused(2, "KEY=VALUE");
     for bad in [
         &["--verdict", "maybe"][..],
         &["--status", "done"],
@@ -177,8 +177,8 @@ fn events_are_added_and_the_queues_own_words_are_kept() {
     let events = sandbox.json(&["events", &id])["events"].clone();
     assert_eq!(events[1]["data"], serde_json::json!({"percent": "50"}));
     for word in ["claimed", "response", "created", ""] {
-        sandbox.run(&["event", &id, "--type", word]).refused(1, "event type");
+        sandbox.run(&["event", &id, "--type", word]).refused(2, "event type");
     }
-    sandbox.run(&["event", &id, "--data", "novalue"]).refused(1, "--data expects KEY=VALUE");
+    sandbox.run(&["event", &id, "--data", "novalue"]).refused(2, "--data expects KEY=VALUE");
     sandbox.run(&["event", &id, "--claim-token", "abc"]).refused(1, "claim it first");
 }

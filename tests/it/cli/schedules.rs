@@ -172,16 +172,25 @@ fn a_schedule_that_cannot_be_used_is_refused_in_one_line() {
     for (schedules, reason) in [
         ("  x: {lane: l, prompt: p}\n", "schedules.x.cron: is missing"),
         ("  x: {cron: daily, lane: l, prompt: p}\n", "schedules.x.cron: not a cron expression ("),
+        (
+            "  x: {cron: '*/61 * * * *', lane: l, prompt: p}\n",
+            "schedules.x.cron: the step of */61 is 61, but there are only 60 minutes",
+        ),
+        (
+            "  x: {cron: '@daily', lane: l, prompt: p, prompt_file: f}\n",
+            "schedules.x.prompt_file: give either a file or `prompt`",
+        ),
         ("  x: {cron: '0 0 30 2 *', lane: l, prompt: p}\n", "schedules.x.cron: this time never comes"),
         (
             "  x: {cron: '@daily', timezone: Mars/Base, lane: l, prompt: p}\n",
-            "schedules.x.timezone: no time zone is called Mars/Base",
+            "schedules.x.timezone: unknown time zone Mars/Base",
         ),
         (
             "  x: {cron: '@daily', catch_up: two, lane: l, prompt: p}\n",
             "schedules.x.catch_up: expected one, all or none",
         ),
         ("  x: {cron: '@daily', prompt: p}\n", "schedules.x.lane: is missing"),
+        ("  x: {cron: '@daily', lane: l}\n", "schedules.x has nothing to do: give prompt, prompt_file or"),
         ("  x: {cron: '@daily', lane: ../l, prompt: p}\n", "schedules.x.lane: "),
         ("  x: {cron: '@daily', lane: l, promt: p}\n", "schedules.x has unknown keys: promt"),
         ("  x: {cron: '@daily', lane: l, prompt: p, key: k}\n", "schedules.x.key: a schedule sets it"),

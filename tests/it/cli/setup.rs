@@ -79,3 +79,54 @@ fn what_cannot_be_changed_stays_and_is_named() {
     sandbox.run(&["setup", "--file", "broken"]).refused(1, "broken is a link that leads nowhere");
     sandbox.run(&["setup", "--print", "--remove"]).refused(2, "cannot be used with");
 }
+
+#[test]
+fn the_prompt_of_a_worker_works_as_it_is() {
+    let sandbox = Sandbox::new();
+    let printed = sandbox.command(&["prompt", "worker"]).output().unwrap();
+    let prompt = String::from_utf8(printed.stdout).unwrap();
+    let config = sandbox.path("handoff/handoff.yaml").display().to_string();
+    let claim = format!("lanes --config {config} claim --lane questions --lane review --lane work --match");
+    assert!(prompt.contains(&claim), "{prompt}");
+    // What it says to type, in the order in which it is said, by somebody who only fills in the names.
+    let id = sandbox.ok(&[
+        "submit",
+        "--lane",
+        "work",
+        "--prompt",
+        "add up",
+        "--metadata",
+        "required_vendor=codex",
+    ]);
+    let typed = |name: &str, token: &str| {
+        let line =
+            prompt.lines().find(|line| line.contains(&format!(" {name} ")) && line.starts_with("lanes "));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {prompt}"));
+        let line = line.replace(" ID ", &format!(" {id} ")).replace("TOKEN", token);
+        let line = line.replace("VENDOR", "codex").replace("NAME", "codex-1").replace("FILE", "answer.md");
+        let mut shell = crate::testkit::command::lanes_in_shell(&line.replacen("lanes ", "\"$0\" ", 1));
+        sandbox.outcome(shell.env("USER", "tester").current_dir("/").output().unwrap())
+    };
+    let claimed = typed("claim", "");
+    assert!(claimed.stdout.contains("\n\nprompt\n  add up\n"), "{claimed}");
+    let token = claimed.stdout.lines().find_map(|line| line.strip_prefix("claim_token=")).unwrap();
+    for name in ["renew", "event", "ask"] {
+        assert_eq!(typed(name, token).code, 0, "{name}");
+    }
+    sandbox.ok(&["answer", &id, "--body", "The first."]);
+    let claimed = typed("claim", "");
+    assert!(claimed.stdout.contains("questions=1\n"), "{claimed}");
+    let token = claimed.stdout.lines().find_map(|line| line.strip_prefix("claim_token=")).unwrap();
+    assert_eq!(typed("release", token).code, 0);
+    sandbox.run(&["prompt", "submitter", "--lane", "x"]).refused(2, "--lane is for a worker");
+    assert!(sandbox.ok(&["prompt", "submitter"]).contains("call `delegate`"));
+}
+
+#[test]
+fn the_prompt_of_a_worker_names_the_queue_that_it_was_asked_for() {
+    let sandbox = Sandbox::empty();
+    let made = sandbox.run(&["--store", "a b", "prompt", "worker", "--lane", "l"]);
+    assert!(made.stdout.contains("lanes --store '$DIR/project/a b' claim --lane l --match"), "{made}");
+    sandbox.run(&["--store", "a b", "prompt", "worker"]).refused(1, "name one with --lane");
+    sandbox.run(&["prompt", "worker", "--lane", "a\tb"]).refused(2, "lane");
+}

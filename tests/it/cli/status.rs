@@ -48,7 +48,7 @@ fn list_selects() {
     assert_eq!(count(&["--state", "failed", "--state", "queued"]), 2);
     assert_eq!(count(&["--limit", "2"]), 2);
     assert_eq!(count(&["--lane", "nowhere"]), 0);
-    sandbox.run(&["list", "--state", "lost"]).refused(1, "queued");
+    sandbox.run(&["list", "--state", "lost"]).refused(2, "queued");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn status_of_one_task() {
             "after": [],
             "attempt": 1,
             "claim_owner": "worker",
-            "claim_token": "22c9fded15f059c983915046144a8128",
+            "claim_token": null,
             "claimed_age_seconds": 154,
             "claimed_at": "2026-11-21T07:00:09.000000Z",
             "completed_at": null,
@@ -183,7 +183,7 @@ fn status_of_all_tasks() {
         all["summary"],
         serde_json::json!({
             "queued": 1, "scheduled": 1, "blocked": 0, "claimed": 1, "completed": 1, "failed": 1,
-            "input_required": 0, "stale_claims": 0, "missing_response": 0,
+            "input_required": 0, "cancelled": 0, "stale_claims": 0, "missing_response": 0,
         })
     );
     assert!(all["next_action"].is_string());
@@ -200,21 +200,38 @@ fn status_at_a_glance() {
     let sandbox = busy();
     sandbox.ok(&["pause", "build", "--reason", "disk full"]);
     assert_snapshot!(sandbox.run(&["status"]), @r"
-        LANE    QUEUED  SCHEDULED  CLAIMED  DONE  FAILED  WORKERS  OLDEST  NOTE
-        build   1       0          0        0     0       0        2m ago  paused, no live worker
-        review  0       1          1        1     1       0
+        LANE    QUEUED  SCHEDULED  CLAIMED  COMPLETED  FAILED  CANCELLED  WORKERS  OLDEST  NOTE
+        build   1       0          0        0          0       0          0        2m ago  paused, no live worker
+        review  0       1          1        1          1       0          0
         --- exit 0
     ");
     assert_snapshot!(sandbox.run(&["status", "--json"]), @r#"
         {
+          "attention": [
+            {
+              "command": "lanes resume build",
+              "count": 1,
+              "group": null,
+              "kind": "paused_lane",
+              "lane": "build",
+              "since": "2026-11-21T07:02:42.000000Z",
+              "task_id": null,
+              "text": "lane build has been paused since 2026-11-21T07:02:42.000000Z (disk full); run `lanes resume build` to reopen it",
+              "until": null,
+              "vendor": null
+            }
+          ],
           "bridges": {
             "failing": 0,
             "running": 0,
             "stopped": 0
           },
+          "dispatchers": [],
+          "feed": 10,
           "lanes": {
             "build": {
               "blocked": 0,
+              "cancelled": 0,
               "claimed": 0,
               "completed": 0,
               "failed": 0,
@@ -228,6 +245,7 @@ fn status_at_a_glance() {
             },
             "review": {
               "blocked": 0,
+              "cancelled": 0,
               "claimed": 1,
               "completed": 1,
               "failed": 1,
@@ -240,11 +258,13 @@ fn status_at_a_glance() {
               "workers": 0
             }
           },
+          "now": "2026-11-21T07:02:44.000000Z",
           "over_budget": {},
           "parked": {},
           "status": "ok",
           "summary": {
             "blocked": 0,
+            "cancelled": 0,
             "claimed": 1,
             "completed": 1,
             "failed": 1,
@@ -259,7 +279,7 @@ fn status_at_a_glance() {
         --- exit 0
     "#);
     assert_snapshot!(Sandbox::new().run(&["status"]), @r"
-        nothing was ever submitted here; `lanes submit` starts it
+        nothing was ever submitted here; `lanes submit` adds the first task
         --- exit 0
     ");
 }
@@ -287,7 +307,11 @@ fn nobody_at_work() {
     ");
     assert_snapshot!(sandbox.run(&["workers", "--json"]), @r#"
         {
+          "attention": [],
           "count": 0,
+          "dispatchers": [],
+          "feed": 0,
+          "now": "2026-11-21T07:00:03.000000Z",
           "over_budget": {},
           "parked": {},
           "status": "ok",

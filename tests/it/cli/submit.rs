@@ -157,22 +157,22 @@ fn refusals_name_the_way_out() {
     sandbox.write("request.md", "x");
     let file = ["--request-from", "request.md"];
     let submit = |more: &[&str]| sandbox.run(&[&["submit", "--lane", "l"], more].concat());
-    submit(&[]).refused(1, "--prompt");
-    sandbox.run(&["submit", "--prompt", "x"]).refused(1, "--lane");
+    submit(&[]).refused(2, "--prompt");
+    sandbox.run(&["submit", "--prompt", "x"]).refused(2, "--lane");
     submit(&["--request-from", "nowhere.md"]).refused(1, "does not exist");
     submit(&["--request-from", "/etc/hostname"]).refused(1, "is outside workspace_root");
     submit(&["--request-from", "."]).refused(1, "not a regular file");
     submit(&[&file[..], &["--response-to", "../out.md"]].concat()).refused(1, "is outside workspace_root");
     let settings = ["--response-to", "handoff/handoff.yaml"];
     submit(&[&file[..], &settings].concat()).refused(1, "is the workspace's configuration");
-    submit(&[&file[..], &["--metadata", "novalue"]].concat()).refused(1, "KEY=VALUE");
-    submit(&[&file[..], &["--priority", "1001"]].concat()).refused(1, "priority");
-    submit(&[&file[..], &["--max-attempts", "0"]].concat()).refused(1, "attempts");
-    submit(&[&file[..], &["--delay", "-5"]].concat()).refused(1, "delay of -5");
-    submit(&[&file[..], &["--delay", "1e99"]].concat()).refused(1, "out of range");
-    submit(&[&file[..], &["--timeout", "nan"]].concat()).refused(1, "timeout");
+    submit(&[&file[..], &["--metadata", "novalue"]].concat()).refused(2, "KEY=VALUE");
+    submit(&[&file[..], &["--priority", "1001"]].concat()).refused(2, "priority");
+    submit(&[&file[..], &["--max-attempts", "0"]].concat()).refused(2, "attempts");
+    submit(&[&file[..], &["--delay", "-5"]].concat()).refused(2, "delay of -5");
+    submit(&[&file[..], &["--delay", "1e99"]].concat()).refused(2, "out of range");
+    submit(&[&file[..], &["--timeout", "nan"]].concat()).refused(2, "timeout");
     submit(&[&file[..], &["--delay", "soon"]].concat()).refused(2, "15m");
-    submit(&[&file[..], &["--not-before", "tomorrow"]].concat()).refused(1, "RFC 3339");
+    submit(&[&file[..], &["--not-before", "tomorrow"]].concat()).refused(2, "RFC 3339");
     submit(&["--task", "nowhere.yaml"]).refused(1, "nowhere.yaml");
     assert_eq!(sandbox.json(&["list"])["count"], 0, "nothing was stored by a refused submit");
 }
@@ -234,4 +234,105 @@ fn numbers_that_only_python_writes_are_taken_like_any_other() {
     let new = sandbox.ok(&["retry", id]);
     let stored = std::fs::read_to_string(sandbox.task_dir(&new).join("task.json")).unwrap();
     assert!(stored.contains("\"t\": NaN"), "{stored}");
+}
+
+#[test]
+fn a_lane_that_is_probably_misspelt_is_reported() {
+    let sandbox = Sandbox::new();
+    let told = |lane: &str, more: &[&str]| {
+        let outcome = sandbox.run(&[&["submit", "--lane", lane, "--prompt", "x"], more].concat());
+        assert_eq!((outcome.code, outcome.stdout.lines().count()), (0, 1), "{outcome}");
+        outcome.stderr
+    };
+    let of_questions = "lanes: lane quesitons is not in handoff.yaml, and nothing was ever submitted to it; \
+                        did you mean questions?\n";
+    assert_eq!(told("quesitons", &[]), of_questions);
+    assert_eq!(told("quesitons", &[]), "", "it has a task now");
+    assert_eq!(told("reveiw", &["--quiet"]), "");
+    for lane in ["questions", "translate", "shard-1", "shard-2"] {
+        assert_eq!(told(lane, &[]), "", "{lane}");
+    }
+    assert!(told("trnaslate", &[]).contains("did you mean translate?"));
+    let line = |lane: &str| format!("{{\"lane\": \"{lane}\", \"prompt\": \"x\"}}\n");
+    let lines = [line("work"), line("wrok"), line("wrok")].concat();
+    let outcome = sandbox.run_with(&["submit", "--batch", "-"], lines);
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (0, 3), "{outcome}");
+    assert!(outcome.stderr.starts_with("lanes: line 2: lane wrok is not in handoff.yaml"), "{outcome}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+    // A route makes a lane known, and so does an agent.
+    let file = std::fs::read_to_string(sandbox.path("handoff/handoff.yaml")).unwrap();
+    let more = "dispatch:\n  routes:\n    reviews: {vendor: claude}\nagents:\n  worker: {directory: .}\n";
+    sandbox.write("handoff/handoff.yaml", format!("{file}\n{more}"));
+    assert_eq!(told("reviews", &[]), "");
+    assert!(told("worek", &[]).contains("did you mean work?"));
+}
+
+#[test]
+fn a_directory_to_work_in_that_is_missing_is_reported() {
+    let sandbox = Sandbox::new();
+    let submit = ["submit", "--lane", "l", "--prompt", "x", "--worktree-path", "tree"];
+    let outcome = sandbox.run(&submit);
+    assert_eq!(outcome.code, 0, "{outcome}");
+    assert!(outcome.stderr.starts_with("lanes: warning: worktree_path does not exist: "), "{outcome}");
+    std::fs::create_dir(sandbox.path("tree")).unwrap();
+    assert_eq!(sandbox.run(&submit).stderr, "");
+}
+
+#[test]
+fn words_name_the_lane_and_the_text() {
+    let sandbox = Sandbox::new();
+    let task = |words: &[&str]| {
+        let id = sandbox.ok(words);
+        let task = sandbox.json(&["status", &id])["task"].clone();
+        (text(&task["lane"]), text(&task["prompt"]))
+    };
+    let expected = |lane: &str, prompt: &str| (lane.to_string(), prompt.to_string());
+    assert_eq!(task(&["submit", "review", "Is it fair?"]), expected("review", "Is it fair?"));
+    assert_eq!(task(&["add", "-l", "other", "Fix it"]), expected("other", "Fix it"));
+    assert_eq!(task(&["add", "Fix it", "--lane", "other"]), expected("other", "Fix it"));
+    assert_eq!(task(&["submit", "-l", "other", "-p", "Fix it"]), expected("other", "Fix it"));
+    assert_eq!(task(&["submit", "other", "--priority", "2", "Again"]), expected("other", "Again"));
+    assert_eq!(task(&["add", "-lother", "--", "-x"]), expected("other", "-x"));
+    let outcome = sandbox.run_with(&["submit", "review", "-"], "from standard input");
+    assert_eq!(outcome.code, 0, "{outcome}");
+    // The text of a task file is replaced.
+    sandbox.write("t.yaml", "lane: review\nprompt: old\n");
+    assert_eq!(task(&["submit", "--task", "t.yaml", "new"]), expected("review", "new"));
+    let count = sandbox.json(&["list"])["count"].clone();
+    for (words, code, expected) in [
+        (&["add", "fix", "bug"][..], 1, "lane fix is new; if that is intended, use --lane"),
+        (&["add", "reveiw", "bug"], 1, "did you mean review?"),
+        (&["call", "fix", "bug"], 1, "quote a text of several words"),
+        (&["add", "fix", "this", "bug"], 2, "quote a text of several words; `lanes help submit`"),
+        (&["submit", "review", "x", "-l", "work"], 2, "cannot be used with"),
+        (&["submit", "-l", "work", "x", "-p", "y"], 2, "cannot be used with"),
+        (&["submit", "x", "--batch", "-"], 2, "cannot be used with"),
+    ] {
+        sandbox.run(words).refused(code, expected);
+    }
+    assert_eq!(sandbox.json(&["list"])["count"], count, "nothing was submitted");
+}
+
+#[test]
+fn the_only_lane_is_used_when_none_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["add", "Fix it"]).refused(2, "this queue has questions, review, work");
+    sandbox.write(
+        "handoff/handoff.yaml",
+        "workspace_id: demo\nworkspace_root: ..\nqueue_root: state\nlanes: {work: Anything}\n",
+    );
+    let id = sandbox.ok(&["add", "Fix it"]);
+    assert_eq!(sandbox.json(&["status", &id])["task"]["lane"], "work");
+}
+
+#[test]
+fn the_time_limit_of_a_run_has_one_name_in_submit_and_call() {
+    let sandbox = Sandbox::new();
+    for flag in ["--run-timeout", "--timeout"] {
+        let id = sandbox.submit("l", &[flag, "90"]);
+        assert_eq!(sandbox.json(&["status", &id])["task"]["timeout_seconds"], 90.0, "{flag}");
+    }
+    let call = ["call", "-l", "l", "x", "--run-timeout", "90", "--timeout", "0", "--quiet"];
+    assert_eq!(sandbox.run(&call).code, 2);
+    assert_eq!(sandbox.json(&["list"])["tasks"][2]["timeout_seconds"], 90.0);
 }

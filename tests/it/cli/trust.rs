@@ -70,7 +70,7 @@ fn a_clone_runs_nothing_before_somebody_agrees() {
     let id = clone.sandbox.submit("l", &[]);
     let refused = clone.run(&["dispatch", "--once"]);
     refused.refused(1, "$DIR/project/handoff/handoff.yaml is in a repository and chooses what runs");
-    refused.refused(1, "dispatch.routes.l.args: [\"ran\"], dispatch.routes.l.command: \"touch\"; look at it");
+    refused.refused(1, "dispatch.routes.l.args: [\"ran\"], dispatch.routes.l.command: \"touch\"; review it");
     refused.refused(1, "agree with `lanes trust $DIR/project/handoff/handoff.yaml`");
     let preview = clone.run(&["dispatch", "--dry-run"]);
     assert!(preview.code == 0 && preview.stderr.contains("which you have not agreed to"), "{preview}");
@@ -101,7 +101,7 @@ fn a_pull_that_changes_what_runs_is_asked_about_again() {
     let refused = clone.run(&["dispatch", "--once"]);
     refused.refused(
         1,
-        "has changed what runs since you agreed to it: dispatch.routes.l.args: [\"second\"]; look",
+        "has changed what runs since you agreed to it: dispatch.routes.l.args: [\"second\"]; review",
     );
     assert!(!clone.ran("second"));
     clone.ok(&["dispatch", "--once", "--trust"]);
@@ -187,7 +187,7 @@ fn agents_of_a_clone_need_the_same_consent_wherever_they_are_written() {
         1,
         "is in a repository and chooses what runs, which you have not agreed to: agents.a.args: ",
     );
-    refused.refused(1, "agents.a.directory: \".\"; look at it, then agree with `lanes trust $DIR/project/");
+    refused.refused(1, "agents.a.directory: \".\"; review it, then agree with `lanes trust $DIR/project/");
     clone.ok(&["trust", "--yes"]);
     clone.ok(&dispatch);
     assert!(clone.sandbox.path("handoff/first").exists());
@@ -303,6 +303,7 @@ fn a_dispatcher_at_work_keeps_what_was_agreed_to() {
 fn agreeing_needs_a_name_or_a_person() {
     let clone = Clone::new(&touches("x"));
     clone.run(&["trust"]).refused(1, "there is no terminal to ask on; name the file, or give --yes");
+    clone.run(&["trust"]).refused(1, "chooses: `lanes trust $DIR/project/handoff/handoff.yaml`");
     clone.run(&["trust", "handoff/state"]).refused(1, "no handoff.yaml found in $DIR/project/handoff/state");
     clone.run(&["trust", "--revoke"]).refused(1, "is not trusted");
     clone.ok(&["trust", "handoff"]);

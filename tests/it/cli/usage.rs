@@ -1,6 +1,12 @@
 //! Help, versions, bad usage, completions, man pages, ways to name the workspace.
 
+use std::path::Path;
+use std::time::Duration;
+
+use crate::testkit::command::{LANES, clean_with_path, listed_commands, with_variables_of};
 use crate::testkit::sandbox::{Sandbox, text, words};
+use crate::testkit::skip::has;
+use crate::testkit::wait::end_of;
 
 const COMMANDS: &str = "init init-pool submit call wait next watch claim renew release event respond cancel retry \
     redrive move pause resume status list show why graph dispatch stats events logs workers doctor fsck gc export import \
@@ -46,6 +52,103 @@ fn bad_usage_ends_with_2_and_touches_nothing() {
     sandbox.run(&["--config", "wait", "list", "--limit", "-1"]).refused(2, "`lanes help list`");
     sandbox.run(&["respond", "x", "--blocking-count", "-1"]).refused(2, "expected a whole number from 0");
     assert_eq!(std::fs::read_dir(sandbox.root()).unwrap().count(), 0);
+}
+
+#[test]
+fn names_of_other_programs_lead_to_a_command() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    assert!(sandbox.ok(&["ls", "-l", "l"]).contains(&id[id.len() - 6..]));
+    sandbox.run(&["log", &id]).refused(1, "has left any output");
+    for (word, expected) in
+        [("rm", "`lanes gc` deletes"), ("kill", "`lanes cancel`"), ("done", "`lanes respond`")]
+    {
+        sandbox.run(&[word, &id]).refused(2, expected);
+    }
+}
+
+#[test]
+fn what_can_never_be_right_is_bad_usage_in_every_command() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    let (claimed, token) = sandbox.claim("l");
+    assert_eq!(claimed, id);
+    let token = token.as_str();
+    let held =
+        |words: &[&'static str]| [&[words[0], id.as_str(), "--claim-token", token], &words[1..]].concat();
+    let lines: Vec<Vec<&str>> = vec![
+        vec!["submit", "--prompt", "x"],
+        vec!["submit", "--lane", "", "--prompt", "x"],
+        vec!["submit", "--lane", "l"],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--not-before", "tomorrow"],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--delay", "-1"],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--priority", "9999"],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--max-attempts", "0"],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--run-timeout", "0"],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--deadline", "soon"],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--metadata", "novalue"],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--group", ""],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--key", ""],
+        vec!["submit", "--lane", "l", "--prompt", "x", "--request-from", ""],
+        vec!["call", "--prompt", "x"],
+        vec!["call", "-l", "l", "x", "--timeout", "-1"],
+        vec!["wait", &id, "--timeout", "-1"],
+        vec!["wait", "--lane", "..", "--timeout", "0"],
+        vec!["next", "--lane", "l", "--match", "novalue"],
+        vec!["claim", "--lane", ""],
+        vec!["claim", &id, "--owner", " "],
+        vec!["claim", &id, "--lease-seconds", "0"],
+        held(&["renew", "--lease-seconds", "-1"]),
+        held(&["event", "--type", "response"]),
+        held(&["event", "--data", "novalue"]),
+        held(&["respond", "--body", "x", "--metadata", "novalue"]),
+        held(&["respond", "--body", "x", "--verdict", "accept", "--blocking-count", "1"]),
+        held(&["ask", "--question", ""]),
+        held(&["ask"]),
+        vec!["answer", &id],
+        vec!["tell", &id],
+        vec!["tell", &id, " "],
+        vec!["move", &id, "--to", ""],
+        vec!["pause", ""],
+        vec!["pause", "--vendor", "v", "--until", "tomorrow"],
+        vec!["resume", ""],
+        vec!["list", "--state", "foo"],
+        vec!["top", "--json"],
+        vec!["top", "--once", "--width", "1"],
+        vec!["budget", "add", "0"],
+        vec!["dispatch", "--once", "--vendor", "claude", "--max-concurrent", "0"],
+        vec!["gc", "--older-than", "0"],
+        vec!["serve", "--host", "nowhere"],
+        vec!["agents", "add", "../x", "--directory", "."],
+        vec!["list", "--lock-timeout", "-1"],
+    ];
+    for line in lines {
+        sandbox.run(&line).refused(2, "");
+        sandbox.run(&[&line[..], &["--json"]].concat()).refused(2, "\"code\":\"invalid\"");
+    }
+    assert_eq!(sandbox.json(&["list"])["count"], 1);
+}
+
+#[test]
+fn errors_are_json_where_answers_are() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    for (words, code, kind, message) in [
+        (&["show", "zzz"][..], 1, "not_found", "unknown task: zzz"),
+        (&["show", "../x"], 1, "invalid", "invalid task_id: '../x'"),
+        (&["retry", &id], 1, "refused", "cannot retry"),
+        (&["list", "--fly"], 2, "invalid", "unexpected argument '--fly' found; `lanes help list`"),
+        (&["fly"], 2, "invalid", "unrecognized subcommand 'fly'"),
+        (&["wait", &id, "--timeout", "0", "-q"], 2, "timed_out", "no answer"),
+        (&["--config", "a\u{200b}.yaml", "list"], 1, "config", "a\\u{200b}.yaml"),
+    ] {
+        let outcome = sandbox.run(&[words, &["--json"]].concat());
+        outcome.refused(code, "");
+        let error: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+        assert_eq!(error["code"], kind, "{outcome}");
+        assert!(text(&error["error"]).contains(message), "{outcome}");
+        assert!(sandbox.run(words).stderr.starts_with("lanes: "), "{words:?}");
+    }
 }
 
 #[test]
@@ -151,7 +254,7 @@ fn odd_environments_are_named() {
         let outcome = sandbox.outcome(sandbox.command(&["list"]).env(name, value).output().unwrap());
         outcome.refused(1, name);
     }
-    sandbox.run(&["list", "--lock-timeout", "-1"]).refused(1, "--lock-timeout");
+    sandbox.run(&["list", "--lock-timeout", "-1"]).refused(2, "--lock-timeout");
     let outcome =
         sandbox.outcome(sandbox.command(&["list"]).env("LANES_CONFIG", "/nowhere.yaml").output().unwrap());
     outcome.refused(1, "/nowhere.yaml");
@@ -163,6 +266,43 @@ fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = sandbox.ok(&["completions", shell]);
         assert!(script.contains("LANES_COMPLETE"), "{shell}");
+    }
+}
+
+/// Types `lanes resp` and a tab into an interactive zsh that has run the command `$1`, and waits for `lanes respond`.
+const COMPLETE_IN_ZSH: &str = r#"
+    zmodload zsh/zpty zsh/zselect
+    until_shown() {
+        local all= part=
+        while [[ $all != ${~1} ]]; do
+            zpty -r -t shell part && all+=$part || zselect -t 1
+        done
+    }
+    zpty -b shell 'TERM=dumb zsh -f -i'
+    zpty -w shell "autoload -Uz compinit; $1; PS1=rea''dy"
+    until_shown '*ready*'
+    zpty -w -n shell $'lanes resp\t'
+    until_shown '*ond *'
+    zpty -d shell
+"#;
+
+#[test]
+fn zsh_completes_at_the_first_tab() {
+    if !has("zsh") {
+        return;
+    }
+    let sandbox = Sandbox::empty();
+    sandbox.write("fpath/_lanes", sandbox.ok(&["completions", "zsh"]));
+    let programs = Path::new(LANES).parent().unwrap().display();
+    for load in ["compinit -u -D; source fpath/_lanes", "fpath=($PWD/fpath $fpath); compinit -u -D"] {
+        let mut shell = clean_with_path("zsh")
+            .args(["-f", "-c", COMPLETE_IN_ZSH, "zsh", load])
+            .current_dir(sandbox.root())
+            .env("PATH", format!("{programs}:/usr/bin:/bin"))
+            .spawn()
+            .unwrap();
+        let status = end_of(&mut shell, Duration::from_secs(60));
+        assert!(status.is_some_and(|status| status.success()), "zsh completes nothing after: {load}");
     }
 }
 
@@ -200,6 +340,77 @@ fn lanes_and_ids_are_completed() {
 }
 
 #[test]
+fn bash_completes_after_an_equals_sign() {
+    let sandbox = Sandbox::new();
+    sandbox.submit("work", &[]);
+    sandbox.write("completions.sh", sandbox.ok(&["completions", "bash"]));
+    let programs = Path::new(LANES).parent().unwrap().display().to_string();
+    let replies = |words: &str, at: usize, typed: &str| {
+        let script = format!(
+            ". ./completions.sh; COMP_WORDS=({words}); COMP_CWORD={at}; COMP_TYPE=9; \
+             _clap_complete_lanes lanes '{typed}' x; printf '%s ' \"${{COMPREPLY[@]}}\""
+        );
+        let mut bash = clean_with_path("bash");
+        with_variables_of(&mut bash, &sandbox.command(&[]));
+        bash.env("PATH", format!("{programs}:/usr/bin:/bin"));
+        bash.args(["-c", &script]).current_dir(sandbox.root());
+        sandbox.outcome(bash.output().unwrap()).stdout
+    };
+    assert_eq!(replies("lanes submit --lane = w", 4, "w"), "work ");
+    assert_eq!(replies("lanes submit --lane w", 3, "w"), "work ");
+    assert_eq!(replies("lanes submit --lane=w", 2, "--lane=w"), "--lane=work ");
+    assert_eq!(replies("lanes submit --lane = ", 3, ""), "questions review work ");
+    assert_eq!(replies("lanes list --state = input", 4, "input"), "input_required ");
+    assert_eq!(replies("lanes submit --lane = work --prior", 5, "--prior"), "--priority ");
+}
+
+#[test]
+fn what_is_offered_is_what_the_command_can_work_on() {
+    let sandbox = Sandbox::new();
+    let [done, failed] = ["completed", "failed"].map(|status| sandbox.answered("a", status, "x"));
+    let queued = sandbox.submit("b", &[]);
+    let later = sandbox.submit("c", &["--delay", "1h"]);
+    let held = sandbox.submit("d", &[]);
+    let (_, token) = sandbox.claim("d");
+    let asking = sandbox.submit("e", &[]);
+    let (_, its_token) = sandbox.claim("e");
+    sandbox.ok(&["ask", &asking, "--claim-token", &its_token, "--question", "Which?"]);
+    let offered = |shell: &str, words: &[&str]| {
+        let mut command = sandbox.command(&[&["--", "lanes"], words].concat());
+        let index = words.len().to_string();
+        command.env("LANES_COMPLETE", shell).env("_CLAP_COMPLETE_INDEX", index);
+        let outcome = sandbox.outcome(command.output().unwrap());
+        let words = outcome.stdout.lines().map(|line| line.split(['\t', ':']).next().unwrap().to_string());
+        let mut words: Vec<String> = words.filter(|word| !word.starts_with('-')).collect();
+        words.sort();
+        words
+    };
+    for (command, expected) in [
+        ("claim", vec![&queued]),
+        ("cancel", vec![&queued, &later, &held, &asking]),
+        ("tell", vec![&queued, &later, &held, &asking]),
+        ("renew", vec![&held]),
+        ("release", vec![&held]),
+        ("answer", vec![&asking]),
+        ("move", vec![&queued, &later, &asking]),
+        ("retry", vec![&failed]),
+        ("redrive", vec![]),
+        ("show", vec![&done, &failed, &queued, &later, &held, &asking]),
+    ] {
+        let mut expected: Vec<&str> = expected.into_iter().map(String::as_str).collect();
+        expected.sort_unstable();
+        assert_eq!(offered("fish", &[command, ""]), expected, "{command}");
+    }
+    sandbox.ok(&["release", &held, "--claim-token", &token]);
+    // zsh drops what does not begin with the text that was typed.
+    let end = &done[done.len() - 6..];
+    assert_eq!(offered("zsh", &["show", &end[..5]]), [end]);
+    assert_eq!(offered("zsh", &["show", &done[..20]]), [done.as_str()]);
+    assert_eq!(offered("fish", &["dispatch", "--vendor", "c"]), ["claude", "codex"]);
+    assert_eq!(offered("fish", &["list", "--state", "c"]), ["cancelled", "claimed", "completed"]);
+}
+
+#[test]
 fn man_pages_for_every_command() {
     let sandbox = Sandbox::empty();
     assert!(sandbox.ok(&["man"]).contains(".TH lanes"));
@@ -208,22 +419,20 @@ fn man_pages_for_every_command() {
     for page in std::fs::read_dir(sandbox.path("pages")).unwrap() {
         let page = page.unwrap().path();
         let text = std::fs::read_to_string(&page).unwrap();
-        for part in
-            [".SH NAME", ".SH EXAMPLES", ".SH \"EXIT STATUS\"", concat!("lanes ", env!("CARGO_PKG_VERSION"))]
-        {
+        for part in [
+            ".SH NAME\n",
+            ".SH EXAMPLES\n",
+            ".SH \"EXIT STATUS\"",
+            concat!("lanes ", env!("CARGO_PKG_VERSION")),
+        ] {
             assert!(text.contains(part), "no {part} in {}", page.display());
         }
         pages += 1;
     }
     assert!(words(COMMANDS).iter().all(|name| sandbox.path(&format!("pages/lanes-{name}.1")).exists()));
     // Those of the commands, of the commands inside a command, and of `lanes` itself.
-    let listed = |arguments: &[&str]| {
-        let help = sandbox.ok(arguments);
-        let rows = help.lines().skip_while(|line| *line != "Commands:").take_while(|line| !line.is_empty());
-        rows.filter(|line| line.starts_with("  ") && !line.starts_with("   ") && !line.starts_with("  help "))
-            .count()
-    };
-    let inner = ["agents", "bridge", "budget", "worktrees"]
+    let listed = |arguments: &[&str]| listed_commands(&sandbox.ok(arguments)).len();
+    let inner = ["agents", "bridge", "budget", "config", "worktrees"]
         .iter()
         .map(|name| listed(&[name, "--help"]))
         .sum::<usize>()

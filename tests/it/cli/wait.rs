@@ -109,6 +109,19 @@ fn several_tasks() {
 }
 
 #[test]
+fn bodies_of_several_tasks_come_under_their_names() {
+    let sandbox = Sandbox::new();
+    let (one, two) = (sandbox.submit("l", &[]), sandbox.submit("l", &[]));
+    sandbox.ok(&["respond", &one, "--body", "first\n"]);
+    sandbox.ok(&["respond", &two, "--body", "second", "--status", "failed"]);
+    let several = sandbox.run(&["wait", &one, &two, "--body"]);
+    let expected = format!("==> {one} completed <==\nfirst\n==> {two} failed <==\nsecond\n");
+    assert_eq!(several.stdout, expected, "{several}");
+    assert_eq!(sandbox.ok(&["wait", &one, "--body"]), "first");
+    assert_eq!(sandbox.ok(&["wait", &one, &two]), format!("{one}\n{two}"));
+}
+
+#[test]
 fn one_answer_that_cannot_be_delivered_does_not_hide_the_others() {
     let sandbox = Sandbox::new();
     sandbox.write("request.md", "x");
@@ -128,11 +141,11 @@ fn odd_times_are_refused() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
     for bad in ["nan", "-1", "inf", "1e18"] {
-        sandbox.run(&["wait", &id, "--timeout", bad]).refused(1, "--timeout");
+        sandbox.run(&["wait", &id, "--timeout", bad]).refused(2, "--timeout");
         sandbox
             .run(&["wait", &id, "--timeout", "1", "--heartbeat-seconds", bad])
-            .refused(1, "--heartbeat-seconds");
-        sandbox.run(&["next", "--lane", "l", "--timeout", bad]).refused(1, "--timeout");
+            .refused(2, "--heartbeat-seconds");
+        sandbox.run(&["next", "--lane", "l", "--timeout", bad]).refused(2, "--timeout");
     }
     sandbox.run(&["wait", &id, "--timeout", "soon"]).refused(2, "15m");
     sandbox.ok(&["respond", &id, "--body", "x"]);
@@ -158,16 +171,24 @@ fn a_wait_wakes_at_once() {
 #[test]
 fn signs_of_life_have_the_protocols_shape() {
     let sandbox = Sandbox::new();
-    let id = sandbox.submit("l", &[]);
+    let mut id = String::new();
+    for (lane, reason) in [
+        ("l", "waiting for a worker: nobody serves lane l"),
+        // As agent-lanes prints in every lane.
+        ("review", "awaiting reviewer claim"),
+    ] {
+        id = sandbox.submit(lane, &[]);
+        let wait = ["wait", &id, "--timeout", "0.25", "--heartbeat-seconds", "0.1"];
+        let queued = sandbox.run(&wait).stderr;
+        let expected = format!("lanes wait: task_id={id}; state=queued; {reason}");
+        assert!(queued.lines().any(|line| line == expected), "{queued}");
+    }
     let wait = ["wait", &id, "--timeout", "0.25", "--heartbeat-seconds", "0.1"];
-    let queued = sandbox.run(&wait).stderr;
-    let expected = format!("lanes wait: task_id={id}; state=queued; awaiting reviewer claim");
-    assert!(queued.lines().any(|line| line == expected), "{queued}");
-    sandbox.claim("l");
+    sandbox.claim("review");
     let claimed = sandbox.run(&wait).stderr;
     let line = claimed.lines().find(|line| line.contains("state=claimed")).unwrap();
     let line = line.replace(&id, "ID");
-    assert_snapshot!(line, @"lanes wait: task_id=ID; state=claimed; claim_owner=worker; claimed_age_seconds=1; lease_expires_at=2026-11-21T09:00:04.000000Z; lease_expired=false; response_path=$DIR/project/handoff/state/tasks/ID/response.md; response_exists=false; last_event=claimed@2026-11-21T07:00:04.000000Z; next_action=claimed by worker until 2026-11-21T09:00:04.000000Z; last event: claimed");
+    assert_snapshot!(line, @"lanes wait: task_id=ID; state=claimed; claim_owner=worker; claimed_age_seconds=1; lease_expires_at=2026-11-21T09:00:06.000000Z; lease_expired=false; response_path=$DIR/project/handoff/state/tasks/ID/response.md; response_exists=false; last_event=claimed@2026-11-21T07:00:06.000000Z; next_action=claimed by worker until 2026-11-21T09:00:06.000000Z; last event: claimed");
     let quiet = sandbox.run(&[&wait[..], &["--quiet"]].concat()).stderr;
     assert_eq!(quiet.lines().count(), 1, "{quiet}");
     let silent = sandbox.run(&["wait", &id, "--timeout", "0.1", "--heartbeat-seconds", "0"]).stderr;

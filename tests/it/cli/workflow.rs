@@ -94,6 +94,9 @@ fn a_line_of_a_batch_depends_on_earlier_ones() {
         assert_eq!(found, after);
     }
     sandbox.run(&["submit", "--lane", "l", "--prompt", "x", "--after", "{line: 1}"]).refused(1, "dependency");
+    sandbox
+        .run(&["submit", "--lane", "l", "--prompt", "x", "--after", ""])
+        .refused(2, "a dependency without an id");
 }
 
 #[test]
@@ -139,6 +142,21 @@ fn a_failed_part_is_retried_as_a_whole() {
     assert_eq!(text(&claimed["dependencies"][0]["answer"]), "an answer");
     assert!(sandbox.ok(&["show", new[1]]).contains(&format!("after {} (completed)\n  an answer", new[0])));
     sandbox.ok(&["fsck"]);
+}
+
+#[test]
+fn a_wait_for_many_tasks_prints_little_while_it_waits() {
+    let sandbox = Sandbox::new();
+    let lines: String =
+        (0..30).map(|n| format!("{{\"lane\":\"l\",\"group\":\"g\",\"prompt\":\"{n}\"}}\n")).collect();
+    std::fs::write(sandbox.path("tasks.jsonl"), lines).unwrap();
+    sandbox.ok(&["submit", "--batch", "tasks.jsonl"]);
+    let pending = sandbox.run(&["wait", "--group", "g", "--timeout", "0", "--heartbeat-seconds", "1"]);
+    assert_eq!(pending.code, 2);
+    let printed: Vec<&str> = pending.stderr.lines().collect();
+    assert!(printed.contains(&"lanes wait: waiting for 30 tasks: 30 queued"), "{pending}");
+    assert!(printed.last().unwrap().contains(" and 20 more; the tasks continue"), "{pending}");
+    assert!(printed.len() <= 3, "{pending}");
 }
 
 #[test]
@@ -192,7 +210,7 @@ fn a_group_without_tasks_is_an_error_where_its_tasks_matter() {
     }
     for name in ["", " ", "-x", "a\u{200b}", &"x".repeat(201)] {
         let submitted = sandbox.run(&["submit", "--lane", "l", "--prompt", "x", &format!("--group={name}")]);
-        assert_eq!(submitted.code, 1, "{name}: {submitted}");
+        assert_eq!(submitted.code, 2, "{name}: {submitted}");
         assert!(submitted.stderr.contains("the group"), "{}", submitted.stderr);
     }
     assert_eq!(sandbox.json(&["list", "--group", "nobody"])["count"], 0);
@@ -200,16 +218,33 @@ fn a_group_without_tasks_is_an_error_where_its_tasks_matter() {
 }
 
 #[test]
+fn a_wait_ends_what_is_overdue_in_a_lane_where_nobody_looks() {
+    let sandbox = Sandbox::new();
+    let late = submit(&sandbox, "late", &["--lane", "nobody", "--deadline", "2020-01-01T00:00:00Z"]);
+    let middle = submit(&sandbox, "middle", &["--after", &late]);
+    let last = submit(&sandbox, "last", &["--after", &middle]);
+    assert_eq!(sandbox.json(&["show", &last])["task"]["state"], "blocked");
+    assert_eq!(sandbox.run(&["wait", &last, "--timeout", "30", "--exit-status"]).code, 3);
+    for (id, class) in [(&late, "expired"), (&middle, "upstream"), (&last, "upstream")] {
+        assert_eq!(sandbox.json(&["show", id])["task"]["failure_class"], class);
+    }
+}
+
+#[test]
 fn a_deadline_is_a_duration_or_a_time() {
     let sandbox = Sandbox::new();
     let id = submit(&sandbox, "soon", &["--deadline", "2h"]);
     assert!(text(&sandbox.json(&["show", &id])["task"]["deadline"]).starts_with("2026-11-21T09:00:"));
+    let words = ["submit", "--lane", "l", "--prompt", "x", "--delay", "2h", "--deadline", "1h"];
+    assert!(sandbox.run(&words).stderr.contains("no worker can start this task before its deadline"));
+    let cancel = ["cancel", &id, "--by", "x\u{1b}[31m\nclaim_token=1"];
+    sandbox.run(&cancel).refused(2, "the name of the person who cancels");
     let late = submit(&sandbox, "late", &["--deadline", "2020-01-01T00:00:00Z"]);
     assert_eq!(sandbox.json(&["why", &late])["reason"], "expired");
     assert_eq!(sandbox.run(&["wait", &late, "--exit-status"]).code, 3);
     assert_eq!(text(&sandbox.json(&["show", &late])["task"]["failure_class"]), "expired");
     for bad in ["soon", "-5", "1e99", "2020-13-01T00:00:00Z"] {
         let flag = format!("--deadline={bad}");
-        sandbox.run(&["submit", "--lane", "l", "--prompt", "x", &flag]).refused(1, "");
+        sandbox.run(&["submit", "--lane", "l", "--prompt", "x", &flag]).refused(2, "");
     }
 }

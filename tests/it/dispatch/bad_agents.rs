@@ -107,6 +107,34 @@ fn an_unknown_lane_is_reported_and_served() {
     }
 }
 
+#[test]
+fn a_lane_without_a_vendor_does_not_keep_the_others_from_being_served() {
+    let pool = Pool::new("dispatch:\n  routes: {other: {command: /bin/cat}}\ndispach: {}\n");
+    let id = pool.ok(&["submit", "--lane", "other", "--prompt", "x"]);
+    let output = pool.output(&["dispatch", "--once"]);
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("unknown keys, which are ignored: dispach"), "{printed}");
+    assert!(printed.contains("lane work is not served: no vendor is configured for it"), "{printed}");
+    assert_eq!(pool.state(id.trim()), "completed");
+}
+
+#[test]
+fn a_lane_with_tasks_that_nobody_serves_is_reported() {
+    let pool = Pool::scripted("");
+    pool.submit("result x", &[]);
+    for _ in 0..2 {
+        pool.ok(&["submit", "--lane", "left", "--prompt", "x"]);
+    }
+    let warning =
+        "lanes: warning: 2 tasks are waiting in lane left, which nobody serves; name it with --lane left\n";
+    let output = pool.output(&["dispatch", "--once"]);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), warning);
+    // Somebody who names the lanes has chosen.
+    let output = pool.output(&["dispatch", "--once", "--lane", "work"]);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
 /// A pool in which this vendor's program is the stand-in that speaks its format.
 fn pool_for(vendor: &str) -> Pool {
     Pool::new(&format!(

@@ -68,12 +68,12 @@ fn a_lane_waits_for_the_next_day_and_its_tasks_keep_attempts_and_places() {
     dispatch(&pool, TODAY);
     assert_eq!(runs(&pool), 3);
     let why = ok(&pool, TODAY, &["why", &ids[4]]);
-    assert!(why.starts_with("waiting for a budget: the store has spent $0.75 of $0.60 for this day; lane work goes on at 2026-11-26T00:00:00.000000Z"), "{why}");
+    assert!(why.starts_with("waiting for a budget: the store has spent $0.75 of $0.60 for this day; lane work continues at 2026-11-26T00:00:00.000000Z"), "{why}");
     assert_eq!(json(&pool, &["why", &ids[4]])["reason"], "budget");
     for command in ["status", "workers"] {
         let shown = ok(&pool, TODAY, &[command]);
         assert!(
-            shown.contains("lane work waits for a budget; goes on in 12h: the store has spent $0.75"),
+            shown.contains("lane work waits for a budget; continues in 12h: the store has spent $0.75"),
             "{shown}"
         );
         let over = json(&pool, &[command])["over_budget"]["work"].clone();
@@ -130,6 +130,26 @@ fn dispatchers_that_claim_at_once_do_not_exceed_a_budget_together() {
 }
 
 #[test]
+fn a_run_counts_between_the_end_of_its_claim_and_its_line_in_the_usage_log() {
+    let pool = pool("runs_per_day: 1");
+    let script = "DO: cp state/budget.json during.json\nresult fine\n";
+    let id = ok(&pool, TODAY, &["submit", "--lane", "work", "--prompt", script]).trim().to_string();
+    dispatch(&pool, TODAY);
+    // As it is for a moment after every run: the task has ended, and its report is in the outbox.
+    std::fs::copy(pool.path("during.json"), pool.path("state/budget.json")).unwrap();
+    std::fs::remove_file(pool.path("state/usage.jsonl")).unwrap();
+    let report = pool.path(&format!("state/outbox/1.{id}"));
+    std::fs::write(&report, "").unwrap();
+    let used = || {
+        let shown = ok(&pool, "2026-11-25T12:10:00Z", &["budget", "--json"]);
+        command::parse(&shown)["budgets"][0].clone()
+    };
+    assert_eq!((&used()["running"], &used()["spent"]), (&1.0.into(), &0.0.into()));
+    std::fs::remove_file(report).unwrap();
+    assert_eq!(used()["running"], 0.0);
+}
+
+#[test]
 fn a_cost_that_nobody_knows_is_never_nothing() {
     let quiet = |budget: &str| {
         Pool::new(&format!(
@@ -142,6 +162,12 @@ fn a_cost_that_nobody_knows_is_never_nothing() {
     assert_eq!(runs(&pool), 1, "one run of unknown cost counts as the whole budget");
     let used = &json(&pool, &["budget"])["budgets"][0];
     assert_eq!(used["spent"], 100.0, "{used}");
+    // What a person adds is beyond what stands for that run.
+    ok(&pool, TODAY, &["budget", "add", "50"]);
+    dispatch(&pool, TODAY);
+    assert_eq!(runs(&pool), 2, "the budget allowed another one");
+    dispatch(&pool, TODAY);
+    assert_eq!(runs(&pool), 2);
     let pool = quiet("tokens_per_day: 100, lanes: {other: {usd_per_day: 1}}");
     submit(&pool, 2);
     dispatch(&pool, TODAY);
@@ -207,8 +233,8 @@ fn what_cannot_be_added_or_used_is_refused_in_one_line() {
         (&["budget", "add", "0"][..], "the amount must be a number above 0"),
         (&["budget", "add", "-5"], "the amount must be a number above 0"),
         (&["budget", "add", "NaN"], "the amount must be a number above 0"),
-        (&["budget", "add", "5", "--lane", "work"], "there is no budget of usd for lane work"),
-        (&["budget", "add", "5", "--of", "runs"], "there is no budget of runs for store"),
+        (&["budget", "add", "5", "--lane", "work"], "no budget in usd is set for lane work"),
+        (&["budget", "add", "5", "--of", "runs"], "no budget in runs is set for the store"),
     ] {
         let refused = pool.refused(words);
         assert!(refused.contains(reason) && refused.trim_end().lines().count() == 1, "{words:?}: {refused}");
@@ -276,7 +302,7 @@ fn a_run_over_its_own_budget_is_ended_and_not_tried_again() {
     assert_eq!((&task["state"], &task["failure_class"]), (&"failed".into(), &"budget".into()), "{task}");
     assert_eq!(task["attempt"], 1);
     let body = pool.response(endless.trim())["body"].as_str().unwrap().to_string();
-    assert!(body.starts_with("the agent was ended: it has cost $"), "{body}");
+    assert!(body.starts_with("the agent was stopped: it has cost $"), "{body}");
     assert!(body.ends_with(", and max_budget_usd is $0.60"), "{body}");
     // One that ends within it, and one whose last step exceeds it, are answered.
     for steps in ["2", "3"] {
@@ -292,7 +318,7 @@ fn an_unknown_cost_counts_as_the_budget_of_a_run_unless_there_are_prices() {
     let id = pool.ok(&["submit", "--lane", "work", "--prompt", "go on"]);
     pool.dispatch_once(&[]);
     let body = pool.response(id.trim())["body"].as_str().unwrap().to_string();
-    assert!(body.contains("nobody knows what it costs"), "{body}");
+    assert!(body.contains("its cost is unknown"), "{body}");
     let pool = spending("  max_budget_usd: 5\n  model: m\n  prices: {m: {input: 10000, output: 0}}\n", "");
     let id = pool.ok(&["submit", "--lane", "work", "--prompt", "STEPS 3\n"]);
     pool.dispatch_once(&[]);
@@ -300,7 +326,10 @@ fn an_unknown_cost_counts_as_the_budget_of_a_run_unless_there_are_prices() {
     let id = pool.ok(&["submit", "--lane", "work", "--prompt", "go on"]);
     pool.dispatch_once(&[]);
     assert!(
-        pool.response(id.trim())["body"].as_str().unwrap().starts_with("the agent was ended: it has cost $5")
+        pool.response(id.trim())["body"]
+            .as_str()
+            .unwrap()
+            .starts_with("the agent was stopped: it has cost $5")
     );
     assert_eq!(pool.task(id.trim())["failure_class"], "budget");
 }

@@ -35,7 +35,8 @@ fn a_lost_claim_ends_the_agent() {
     let id = pool.submit(STAYS, &["--max-attempts", "1"]);
     let dispatcher = pool.dispatcher(&[]);
     let agent = pool.until_file("agent");
-    let token = pool.task(&id)["claim_token"].as_str().unwrap().to_string();
+    let stored = std::fs::read_to_string(pool.path(&format!("state/tasks/{id}/task.json"))).unwrap();
+    let token = crate::testkit::command::parse(&stored)["claim_token"].as_str().unwrap().to_string();
     pool.ok(&["pause", "work"]);
     pool.ok(&["release", &id, "--claim-token", &token]);
     pool.until("the agent ends", || !is_alive(&agent));
@@ -108,7 +109,7 @@ fn a_silent_agent_is_ended_as_a_timeout_and_its_limits_are_shown() {
     let task = pool.task(&id);
     assert_eq!(task["failure_class"], "timeout", "{task}");
     let reason = task["failure_reason"].as_str().unwrap();
-    assert!(reason.contains("printed nothing for 2s; silence_timeout says"), "{reason}");
+    assert!(reason.contains("printed nothing for 2s; the limit is silence_timeout"), "{reason}");
 }
 
 #[test]
@@ -289,7 +290,7 @@ fn a_report_that_cannot_be_delivered_does_not_delay_the_end_and_is_delivered_at_
     let pool = Pool::scripted("");
     let id = pool.submit("mkdir state/usage.jsonl\nresult fine", &[]);
     let dispatcher = pool.dispatcher(&["--max-concurrent", "1"]);
-    pool.until("it is tried again", || pool.log().contains("its report is tried again"));
+    pool.until("it is tried again", || pool.log().contains("its report will be retried"));
     dispatcher.signal(Signal::TERM);
     assert!(dispatcher.wait().success());
     assert!(pool.log().contains("its report could not be delivered"), "{}", pool.log());

@@ -261,26 +261,21 @@ fn a_person_pauses_a_vendor_or_one_of_its_models() {
     assert_eq!(pool.json(&["resume", "--vendor", "claude"])["changed"], true);
     pool.dispatch_once(&[]);
     assert_eq!([&opus, &third].map(|id| pool.state(id)), ["completed", "completed"]);
-    for (code, wrong) in [
-        (2, &["pause"][..]),
-        (2, &["pause", "work", "--vendor", "claude"]),
-        (2, &["pause", "--vendor", "claude", "--for", "2h", "--until", "2999-01-01T00:00:00Z"]),
-        (2, &["resume"]),
-        (1, &["pause", "work", "--model", "opus"]),
-        (1, &["pause", "work", "--for", "2h"]),
-        (1, &["resume", "work", "--model", "opus"]),
-        (1, &["pause", "--vendor", "claude", "--for", "0"]),
-        (1, &["pause", "--vendor", "claude", "--until", "2001-01-01T00:00:00Z"]),
-        (1, &["pause", "--vendor", "claude", "--until", "tomorrow"]),
-        (1, &["pause", "--vendor", ""]),
+    for wrong in [
+        &["pause"][..],
+        &["pause", "work", "--vendor", "claude"],
+        &["pause", "--vendor", "claude", "--for", "2h", "--until", "2999-01-01T00:00:00Z"],
+        &["resume"],
+        &["pause", "work", "--model", "opus"],
+        &["pause", "work", "--for", "2h"],
+        &["resume", "work", "--model", "opus"],
+        &["pause", "--vendor", "claude", "--for", "0"],
+        &["pause", "--vendor", "claude", "--until", "2001-01-01T00:00:00Z"],
+        &["pause", "--vendor", "claude", "--until", "tomorrow"],
+        &["pause", "--vendor", ""],
     ] {
         let output = pool.output(wrong);
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{wrong:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(pool.json(&["workers"])["parked"], serde_json::json!({}));
 }
@@ -341,7 +336,7 @@ fn a_vendor_that_nobody_knows_is_paused_with_a_hint() {
     };
     let hint = reported("cluade");
     assert!(
-        hint.starts_with("lanes: no vendor is called cluade here; known are ") && hint.lines().count() == 1
+        hint.starts_with("lanes: unknown vendor cluade; known vendors are ") && hint.lines().count() == 1
     );
     for known in ["claude", "codex", "mine"] {
         assert!(hint.split([' ', ',', '\n']).any(|word| word == known), "{hint}");

@@ -106,7 +106,7 @@ fn a_command_that_fails_is_run_again_and_holds_up_nothing() {
     let output = pool.output(&["dispatch", "--once"]);
     let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        output.status.success() && warnings.contains("is tried again: sh ended with exit status: 7: down ("),
+        output.status.success() && warnings.contains("will be retried: sh ended with exit status: 7: down ("),
         "{warnings}"
     );
     assert!(
@@ -123,7 +123,7 @@ fn a_command_that_fails_is_run_again_and_holds_up_nothing() {
     assert!(!again.contains("warning"), "each is reported once: {again}");
     assert_eq!((notices(&pool, "told").len(), pending(&pool).len()), (1, 2));
     let given_up = dispatch_ahead(&pool, 100_000);
-    assert!(given_up.contains("a notice is given up after a day: "), "{given_up}");
+    assert!(given_up.contains("a notice was dropped after a day: "), "{given_up}");
     assert!(pending(&pool).is_empty());
     assert_eq!(notices(&pool, "other").len(), 1, "the other rules have theirs");
 }

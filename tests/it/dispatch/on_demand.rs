@@ -138,7 +138,7 @@ fn its_flags_exclude_others() {
     assert!(pool.refused(&["dispatch", "--idle-exit", "5"]).contains("--on-demand"));
     let none = Pool::scripted("");
     let said = none.refused(&["dispatch", "--on-demand"]);
-    assert!(said.contains("there is no agent to serve; give the lane agent/NAME a route"), "{said}");
+    assert!(said.contains("no agent to serve; give the lane agent/NAME a route"), "{said}");
 }
 
 #[test]

@@ -106,3 +106,39 @@ fn claude_may_wait_for_its_background_agents_unless_a_setting_forbids_it() {
         assert_eq!(pool.response(&id)["body"], expected);
     }
 }
+
+#[test]
+fn the_exit_code_says_on_request_whether_a_task_has_failed() {
+    let pool = Pool::scripted("  max_retries: 1\n");
+    let dispatch = |more: &[&str]| {
+        let output = pool.output(&[&["dispatch", "--once", "--json"], more].concat());
+        let log = String::from_utf8(output.stdout).unwrap();
+        let done: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        (output.status.code().unwrap(), done)
+    };
+    let id = pool.submit("[ -e tried ] || { touch tried; exit 1; }; result ok", &[]);
+    let (code, done) = dispatch(&["--exit-status"]);
+    assert_eq!((code, &done["failed"], &done["failed_tasks"]), (0, &1.into(), &0.into()), "{done}");
+    assert_eq!(pool.state(&id), "completed");
+    pool.submit("exit 1", &[]);
+    pool.submit("result ok", &[]);
+    let (code, done) = dispatch(&["--exit-status"]);
+    assert_eq!((code, &done["answered"], &done["failed_tasks"]), (3, &1.into(), &1.into()), "{done}");
+    pool.submit("exit 1", &[]);
+    assert_eq!(dispatch(&[]).0, 0);
+    assert_eq!(pool.output(&["dispatch", "--exit-status"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_log_reports_the_start_of_an_agent_before_what_it_does() {
+    let pool = Pool::scripted("  max_concurrent: 4\n");
+    let ids: Vec<String> = (0..12).map(|n| pool.submit(&format!("say {n}\nresult {n}"), &[])).collect();
+    let log = pool.dispatch_once(&[]);
+    for id in ids {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&id)).collect();
+        assert!(
+            lines[0].contains("claimed from") && lines[1].contains("agent started as process"),
+            "{lines:#?}"
+        );
+    }
+}

@@ -35,7 +35,8 @@ fn a_run_that_was_timed_out_goes_on_with_its_conversation() {
     let conversation = session(&first, "--session-id");
     assert_eq!(session(&second, "--resume"), conversation);
     assert!(
-        prompt.contains("the run reached its time limit. Go on where you stopped") && !prompt.contains("DO:"),
+        prompt.contains("the run reached its time limit. Continue where you stopped")
+            && !prompt.contains("DO:"),
         "{prompt}"
     );
     let response = pool.response(&id);

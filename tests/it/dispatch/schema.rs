@@ -163,3 +163,15 @@ fn task_files_batches_and_exports_have_the_schema() {
     other.ok(&["import", pool.path("export.jsonl").to_str().unwrap()]);
     assert_eq!(other.task(&by_line)["schema"], json!({"type": "string"}));
 }
+
+#[test]
+fn a_worker_is_told_of_the_schema() {
+    let pool = Pool::scripted("");
+    std::fs::write(pool.path("schema.json"), r#"{"required": ["count"], "type": "object"}"#).unwrap();
+    let id = pool.submit("work", &["--schema", "schema.json"]);
+    let told = "schema of the answer, which must be JSON\n  {";
+    let shown = pool.ok(&["show", &id]);
+    assert!(shown.contains(told) && shown.contains("\"required\""), "{shown}");
+    let claimed = pool.ok(&["claim", &id, "--with-prompt"]);
+    assert!(claimed.contains(told) && claimed.contains("\"required\""), "{claimed}");
+}

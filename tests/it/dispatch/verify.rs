@@ -52,7 +52,8 @@ fn a_failure_goes_back_into_the_same_conversation_and_all_rounds_are_paid_for() 
     let pool = pool("['test -e made || { echo where is it; echo nowhere >&2; exit 3; }']", "");
     std::fs::write(pool.path("go-on"), "touch made\nresult 'made it'\n").unwrap();
     let id = pool.submit(&format!("{WORKS}\nresult 'made nothing'"), &[]);
-    pool.dispatch_once(&[]);
+    let printed = pool.dispatch_once(&[]);
+    assert!(printed.contains("round 1: ") && printed.contains("exited with code 3"), "{printed}");
     let response = pool.response(&id);
     assert_eq!(response["body"], "made it", "{response}");
     let metadata = &response["metadata"];
@@ -295,15 +296,21 @@ fn a_cancelled_task_ends_its_verification() {
 }
 
 #[test]
-fn an_agent_that_answers_its_own_task_is_not_taken_for_verified() {
+fn an_agent_cannot_answer_its_own_task_before_it_is_verified() {
     let pool = pool("['touch verified']", "  on_success: {move_to: next}\n");
-    let id = pool.submit(
-        "lanes respond \"$LANES_TASK_ID\" --claim-token \"$LANES_CLAIM_TOKEN\" --body mine > /dev/null; result x",
-        &[],
-    );
+    let respond = "lanes respond \"$LANES_TASK_ID\" --claim-token \"$LANES_CLAIM_TOKEN\"";
+    let release = "lanes release \"$LANES_TASK_ID\" --claim-token \"$LANES_CLAIM_TOKEN\"";
+    let id = pool.submit(&format!("{respond} --body mine 2> refused; {release} 2> kept; result x"), &[]);
     pool.dispatch_once(&["--lane", "work"]);
-    assert_eq!(pool.response(&id)["body"], "mine");
-    assert!(!pool.path("verified").exists());
-    assert_eq!(usage(&pool)[0]["verified"], false);
-    assert_eq!(pool.json(&["list", "--lane", "next"])["count"], 0);
+    let kept = std::fs::read_to_string(pool.path("kept")).unwrap();
+    assert!(kept.contains("cannot release") && kept.contains("commands verify the work after it"), "{kept}");
+    let refused = std::fs::read_to_string(pool.path("refused")).unwrap();
+    assert!(refused.contains("commands verify the work after it"), "{refused}");
+    assert!(refused.contains("end with the answer and the line `STATUS: done`"), "{refused}");
+    assert_eq!((pool.response(&id)["body"].clone(), pool.path("verified").exists()), ("x".into(), true));
+    assert_eq!(usage(&pool)[0]["verified"], true);
+    assert_eq!(pool.json(&["list", "--lane", "next"])["count"], 1);
+    let failed = pool.submit(&format!("{respond} --status failed --body cannot > /dev/null; result x"), &[]);
+    pool.dispatch_once(&["--lane", "work"]);
+    assert_eq!(pool.response(&failed)["body"], "cannot");
 }

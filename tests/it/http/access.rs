@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::testkit::server::{Client, Reply, Server, failed_start, program, write_secret};
 use crate::testkit::skip::skipped;
+use crate::testkit::wait::eventually;
 
 #[test]
 fn by_default_a_client_shows_the_token_that_the_store_keeps() {
@@ -160,7 +161,7 @@ fn a_browser_is_let_in_once_and_changes_things_only_from_our_own_pages() {
     assert_eq!(ask("GET", &open, &[("Sec-Fetch-Site", "cross-site")]).status, 403);
     assert_eq!(ask("HEAD", &open, &[]).status, 403);
     let opened = ask("GET", &open, &[("Sec-Fetch-Site", "none")]);
-    assert_eq!((opened.status, opened.header("location")), (303, Some("/status")));
+    assert_eq!((opened.status, opened.header("location")), (303, Some("/")));
     let set = opened.header("set-cookie").unwrap().to_string();
     assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict") && !set.contains(code), "{set}");
     assert_eq!(ask("GET", &open, &[]).status, 403, "the code works once");
@@ -169,6 +170,10 @@ fn a_browser_is_let_in_once_and_changes_things_only_from_our_own_pages() {
     let origin = format!("http://{host}");
     assert_eq!(ask("GET", "/status", &[cookie]).status, 200);
     assert_eq!(ask("GET", "/status", &[]).status, 401);
+    let other = [("Host", "lanes-0123456789abcdef.localhost:1"), cookie];
+    let refused = Client::to(address).ask("GET", "/status", &other, None);
+    assert_eq!((refused.status, refused.code().as_str()), (403, "host_refused"));
+    assert!(refused.json()["error"].as_str().unwrap().contains("`lanes serve --open`"));
     for (headers, status) in [
         (vec![cookie], 401),
         (vec![cookie, ("Sec-Fetch-Site", "none")], 401),
@@ -181,6 +186,50 @@ fn a_browser_is_let_in_once_and_changes_things_only_from_our_own_pages() {
         assert_eq!(ask("POST", "/tasks", &headers).status, status, "{headers:?}");
     }
     assert_eq!(server.get("/tasks").at("/count"), json!(2));
+}
+
+#[test]
+fn a_browser_is_opened_with_a_page_that_only_its_user_can_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let script =
+        "#!/bin/sh\ncat \"$2\" > page; stat -c %a \"$2\" \"${2%/*}\" > modes; echo \"$*\" > \"$1\"\n";
+    std::fs::write(dir.path().join("browser"), script).unwrap();
+    std::fs::set_permissions(dir.path().join("browser"), PermissionsExt::from_mode(0o755)).unwrap();
+    let start = |browser: &str| {
+        let mut command = program(dir.path(), &["--store", "state", "serve", "--port", "0", "--open"]);
+        command.env("BROWSER", browser).env("DISPLAY", ":0").env("PATH", "/usr/bin:/bin");
+        let (child, address) = Server::start(dir.path(), command);
+        Server { dir: tempfile::tempdir().unwrap(), address, child, token: None }
+    };
+    let mut server = start("./browser opened %s");
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+    eventually("the browser is started", || !read("opened").is_empty());
+    assert_eq!(read("modes"), "600\n700\n");
+    let opened = read("opened");
+    let path = opened.trim().strip_prefix("opened ").unwrap();
+    assert!(path.ends_with("/open.html") && !opened.contains("code="), "{opened}");
+    let (page, address) = (read("page"), server.address);
+    let url = page.split('"').find(|part| part.starts_with("http://lanes-")).unwrap();
+    let (host, target) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    // As a browser follows it from a file.
+    let from_file = [
+        ("Host", host),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Mode", "navigate"),
+        ("Sec-Fetch-Dest", "document"),
+    ];
+    let opened = Client::to(address).ask("GET", &format!("/{target}"), &from_file, None);
+    assert_eq!((opened.status, opened.header("location")), (303, Some("/")), "{url}: {}", opened.text);
+    assert_eq!(Client::to(address).ask("GET", "/", &from_file, None).status, 200);
+    server.stop();
+    assert!(!Path::new(path).exists(), "{path} is left");
+
+    for (browser, why) in [("./none", "./none cannot be started"), ("/bin/false", "/bin/false failed")] {
+        let mut server = start(browser);
+        eventually("a warning", || read("stderr").contains(why));
+        assert_eq!(Client::to(server.address).ask("GET", "/", &[], None).status, 200);
+        server.stop();
+    }
 }
 
 #[test]

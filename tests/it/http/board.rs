@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::testkit::server::{Server, ask};
-use crate::testkit::store::{lane_name, owner};
+use crate::testkit::store::{lane_name, owner, task_file};
 
 #[test]
 fn a_card_is_a_task_in_both_shapes() {
@@ -174,9 +174,16 @@ fn agents_are_those_of_live_dispatchers() {
     };
     let card = store.register(&worker).unwrap();
     let status = server.get("/status");
-    for (pointer, n) in [("/capacity", 3), ("/active_agents", 1), ("/free_slots", 2), ("/dispatchers", 1)] {
+    for (pointer, n) in [("/capacity", 3), ("/active_agents", 1), ("/free_slots", 2)] {
         assert_eq!(status.at(pointer), json!(n), "{pointer}");
     }
+    let dispatcher = status.at("/dispatchers/0");
+    assert_eq!(
+        (&dispatcher["name"], &dispatcher["slots"], &dispatcher["pid"]),
+        (&json!("d"), &json!(3), &json!(1))
+    );
+    let run = &dispatcher["running"][0];
+    assert_eq!((&run["task_id"], &run["lane"], &run["attempt"]), (&json!(id), &json!("l"), &json!(1)));
     assert!(!status.text.contains("0123456789abcdef"), "{}", status.text);
     let agents = server.get("/agents");
     assert!(!agents.text.contains("471f"), "{}", agents.text);
@@ -184,7 +191,7 @@ fn agents_are_those_of_live_dispatchers() {
         (agents.text_at("/agents/0/task_id"), agents.at("/agents/0/timeout_seconds")),
         (id.clone(), json!(60.0))
     );
-    let runs = store.attempts_dir(&lanes::internals::model::TaskId::parse(&id).unwrap()).join("1");
+    let runs = task_file(&store, &lanes::internals::model::TaskId::parse(&id).unwrap(), "attempts/1");
     std::fs::create_dir_all(&runs).unwrap();
     std::fs::write(runs.join("stdout.log"), "thinking").unwrap();
     let agent = server.get(&format!("/agents/{id}"));
@@ -192,4 +199,28 @@ fn agents_are_those_of_live_dispatchers() {
     assert!(agent.at("/agent/runtime_seconds").as_f64().unwrap() >= 0.0);
     drop(card);
     assert_eq!(server.get(&format!("/agents/{id}")).status, 404);
+}
+
+#[test]
+fn prompt_and_priority_are_edited_while_a_task_waits() {
+    let server = Server::new();
+    let id = server.submit("l");
+    let path = format!("/tasks/{id}");
+    let patch = json!({"prompt": "Do it well.", "priority": -3});
+    let edited = ask(&server, "PATCH", &path, Some(patch.clone()));
+    assert_eq!(edited.status, 200, "{}", edited.text);
+    assert_eq!(
+        (edited.text_at("/task/prompt"), edited.at("/task/priority")),
+        ("Do it well.".to_string(), json!(-3))
+    );
+    for (bad, status) in
+        [(json!({"priority": 1001}), 400), (json!({"prompt": 1}), 400), (json!({"prompt": " "}), 400)]
+    {
+        assert_eq!(ask(&server, "PATCH", &path, Some(bad)).status, status);
+    }
+    server.claim(&id);
+    let refused = ask(&server, "PATCH", &path, Some(json!({"prompt": "No, this."})));
+    assert_eq!((refused.status, refused.code().as_str()), (409, "refused"), "{}", refused.text);
+    assert_eq!(ask(&server, "PATCH", &path, Some(json!({"name": "Named"}))).status, 200);
+    assert_eq!(server.get(&path).text_at("/task/prompt"), "Do it well.");
 }

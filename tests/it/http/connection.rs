@@ -67,7 +67,7 @@ fn a_token_is_asked_for_when_there_is_one() {
 
     write_secret(&path, "correct-horse-battery\n");
     let server = Server::with(&everywhere);
-    assert!(server.stderr().contains("nothing on the way is encrypted"), "{}", server.stderr());
+    assert!(server.stderr().contains("the connection is not encrypted"), "{}", server.stderr());
     let address = (Ipv4Addr::LOCALHOST, server.address.port()).into();
     let ask = |headers: &[(&str, &str)]| Client::to(address).ask("GET", "/tasks", headers, None);
     let without = ask(&[]);

@@ -31,10 +31,12 @@ done
 url=$(sed -n '1s/.*http/http/p' address)
 token=$(cat state/serve.token)
 
-# A request may be refused for its length before anybody looks into it.
+# A request may be refused for its length before anybody looks into it, also for a token.
 cat >schemathesis.toml <<'TOML'
 [checks.negative_data_rejection]
 expected-statuses = [400, 403, 404, 405, 409, 413, 414, 415, 431]
+[checks.missing_required_header]
+expected-statuses = [401, 413, 414, 431]
 TOML
 SCHEMATHESIS_HOOKS=$hooks "$schemathesis" run "$url/openapi.json" --header "Authorization: Bearer $token" \
   --seed 20260101 --max-examples 40 --max-time "$seconds" --phases examples,coverage,fuzzing \

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::testkit::server::{Client, Server};
+use crate::testkit::store::task_file;
 use crate::testkit::wait::eventually;
 
 /// Reads the events of a stream until one for which `is_last` holds.
@@ -127,7 +128,7 @@ fn a_runs_output_is_shown_and_followed() {
     let id = server.submit("l");
     let path = format!("/tasks/{id}/log");
     assert_eq!(server.get(&path).status, 404);
-    let runs = server.store().attempts_dir(&lanes::internals::model::TaskId::parse(&id).unwrap());
+    let runs = task_file(&server.store(), &lanes::internals::model::TaskId::parse(&id).unwrap(), "attempts");
     std::fs::create_dir_all(runs.join("1")).unwrap();
     std::fs::write(runs.join("1/stdout.log"), "one\n").unwrap();
     assert_eq!(server.get(&path).text, "one\n");

@@ -357,8 +357,10 @@ fn a_server_whose_store_is_gone_reports_it() {
     server.submit("l");
     let (state, aside) = (server.dir.path().join("state"), server.dir.path().join("aside"));
     std::fs::rename(&state, &aside).unwrap();
-    let gone = server.get("/healthz");
-    assert_eq!((gone.status, gone.code().as_str()), (503, "store_gone"));
+    for path in ["/healthz", "/status", "/tasks", "/lanes/l", "/events"] {
+        let gone = server.get(path);
+        assert_eq!((gone.status, gone.code().as_str()), (503, "store_gone"), "{path}");
+    }
     std::fs::create_dir_all(state.join("tasks")).unwrap();
     assert_eq!(server.get("/healthz").status, 503, "another store is not ours");
     std::fs::remove_dir_all(&state).unwrap();

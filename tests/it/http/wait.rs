@@ -42,6 +42,26 @@ fn a_poll_ends_with_a_submit_by_anybody() {
 }
 
 #[test]
+fn a_poll_ends_what_is_overdue_in_a_lane_where_nobody_looks() {
+    let server = Server::new();
+    let submit = |more: &[(&str, Value)]| {
+        let mut body = json!({"lane": "nobody", "prompt": "x"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.iter().map(|(key, value)| ((*key).to_string(), value.clone())));
+        server.post("/tasks", &body).text_at("/task/id")
+    };
+    let late = submit(&[("deadline", json!("2020-01-01T00:00:00Z"))]);
+    let middle = submit(&[("after", json!([late]))]);
+    let last = submit(&[("after", json!([middle]))]);
+    let answer = server.get(&format!("/tasks/{last}/response?wait_seconds=20"));
+    assert_eq!((answer.status, answer.text_at("/response/status").as_str()), (200, "failed"));
+    for (id, class) in [(&late, "expired"), (&middle, "upstream"), (&last, "upstream")] {
+        assert_eq!(server.get(&format!("/tasks/{id}")).text_at("/task/failure_class"), class);
+    }
+}
+
+#[test]
 fn a_poll_without_a_task_ends_in_time() {
     let server = Server::new();
     let start = Instant::now();

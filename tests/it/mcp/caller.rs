@@ -32,7 +32,7 @@ fn a_task_is_in_the_queue_before_its_answer_is_waited_for() {
     let reply = client.call("delegate", arguments);
     assert!(reply.text.starts_with("queued ") && !reply.is_error, "{reply:?}");
     assert!(reply.text.contains("nobody serves lane a"), "{reply:?}");
-    assert!(reply.text.ends_with(&format!("Go on with wait(ids:[\"{}\"]).", reply.id())), "{reply:?}");
+    assert!(reply.text.ends_with(&format!("Continue with wait(ids:[\"{}\"]).", reply.id())), "{reply:?}");
     let task = sandbox.peek(&["status", &reply.id()])["task"].clone();
     let metadata = &task["metadata"];
     for (key, value) in [("caller", "me"), ("goal", "peace"), ("context", "war"), ("session_id", "s-9")] {
@@ -288,7 +288,7 @@ fn a_wait_ends_before_the_client_gives_up() {
     assert!(reply.text.starts_with("queued ") && !reply.is_error, "{reply:?}");
     let reply = client.call("claim_next", json!({"lane": "b", "wait": 3600}));
     assert!(reply.text.starts_with("nothing to claim in lane b within 0 s"), "{reply:?}");
-    sandbox.run(&["mcp", "--max-wait=-1"]).refused(1, "--max-wait");
+    sandbox.run(&["mcp", "--max-wait=-1"]).refused(2, "--max-wait");
 }
 
 #[test]
@@ -315,4 +315,43 @@ fn progress_names_the_task_at_once() {
     assert!(next["params"]["progress"].as_f64().unwrap() > 1.0, "{next}");
     sandbox.ok(&["respond", &id, "--claim-token", &token, "--body", "ok"]);
     assert!(client.reply(call).text.ends_with("\n\nok"));
+}
+
+#[test]
+fn a_task_waits_for_a_group_and_its_answer_has_a_schema() {
+    let sandbox = Sandbox::new();
+    let mut client = client(&sandbox);
+    let part = client.call("delegate", json!({"lane": "b", "task": "Part.", "group": "g", "wait": 0})).id();
+    let schema = json!({"type": "object", "required": ["n"]});
+    let ask = |more: Value| {
+        let mut ask = json!({"lane": "a", "task": "Join.", "after_group": "g", "schema": schema, "wait": 0});
+        ask.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ask
+    };
+    let reply = client.call("delegate", ask(json!({})));
+    assert!(reply.text.contains("waiting for 1 of 1 dependency"), "{reply:?}");
+    let id = reply.id();
+    let task = sandbox.peek(&["status", &id])["task"].clone();
+    assert_eq!((&task["after"][0]["task"], &task["state"]), (&json!(part), &json!("blocked")));
+    assert_eq!(task["schema"], schema);
+    assert_ne!(client.call("delegate", ask(json!({"schema": {"type": "object"}}))).id(), id);
+    client.call("delegate", ask(json!({"after_group": "nobody"}))).refused("not_found", "group 'nobody'");
+    client.call("delegate", ask(json!({"schema": {"type": 1}}))).refused("invalid", "schema");
+    sandbox.ok(&["respond", &part, "--body", "half"]);
+    sandbox.run(&["respond", &id, "--body", "no object"]).refused(1, "schema");
+    sandbox.ok(&["respond", &id, "--body", "{\"n\": 1}"]);
+    let answered = client.call("wait", json!({"ids": [id], "seconds": 0}));
+    assert_eq!(answered.structured.unwrap()["json"], json!({"n": 1}));
+}
+
+#[test]
+fn a_lane_that_is_probably_misspelt_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.submit("review", &[]);
+    let mut client = client(&sandbox);
+    let reply = client.call("delegate", json!({"lane": "reveiw", "task": "x", "wait": 0}));
+    assert!(reply.text.starts_with("Warning: lane reveiw "), "{}", reply.text);
+    assert!(reply.text.contains("did you mean review?"), "{}", reply.text);
+    let reply = client.call("delegate", json!({"lane": "review", "task": "x", "wait": 0}));
+    assert!(!reply.text.contains("Warning"), "{}", reply.text);
 }

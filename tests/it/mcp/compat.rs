@@ -448,7 +448,7 @@ fn two_agents_talk_about_a_topic() {
     let mut hasty = Client::connect(pool.lanes(&["mcp", "--tools", "compat", "--max-wait", "0"]));
     let late = call(&mut hasty, "dispatch_dialogue", ask("Which host?", 3));
     let hint =
-        format!("it goes on; dispatch_wait(\"{}\") waits for its answer", late["job_id"].as_str().unwrap());
+        format!("it continues; dispatch_wait(\"{}\") waits for its answer", late["job_id"].as_str().unwrap());
     assert_eq!(
         golden(late.clone()),
         json!({"job_id": "job_id", "status": "pending", "timed_out_waiting": true, "hint": hint})

@@ -202,13 +202,13 @@ fn an_agent_merges_the_answers_of_all_parts() {
         json!({"tasks": tasks, "aggregate": "chief", "goal": "an address", "wait": wait})
     };
     let begun = first.call("delegate", ask(0));
-    assert_eq!(begun.text.matches("Go on with wait(").count(), 3, "{begun:?}");
-    assert_eq!(first.call("delegate", ask(0)).text.matches("Go on with wait(").count(), 3);
+    assert_eq!(begun.text.matches("Continue with wait(").count(), 3, "{begun:?}");
+    assert_eq!(first.call("delegate", ask(0)).text.matches("Continue with wait(").count(), 3);
     assert_eq!(pool.json(&["list"])["count"], 3, "the same call is the same work");
     let ids: Vec<String> = begun
         .text
         .lines()
-        .filter(|line| line.contains("Go on with wait("))
+        .filter(|line| line.contains("Continue with wait("))
         .map(|line| line.split(' ').nth(1).unwrap().to_string())
         .collect();
     pool.until("the parts", || turns(&pool, "infra") + turns(&pool, "web") == 2);

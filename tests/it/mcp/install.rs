@@ -186,8 +186,8 @@ fn the_server_is_given_absolute_paths_and_the_flags() {
     assert_eq!(args(".cursor/mcp.json"), json!(["--store", store, "mcp", "--tools", "caller"]));
     // The server that is registered is one that starts.
     home.run(&["--client", "cursor", "--config", "none.yaml"]).refused(1, "none.yaml does not exist");
-    home.run(&["--client", "cursor", "--tools", "some"]).refused(1, "expected one of caller");
-    home.run(&["--client", "cursor", "--max-wait", "9d"]).refused(1, "--max-wait must be");
+    home.run(&["--client", "cursor", "--tools", "some"]).refused(2, "expected one of caller");
+    home.run(&["--client", "cursor", "--max-wait", "9d"]).refused(2, "--max-wait must be");
     std::fs::remove_dir_all(home.sandbox.path("handoff")).unwrap();
     home.run(&["--client", "cursor", "--scope", "project"]).refused(1, "no workspace found");
     home.ok(&["--client", "cursor", "--scope", "project", "--user"]);
@@ -216,7 +216,7 @@ fn codex_runs_tools_unasked_only_with_approval_and_gets_variables() {
     // What a person has allowed is kept.
     home.ok(&["--client", "codex"]);
     assert_eq!(home.read("other/config.toml"), written);
-    home.run(&["--client", "gemini", "--approve"]).refused(1, "--approve is for codex");
+    home.run(&["--client", "gemini", "--approve"]).refused(2, "--approve is for codex");
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn a_link_stays_and_is_reported() {
     symlink(&real, &link).unwrap();
     let outcome = home.run(&["--client", "cursor"]);
     assert!(
-        outcome.stderr.contains("mcp.json is, by a link, $DIR/home/dotfiles/cursor.json, which was changed"),
+        outcome.stderr.contains("mcp.json is a link to $DIR/home/dotfiles/cursor.json, which was changed"),
         "{outcome}"
     );
     assert!(link.is_symlink() && home.read("dotfiles/cursor.json").contains(LANES));

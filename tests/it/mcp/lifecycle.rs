@@ -133,7 +133,7 @@ fn tools_are_offered_in_sets() {
     }
     sandbox
         .run(&["mcp", "--tools", "everything"])
-        .refused(1, "expected one of caller, worker, admin, compat, all");
+        .refused(2, "expected one of caller, worker, admin, compat, all");
     let mut inside = sandbox.live_command(&["mcp", "--tools", "all"]);
     inside.env("LANES_RUN_ID", "x");
     assert!(!inside.output().unwrap().status.success(), "an agent may not remove tasks");

@@ -145,7 +145,7 @@ fn a_found_configuration_needs_the_consent_of_a_person() {
     let refused = client.call("delegate", ask.clone());
     refused.refused("refused", "which you have not agreed to");
     assert!(
-        refused.text.contains("Do: a person must look at it, then agree with `lanes trust "),
+        refused.text.contains("Do: a person must review it, then agree with `lanes trust "),
         "{refused:?}"
     );
     command::ok(&mut lanes(&["trust", "."]));

@@ -57,7 +57,7 @@ fn a_chat_claims_renews_notes_and_answers() {
     assert_eq!(noted, format!("noted for {id}"));
     let running = client.call("wait", json!({"ids": [&id], "seconds": 0})).fine();
     assert!(running.starts_with(&format!("running {id} lane=review ")), "{running}");
-    assert!(running.contains(", last: \"half way\". Go on with "), "{running}");
+    assert!(running.contains(", last: \"half way\". Continue with "), "{running}");
     let mut stale = report(json!({"do": "renew"}));
     stale["token"] = json!("0123456789abcdef0123456789abcdef");
     client.call("report", stale).refused("refused", "claude-code has held the task");
@@ -229,12 +229,12 @@ fn messages_come_with_the_claim_and_with_reports() {
     let id = sandbox.submit("a", &[]);
     let tell = |text: &str| json!({"id": id, "text": text, "tell": true});
     let told = client.call("answer", tell("Use the new one.")).fine();
-    assert_eq!(told, format!("told {id}: message 1; a worker gets it with the next claim"));
+    assert_eq!(told, format!("sent message 1 to {id}; a worker gets it with the next claim"));
     let claim = client.call("claim_next", json!({"lane": "a"}));
     assert!(claim.text.ends_with("message 1 from claude-code: Use the new one."), "{claim:?}");
     let token = token(&claim);
     let told = client.call("answer", tell("And the tests.")).fine();
-    assert_eq!(told, format!("told {id}: message 2; its worker gets it with its next report"));
+    assert_eq!(told, format!("sent message 2 to {id}; its worker gets it with its next report"));
     let progress = json!({"id": id, "token": token, "do": "progress", "text": "half way"});
     let noted = client.call("report", progress.clone()).fine();
     assert_eq!(noted, format!("noted for {id}\n\nmessage 2 from claude-code: And the tests."));

@@ -54,7 +54,8 @@ fn stored_owner(name: &str) -> Owner {
 /// Applies a command at `seconds`; a refusal must leave the task unchanged, with a message of one line.
 fn on(task: &mut Task, seconds: i64, request: &RequestCheck, command: &Command) -> Result<Effect, String> {
     let (before, previous) = (task.clone(), task.bookkeeping.response.clone());
-    let context = TransitionContext { now: &now(seconds), request, previous: previous.as_ref() };
+    let context =
+        TransitionContext { now: &now(seconds), request, previous: previous.as_ref(), new_request: None };
     command.apply(task, &context).map_err(|error| {
         assert_eq!(*task, before, "a refusal changed the task");
         let text = error.to_string();
@@ -262,8 +263,9 @@ fn hostile_words_stay_on_one_line() {
     for command in &others {
         run(&mut task, 1, command).unwrap_err();
     }
-    let cancel = Command::Cancel { reason: Some(evil.into()), by: evil.into() };
-    run(&mut task, 1, &cancel).unwrap();
+    let cancel = |by: &str| Command::Cancel { reason: Some(evil.into()), by: by.into() };
+    run(&mut task, 1, &cancel(evil)).unwrap_err();
+    run(&mut task, 1, &cancel("eve")).unwrap();
     for command in [claim("b"), release("a", None), Command::Respond(answer(Some("a")))] {
         run(&mut task, 2, &command).unwrap_err();
     }

@@ -9,7 +9,7 @@ use lanes::internals::model::{
     Answer, AnswerOutcome, Claim, ClaimToken, Command, Dependency, DependencyCondition, DependencyOutcome,
     Effect, ExclusiveKey, FailureClass, Now, RequestCheck, Response, Status, Task, TaskId, Time, json,
 };
-use lanes::{DefaultAnswer, ErrorKind, NewQuestion, Question, TaskMessage};
+use lanes::{DefaultAnswer, ErrorKind, NewQuestion, Question, TaskEdit, TaskMessage};
 
 use crate::testkit::store::{lane_name, owner};
 
@@ -23,7 +23,7 @@ const ID: &str = "20261121T065000000000Z-c-0123456789ab-000001";
 /// attempts); `expired` and `spent` are claimed under a lease that has ended (`spent` in the last
 /// attempt); the four after them have ended; `parked` is a state of a newer version; `blocked` waits for another task,
 /// and so does `strayed`, which another implementation has claimed nevertheless and given back; `asking` waits for an
-/// answer, `timely` for one whose default counts by now, and `lost` is claimed under a lease that has ended with a
+/// answer, `timely` for one whose default applies by now, and `lost` is claimed under a lease that has ended with a
 /// question open. The last five have an exclusive key: `keyed` waits for a claim, `kfuture` for its time, `kstray` was
 /// given back by another implementation, `kheld` is held, and `klost` is claimed under a lease that has ended.
 const TABLE: &str = "
@@ -269,7 +269,7 @@ fn tell(text: &str) -> Command {
 }
 
 fn edit(name: Option<&str>) -> Command {
-    Command::Edit { name: name.map(str::to_string), description: None, labels: None, assignees: None }
+    Command::Edit(TaskEdit { name: name.map(str::to_string), ..TaskEdit::default() })
 }
 
 /// The command that a row of the table names.
@@ -342,7 +342,7 @@ fn next_variant(command: &Command) -> Option<&'static str> {
         Command::ReadMessages { .. } => Some("note/none"),
         Command::Note { .. } => Some("cancel"),
         Command::Cancel { .. } => Some("edit/name"),
-        Command::Edit { .. } => Some("move/away"),
+        Command::Edit(_) => Some("move/away"),
         Command::Move { .. } => Some("retried"),
         Command::Retried { .. } => Some("request_changed"),
         Command::RequestChanged => Some("settle"),
@@ -358,7 +358,7 @@ fn apply(
     request: &RequestCheck,
     previous: Option<&Response>,
 ) -> lanes::Result<Effect> {
-    command.apply(task, &TransitionContext { now: &now(), request, previous })
+    command.apply(task, &TransitionContext { now: &now(), request, previous, new_request: None })
 }
 
 /// A refusal of the queue names the task; every error is one line that a terminal can show.
@@ -397,7 +397,7 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
     (rest.bookkeeping, rest.updated_at) = (before.bookkeeping.clone(), before.updated_at);
     match command {
         Command::Move { .. } => rest.spec.lane.clone_from(&before.spec.lane),
-        Command::Edit { .. } => rest.spec.name.clone_from(&before.spec.name),
+        Command::Edit(_) => rest.spec.name.clone_from(&before.spec.name),
         Command::Ask { .. } | Command::AnswerQuestion { .. } | Command::Settle | Command::Claim { .. } => {
             rest.questions.clone_from(&before.questions);
         }

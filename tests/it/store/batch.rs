@@ -1,6 +1,6 @@
-//! Many submits at once.
+//! The files that many submits at once leave.
 
-use crate::testkit::store::{Fixture, idempotency_key, lane_name};
+use crate::testkit::store::{Fixture, idempotency_key};
 use lanes::internals::model::NewTask;
 
 fn keyed(fixture: &Fixture, key: &str, prompt: &str) -> NewTask {
@@ -11,55 +11,30 @@ fn keyed(fixture: &Fixture, key: &str, prompt: &str) -> NewTask {
 }
 
 #[test]
-fn a_batch_is_what_single_submits_would_be() {
+fn a_batch_leaves_nothing_over_and_makes_the_newest_of_a_correlation_known() {
     let fixture = Fixture::new();
     let store = fixture.store();
+    let tmp = store.root().join("tmp");
+    let correlation = |name: &str| {
+        let path = store.root().join("indexes/correlations").join(format!("w--{name}.json"));
+        std::fs::read_to_string(path).unwrap()
+    };
     let new: Vec<NewTask> = (0..150)
         .map(|n| {
-            let mut new = fixture.new_task(if n % 2 == 0 { "even" } else { "odd" });
+            let mut new = fixture.new_task("l");
             new.spec.correlation_id = format!("c{}", n % 7);
             new
         })
         .collect();
     let results = store.submit_batch(new).unwrap();
-    let ids: Vec<String> = results.into_iter().map(|result| result.unwrap().task.id.to_string()).collect();
-    assert_eq!(ids.len(), 150);
-    assert_eq!(
-        (store.queue_depth(&lane_name("even")).unwrap(), store.queue_depth(&lane_name("odd")).unwrap()),
-        (75, 75)
-    );
-    assert_eq!(store.feed_since(0, 1000).unwrap().len(), 150);
-    assert_eq!(std::fs::read_dir(store.root().join("tmp")).unwrap().count(), 0, "nothing is left over");
-    let correlation = std::fs::read_to_string(store.root().join("indexes/correlations/w--c6.json")).unwrap();
-    assert!(correlation.contains(&ids[146]), "the newest of its correlation: {correlation}");
-    let first = fixture.claim(&store, "even");
-    fixture.respond(&store, &first, "done");
-    assert!(store.fsck(&mut |_, _| {}).unwrap().findings.is_empty());
-}
-
-#[test]
-fn keys_hold_within_a_batch_and_one_refusal_keeps_nobody_out() {
-    let fixture = Fixture::new();
-    let store = fixture.store();
-    let old = store.submit(keyed(&fixture, "old", "a")).unwrap().task;
+    let newest = results[146].as_ref().unwrap();
+    assert!(correlation("c6").contains(newest.task.id.as_str()));
     fixture.pass(1.0);
-    let results = store
-        .submit_batch(vec![
-            keyed(&fixture, "new", "a"),
-            keyed(&fixture, "new", "a"),
-            keyed(&fixture, "old", "other"),
-            keyed(&fixture, "old", "a"),
-        ])
-        .unwrap();
-    let [first, again, other, same] = results.try_into().unwrap();
-    let (first, again, same) = (first.unwrap(), again.unwrap(), same.unwrap());
-    assert!(!first.existing && again.existing && same.existing);
-    assert_eq!((&again.task.id, &same.task.id), (&first.task.id, &old.id));
-    assert!(other.unwrap_err().to_string().contains("idempotency key"));
-    assert_eq!(store.queue_depth(&lane_name("l")).unwrap(), 2);
-    let correlation = std::fs::read_to_string(store.root().join("indexes/correlations/w--c.json")).unwrap();
-    assert!(
-        correlation.contains(first.task.id.as_str()),
-        "the newest, although others follow: {correlation}"
-    );
+    let old = store.submit(keyed(&fixture, "old", "a")).unwrap();
+    fixture.pass(1.0);
+    let results = store.submit_batch(vec![keyed(&fixture, "new", "a"), keyed(&fixture, "old", "a")]).unwrap();
+    let [Ok(first), Ok(again)] = &results[..] else { panic!("{results:?}") };
+    assert_eq!(again.task.id, old.task.id);
+    assert!(correlation("c").contains(first.task.id.as_str()), "the newest, although an older one follows");
+    assert_eq!(std::fs::read_dir(tmp).unwrap().count(), 0);
 }

@@ -106,18 +106,6 @@ fn a_task_whose_request_changed_is_skipped_and_records_it_once() {
 }
 
 #[test]
-fn lanes_are_asked_in_the_given_order_and_paused_ones_left_out() {
-    let fixture = Fixture::new();
-    let [a, b, c] = ["a", "b", "c"].map(|lane| fixture.submit(lane, lane, 0).id);
-    fixture.store.pause(&lane_name("b"), None).unwrap();
-    assert_eq!(fixture.next(&["c", "b", "a", "c", "none"]), Some(c));
-    assert_eq!(fixture.next(&["c", "b", "a"]), Some(a));
-    assert_eq!(fixture.next(&["c", "b", "a"]), None);
-    fixture.store.resume(&lane_name("b")).unwrap();
-    assert_eq!(fixture.next(&["c", "b", "a"]), Some(b));
-}
-
-#[test]
 fn a_delay_that_ended_is_undone_by_a_clock_set_back() {
     let fixture = Fixture::new();
     let task = fixture.submit("l", "later", 30);
@@ -136,28 +124,6 @@ fn a_delay_that_ended_is_undone_by_a_clock_set_back() {
 fn task_until(task: &Task) -> i64 {
     let Status::Scheduled { until } = &task.status else { panic!("{:?}", task.status) };
     until.micros()
-}
-
-#[test]
-fn moving_a_task_takes_it_along_in_the_index() {
-    let fixture = Fixture::new();
-    let first = fixture.submit("a", "first", 0).id;
-    let second = fixture.submit("b", "second", 0).id;
-    let later = fixture.submit("a", "later", 30).id;
-    for id in [&first, &later] {
-        fixture.store.apply(id, &Command::Move { lane: lane_name("b") }).unwrap();
-    }
-    assert_eq!(
-        (
-            fixture.store.queue_depth(&lane_name("a")).unwrap(),
-            fixture.store.queue_depth(&lane_name("b")).unwrap()
-        ),
-        (0, 2)
-    );
-    fixture.pass(30);
-    assert_eq!(fixture.next(&["a"]), None);
-    let order: Vec<TaskId> = std::iter::from_fn(|| fixture.next(&["b"])).collect();
-    assert_eq!(order, [first, second, later], "a task keeps its age when it moves");
 }
 
 #[test]

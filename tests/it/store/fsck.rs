@@ -304,7 +304,7 @@ fn a_claim_writes_what_was_lost_of_a_prompt_and_refuses_what_was_changed() {
         });
         let file = task_file(&store, &task.id, "request.md");
         fs::write(&file, left).unwrap();
-        assert_eq!(store.request_check(&task) == RequestCheck::Same, is_lost);
+        assert_eq!(store.blobs().request_check(&task) == RequestCheck::Same, is_lost);
         let claimed = store.claim(&task.id, &owner("worker"), Duration::from_secs(60));
         if is_lost {
             claimed.unwrap();

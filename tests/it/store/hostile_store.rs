@@ -354,8 +354,8 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     let refused = store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap_err().to_string();
     assert!(refused.contains("is missing"), "{refused}");
     assert!(store.claim_next(&in_lane("l"), &owner("me"), Duration::from_secs(60)).unwrap().is_none());
-    assert_eq!(store.request_check(&task), RequestCheck::Missing);
-    assert!(store.open_stored_request(&task).is_err());
+    assert_eq!(store.blobs().request_check(&task), RequestCheck::Missing);
+    assert!(store.blobs().stored_request(&task).is_err());
     assert!(store.copy_request(&task).is_err());
     assert_eq!(fixture.snapshot(), before);
 
@@ -408,6 +408,6 @@ fn a_request_of_the_store_is_known_by_any_path_to_it() {
     let other = fixture.dir.path().join("other");
     link(&fixture.state(), &other);
     let store = Store::open(&other, StoreOptions::default()).unwrap();
-    assert!(store.open_stored_request(&task).unwrap().is_some());
+    assert!(store.blobs().stored_request(&task).unwrap().is_some());
     assert_eq!(store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap().id, task.id);
 }

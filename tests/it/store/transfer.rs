@@ -58,27 +58,6 @@ fn a_store_moves_whole() {
 }
 
 #[test]
-fn the_same_is_skipped_and_anything_else_refused_by_line() {
-    let fixture = Fixture::new();
-    let store = fixture.store();
-    for _ in 0..3 {
-        fixture.submit(&store, |_| {});
-    }
-    let text = export(&store);
-    assert_eq!(counts(&import(&store, &text)), (0, 3, vec![]));
-    let first = fixture.claim(&store, "l");
-    let broken = format!("{{\"half\n\n{text}{{}}\n");
-    let imported = import(&store, &broken);
-    assert_eq!(counts(&imported), (0, 2, vec![1, 3, 6]));
-    assert!(imported.refused[1].1.to_string().contains(first.id.as_str()));
-    let last = text.lines().last().unwrap();
-    let twice = format!("{last}\n{last}\n");
-    let new = fixture.store_named("new");
-    let imported = import(&new, &twice);
-    assert_eq!(counts(&imported), (1, 1, vec![]));
-}
-
-#[test]
 fn hostile_lines_write_nothing_outside() {
     let fixture = Fixture::new();
     let store = fixture.store();

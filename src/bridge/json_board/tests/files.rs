@@ -56,7 +56,7 @@ fn a_file_that_is_no_board_is_an_error_with_line_and_column() {
         ),
         (
             "{\"queues\": {\"A\": [{\"id\": 7},\n{\"id\": \"7\"}]}}",
-            "FILE: a card with the id \"7\" beside 7, is there already at line 1 column 19: give one of the two another id \
+            "FILE: a card with the id \"7\", the same as 7, is there already at line 1 column 19: give one of the two another id \
              (line 2 column 1)",
         ),
     ] {

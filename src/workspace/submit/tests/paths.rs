@@ -16,6 +16,7 @@ fn unusable_prompt_files_are_refused() {
         ("sub", "is a directory"),
         ("../out.md", "prompt_file is outside workspace_root"),
         ("/etc/passwd", "prompt_file is outside workspace_root: /etc/passwd"),
+        ("/etc/hostname", "; pass the text of another file with `--prompt-file - < FILE`"),
     ] {
         let refusal = bench.refusal(SubmitRequest { prompt_file: Some(path.into()), ..request() });
         assert!(refusal.contains(expected), "{path}: {refusal}");

@@ -1,0 +1,88 @@
+//! Formats text for people: ids, texts that fit, counts, and times relative to now.
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::model::{Now, Time};
+
+/// The shortest end of an id that is shown where a row must fit a terminal.
+pub(super) const SHORTEST_ID: usize = 6;
+
+/// Returns the end of an id, which names the task as the whole id does. It does not begin with a hyphen, as a flag does.
+pub(super) fn end_of_id(id: &str, digits: usize) -> &str {
+    let start = id.char_indices().rev().take(digits).last().map_or(0, |(start, _)| start);
+    id[start..].trim_start_matches('-')
+}
+
+/// Returns whether each byte of a text takes one terminal column.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..0x7f).contains(&byte))
+}
+
+/// Returns the width of a text in terminal columns.
+pub(super) fn columns(text: &str) -> usize {
+    if is_plain(text) { text.len() } else { text.width() }
+}
+
+/// Formats a time relative to now: `3m ago`, `in 2h`, `now`.
+pub(super) fn relative(time: Time, now: &Now) -> String {
+    let seconds = now.wall.seconds_since(time);
+    match seconds {
+        s if s.abs() < 1.0 => "now".to_string(),
+        s if s > 0.0 => format!("{} ago", format_duration(s)),
+        s => format!("in {}", format_duration(-s)),
+    }
+}
+
+/// Formats a duration in the largest unit of which it contains at least two.
+pub(super) fn format_duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{}s", s as u64),
+        s if s < 2.0 * 3600.0 => format!("{}m", (s / 60.0) as u64),
+        s if s < 2.0 * 86_400.0 => format!("{}h", (s / 3600.0) as u64),
+        s => format!("{}d", (s / 86_400.0) as u64),
+    }
+}
+
+/// Formats a count with its noun: `1 task`, `2 tasks`.
+pub(super) fn count(n: u64, noun: &str) -> String {
+    let ending = if n == 1 { "" } else { "s" };
+    format!("{n} {noun}{ending}")
+}
+
+/// Formats a number of seconds as it was given: `1 second`, `0.25 seconds`.
+pub(super) fn seconds(n: f64) -> String {
+    let ending = if n == 1.0 { "" } else { "s" };
+    format!("{n} second{ending}")
+}
+
+/// Returns the first line of a text, shortened to `room` terminal columns.
+pub(super) fn shorten(text: &str, room: usize) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    if room == 0 {
+        return String::new();
+    }
+    if columns(first) <= room {
+        return first.to_string();
+    }
+    let fits = |end: &usize| columns(&first[..*end]) < room;
+    let ends = first.char_indices().map(|(start, c)| start + c.len_utf8());
+    let end =
+        if is_plain(first) { room.saturating_sub(1) } else { ends.take_while(fits).last().unwrap_or(0) };
+    format!("{}…", &first[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shortened_fits() {
+        assert_eq!(shorten("five!", 5), "five!");
+        assert_eq!(shorten("sixsix", 5), "sixs…");
+        assert_eq!(shorten("レビュー", 8), "レビュー");
+        assert_eq!(shorten("レビュー", 7), "レビュ…");
+        assert_eq!(shorten("レビュー", 6), "レビ…");
+        assert_eq!(shorten("one\ntwo", 5), "one");
+        assert_eq!(shorten(&"☃\u{fe0f}".repeat(5), 5), "☃\u{fe0f}☃\u{fe0f}…");
+    }
+}

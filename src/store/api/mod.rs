@@ -1,0 +1,83 @@
+//! What doors see of a store, whatever keeps it: the only face of this module to the rest of the crate.
+//!
+//! | part | what it is | where |
+//! |---|---|---|
+//! | queue | tasks and what is changed with them, in transactions | the methods of [`Store`] |
+//! | blobs | what belongs to tasks and is too large for the queue | [`Store::blobs`] |
+//! | watches | sleeps that end when something may have changed; they may end for nothing, and end after two seconds even if every signal is lost | `feed.rs` |
+//! | spool | what a process keeps on its own machine | [`Store::spool`] |
+//!
+//! An engine keeps a store; files are the only one. Another engine is another variant of [`Engine`], with the methods that
+//! `engine!` calls: a method that it lacks does not compile. What a method promises is documented here, once, and tested
+//! in `tests/store_suite/`; how an engine keeps the promise is documented there.
+
+use std::path::Path;
+
+use super::{FileStore, StoreOptions};
+use crate::error::Result;
+
+/// Calls a method of the engine that keeps a store.
+macro_rules! engine {
+    ($store:expr, $method:ident($($argument:expr),*)) => {
+        match &$store.0 {
+            Engine::Files(files) => files.$method($($argument),*),
+        }
+    };
+}
+
+mod care;
+mod facts;
+mod feed;
+mod journal;
+mod parts;
+mod settings;
+mod tasks;
+mod workers;
+
+/// What keeps a store.
+#[derive(Debug)]
+enum Engine {
+    /// A directory of files on this machine.
+    Files(FileStore),
+}
+
+/// A store of tasks.
+#[derive(Debug)]
+pub struct Store(Engine);
+
+impl Store {
+    /// Opens the store at `root` and creates its missing parts.
+    ///
+    /// # Errors
+    /// `Config` when `root` is not a directory or is on a network file system; `Io` when it cannot be opened
+    /// or made.
+    pub fn open(root: &Path, options: StoreOptions) -> Result<Self> {
+        FileStore::open(root, options).map(Self::of_files)
+    }
+
+    /// Opens the store at `root` if there is one; makes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no store; otherwise as [`Store::open`].
+    pub fn open_existing(root: &Path, options: StoreOptions) -> Result<Self> {
+        FileStore::open_existing(root, options).map(Self::of_files)
+    }
+
+    /// Opens the store at `root` for reading; makes nothing. While there is none, it reads as an empty store
+    /// that cannot be written.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_to_read(root: &Path, options: StoreOptions) -> Result<Self> {
+        FileStore::open_to_read(root, options).map(Self::of_files)
+    }
+
+    /// Returns whether there is a store at `root`, as far as can be seen.
+    pub fn exists(root: &Path) -> bool {
+        FileStore::exists(root)
+    }
+
+    fn of_files(files: FileStore) -> Self {
+        Self(Engine::Files(files))
+    }
+}

@@ -1,0 +1,54 @@
+//! Groups: which tasks are in one.
+
+use lanes::GroupName;
+use lanes::internals::model::{Command, Task, TaskId};
+use lanes::internals::store::{GcAge, GcPlan, Store};
+
+use crate::testkit::store::Fixture;
+
+fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+fn member(fixture: &Fixture, store: &Store, name: &str) -> Task {
+    fixture.submit(store, |new| new.spec.group = Some(group(name)))
+}
+
+fn members(store: &Store, name: &str) -> Vec<TaskId> {
+    let mut unreadable = 0;
+    let found = store.group_members(&group(name), &|_| true, &mut |_| unreadable += 1).unwrap_or_default();
+    assert_eq!(unreadable, 0);
+    found
+}
+
+fn ids(tasks: &[&Task]) -> Vec<TaskId> {
+    tasks.iter().map(|task| task.id.clone()).collect()
+}
+
+pub fn a_group_has_its_tasks_in_the_order_of_their_submits(fixture: &Fixture) {
+    let store = fixture.store();
+    fixture.submit(&store, |_| ());
+    assert!(store.group_members(&group("a"), &|_| true, &mut |_| ()).is_err());
+    let (first, other, second) =
+        (member(fixture, &store, "a"), member(fixture, &store, "b"), member(fixture, &store, "a"));
+    assert_eq!(members(&store, "a"), ids(&[&first, &second]));
+    store.apply(&first.id, &Command::Cancel { reason: None, by: "me".to_string() }).unwrap();
+    fixture.pass(1.0);
+    let again = store.retry(&first.id, "me").unwrap().task;
+    assert_eq!(members(&store, "a"), ids(&[&first, &second, &again]));
+    assert_eq!(members(&store, "b"), ids(&[&other]));
+    fixture.check(&store);
+    let mut export = Vec::new();
+    store.export(&mut export, &|_| true, &mut |_, _| (), &mut |_| ()).unwrap();
+    let copy = fixture.store_named("copy");
+    copy.import(&mut export.as_slice(), &mut |_| ()).unwrap();
+    assert_eq!(members(&copy, "a"), ids(&[&first, &second, &again]));
+    fixture.check(&copy);
+    store.apply(&second.id, &Command::Cancel { reason: None, by: "me".to_string() }).unwrap();
+    fixture.pass(100.0);
+    let plan = GcPlan { age: GcAge::AllEnded, ..GcPlan::default() };
+    // The first one stays for the task that retries it.
+    assert_eq!(store.gc(&plan).unwrap().removed, ids(&[&second]));
+    assert_eq!(members(&store, "a"), ids(&[&first, &again]));
+    fixture.check(&store);
+}
