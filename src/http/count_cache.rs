@@ -18,6 +18,7 @@ const SLOW_COUNT: Duration = Duration::from_millis(50);
 /// How long counts are reused if the feed has no change since: other implementations leave no entry in it.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
+#[derive(Clone)]
 struct CachedCounts {
     counts: Arc<Counts>,
     concerns: Arc<TaskConcerns>,
@@ -36,14 +37,20 @@ impl CountCache {
     /// # Errors
     /// Any error of the store.
     pub(crate) fn read(&self, store: &Store) -> Result<Arc<Counts>> {
-        Ok(self.read_all(store)?.0)
+        Ok(self.count(store)?.counts)
     }
 
-    /// Returns the counts, and what the tasks need a person for; both may be slightly out of date.
+    /// Returns what the tasks need a person for, which may be slightly out of date, and the number of the last event that
+    /// it takes into account: later counts take no fewer events into account.
     ///
     /// # Errors
     /// Any error of the store.
-    pub(crate) fn read_all(&self, store: &Store) -> Result<(Arc<Counts>, Arc<TaskConcerns>)> {
+    pub(crate) fn concerns(&self, store: &Store) -> Result<(Arc<TaskConcerns>, u64)> {
+        let counted = self.count(store)?;
+        Ok((counted.concerns, counted.feed))
+    }
+
+    fn count(&self, store: &Store) -> Result<CachedCounts> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = store.feed_end()?;
         if let Some(taken) = &*last {
@@ -51,7 +58,7 @@ impl CountCache {
             let is_same = taken.feed == feed && age < MAX_AGE;
             // At most a tenth of the time is spent counting.
             if is_same || (taken.took > SLOW_COUNT && age < taken.took * 10) {
-                return Ok((Arc::clone(&taken.counts), Arc::clone(&taken.concerns)));
+                return Ok(taken.clone());
             }
         }
         let (at, now) = (Instant::now(), store.now());
@@ -68,8 +75,31 @@ impl CountCache {
             ControlFlow::Continue(())
         });
         let (counts, concerns) = (Arc::new(counts), Arc::new(concerns));
-        let both = (Arc::clone(&counts), Arc::clone(&concerns));
-        *last = Some(CachedCounts { counts, concerns, feed, at, took: at.elapsed() });
-        Ok(both)
+        Ok(last.insert(CachedCounts { counts, concerns, feed, at, took: at.elapsed() }).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NewTask;
+    use crate::store::StoreOptions;
+
+    #[test]
+    fn counts_tell_the_last_event_that_they_take_into_account() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let submit = || store.submit(NewTask::prompt(LaneName::new("l").unwrap(), "x")).unwrap();
+        submit();
+        let cache = CountCache::default();
+        assert_eq!(cache.concerns(&store).unwrap().1, 1);
+        // A count that took long is reused although the store has changed.
+        cache.0.lock().unwrap().as_mut().unwrap().took = Duration::from_secs(3600);
+        submit();
+        assert_eq!(cache.concerns(&store).unwrap().1, 1);
+        assert_eq!(cache.read(&store).unwrap().values().flat_map(BTreeMap::values).sum::<u64>(), 1);
+        cache.0.lock().unwrap().as_mut().unwrap().took = Duration::ZERO;
+        assert_eq!(cache.concerns(&store).unwrap().1, 2);
+        assert_eq!(cache.read(&store).unwrap().values().flat_map(BTreeMap::values).sum::<u64>(), 2);
     }
 }

@@ -428,6 +428,8 @@ onStatus((now) => {
   // Another queue behind the same address: nothing of this page is true any more.
   place ??= now.workspace_id ?? "";
   if (now.workspace_id !== undefined && now.workspace_id !== place) location.reload();
+  // A server that takes long to count shows its last counts for a while: they may be those of before an event.
+  if (now.feed !== undefined && now.feed < (live.lastSeen() ?? 0)) refreshSoon();
   workspace.textContent = cut(now.workspace_id ?? "", 60);
   showScreens();
   setTitle(title);

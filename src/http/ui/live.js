@@ -31,6 +31,11 @@ let isLeader = false;
 /** Ends the wait before the next try. */
 let wake = () => {};
 
+/** The number of the last event that any tab has seen; null before the first. */
+export function lastSeen() {
+  return lastId === null ? null : Number(lastId);
+}
+
 /**
  * Calls `subscriber` with what happens from now on, and at once with the state of the connection.
  * @param {(message: LiveMessage) => void} subscriber
