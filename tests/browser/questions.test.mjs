@@ -38,8 +38,9 @@ async function ask(prompt, question, ...choices) {
 test("a question reads as it is: marks that reverse text are named, and escape sequences dropped", { timeout: 120_000 }, async () => {
   const id = await ask("Be honest.", "May I run \u202eecho\u202c it? \u001b[31mred\u001b[0m", "allow", "deny");
   for (const hash of ["#/inbox", `#/task/${id}`]) {
-    await page.goto(`/${hash}`);
-    await page.locator(".question-text").getByText("May I run ‹U+202E›echo‹U+202C› it? red", { exact: true }).waitFor();
+    const tab = await made.newPage();
+    await tab.goto(`/${hash}`);
+    await tab.locator(".question-text").getByText("May I run ‹U+202E›echo‹U+202C› it? red", { exact: true }).waitFor();
   }
   assert.deepEqual(await faults(made), []);
 });
@@ -50,6 +51,7 @@ test("long words of a question stay inside a narrow page", { timeout: 120_000 },
   await narrow.setViewportSize({ width: 320, height: 700 });
   await narrow.goto("/#/inbox");
   await narrow.locator(".question-text").waitFor();
+  await narrow.locator(".choice bdi").filter({ hasText: "b".repeat(200) }).waitFor();
   const widest = await narrow.evaluate(() => Math.max(...[...document.querySelectorAll(".question-text bdi, .choice bdi")].map((one) => one.getBoundingClientRect().right)));
   assert.ok(widest <= 320, `a text ends at ${widest}`);
   assert.deepEqual(await faults(made), []);

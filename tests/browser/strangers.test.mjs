@@ -73,10 +73,10 @@ test("whatever tasks, answers, questions and logs contain is shown as text", { t
     const made = await context(browser, server, { cookie: await cookieOf(server) });
     const page = await made.newPage();
     const visit = async (hash, text) => {
-      await page.goto("/");
-      await page.evaluate((to) => (location.hash = to), hash);
-      if (text) await page.locator("main").getByText(text).first().waitFor();
-      else await page.locator("main .screen").first().waitFor();
+      // From nowhere, so that the text is not found on another screen.
+      await page.goto("about:blank");
+      await page.goto(`/${hash}`);
+      await page.locator("main").getByText(text).first().waitFor();
       await isHarmless(page);
     };
     await visit("#/", hostile.script);
@@ -85,7 +85,7 @@ test("whatever tasks, answers, questions and logs contain is shown as text", { t
     await visit("#/inbox", hostile.image);
     await visit("#/workers", hostile.script);
     await visit("#/spend", "claude");
-    await visit("#/dead", "");
+    await visit("#/dead", "No dead letters.");
     await visit(`#/graph?group=${encodeURIComponent(hostile.script)}`, hostile.script);
     await visit(`#/task/${named}`, hostile.script);
     await visit(`#/task/${asked}`, hostile.image);
@@ -97,10 +97,10 @@ test("whatever tasks, answers, questions and logs contain is shown as text", { t
     await visit(`#/task/${run}?tab=prompt`, hostile.entity);
     await visit(`#/task/${run}?tab=json`, run);
     // An address is made by strangers, too.
-    await visit(`#/task/${encodeURIComponent(hostile.image)}`, "");
-    await visit(`#/graph?group=${encodeURIComponent(hostile.image)}`, "");
-    await visit(`#/tasks?q=${encodeURIComponent(hostile.image)}&state=${encodeURIComponent(hostile.script)}`, "");
-    await visit(`#/${hostile.script}`, "");
+    await visit(`#/task/${encodeURIComponent(hostile.image)}`, "cannot be shown any more");
+    await visit(`#/graph?group=${encodeURIComponent(hostile.image)}`, "there is no task in group");
+    await visit(`#/tasks?q=${encodeURIComponent(hostile.image)}&state=${encodeURIComponent(hostile.script)}`, "'state' must be some of");
+    await visit(`#/${hostile.script}`, "No such page");
     assert.deepEqual(await faults(made, /status of 40[04]/), []);
     await made.close();
   } finally {
@@ -144,7 +144,7 @@ test("before the token there is nothing to see, and the token stays in its tab",
     for (const place of ["local", "cookies", "address"]) assert.ok(!kept[place].includes(token), `the token is in ${place}`);
     assert.equal((await made.cookies()).length, 0);
     assert.deepEqual(await page.evaluate(() => indexedDB.databases().then((all) => all.length)), 0);
-    assert.ok(server.child.stderr.includes('"/tasks'), "the server wrote a log");
+    await until("the server to write a log", () => server.child.stderr.includes('"/tasks'));
     assert.ok(!(server.child.stderr + server.child.stdout).includes(token), "the token is in the log");
 
     // Another tab has to ask, too.
@@ -193,18 +193,15 @@ test("a page of another port can neither read nor act, nor show the board in its
         ]);
       }, server.url);
       for (const outcome of outcomes) assert.match(outcome, /^(refused|opaque 0 )$/, origin);
-      const framed = await page.evaluate(async (url) => {
+      await page.evaluate(async (url) => {
         const frame = document.createElement("iframe");
         frame.src = url;
         const loaded = new Promise((done) => (frame.onload = done));
         document.body.append(frame);
         await loaded;
-        // A frame that was refused is a page of the browser, which nobody may look into.
-        return frame.contentDocument === null;
       }, server.url);
-      assert.ok(framed);
-      const board = page.frames().find((frame) => frame !== page.mainFrame());
-      assert.equal(await board.locator("[role=option]").count(), 0, "the board is shown in a frame");
+      const framed = page.frames().find((frame) => frame !== page.mainFrame());
+      await framed.getByText("requests from web pages of other origins are not served").waitFor();
       await page.close();
     }
     const { tasks } = await queue.json("list");
