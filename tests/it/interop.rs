@@ -278,11 +278,13 @@ fn a_task_with_a_key_is_not_offered_and_a_claim_by_its_id_holds_the_key() {
     assert_eq!(pool.json(false, &["why", &first])["reason"], "key_held");
     assert_eq!(offered(), Value::Null);
     pool.ok(true, &["release", &second, "--claim-token", token, "--reason", "not today"]);
-    let claim = pool.json(false, &["claim", "--lane", "m", "--owner", "rust", "--lease-seconds", "1"]);
+    let claim = pool.json(false, &["claim", "--lane", "m", "--owner", "rust"]);
     assert_eq!(claim["task_id"], first.as_str());
     // A claim that finds nothing brings the other one back to its gate.
     assert_eq!(pool.run(false, &["claim", "--lane", "m"]).status.code(), Some(4));
     assert_eq!((offered(), state(&second)), (Value::Null, "blocked".into()));
+    let token = claim["claim_token"].as_str().unwrap();
+    pool.ok(false, &["renew", &first, "--claim-token", token, "--lease-seconds", "0.2"]);
     // The key passes on when the lease is over, and then the first one is not offered either.
     eventually("the key passes on", || pool.run(false, &["claim", &second]).status.success());
     assert_eq!((offered(), state(&first), state(&second)), (Value::Null, "blocked".into(), "claimed".into()));

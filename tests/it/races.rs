@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::testkit::command::{self, parse};
+use crate::testkit::sandbox::Running;
 use crate::testkit::wait::eventually;
 
 fn lanes(store: &Path) -> Command {
@@ -263,15 +264,12 @@ fn a_cancelled_wait_leaves_no_worker_behind() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("state");
     ok(&store, &["import", "/dev/null"]);
-    let mut worker = lanes(&store)
-        .args(["claim", "--lane", "l", "--wait"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = lanes(&store);
+    command.args(["claim", "--lane", "l", "--wait"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let worker = Running::start(command);
     until(&store, &["workers", "--json"], "\"count\": 1");
-    worker.kill().unwrap();
-    worker.wait().unwrap();
+    // It is killed.
+    drop(worker);
     assert!(ok(&store, &["workers", "--json"]).contains("\"count\": 0"), "a killed worker is not alive");
     let id = ok(&store, &["submit", "--lane", "l", "--prompt", "x"]);
     assert!(ok(&store, &["why", &id]).contains("nobody serves lane l"));

@@ -143,7 +143,7 @@ fn a_worker_that_waits_keeps_its_claim_and_gets_the_answer() {
     let sandbox = Sandbox::new();
     let id = sandbox.ok(&["submit", "--lane", "l", "--prompt", "x"]);
     let live = |line: &[&str]| sandbox.outcome(sandbox.live_command(line).output().unwrap());
-    let claim = live(&["claim", &id, "--json", "--lease-seconds", "3"]).json();
+    let claim = live(&["claim", &id, "--json", "--lease-seconds", "6"]).json();
     let token = text(&claim["claim_token"]);
     let asking = ["ask", &id, "--claim-token", &token, "--question", "Which one?", "--wait"];
     let running = Running::start(sandbox.live_command(&asking));

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::testkit::sandbox::{Outcome, Sandbox, text};
+use crate::testkit::sandbox::{Outcome, Running, Sandbox, text};
 use crate::testkit::wait::eventually;
 
 /// One hour, in seconds.
@@ -232,11 +232,12 @@ fn a_server_runs_schedules_too() {
     let sandbox = workspace(NIGHTLY);
     let serve = |sandbox: &Sandbox, is_done: &dyn Fn() -> bool| {
         let mut command = sandbox.command(&["serve", "--socket", "s"]);
-        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+        command.stdin(Stdio::null());
+        let mut server = Running::start(command);
         eventually("the server has run the schedules", is_done);
-        let pid = rustix::process::Pid::from_child(&child);
+        let pid = rustix::process::Pid::from_child(server.child());
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        child.wait().unwrap();
+        server.finish(sandbox);
     };
     serve(&sandbox, &|| sandbox.path("handoff/state/schedules.json").exists());
     sandbox.pass(20 * HOUR);
@@ -251,24 +252,25 @@ fn dispatchers_and_servers_that_run_at_once_submit_each_time_once() {
     sandbox.pass(72 * HOUR);
     let start = |words: &[&str], seed: i32| {
         let mut command = sandbox.command(words);
-        command.env("LANES_TEST_SEED", seed.to_string()).stdin(Stdio::null()).spawn().unwrap()
+        command.env("LANES_TEST_SEED", seed.to_string()).stdin(Stdio::null());
+        Running::start(command)
     };
-    let mut servers: Vec<_> = ["s1", "s2"]
+    let servers: Vec<_> = ["s1", "s2"]
         .iter()
         .zip(0..)
         .map(|(socket, seed)| start(&["serve", "--socket", socket], seed))
         .collect();
     let dispatchers: Vec<_> = (2..4).map(|seed| start(&DISPATCH, seed)).collect();
     for dispatcher in dispatchers {
-        let outcome = sandbox.outcome(dispatcher.wait_with_output().unwrap());
+        let outcome = dispatcher.finish(&sandbox);
         assert_eq!(outcome.code, 0, "{outcome}");
     }
     // A dispatcher may have been told that the time is done with before the other process had submitted its task.
     eventually("the tasks of three nights", || times(&sandbox).len() >= 3);
-    for server in &mut servers {
-        let pid = rustix::process::Pid::from_child(server);
+    for mut server in servers {
+        let pid = rustix::process::Pid::from_child(server.child());
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        server.wait().unwrap();
+        server.finish(&sandbox);
     }
     let expected = ["2026-11-22T02:00:00Z", "2026-11-23T02:00:00Z", "2026-11-24T02:00:00Z"];
     assert_eq!(times(&sandbox), expected);

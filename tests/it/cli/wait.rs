@@ -156,16 +156,20 @@ fn odd_times_are_refused() {
 #[test]
 fn a_wait_wakes_at_once() {
     let sandbox = Sandbox::new();
-    let id = sandbox.submit("l", &[]);
-    let wait = Running::start(sandbox.live_command(&["wait", &id, "--timeout", "20"]));
-    wait.until_it_watches(&sandbox.task_dir(&id));
-    sandbox.ok(&["respond", &id, "--body", "now"]);
-    let answered = Instant::now();
-    let outcome = wait.finish(&sandbox);
-    assert_eq!(outcome.stdout, "now\n");
-    // Far below the interval of the periodic check, which replaces notifications that fail; also on loaded
-    // machines.
-    assert!(answered.elapsed() < Duration::from_millis(1500), "{:?}", answered.elapsed());
+    let mut took = Duration::ZERO;
+    for _ in 0..4 {
+        let id = sandbox.submit("l", &[]);
+        let wait = Running::start(sandbox.live_command(&["wait", &id, "--timeout", "20"]));
+        wait.until_it_watches(&sandbox.task_dir(&id));
+        sandbox.ok(&["respond", &id, "--body", "now"]);
+        let answered = Instant::now();
+        let outcome = wait.finish(&sandbox);
+        assert_eq!(outcome.stdout, "now\n");
+        took += answered.elapsed();
+    }
+    // The periodic check, which replaces notifications that fail, comes two seconds after the last look. One of several
+    // waits may take as long on a loaded machine.
+    assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
 #[test]

@@ -131,6 +131,7 @@ fn a_run_ends_at_its_timeout() {
     let scene = Scene::new();
     let mut spec = scene.spec("sleep", &["1000"]);
     spec.timeout = Some(Duration::from_millis(20));
+    spec.grace = SOON;
     let (finished, report) = scene.run_plainly(spec);
     assert_eq!(finished.stopped, Some(StopReason::Timeout));
     assert_eq!(finished.exit, AgentExit::Signal(15));

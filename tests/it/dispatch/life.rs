@@ -58,14 +58,16 @@ fn a_short_lease_is_renewed_at_a_third_of_it() {
         };
         (of("claimed"), of("renewed"))
     };
-    pool.until("it was renewed four times", || renewals().1.len() >= 4);
-    let (claimed, renewed) = renewals();
-    let times: Vec<_> = claimed.into_iter().chain(renewed).collect();
-    let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1].seconds_since(pair[0])).collect();
-    gaps.sort_by(f64::total_cmp);
+    let gaps = || -> Vec<f64> {
+        let (claimed, renewed) = renewals();
+        let times: Vec<_> = claimed.into_iter().chain(renewed).collect();
+        times.windows(2).map(|pair| pair[1].seconds_since(pair[0])).collect()
+    };
+    pool.until("it was renewed four times", || gaps().len() >= 4);
     // The machine may be late now and then, but a dispatcher that slept through half of each lease always would
     // be.
-    assert!(gaps[0] > 0.6 && gaps[0] < 0.9, "{gaps:?}");
+    pool.until("a lease is renewed in time", || gaps().iter().any(|gap| *gap < 0.9));
+    assert!(gaps().iter().all(|gap| *gap > 0.6), "{:?}", gaps());
     std::fs::write(pool.path("go"), "").unwrap();
     pool.until("the answer", || pool.state(&id) == "completed");
     drop(dispatcher);
@@ -73,7 +75,7 @@ fn a_short_lease_is_renewed_at_a_third_of_it() {
 
 #[test]
 fn a_timeout_ends_the_whole_family() {
-    let pool = Pool::scripted("  timeout: 0.5\n");
+    let pool = Pool::scripted("  timeout: 4\n");
     let id = pool.submit("setsid sh -c 'trap \"\" TERM; echo $$ > tool; sleep 1000' &\nsleep 1000", &[]);
     pool.dispatch_once(&[]);
     let task = pool.task(&id);
@@ -84,32 +86,32 @@ fn a_timeout_ends_the_whole_family() {
 
 #[test]
 fn a_silent_agent_is_ended_as_a_timeout_and_its_limits_are_shown() {
-    let pool = Pool::scripted("  silence_timeout: 2\n");
+    let pool = Pool::scripted("  silence_timeout: 5\n");
     let id = pool.submit("say working\nwhile [ ! -e hush ]; do say more; sleep 0.1; done\nsleep 1000", &[]);
     let plan = pool.json(&["dispatch", "--dry-run"])["lanes"].clone();
     let work = plan.as_array().unwrap().iter().find(|lane| lane["lane"] == "work").unwrap();
-    assert_eq!((&work["timeout_seconds"], &work["silence_timeout_seconds"]), (&21_600.0.into(), &2.0.into()));
+    assert_eq!((&work["timeout_seconds"], &work["silence_timeout_seconds"]), (&21_600.0.into(), &5.0.into()));
     let _dispatcher = pool.dispatcher(&[]);
     let card = || pool.json(&["workers"])["workers"][0]["data"].clone();
     pool.until("the agent speaks", || card()["running"][0]["progress"] == "more");
     let running = card()["running"][0].clone();
-    assert_eq!(running["silence_timeout_seconds"], 2.0, "{running}");
+    assert_eq!(running["silence_timeout_seconds"], 5.0, "{running}");
     assert!(running["deadline"].is_string(), "{running}");
     let serves = card()["serves"][0].clone();
     assert_eq!(
         (&serves["timeout_seconds"], &serves["silence_timeout_seconds"]),
-        (&21_600.0.into(), &2.0.into())
+        (&21_600.0.into(), &5.0.into())
     );
     for command in ["workers", "status"] {
         let shown = pool.ok(&[command]);
-        assert!(shown.contains("DEADLINE") && shown.contains("  2s"), "{command}: {shown}");
+        assert!(shown.contains("DEADLINE") && shown.contains("  5s"), "{command}: {shown}");
     }
     std::fs::write(pool.path("hush"), "").unwrap();
     pool.until("the silent agent is ended", || pool.state(&id) == "failed");
     let task = pool.task(&id);
     assert_eq!(task["failure_class"], "timeout", "{task}");
     let reason = task["failure_reason"].as_str().unwrap();
-    assert!(reason.contains("printed nothing for 2s; the limit is silence_timeout"), "{reason}");
+    assert!(reason.contains("printed nothing for 5s; the limit is silence_timeout"), "{reason}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ const PRICE: &str = "  prices: {model-x: {input: 1000000, output: 0}}\n";
 
 #[test]
 fn a_run_that_was_timed_out_counts_with_the_least_that_it_shows() {
-    let pool = Pool::scripted(&format!("  timeout: 1\n{PRICE}"));
+    let pool = Pool::scripted(&format!("  timeout: 4\n{PRICE}"));
     let id = pool.submit(
         &format!("{}\n{}\n{}\nsleep 1000", message("m1", 3), message("m1", 3), message("m2", 4)),
         &[],
@@ -162,7 +162,7 @@ fn the_runs_of_a_conversation_add_up_to_its_total_though_one_was_cut_short() {
         [("", Value::Null, 0.25), ("  prices: {model-x: {input: 15625, output: 0}}\n", 0.0625.into(), 0.1875)]
     {
         let pool =
-            Pool::scripted(&format!("  timeout: 1\n  max_retries: 1\n  resume_on: [timeout]\n{prices}"));
+            Pool::scripted(&format!("  timeout: 4\n  max_retries: 1\n  resume_on: [timeout]\n{prices}"));
         std::fs::write(pool.path("go-on"), total(0.25, 20)).unwrap();
         let id = pool.submit(&format!("{}\nsleep 1000", message("m1", 4)), &[]);
         pool.dispatch_once(&[]);
@@ -221,7 +221,7 @@ fn a_conversation_goes_on_after_its_dispatcher_died_at_its_whole_cost() {
 
 #[test]
 fn a_conversation_that_no_run_began_costs_nothing_known_at_first() {
-    let pool = Pool::scripted("  max_retries: 1\n  timeout: 1\n  resume_on: [timeout]\n");
+    let pool = Pool::scripted("  max_retries: 1\n  timeout: 4\n  resume_on: [timeout]\n");
     // The first run that continues it is cut short, the second reports the total.
     std::fs::write(pool.path("go-on"), total(0.25, 20)).unwrap();
     let script = format!("{}\nsleep 1000", message("m1", 4));

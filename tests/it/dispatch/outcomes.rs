@@ -35,11 +35,11 @@ fn a_background_agent_that_was_stopped_makes_the_answer_partial() {
 
 #[test]
 fn a_result_before_the_background_agents_end_is_not_the_last_one() {
-    let pool = Pool::scripted("  linger: 0.2\n");
+    let pool = Pool::scripted("  linger: 1\n");
     let script = [
         reported("task_started", r#""is_backgrounded":true"#),
         "result interim".to_string(),
-        "sleep 1.5".to_string(),
+        "sleep 2.5".to_string(),
         reported("task_notification", r#""status":"completed""#),
         "say thinking".to_string(),
         "result synthesis".to_string(),
@@ -53,7 +53,7 @@ fn a_result_before_the_background_agents_end_is_not_the_last_one() {
 
 #[test]
 fn a_run_that_waits_for_its_background_agents_is_bounded_by_its_limits() {
-    let pool = Pool::scripted("  linger: 0.2\n  silence_timeout: 1\n");
+    let pool = Pool::scripted("  linger: 0.2\n  silence_timeout: 4\n");
     let script = [
         reported("task_started", r#""is_backgrounded":true"#),
         "result interim".to_string(),

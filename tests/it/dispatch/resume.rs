@@ -28,7 +28,7 @@ fn all_cuts(more: &str) -> Pool {
 
 #[test]
 fn a_run_that_was_timed_out_goes_on_with_its_conversation() {
-    let pool = all_cuts("  timeout: 1\n");
+    let pool = all_cuts("  timeout: 4\n");
     let id = pool.submit(&format!("{WORKS}\nsleep 1000"), &[]);
     pool.dispatch_once(&[]);
     let ((first, _), (second, prompt)) = (attempt(&pool, &id, 1), attempt(&pool, &id, 2));
@@ -46,7 +46,7 @@ fn a_run_that_was_timed_out_goes_on_with_its_conversation() {
 
 #[test]
 fn without_resume_on_the_next_run_begins_anew() {
-    let pool = Pool::scripted("  max_retries: 1\n  timeout: 1\n");
+    let pool = Pool::scripted("  max_retries: 1\n  timeout: 4\n");
     let id =
         pool.submit(&format!("[ -e once ] && result anew && exit\ntouch once\n{WORKS}\nsleep 1000"), &[]);
     pool.dispatch_once(&[]);
@@ -85,7 +85,7 @@ fn a_run_whose_dispatcher_died_goes_on_under_the_next_one() {
 
 #[test]
 fn a_conversation_that_is_gone_or_never_began_means_a_fresh_run() {
-    let pool = all_cuts("  timeout: 1\n");
+    let pool = all_cuts("  timeout: 4\n");
     let gone = "echo 'No conversation found with session ID: x' >&2\nexit 1\n";
     std::fs::write(pool.path("go-on"), gone).unwrap();
     let script = format!("[ -e once ] && result anew && exit\ntouch once\n{WORKS}\nsleep 1000");
@@ -108,7 +108,7 @@ fn a_conversation_that_is_gone_or_never_began_means_a_fresh_run() {
 #[test]
 fn an_announced_conversation_is_found_in_the_output() {
     let pool = Pool::new(&format!(
-        "dispatch:\n  vendor: codex\n  timeout: 1\n  retry_delay: 0\n  max_retries: 1\n  resume_on: [timeout]\n  vendors:\n    codex: {{command: {}}}\n",
+        "dispatch:\n  vendor: codex\n  timeout: 4\n  retry_delay: 0\n  max_retries: 1\n  resume_on: [timeout]\n  vendors:\n    codex: {{command: {}}}\n",
         stand_in("polyglot.sh")
     ));
     let id = pool.ok(&["submit", "--lane", "work", "--prompt", "SAY hang"]);

@@ -221,8 +221,8 @@ fn half_requests_hold_nobody_up() {
 fn a_request_that_stops_on_its_way_is_ended() {
     let server = Server::new();
     let mut client = server.client();
-    client.send("GET /healthz HT");
     let start = Instant::now();
+    client.send("GET /healthz HT");
     let answer = client.reply(false);
     assert_eq!((answer.status, answer.code().as_str()), (408, "request_timeout"));
     assert!(start.elapsed() > Duration::from_secs(8), "{:?}", start.elapsed());

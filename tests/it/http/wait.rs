@@ -14,6 +14,15 @@ use crate::testkit::wait::eventually;
 
 const CLAIM: &str = "/tasks/claim";
 
+/// Checks that waits end at once: those that a periodic check alone ends, every two seconds, take one second on average.
+/// Each of `lags` is the time of one wait beyond what it had to wait. One of them may be long on a loaded machine.
+#[track_caller]
+fn wake_at_once(lags: &[Duration]) {
+    assert!(lags.len() >= 8, "few say little");
+    let sum: Duration = lags.iter().sum();
+    assert!(sum < lags.len() as u32 * Duration::from_millis(500), "{lags:?}");
+}
+
 fn parked(server: &Server, count: u64) {
     eventually(&format!("{count} requests wait"), || {
         server.get("/status").at("/waiting_requests") == json!(count)
@@ -24,21 +33,27 @@ fn parked(server: &Server, count: u64) {
 fn a_poll_ends_with_a_submit_by_anybody() {
     let server = Server::new();
     let mut here = server.client();
-    here.request("GET", "/tasks/next?lane=other&lane=l&wait_seconds=20", &[], None);
-    parked(&server, 1);
-    let start = Instant::now();
-    let id = server.submit("l");
-    assert_eq!(here.reply(false).text_at("/task/id"), id);
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    let (mut lags, mut lags_of_others) = (Vec::new(), Vec::new());
+    for round in 0..8 {
+        let lane = format!("l{round}");
+        here.request("GET", &format!("/tasks/next?lane=other&lane={lane}&wait_seconds=20"), &[], None);
+        parked(&server, 1);
+        let start = Instant::now();
+        let id = server.submit(&lane);
+        assert_eq!(here.reply(false).text_at("/task/id"), id);
+        lags.push(start.elapsed());
 
-    // By a process that does not know about the server.
-    here.request("GET", &format!("/tasks/{id}/response?wait_seconds=20"), &[], None);
-    parked(&server, 1);
-    let cancel = Command::Cancel { reason: None, by: "me".into() };
-    let start = Instant::now();
-    server.store().apply(&lanes::internals::model::TaskId::parse(&id).unwrap(), &cancel).unwrap();
-    assert_eq!(here.reply(false).text_at("/response/status"), "failed");
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        // By a process that does not know about the server.
+        here.request("GET", &format!("/tasks/{id}/response?wait_seconds=20"), &[], None);
+        parked(&server, 1);
+        let cancel = Command::Cancel { reason: None, by: "me".into() };
+        let start = Instant::now();
+        server.store().apply(&lanes::internals::model::TaskId::parse(&id).unwrap(), &cancel).unwrap();
+        assert_eq!(here.reply(false).text_at("/response/status"), "failed");
+        lags_of_others.push(start.elapsed());
+    }
+    wake_at_once(&lags);
+    wake_at_once(&lags_of_others);
 }
 
 #[test]
@@ -73,7 +88,8 @@ fn a_poll_without_a_task_ends_in_time() {
     let answer = server.get(&format!("/tasks/{id}/response?wait_seconds=0.3"));
     assert_eq!((answer.status, answer.code().as_str()), (408, "timed_out"));
     let took = start.elapsed();
-    assert!(took > Duration::from_millis(900) && took < Duration::from_secs(4), "{took:?}");
+    // Without their own times they would wait for half a minute each.
+    assert!(took > Duration::from_millis(900) && took < Duration::from_secs(20), "{took:?}");
 }
 
 #[test]
@@ -164,31 +180,44 @@ fn a_claim_whose_client_hangs_up_at_once_is_nobodys() {
 #[test]
 fn time_wakes_as_well() {
     let server = Server::new();
-    let body = json!({"lane": "l", "prompt": "p", "delay_seconds": 0.6});
-    let late = server.post("/tasks", &body).text_at("/task/id");
     let mut client = server.client();
-    let start = Instant::now();
-    client.request("POST", CLAIM, &[], Some(&json!({"lane": "l", "lease_seconds": 0.5, "wait_seconds": 20})));
-    assert_eq!(client.reply(false).text_at("/task/id"), late);
-    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
-    // The lease of that claim ends.
-    client.request("POST", CLAIM, &[], Some(&json!({"lane": "l", "wait_seconds": 20})));
-    assert_eq!(client.reply(false).text_at("/task/id"), late);
-    assert!(start.elapsed() < Duration::from_millis(3000), "{:?}", start.elapsed());
+    let mut lags = Vec::new();
+    let time = Duration::from_millis(300);
+    for round in 0..4 {
+        let lane = format!("l{round}");
+        let body = json!({"lane": lane, "prompt": "p", "delay_seconds": time.as_secs_f64()});
+        let start = Instant::now();
+        let late = server.post("/tasks", &body).text_at("/task/id");
+        let wish = json!({"lane": lane, "lease_seconds": time.as_secs_f64(), "wait_seconds": 20});
+        client.request("POST", CLAIM, &[], Some(&wish));
+        assert_eq!(client.reply(false).text_at("/task/id"), late);
+        lags.push(start.elapsed().saturating_sub(time));
+        // The lease of that claim ends.
+        let start = Instant::now();
+        client.request("POST", CLAIM, &[], Some(&json!({"lane": lane, "wait_seconds": 20})));
+        assert_eq!(client.reply(false).text_at("/task/id"), late);
+        lags.push(start.elapsed().saturating_sub(time));
+    }
+    wake_at_once(&lags);
 }
 
 #[test]
 fn a_lane_that_is_opened_again_hands_out() {
     let server = Server::new();
-    server.store().pause(&lane_name("l"), None).unwrap();
-    let id = server.submit("l");
     let mut client = server.client();
-    client.request("POST", CLAIM, &[], Some(&json!({"lane": "l", "wait_seconds": 20})));
-    parked(&server, 1);
-    let start = Instant::now();
-    server.store().resume(&lane_name("l")).unwrap();
-    assert_eq!(client.reply(false).text_at("/task/id"), id);
-    assert!(start.elapsed() < Duration::from_millis(1000), "{:?}", start.elapsed());
+    let mut lags = Vec::new();
+    for round in 0..8 {
+        let lane = lane_name(&format!("l{round}"));
+        server.store().pause(&lane, None).unwrap();
+        let id = server.submit(lane.as_str());
+        client.request("POST", CLAIM, &[], Some(&json!({"lane": lane.as_str(), "wait_seconds": 20})));
+        parked(&server, 1);
+        let start = Instant::now();
+        server.store().resume(&lane).unwrap();
+        assert_eq!(client.reply(false).text_at("/task/id"), id);
+        lags.push(start.elapsed());
+    }
+    wake_at_once(&lags);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::testkit::sandbox::Running;
 use crate::testkit::server::{Client, Reply, Server, failed_start, program};
 use crate::testkit::wait::eventually;
 
@@ -416,7 +417,9 @@ fn a_socket_that_only_this_user_reaches_needs_no_token() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
     let args = ["--store", "state", "serve", "--mcp", "--socket", socket.to_str().unwrap()];
-    let mut child = program(dir.path(), &args).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut command = program(dir.path(), &args);
+    command.stdout(std::process::Stdio::null());
+    let server = Running::start(command);
     eventually("the socket is there", || socket.exists());
     let body = request("ping", json!({})).to_string();
     let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
@@ -427,8 +430,7 @@ fn a_socket_that_only_this_user_reaches_needs_no_token() {
     std::io::Write::write_all(&mut stream, format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(server);
     assert!(answer.ends_with(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), "{answer}");
 }
 

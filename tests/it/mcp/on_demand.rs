@@ -174,7 +174,8 @@ fn inside_a_run_no_dispatcher_is_started() {
     std::fs::write(pool.path("call"), format!("{call}\n")).unwrap();
     // With the mark of the run, and without it: codex passes no variables to servers.
     for (file, prefix) in [("marked", ""), ("bare", "env -u LANES_RUN_ID -u LANES_DEPTH ")] {
-        let script = format!("(cat call; sleep 1) | {prefix}lanes mcp > {file}; result fine");
+        let answered = format!("until [ -s {file} ]; do sleep 0.02; done");
+        let script = format!("(cat call; {answered}) | {prefix}lanes mcp > {file}; result fine");
         let id = pool.ok(&["submit", "--lane", "agent/infra", "--prompt", &task(&script)]);
         pool.until("it is answered", || pool.state(&id) == "completed");
         let reply = std::fs::read_to_string(pool.path(file)).unwrap();
