@@ -1,6 +1,7 @@
 //! `lanes answer`: answers a question of a worker.
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 
@@ -11,14 +12,17 @@ use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::output::Output;
-use crate::error::Result;
+use super::text_format::{SHORTEST_ID, end_of_id};
+use crate::error::{Result, printable};
 use crate::model::question::{MAX_ANSWER, is_about_tool};
 use crate::model::task::object;
-use crate::model::{Command, Effect};
+use crate::model::transition::question_to_answer;
+use crate::model::{Command, Effect, Question, TaskId};
 
 /// Answer a question that a worker has asked about a task.
 ///
-/// The answer is read from --choice, --body, --file or standard input. A question is answered once; the same
+/// The answer is read from --choice, --body, --file or standard input; a person at a terminal is shown the question
+/// first. A question is answered once; the same
 /// answer again succeeds and changes nothing. The task is then queued again in its old place, unless its
 /// worker waits for the answer or another question is open.
 #[derive(Args, Debug)]
@@ -50,8 +54,14 @@ impl AnswerCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
-        if is_about_tool(&store.task(&id)?.questions, self.question) {
+        let task = store.task(&id)?;
+        if is_about_tool(&task.questions, self.question) {
             inside_run::refuse(context, "answer about the call of a tool")?;
+        }
+        if self.is_typed() {
+            // Refused before somebody has typed an answer for nothing.
+            let question = question_to_answer(&task, store.now().wall, self.question)?;
+            show_question(&context.out, &id, question);
         }
         let answer = Command::AnswerQuestion {
             number: self.question,
@@ -73,6 +83,13 @@ impl AnswerCommand {
         Ok(CommandExit::Done)
     }
 
+    /// Returns whether a person types the answer.
+    fn is_typed(&self) -> bool {
+        let is_given = self.choice.is_some() || self.body.is_some();
+        let reads_stdin = self.file.as_deref().is_none_or(|file| file == Path::new("-"));
+        !is_given && reads_stdin && std::io::stdin().is_terminal()
+    }
+
     fn read_text(&self, out: &Output) -> Result<String> {
         if let Some(text) = self.choice.as_ref().or(self.body.as_ref()) {
             return Ok(text.clone());
@@ -83,5 +100,21 @@ impl AnswerCommand {
         };
         // A file or a pipe ends with a line break that is not part of the answer.
         Ok(text.trim_end_matches(['\n', '\r']).to_string())
+    }
+}
+
+/// Shows the person at the terminal a question, with its choices.
+fn show_question(out: &Output, id: &TaskId, question: &Question) {
+    let end = end_of_id(id.as_str(), SHORTEST_ID);
+    out.hint(&format!("question {} of {} about {end}:", question.number, question.asked_by));
+    // Tabs would be escaped.
+    question.text.trim_end().lines().for_each(|line| out.hint(&format!("  {}", line.replace('\t', "    "))));
+    question.choices.iter().for_each(|choice| out.hint(&format!("  - {}", printable(choice))));
+    if let Some(default) = &question.default {
+        out.hint(&format!(
+            "without an answer by {}: {}",
+            out.time(default.expires_at),
+            printable(&default.text)
+        ));
     }
 }

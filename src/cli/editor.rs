@@ -1,5 +1,6 @@
 //! Has the person at the terminal change a text in their editor.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,6 +10,7 @@ use std::process::Command;
 use super::output::Output;
 use super::{body, env};
 use crate::error::{Error, Result, printable};
+use crate::signals::LentTerminal;
 
 /// The editor where `VISUAL` and `EDITOR` name none.
 const EDITOR: &str = "vi";
@@ -67,9 +69,14 @@ impl EditedText {
     pub(super) fn open(&self) -> Result<()> {
         let editor = env::editor().unwrap_or_else(|| EDITOR.into());
         let name = printable(&editor.to_string_lossy());
-        let mut script = editor;
+        // The shell must not die of a key that the editor knows how to handle.
+        let mut script = OsString::from("trap : INT QUIT; ");
+        script.push(editor);
         script.push(" \"$1\"");
-        let status = Command::new("sh").arg("-c").arg(script).arg("lanes").arg(&self.path).status();
+        let status = {
+            let _lent = LentTerminal::lend();
+            Command::new("sh").arg("-c").arg(script).arg("lanes").arg(&self.path).status()
+        };
         let failure = match status {
             Ok(status) if status.success() => return Ok(()),
             Ok(status) => match status.code() {

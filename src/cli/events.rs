@@ -9,8 +9,10 @@ use serde_json::Value;
 use super::args::number;
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::output::{Output, WaitLine};
 use super::table::print_row;
-use super::text_format::{SHORTEST_ID, end_of_id};
+use super::text_format::{SHORTEST_ID, columns, end_of_id, format_duration, shorten};
+use super::waiting::FollowedTaskLine;
 use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::model::{Event, GroupName, TaskId};
@@ -18,6 +20,12 @@ use crate::store::{FeedEntry, Store};
 
 /// How many entries are read at a time.
 const ENTRIES_PER_READ: usize = 1000;
+
+/// The least width of the column of event types, which most of the queue's own types fit.
+const LEAST_KIND: usize = 12;
+
+/// The widest column of lanes or event types.
+const WIDEST_NAME: usize = 24;
 
 /// Show the events of one task, or of the whole queue.
 ///
@@ -73,7 +81,7 @@ impl EventsCommand {
                 ("events", events.into()),
             ]));
         }
-        let width = kind_width(&events);
+        let width = kind_width(&context.out, &events, 0);
         events.iter().try_for_each(|event| print_event(context, event, width))
     }
 
@@ -92,18 +100,17 @@ impl EventsCommand {
         }
         let mut left = self.limit.unwrap_or(usize::MAX);
         let mut group = self.group.as_deref().map(GroupFilter::new).transpose()?;
+        let mut widths = EntryWidths::default();
+        let mut line = WaitLine::new(&context.out);
         loop {
             let entries = store.feed_since(since, ENTRIES_PER_READ)?;
-            for entry in &entries {
-                if left == 0 {
-                    return Ok(());
-                }
-                since = entry.seq;
-                if group.as_mut().is_none_or(|group| group.has(store, &entry.task_id)) {
-                    print_entry(context, entry)?;
-                    left -= 1;
-                }
-            }
+            since = entries.last().map_or(since, |entry| entry.seq);
+            let is_wanted =
+                |entry: &&FeedEntry| group.as_mut().is_none_or(|group| group.has(store, &entry.task_id));
+            let wanted: Vec<&FeedEntry> = entries.iter().filter(is_wanted).take(left).collect();
+            wanted.iter().for_each(|entry| widths.widen(entry, &context.out));
+            wanted.iter().try_for_each(|entry| print_entry(context, entry, &widths))?;
+            left -= wanted.len();
             if left == 0 {
                 return Ok(());
             }
@@ -112,7 +119,12 @@ impl EventsCommand {
             }
             let Some(watch) = &mut watch else { return Ok(()) };
             context.out.flush()?;
-            watch.wait(Instant::now() + Duration::from_secs(3600));
+            if !wanted.is_empty() {
+                line.begin_again();
+            }
+            line.sleep(watch, Instant::now() + Duration::from_secs(3600), |lasted| {
+                format!("waiting for events · {}", format_duration(lasted.as_secs_f64()))
+            });
         }
     }
 }
@@ -142,59 +154,100 @@ impl GroupFilter {
 /// Prints the history of a task as it grows, until the task has ended.
 fn follow(context: &mut CommandContext, store: &Store, id: &TaskId, limit: usize) -> Result<()> {
     let mut watch = store.watch_tasks(std::slice::from_ref(id));
-    let mut printed = 0;
+    let (mut printed, mut width) = (0, LEAST_KIND);
+    let mut line = FollowedTaskLine::new(&context.out);
     loop {
         // The task is read before its history, so that the events of its last change are printed before the loop
         // ends.
-        let ended = store.task(id)?.status.is_terminal();
+        let task = store.task(id)?;
+        let ended = task.status.is_terminal();
         let events = store.events(id)?;
+        // What was printed cannot be moved, so the column only grows.
+        width = kind_width(&context.out, &events, width);
         for event in events.iter().take(limit).skip(printed) {
             if context.out.json {
                 context.out.object_line(&event.to_object())?;
             } else {
-                print_event(context, event, kind_width(&events))?;
+                print_event(context, event, width)?;
             }
             printed += 1;
+            line.begin_again();
         }
         if ended || printed == limit {
             return Ok(());
         }
         context.out.flush()?;
-        watch.wait(Instant::now() + Duration::from_secs(3600));
+        line.sleep(store, &task, &mut watch, Instant::now() + Duration::from_secs(3600));
     }
 }
 
-/// Returns the width of the column of event types: that of the queue's own types, or of a longer one.
-pub(super) fn kind_width(events: &[Event]) -> usize {
-    events.iter().map(|event| printable(&event.kind).chars().count()).max().unwrap_or(0).max(12)
+/// Returns the width of the column of the types of these events, `least` or more.
+pub(super) fn kind_width(out: &Output, events: &[Event], least: usize) -> usize {
+    let widths = events.iter().map(|event| columns(&printable(&event.kind)));
+    widths.max().unwrap_or(0).min(widest_name(out)).max(least).max(LEAST_KIND)
+}
+
+/// Returns the widest column of names: on a terminal, most of the row is for the text.
+fn widest_name(out: &Output) -> usize {
+    out.row_width().map_or(WIDEST_NAME, |room| (room / 8).clamp(6, WIDEST_NAME))
+}
+
+/// Returns a name in a column of this width. One that is longer is cut on a terminal, and otherwise pushes the rest of its
+/// row to the right.
+pub(super) fn name_cell(out: &Output, name: &str, width: usize) -> String {
+    let name = printable(name);
+    let name = if out.row_width().is_some() { shorten(&name, width) } else { name };
+    let gap = width.saturating_sub(columns(&name));
+    name + &" ".repeat(gap)
 }
 
 fn print_event(context: &mut CommandContext, event: &Event, width: usize) -> Result<()> {
-    let (kind, message) = (printable(&event.kind), printable(&event.message));
+    let (kind, message) = (name_cell(&context.out, &event.kind, width), printable(&event.message));
     let at = context.out.time(event.created_at);
-    print_row(&mut context.out, &format!("{at}  {kind:<width$} {message}"))
+    print_row(&mut context.out, &format!("{at}  {kind} {message}"))
 }
 
-fn print_entry(context: &mut CommandContext, entry: &FeedEntry) -> Result<()> {
+/// The widths of the columns of the feed. They only grow, since what was printed cannot be moved.
+#[derive(Default)]
+struct EntryWidths {
+    seq: usize,
+    id: usize,
+    lane: usize,
+    kind: usize,
+}
+
+impl EntryWidths {
+    fn widen(&mut self, entry: &FeedEntry, out: &Output) {
+        let lane = columns(&printable(entry.lane.as_str())).min(widest_name(out));
+        self.seq = self.seq.max(entry.seq.to_string().len());
+        self.id = self.id.max(shown_id(out, &entry.task_id).len());
+        self.lane = self.lane.max(lane);
+        self.kind = kind_width(out, std::slice::from_ref(&entry.event), self.kind);
+    }
+}
+
+/// Returns an id as a row of the feed shows it.
+fn shown_id<'a>(out: &Output, id: &'a TaskId) -> &'a str {
+    match out.row_width() {
+        Some(_) => end_of_id(id.as_str(), SHORTEST_ID),
+        None => id.as_str(),
+    }
+}
+
+fn print_entry(context: &mut CommandContext, entry: &FeedEntry, widths: &EntryWidths) -> Result<()> {
     if context.out.json {
         return context.out.object_line(&entry.to_object());
     }
     let event = &entry.event;
     let at = context.out.time(event.created_at);
-    let id = match context.out.row_width() {
-        Some(_) => end_of_id(entry.task_id.as_str(), SHORTEST_ID),
-        None => entry.task_id.as_str(),
-    };
-    print_row(
-        &mut context.out,
-        &format!(
-            "{}  {}  {}  {}  {:<12} {}",
-            entry.seq,
-            at,
-            id,
-            printable(entry.lane.as_str()),
-            printable(&event.kind),
-            printable(&event.message)
-        ),
-    )
+    let cell = |name: &str, width: usize| name_cell(&context.out, name, width);
+    let row = format!(
+        "{}  {at}  {}  {}  {} {}",
+        cell(&entry.seq.to_string(), widths.seq),
+        cell(shown_id(&context.out, &entry.task_id), widths.id),
+        cell(entry.lane.as_str(), widths.lane),
+        cell(&event.kind, widths.kind),
+        printable(&event.message)
+    );
+    print_row(&mut context.out, &row)
 }

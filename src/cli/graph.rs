@@ -6,14 +6,16 @@ use serde_json::Value;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::list::state_label;
-use super::text_format::shorten;
+use super::output::Output;
+use super::table::print_row;
+use super::text_format::{columns, digits_that_differ, end_of_id, shorten};
 use crate::error::{Result, printable};
 use crate::model::json::raw::RawString;
 use crate::model::task::object;
 use crate::model::task_graph::{GraphNode, TaskGraph};
 use crate::model::{Now, TaskText};
 
-/// The longest text about a task, in terminal columns.
+/// The longest text about a task in a file or a pipe, in terminal columns.
 const MAX_LABEL: usize = 40;
 
 /// The languages in which a graph can be written.
@@ -55,13 +57,15 @@ impl GraphCommand {
             (None, None) => None,
         };
         let (now, shown) = (store.now(), store.shown_states());
+        let is_tree = self.format == GraphFormat::Text && !context.out.json;
+        let room = if is_tree { context.out.text_room(MAX_LABEL) } else { MAX_LABEL };
         let node = |task: &TaskText<'_>| {
             let label = match task.spec.name.map(RawString::decode) {
                 Some(name) => name,
                 None if task.spec.prompt.is_empty() => task.spec.correlation_id.decode(),
                 None => task.spec.prompt.decode(),
             };
-            let title = printable(&shorten(&label, MAX_LABEL));
+            let title = printable(&shorten(&label, room));
             Some(GraphNode::of(task, title, shown.status_of(task), &now))
         };
         let graph = TaskGraph::new(context.read_tasks(&store, &store.task_names()?, node));
@@ -97,15 +101,32 @@ impl GraphCommand {
         let text = match self.format {
             GraphFormat::Dot => graph.to_dot(state),
             GraphFormat::Mermaid => graph.to_mermaid(state),
-            GraphFormat::Text => {
-                let mut text = String::new();
-                graph.to_text(|prefix, node, is_full| {
-                    let rest = if is_full { node.title.as_str() } else { "…" };
-                    text.push_str(&format!("{prefix}{}  {}  {rest}\n", node.id, state(node)));
-                });
-                text
-            }
+            GraphFormat::Text => return print_tree(&mut context.out, graph, state),
         };
         text.lines().try_for_each(|line| context.out.line(line))
+    }
+}
+
+/// Prints the graph as a tree; on a terminal, in rows that fit its width.
+fn print_tree(out: &mut Output, graph: &TaskGraph, state: impl Fn(&GraphNode) -> String) -> Result<()> {
+    let room = out.row_width();
+    let digits = match room {
+        Some(_) => digits_that_differ(&graph.nodes().map(|node| node.id.as_str()).collect()),
+        None => usize::MAX,
+    };
+    let mut lines = Vec::new();
+    graph.to_text(|prefix, node, is_full| {
+        let rest = if is_full { node.title.as_str() } else { "…" };
+        let (prefix, id) = (indentation(prefix, room), end_of_id(node.id.as_str(), digits));
+        lines.push(format!("{prefix}{id}  {}  {rest}", state(node)));
+    });
+    lines.iter().try_for_each(|line| print_row(out, line))
+}
+
+/// Returns the indentation of a row, of which no more than half is taken by it: its end says where the row belongs.
+fn indentation(prefix: &str, room: Option<usize>) -> String {
+    match room.map(|room| columns(prefix).saturating_sub(room / 2)) {
+        None | Some(0) => prefix.to_string(),
+        Some(over) => format!("…{}", prefix.chars().skip(over + 1).collect::<String>()),
     }
 }

@@ -12,7 +12,7 @@ use super::exit::CommandExit;
 use super::output::{ProgressLine, json_text, select_fields};
 use super::table::{Row, Table};
 use super::task_fields::TaskFieldsArg;
-use super::text_format::{relative, shorten};
+use super::text_format::{has_time, relative, shorten};
 use super::view::task_view;
 use crate::error::Result;
 use crate::model::json::Object;
@@ -185,13 +185,6 @@ fn newest<T: Send>(
     found.into_iter().map(|((at, id), seen)| (at, id, seen)).collect()
 }
 
-/// Returns whether an id begins with a time, as generated ids do: `20261121T070000123456Z-`.
-fn has_time(name: &str) -> bool {
-    const TIME_TEMPLATE: &[u8; 23] = b"00000000T000000000000Z-";
-    let fits = |(byte, form): (&u8, &u8)| byte == form || (*form == b'0' && byte.is_ascii_digit());
-    name.len() > TIME_TEMPLATE.len() && name.as_bytes().iter().zip(TIME_TEMPLATE).all(fits)
-}
-
 /// Show the tasks of the queue, oldest first.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes list --lane review --active-only")]
@@ -200,11 +193,17 @@ pub(super) struct ListCommand {
     selection: Selection,
     #[command(flatten)]
     fields: TaskFieldsArg,
+    /// Make rows fit a terminal of N columns, for `top`, which reads them from a pipe
+    #[arg(long, hide = true, value_name = "N", value_parser = number::<usize>)]
+    columns: Option<usize>,
 }
 
 impl ListCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         self.fields.apply(context)?;
+        if let Some(columns) = self.columns {
+            context.out.fit(columns);
+        }
         let store = context.store()?;
         if context.out.json {
             let selected = self.selection.collect(context, &store, |_| ())?;

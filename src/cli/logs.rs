@@ -7,6 +7,7 @@ use clap::Args;
 use super::args::number;
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::waiting::FollowedTaskLine;
 use crate::dispatch::run::context::files;
 use crate::error::{Error, Result};
 use crate::model::TaskId;
@@ -47,18 +48,21 @@ impl LogsCommand {
         let id = store.resolve(&self.id)?;
         let mut watch = store.watch_tasks(std::slice::from_ref(&id));
         let mut open: Option<OpenLog> = None;
+        let mut line = FollowedTaskLine::new(&context.out);
         loop {
-            let ended = store.task(&id)?.status.is_terminal();
+            let task = store.task(&id)?;
+            let ended = task.status.is_terminal();
             // A retried task continues in another run.
             let run = self.run_number(&store, &id)?;
+            let mut has_printed = false;
             if open.as_ref().map(|log| log.run) != run {
                 if let Some(log) = &mut open {
-                    log.copy(context)?;
+                    has_printed |= log.copy(context)?;
                 }
                 open = run.map(|run| self.open(&store, &id, run)).transpose()?.flatten();
             }
             match &mut open {
-                Some(log) => log.copy(context)?,
+                Some(log) => has_printed |= log.copy(context)?,
                 None if self.follow && !ended => {}
                 None => {
                     return Err(self
@@ -71,7 +75,16 @@ impl LogsCommand {
             }
             context.out.flush()?;
             // Changes of the task wake the wait; the output files of its run are not watched, but polled.
-            watch.wait(Instant::now() + OUTPUT_POLL_INTERVAL);
+            let until = Instant::now() + OUTPUT_POLL_INTERVAL;
+            if has_printed {
+                line.begin_again();
+            }
+            if context.out.is_at_line_start() {
+                line.sleep(&store, &task, &mut watch, until);
+            } else {
+                // The line would take the place of what stands there.
+                watch.wait(until);
+            }
         }
     }
 
@@ -112,14 +125,15 @@ struct OpenLog {
 }
 
 impl OpenLog {
-    /// Copies what has been written since the last call.
-    fn copy(&mut self, context: &mut CommandContext) -> Result<()> {
+    /// Copies what has been written since the last call. Returns whether there was something.
+    fn copy(&mut self, context: &mut CommandContext) -> Result<bool> {
         let mut buffer = vec![0; 64 * 1024];
+        let begin = self.offset;
         loop {
             let read = self.file.read_at(&mut buffer, self.offset);
             let read = read.map_err(|error| Error::io("read", "the log", error))?;
             if read == 0 {
-                return Ok(());
+                return Ok(self.offset > begin);
             }
             self.offset += read as u64;
             context.out.foreign(&buffer[..read])?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use crate::model::Time;
 use crate::model::json::{self, Object};
 use crate::model::names::is_hidden;
 use crate::model::task::object;
+use crate::signals;
 use crate::store::{ProgressListener, Watch};
 
 /// How a command prints, as its flags say.
@@ -57,6 +58,8 @@ pub(super) struct Output {
     terminal: bool,
     /// Whether rows are printed in full on a terminal too.
     wide: bool,
+    /// The width for rows where standard output is no terminal, but its reader shows them on one.
+    columns: Option<usize>,
     /// Whether colours are printed.
     is_coloured: bool,
     /// Whether the caller asked for JSON.
@@ -69,6 +72,8 @@ pub(super) struct Output {
     pub quiet: bool,
     /// Whether the reader of standard output has closed it.
     reader_is_gone: bool,
+    /// Whether what was printed last ended a line.
+    is_at_line_start: bool,
 }
 
 impl Output {
@@ -82,12 +87,14 @@ impl Output {
             stdout,
             terminal,
             wide,
+            columns: None,
             is_coloured,
             json,
             compact,
             task_fields: None,
             quiet,
             reader_is_gone: false,
+            is_at_line_start: true,
         }
     }
 
@@ -98,10 +105,19 @@ impl Output {
 
     /// Returns the columns that a row may take, those of the terminal; `None` where rows are printed in full.
     pub(super) fn row_width(&self) -> Option<usize> {
-        (self.terminal && !self.wide).then(|| {
-            let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok();
-            terminal_width(size.map(|size| size.ws_col), env::columns())
-        })
+        match (self.wide, self.terminal) {
+            (true, _) => None,
+            (false, true) => {
+                let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok();
+                Some(terminal_width(size.map(|size| size.ws_col), env::columns()))
+            }
+            (false, false) => self.columns,
+        }
+    }
+
+    /// Makes rows fit a terminal of this width where standard output is none.
+    pub(super) fn fit(&mut self, columns: usize) {
+        self.columns = Some(columns);
     }
 
     /// Returns a time as it is shown: on a terminal that of the person's zone, to the second; otherwise UTC, in full.
@@ -130,6 +146,7 @@ impl Output {
     /// Prints bytes as they are.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<()> {
         erase_transient();
+        self.is_at_line_start = bytes.last().map_or(self.is_at_line_start, |last| *last == b'\n');
         let written = self.stdout.write_all(bytes);
         self.check(written)
     }
@@ -200,6 +217,11 @@ impl Output {
     pub(super) fn flush(&mut self) -> Result<()> {
         let flushed = self.stdout.flush();
         self.check(flushed)
+    }
+
+    /// Returns whether what was printed last ended a line, or went elsewhere than to a terminal.
+    pub(super) fn is_at_line_start(&self) -> bool {
+        self.is_at_line_start || !self.terminal
     }
 
     /// Returns whether a write has failed because the reader of standard output has closed it.
@@ -390,6 +412,11 @@ impl WaitLine {
         Self { started: Instant::now(), is_shown }
     }
 
+    /// Begins anew: the line is shown when this has lasted for long enough.
+    pub(super) fn begin_again(&mut self) {
+        self.started = Instant::now();
+    }
+
     /// Returns whether the wait shows this line. It does not print heartbeats then, which are for logs.
     pub(super) fn is_shown(&self) -> bool {
         self.is_shown
@@ -430,6 +457,9 @@ impl Drop for WaitLine {
 /// Whether a line that is to be erased stands on the terminal at standard error.
 static TRANSIENT_IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
+/// Has the line erased when a signal ends the process.
+static ERASE_AT_END: Once = Once::new();
+
 /// The control sequence that erases a line and goes to its beginning.
 const ERASE_LINE: &str = "\r\u{1b}[K";
 
@@ -438,9 +468,20 @@ const ERASE_LINE: &str = "\r\u{1b}[K";
 fn show_transient(text: &str) {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr()).ok();
     let room = terminal_width(size.map(|size| size.ws_col), env::columns()).saturating_sub(1);
-    TRANSIENT_IS_SHOWN.store(true, Ordering::SeqCst);
+    ERASE_AT_END.call_once(|| {
+        signals::run_before_end(|| {
+            // Whoever is about to show a line waits for this lock until the end.
+            let mut stderr = io::stderr().lock();
+            if TRANSIENT_IS_SHOWN.swap(false, Ordering::SeqCst) {
+                let _ = stderr.write_all(ERASE_LINE.as_bytes());
+            }
+            stderr
+        });
+    });
     let line = shorten(&printable(text), room);
-    let _ = io::stderr().write_all(format!("{ERASE_LINE}{line}").as_bytes());
+    let mut stderr = io::stderr().lock();
+    TRANSIENT_IS_SHOWN.store(true, Ordering::SeqCst);
+    let _ = stderr.write_all(format!("{ERASE_LINE}{line}").as_bytes());
 }
 
 /// Erases the line that [`show_transient`] has shown, if it stands there.

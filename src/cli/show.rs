@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::context::CommandContext;
-use super::events::kind_width;
+use super::events::{kind_width, name_cell};
 use super::exit::CommandExit;
 use super::list::state_label;
 use super::table::print_row;
@@ -268,20 +268,13 @@ fn print_messages(context: &mut CommandContext, task: &Task) -> Result<()> {
 
 fn print_history(context: &mut CommandContext, store: &Store, events: &[Event]) -> Result<()> {
     let now = store.now();
-    let width = kind_width(events);
+    let width = kind_width(&context.out, events, 0);
     context.out.line("\nhistory")?;
     for event in events {
         let at = context.out.time(event.created_at);
-        print_row(
-            &mut context.out,
-            &format!(
-                "  {}  {:>8}  {:<width$} {}",
-                at,
-                relative(event.created_at, &now),
-                printable(&event.kind),
-                printable(&event.message)
-            ),
-        )?;
+        let (age, kind) = (relative(event.created_at, &now), name_cell(&context.out, &event.kind, width));
+        let row = format!("  {at}  {age:>8}  {kind} {}", printable(&event.message));
+        print_row(&mut context.out, &row)?;
     }
     Ok(())
 }

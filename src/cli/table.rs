@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::colour::{Colour, painted};
 use super::output::Output;
-use super::text_format::{SHORTEST_ID, columns, end_of_id, is_plain, shorten};
+use super::text_format::{columns, digits_that_differ, end_of_id, is_plain, shorten};
 use crate::error::{Result, printable};
 
 /// The spaces between two columns.
@@ -139,13 +139,7 @@ impl Table {
 
     /// Returns how many characters at the ends of the ids of a column tell them apart.
     fn digits(&self, index: usize) -> usize {
-        let ids: HashSet<&str> = self.rows.iter().map(|row| row.cell(index)).collect();
-        let longest = ids.iter().map(|id| id.len()).max().unwrap_or(0);
-        let is_enough = |digits: &usize| {
-            let ends: HashSet<&str> = ids.iter().map(|id| end_of_id(id, *digits)).collect();
-            ends.len() == ids.len()
-        };
-        (SHORTEST_ID..longest).find(is_enough).unwrap_or(longest)
+        digits_that_differ(&self.rows.iter().map(|row| row.cell(index)).collect::<HashSet<&str>>())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Formats text for people: ids, texts that fit, counts, and times relative to now.
 
+use std::collections::HashSet;
+
 use unicode_width::UnicodeWidthStr;
 
 use crate::model::{Now, Time};
@@ -11,6 +13,36 @@ pub(super) const SHORTEST_ID: usize = 6;
 pub(super) fn end_of_id(id: &str, digits: usize) -> &str {
     let start = id.char_indices().rev().take(digits).last().map_or(0, |(start, _)| start);
     id[start..].trim_start_matches('-')
+}
+
+/// Returns how many characters at the ends of ids tell them apart.
+pub(super) fn digits_that_differ(ids: &HashSet<&str>) -> usize {
+    let longest = ids.iter().map(|id| id.len()).max().unwrap_or(0);
+    let is_enough = |digits: &usize| {
+        let ends: HashSet<&str> = ids.iter().map(|id| end_of_id(id, *digits)).collect();
+        ends.len() == ids.len()
+    };
+    (SHORTEST_ID..longest).find(is_enough).unwrap_or(longest)
+}
+
+/// Returns whether an id begins with a time, as generated ids do: `20261121T070000123456Z-`.
+pub(super) fn has_time(id: &str) -> bool {
+    const TIME_TEMPLATE: &[u8; 23] = b"00000000T000000000000Z-";
+    let fits = |(byte, form): (&u8, &u8)| byte == form || (*form == b'0' && byte.is_ascii_digit());
+    id.len() > TIME_TEMPLATE.len() && id.as_bytes().iter().zip(TIME_TEMPLATE).all(fits)
+}
+
+/// Returns a sentence with the ends of the generated ids that it names, for a line with little room.
+pub(super) fn with_short_ids(sentence: &str) -> String {
+    let is_of_id = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+    let mut short = String::with_capacity(sentence.len());
+    for part in sentence.split_inclusive(|c| !is_of_id(c)) {
+        let word = part.trim_end_matches(|c| !is_of_id(c));
+        let id = word.trim_end_matches('.');
+        short.push_str(if has_time(id) { end_of_id(id, SHORTEST_ID) } else { id });
+        short.push_str(&part[id.len()..]);
+    }
+    short
 }
 
 /// Returns whether each byte of a text takes one terminal column.
@@ -84,5 +116,19 @@ mod tests {
         assert_eq!(shorten("レビュー", 6), "レビ…");
         assert_eq!(shorten("one\ntwo", 5), "one");
         assert_eq!(shorten(&"☃\u{fe0f}".repeat(5), 5), "☃\u{fe0f}☃\u{fe0f}…");
+    }
+
+    #[test]
+    fn a_sentence_names_generated_ids_by_their_ends() {
+        let id = "20261121T070000000000Z-questions-d285194604e2-d64cf2";
+        assert_eq!(
+            with_short_ids(&format!(
+                "waiting for 1 of 2: {id} (queued), own-id; `lanes answer {id}`, é{id}."
+            )),
+            "waiting for 1 of 2: d64cf2 (queued), own-id; `lanes answer d64cf2`, éd64cf2."
+        );
+        let other = "until 2026-11-21T09:00:00.000000Z; in a/20261121T070000000000Z-x";
+        assert_eq!(with_short_ids(other), other.replace("20261121T070000000000Z-x", "x"));
+        assert_eq!(with_short_ids(""), "");
     }
 }

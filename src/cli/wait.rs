@@ -24,8 +24,10 @@ use crate::workspace::deliver;
 /// Prints the answer of a single task that was submitted without --response-to, and otherwise the id of each answered
 /// task, one per line. With --body it prints the answers; each of several comes after a line `==> ID STATUS <==`.
 ///
-/// With --lane instead of ids: wait until a task of the lane can be claimed, without claiming it.
 /// Exits with code 2 when no answer comes before the timeout.
+///
+/// With --lane instead of ids: waits until a task of the lane can be claimed, and prints its id, without claiming it.
+/// Exits with code 0, also when none comes before the timeout.
 #[derive(Args, Debug)]
 #[command(
     override_usage = "lanes wait [OPTIONS] <ID>...\n       lanes wait [OPTIONS] --group <GROUP>\n       lanes wait [OPTIONS] --lane <LANE>..."
@@ -34,6 +36,8 @@ use crate::workspace::deliver;
     after_help = "Examples:\n  lanes wait d64cf2 --timeout 1h\n  lanes wait --any d64cf2 57ebd2 --body\n  lanes wait --group night --body"
 )]
 #[command(group(ArgGroup::new("what").args(["ids", "group", "lane"]).required(true)))]
+#[command(mut_arg("filter", |filter| filter.conflicts_with_all(["ids", "group"])))]
+#[command(mut_arg("lane", |lane| lane.help("Wait until a task of this lane can be claimed; repeatable")))]
 pub(super) struct WaitCommand {
     /// The tasks: ids, or unique beginnings or ends of ids
     #[arg(value_name = "ID")]
@@ -42,23 +46,23 @@ pub(super) struct WaitCommand {
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     /// Return as soon as one of the tasks is answered
-    #[arg(long, conflicts_with = "all")]
+    #[arg(long, conflicts_with_all = ["all", "lane"])]
     any: bool,
     /// Return when all of the tasks are answered (the default)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lane")]
     all: bool,
     /// Exit with code 3 if a task failed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lane")]
     exit_status: bool,
     /// Also return, with code 5, when a task has an open question, and print the question
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lane")]
     or_question: bool,
     /// Wait until message N to the task is read, instead of until the task is answered
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true,
         conflicts_with_all = ["group", "lane", "any", "all", "exit_status", "or_question", "body"])]
     read: Option<u32>,
     /// Print answers instead of ids
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "lane"])]
     body: bool,
     #[command(flatten)]
     want: LaneQueryArgs,

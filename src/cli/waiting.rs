@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::args::WaitTiming;
 use super::context::CommandContext;
-use super::output::WaitLine;
-use super::text_format::{SHORTEST_ID, count, end_of_id, format_duration, shorten};
+use super::output::{Output, WaitLine};
+use super::text_format::{SHORTEST_ID, count, end_of_id, format_duration, shorten, with_short_ids};
 use super::view::{lease_expired, next_action};
 use crate::error::{Error, Result, printable};
 use crate::model::{LaneName, Now, Question, Response, Status, Task, TaskId, Time};
-use crate::store::Store;
+use crate::store::{Store, Watch};
 use crate::workspace::why;
 
 /// A task that was answered.
@@ -40,8 +40,8 @@ pub(super) struct WaitedAnswers {
     pub asking: Option<(TaskId, Question)>,
 }
 
-/// Reading the tasks takes long if it takes this long; then it is not repeated for each task that ends.
-const LONG_READ: Duration = Duration::from_millis(10);
+/// Reading more tasks than this is not repeated for each of them that ends.
+const MANY_TASKS: usize = 100;
 /// The part of its time that such a wait spends reading is one in this many at most.
 const READING_SHARE: u32 = 5;
 /// With more open tasks than this, heartbeats tell how many are in which state.
@@ -110,14 +110,18 @@ pub(super) fn wait_for_answers(
             let reason = reason.get_or_insert_with(|| shown_reason(store, &open));
             format!("waiting for {}", shown_wait(store, &open, reason, lasted))
         });
-        if took > LONG_READ {
-            let next = begun + took * READING_SHARE;
-            std::thread::sleep(next.min(until).saturating_duration_since(Instant::now()));
-        }
+        let next = begun + least_interval(open.len(), took);
+        std::thread::sleep(next.min(until).saturating_duration_since(Instant::now()));
     }
     let places: HashMap<&TaskId, usize> = ids.iter().enumerate().map(|(at, id)| (id, at)).collect();
     answered.sort_by_key(|answer| places.get(&answer.task.id).copied());
     Ok(WaitedAnswers { answered, pending, asking })
+}
+
+/// Returns the least time from one reading of so many tasks to the next, when it took so long. The answer to a few tasks is
+/// never late, however long a busy machine takes to read them.
+fn least_interval(tasks: usize, took: Duration) -> Duration {
+    if tasks > MANY_TASKS { took * READING_SHARE } else { Duration::ZERO }
 }
 
 /// Prints a heartbeat for each open task, or, if there are many, one for all of them.
@@ -187,7 +191,7 @@ fn shown_reason(store: &Store, open: &[Task]) -> String {
 /// Returns what follows the words that the line on a terminal has already.
 fn short_reason(sentence: &str) -> String {
     let rest = sentence.strip_prefix("waiting for a worker: ").unwrap_or(sentence);
-    rest.split(", under a lease until ").next().unwrap_or_default().to_string()
+    with_short_ids(rest.split(", under a lease until ").next().unwrap_or_default())
 }
 
 /// Returns what a wait waits for, and since when, for the line on a terminal.
@@ -200,6 +204,38 @@ fn shown_wait(store: &Store, open: &[Task], reason: &str, lasted: Duration) -> S
     let state = store.shown_states().status(task).as_str().to_string();
     let age = format_duration(store.now().wall.seconds_since(since).max(0.0));
     format!("{} · {state} {age} · {reason}", end_of_id(task.id.as_str(), SHORTEST_ID))
+}
+
+/// The line on a terminal of a command that follows a task and prints what is new.
+pub(super) struct FollowedTaskLine {
+    line: WaitLine,
+    /// Why the task is open, and when that was found out.
+    reason: Option<(Instant, String)>,
+}
+
+impl FollowedTaskLine {
+    /// Makes the line of a command that begins.
+    pub(super) fn new(out: &Output) -> Self {
+        Self { line: WaitLine::new(out), reason: None }
+    }
+
+    /// Notes that something was printed: the line is shown when nothing has been for a while.
+    pub(super) fn begin_again(&mut self) {
+        self.line.begin_again();
+    }
+
+    /// Sleeps until the task may have changed, at the latest until `until`, and shows the line meanwhile.
+    pub(super) fn sleep(&mut self, store: &Store, task: &Task, watch: &mut Watch, until: Instant) {
+        let reason = &mut self.reason;
+        self.line.sleep(watch, until, |lasted| {
+            let is_old = |(at, _): &(Instant, String)| at.elapsed() >= LINE_SECONDS;
+            if reason.as_ref().is_none_or(is_old) {
+                *reason = Some((Instant::now(), shown_reason(store, std::slice::from_ref(task))));
+            }
+            let reason = reason.as_ref().map_or("", |(_, reason)| reason);
+            format!("waiting for {}", shown_wait(store, std::slice::from_ref(task), reason, lasted))
+        });
+    }
 }
 
 /// How often a wait for tasks that wait for others looks whether these are overdue, in seconds.
@@ -348,5 +384,13 @@ mod tests {
         });
         assert_eq!(delays, [1, 2, 4, 8, 16, 32, 64, 128, 200, 200]);
         assert_eq!(check_delay(delay, LONG_SLEEP), Duration::ZERO);
+    }
+
+    #[test]
+    fn only_the_reading_of_many_tasks_is_put_off() {
+        let took = Duration::from_millis(40);
+        assert_eq!(least_interval(1, took), Duration::ZERO);
+        assert_eq!(least_interval(MANY_TASKS, took), Duration::ZERO);
+        assert_eq!(least_interval(MANY_TASKS + 1, took), Duration::from_millis(200));
     }
 }

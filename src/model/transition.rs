@@ -13,6 +13,9 @@ mod respond;
 
 use std::time::Duration;
 
+#[cfg(feature = "cli")]
+pub(crate) use question::question_to_answer;
+
 use super::dependency::DependencyOutcome;
 use super::exclusive_key::ExclusiveKey;
 use super::id::ClaimToken;

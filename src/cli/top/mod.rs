@@ -292,9 +292,12 @@ impl<'a> Screen<'a> {
 
     /// Shows the selected task, or the tasks of the selected lane.
     fn show(&mut self) -> Result<()> {
+        let columns = terminal::size().unwrap_or(DEFAULT_SIZE).width.to_string();
         let words = match &self.selected {
             Some(RowTarget::Task(id)) => vec!["show", id],
-            Some(RowTarget::Lane(lane)) if !lane.is_empty() => vec!["list", "--active-only", "--lane", lane],
+            Some(RowTarget::Lane(lane)) if !lane.is_empty() => {
+                vec!["list", "--active-only", "--columns", &columns, "--lane", lane]
+            }
             _ => return Ok(()),
         };
         let mut command = self.command(&words)?;

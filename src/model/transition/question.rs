@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use super::{Effect, TransitionContext, current_claim};
 use crate::error::{Error, Result, printable};
-use crate::model::id::ClaimToken;
+use crate::model::id::{ClaimToken, TaskId};
 use crate::model::limits;
 use crate::model::question::{
     DefaultAnswer, NewQuestion, Question, QuestionAnswer, check_answer, check_room,
 };
 use crate::model::refusal::Refusal;
 use crate::model::task::{Status, Task, object};
+use crate::model::time::Time;
 
 /// The longest part of a question or an answer that the history repeats, in characters.
 const MAX_IN_HISTORY: usize = 200;
@@ -77,9 +78,7 @@ pub(super) fn answer_question(
     by: &str,
 ) -> Result<Effect> {
     let now = context.now.wall;
-    if task.status.is_terminal() || matches!(task.status, Status::Unknown(_)) {
-        return Err(Refusal::ended(task, "answer a question of", None).into());
-    }
+    check_open(task)?;
     check_answer(text)?;
     limits::check_short_text("the name of the person who answers", by)?;
     check_room(&task.id, &task.questions, false, text.len())?;
@@ -88,19 +87,13 @@ pub(super) fn answer_question(
     if is_choice && !question.choices.iter().any(|choice| choice == text) {
         return Err(no_such_choice(question, text));
     }
-    let (id, number) = (task.id.clone(), question.number);
-    match (&question.answer, &question.default) {
-        (Some(QuestionAnswer { text: given, by: Some(_), .. }), _) if given == text => {
-            return Ok(Effect::Unchanged);
-        }
-        (Some(given), _) => {
-            return Err(Refusal::QuestionAnswered { id, number, by: given.by.clone(), at: given.at }.into());
-        }
-        (None, Some(default)) if !question.is_open(now) => {
-            return Err(Refusal::QuestionAnswered { id, number, by: None, at: default.expires_at }.into());
-        }
-        _ => {}
+    let number = question.number;
+    if let Some(QuestionAnswer { text: given, by: Some(_), .. }) = &question.answer
+        && given == text
+    {
+        return Ok(Effect::Unchanged);
     }
+    check_unanswered(&task.id, question, now)?;
     let question = &mut task.questions[place];
     question.answer = Some(QuestionAnswer { text: text.to_string(), by: Some(by.to_string()), at: now });
     let data = object([("n", number.into()), ("by", by.into()), ("answer", first_line(text).into())]);
@@ -111,12 +104,37 @@ pub(super) fn answer_question(
     Ok(Effect::Changed)
 }
 
+/// Returns the question that an answer at `now` would be for: the one with this number, or the only open one.
+///
+/// # Errors
+/// `Refused` where no text would be accepted as its answer.
+#[cfg(feature = "cli")]
+pub(crate) fn question_to_answer(task: &Task, now: Time, number: Option<u32>) -> Result<&Question> {
+    check_open(task)?;
+    let question = &task.questions[find_question(task, now, number)?];
+    check_unanswered(&task.id, question, now)?;
+    Ok(question)
+}
+
+fn check_open(task: &Task) -> std::result::Result<(), Refusal> {
+    if task.status.is_terminal() || matches!(task.status, Status::Unknown(_)) {
+        return Err(Refusal::ended(task, "answer a question of", None));
+    }
+    Ok(())
+}
+
+/// Refuses an answer to a question that has one, or whose default counts.
+fn check_unanswered(id: &TaskId, question: &Question, now: Time) -> std::result::Result<(), Refusal> {
+    let refusal = |by, at| Refusal::QuestionAnswered { id: id.clone(), number: question.number, by, at };
+    match (&question.answer, &question.default) {
+        (Some(given), _) => Err(refusal(given.by.clone(), given.at)),
+        (None, Some(default)) if !question.is_open(now) => Err(refusal(None, default.expires_at)),
+        _ => Ok(()),
+    }
+}
+
 /// Returns the place of the question that is meant.
-fn find_question(
-    task: &Task,
-    now: crate::model::Time,
-    number: Option<u32>,
-) -> std::result::Result<usize, Refusal> {
+fn find_question(task: &Task, now: Time, number: Option<u32>) -> std::result::Result<usize, Refusal> {
     let id = task.id.clone();
     let places = |open: bool| -> Vec<usize> {
         let fits = |question: &Question| match open {
@@ -175,7 +193,7 @@ pub(super) fn apply_due_defaults(task: &mut Task, context: &TransitionContext<'_
 }
 
 /// Makes a task wait for a claim that waited for answers and has them all.
-fn queue_if_answered(task: &mut Task, now: crate::model::Time) {
+fn queue_if_answered(task: &mut Task, now: Time) {
     if task.status == Status::InputRequired && !task.has_unanswered_question() {
         task.status = task.waiting_status(None, now);
     }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::terminal::on_a_terminal;
+use super::terminal::{TypedTerminal, on_a_terminal};
 use crate::testkit::sandbox::{Sandbox, text};
 use crate::testkit::skip::skipped;
 
@@ -167,4 +167,36 @@ fn the_editor_of_the_person_gets_the_prompt() {
     std::fs::remove_file(&left[0]).unwrap();
     let (shown, left) = editor("echo never").unwrap();
     assert!(!shown.contains("never") && left.is_empty(), "{shown}");
+}
+
+#[test]
+fn ctrl_c_in_the_editor_is_for_the_editor_alone() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    let editor = "#!/bin/sh\ntrap 'echo interrupted >> \"$1\"; exit 0' INT\necho ready\nwhile :; do sleep 0.05; done\n";
+    sandbox.write("editor", editor);
+    let path = sandbox.path("editor");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+    let variables = [("VISUAL", path.to_str().unwrap())];
+    let lanes = crate::testkit::command::LANES;
+    let Some(mut terminal) = TypedTerminal::start(&sandbox, &format!("'{lanes}' edit {id}"), &variables)
+    else {
+        return skipped("script");
+    };
+    terminal.wait_for("ready");
+    terminal.press("\u{3}");
+    assert!(terminal.end().ends_with("ended with 0\n"));
+    assert_eq!(text(&sandbox.json(&["show", &id])["task"]["prompt"]), "do it\ninterrupted");
+    // In the second editor too; and it ends `lanes` when that asks a question itself.
+    let mut terminal = TypedTerminal::start(&sandbox, &format!("'{lanes}' config edit"), &variables).unwrap();
+    for times in 1..3 {
+        let count = |text: &str| terminal.output().matches(text).count();
+        crate::testkit::wait::eventually("the editor runs", || count("ready") == times);
+        terminal.press("\u{3}");
+        let count = |text: &str| terminal.output().matches(text).count();
+        crate::testkit::wait::eventually("the question", || count("Go on editing?") == times);
+        terminal.press(if times == 1 { "y\n" } else { "\u{3}" });
+    }
+    let shown = terminal.end();
+    assert!(shown.ends_with("ended with 130\n"), "{shown}");
 }

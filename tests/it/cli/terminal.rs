@@ -1,4 +1,8 @@
-//! What commands print on a terminal: rows that fit its width, and colours.
+//! What commands print on a terminal: rows that fit its width, colours, and lines that erase themselves.
+
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::{Arc, Mutex};
 
 use insta::assert_snapshot;
 use unicode_width::UnicodeWidthStr;
@@ -6,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::testkit::command::{LANES, clean, with_variables_of};
 use crate::testkit::sandbox::{Running, Sandbox, text};
 use crate::testkit::skip::skipped;
-use crate::testkit::wait::eventually;
+use crate::testkit::wait::{SOON, end_of, eventually};
 
 /// What a command prints on a terminal, by way of script(1); `None` when that is not installed.
 pub(super) fn on_a_terminal(sandbox: &Sandbox, args: &[&str], env: &[(&str, &str)]) -> Option<String> {
@@ -22,6 +26,67 @@ fn shell_on_a_terminal(sandbox: &Sandbox, line: &str, env: &[(&str, &str)]) -> O
     script.env("TERM", "xterm").envs(env.iter().copied()).current_dir(sandbox.root());
     let output = script.output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n"))
+}
+
+/// A command line on a terminal whose keys the test presses, below a shell that survives Ctrl-C.
+pub(super) struct TypedTerminal {
+    child: Child,
+    keys: ChildStdin,
+    output: Arc<Mutex<Vec<u8>>>,
+}
+
+impl TypedTerminal {
+    /// Starts it by the system's clock; `None` without script(1).
+    pub(super) fn start(sandbox: &Sandbox, line: &str, env: &[(&str, &str)]) -> Option<Self> {
+        let line = format!("trap : INT; {line}; echo \"ended with $?\"");
+        let mut script = clean("/usr/bin/script");
+        script.args(["-qec", &line, "/dev/null"]);
+        with_variables_of(&mut script, &sandbox.live_command(&[]));
+        script.env("TERM", "xterm").env("SHELL", "/bin/sh").env("USER", "tester");
+        script.envs(env.iter().copied()).current_dir(sandbox.root());
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = script.spawn().ok()?;
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let (mut stdout, written) = (child.stdout.take().unwrap(), Arc::clone(&output));
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = stdout.read(&mut buffer) {
+                written.lock().unwrap().extend_from_slice(&buffer[..read]);
+            }
+        });
+        let keys = child.stdin.take().unwrap();
+        Some(Self { child, keys, output })
+    }
+
+    /// What was printed so far.
+    pub(super) fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap()).replace("\r\n", "\n")
+    }
+
+    #[track_caller]
+    pub(super) fn wait_for(&self, text: &str) {
+        eventually(&format!("{text:?} is shown"), || self.output().contains(text));
+    }
+
+    pub(super) fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for the end, and returns all that was printed.
+    #[track_caller]
+    pub(super) fn end(mut self) -> String {
+        self.wait_for("ended with ");
+        assert!(end_of(&mut self.child, SOON).is_some(), "{}", self.output());
+        self.output()
+    }
+}
+
+impl Drop for TypedTerminal {
+    fn drop(&mut self) {
+        // The terminal hangs up then, which ends what runs on it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// What a command prints on a terminal of so many columns without colours.
@@ -291,5 +356,163 @@ fn who_is_to_type_the_input_is_told() {
         assert_eq!(shown.matches(said).count(), 1, "{args:?}: {shown:?}");
         assert!(!on_a_terminal(&sandbox, &[args, &["-q"]].concat(), &[]).unwrap().contains(said), "{args:?}");
         assert!(!sandbox.run(args).stderr.contains(said), "{args:?}");
+    }
+}
+
+/// The key that interrupts.
+const CTRL_C: &str = "\u{3}";
+
+#[test]
+fn ctrl_c_erases_the_line_of_a_wait() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("work", &[]);
+    for args in [
+        format!("wait {id}"),
+        format!("wait {id} {id} --heartbeat-seconds 0"),
+        "claim --lane idle --wait".to_string(),
+        "next --lane idle".to_string(),
+        "call --lane work --prompt x".to_string(),
+        format!("logs --follow {id}"),
+        format!("events --follow {id}"),
+        "events --follow --since 1000".to_string(),
+    ] {
+        let Some(mut terminal) = TypedTerminal::start(&sandbox, &format!("'{LANES}' {args}"), &[]) else {
+            return skipped("script");
+        };
+        terminal.wait_for("\r\u{1b}[Kwaiting for ");
+        terminal.press(CTRL_C);
+        let shown = terminal.end();
+        assert!(shown.ends_with("\r\u{1b}[Kended with 130\n"), "{args}: {shown:?}");
+    }
+}
+
+#[test]
+fn the_line_of_a_wait_names_tasks_by_short_ids() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.submit("work", &[]);
+    let second = sandbox.submit("work", &["--after", &first]);
+    let Some(shown) = on_a_terminal(&sandbox, &["wait", &second, "--timeout", "4"], &[("COLUMNS", "120")])
+    else {
+        return skipped("script");
+    };
+    let reason = format!("waiting for 1 of 1 dependency: {} (queued)", &first[first.len() - 6..]);
+    assert!(shown.contains(&reason), "{shown:?}");
+}
+
+#[test]
+fn commands_that_follow_say_what_they_wait_for_while_nothing_comes() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("work", &[]);
+    let end = &id[id.len() - 6..];
+    for (args, line) in [
+        (format!("logs -f {id}"), format!("waiting for {end} · queued ")),
+        (format!("events -f {id}"), format!("waiting for {end} · queued ")),
+        ("events -f".to_string(), "waiting for events · ".to_string()),
+    ] {
+        for quiet in ["", " -q"] {
+            let Some(mut terminal) = TypedTerminal::start(&sandbox, &format!("'{LANES}' {args}{quiet}"), &[])
+            else {
+                return skipped("script");
+            };
+            if quiet.is_empty() {
+                terminal.wait_for(&line);
+            } else {
+                // Longer than it takes until a line is shown.
+                std::thread::sleep(std::time::Duration::from_millis(1500));
+                assert!(!terminal.output().contains("waiting for "), "{}", terminal.output());
+            }
+            terminal.press(CTRL_C);
+            terminal.end();
+        }
+    }
+    let Some(terminal) = TypedTerminal::start(&sandbox, &format!("'{LANES}' events -f {id}"), &[]) else {
+        return skipped("script");
+    };
+    terminal.wait_for("waiting for ");
+    sandbox.ok(&["cancel", &id]);
+    let shown = left_standing(&terminal.end());
+    assert!(shown.contains("cancelled") && !shown.contains("waiting for"), "{shown}");
+}
+
+#[test]
+fn a_graph_fits_a_terminal() {
+    let sandbox = Sandbox::new();
+    let submit = |after: &[&str]| {
+        let args = ["--name", "A title that is longer than the columns that a file has for it"];
+        sandbox.submit("work", &[&args, after].concat())
+    };
+    let build = submit(&[]);
+    let mut last = submit(&["--after", &build]);
+    for _ in 0..20 {
+        last = submit(&["--after", &last]);
+    }
+    for columns in [20, 40, 80, 120] {
+        let Some(shown) = plain(&sandbox, &["graph"], columns) else { return skipped("script") };
+        assert_eq!(shown.lines().count(), 22, "{shown}");
+        for (number, line) in shown.lines().enumerate() {
+            assert!(line.width() <= columns, "{columns}: {line}");
+            let short = line.split(['─', ' ', '…']).find(|word| word.len() >= 6).unwrap_or_default();
+            if number == 0 {
+                assert!(build.ends_with(short) && short.len() < build.len(), "{shown}");
+                assert!(sandbox.ok(&["show", short]).contains(&build));
+            }
+            assert!(columns == 20 || line.contains("queued") || line.contains("blocked"), "{shown}");
+        }
+    }
+    let wide = plain(&sandbox, &["graph", "--wide"], 80).unwrap();
+    let piped = sandbox.ok(&["graph"]);
+    for shown in [&wide, &piped] {
+        assert!(shown.contains(&build) && shown.contains(&last), "{shown}");
+    }
+    assert!(wide.contains("has for it") && piped.contains("longer than the columns…"), "{wide} {piped}");
+}
+
+#[test]
+fn a_person_is_shown_the_question_before_the_answer_is_typed() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("work", &[]);
+    let (_, token) = sandbox.claim("work");
+    let ask = ["ask", &id, "--claim-token", &token, "--question", "Delete\n\told.sql?"];
+    sandbox.ok(&[&ask[..], &["--choice", "yes", "--choice", "no"]].concat());
+    let start = |more: &str| TypedTerminal::start(&sandbox, &format!("'{LANES}' answer {id} {more}"), &[]);
+    let Some(mut terminal) = start("") else { return skipped("script") };
+    terminal.wait_for("end with Ctrl-D");
+    let end = &id[id.len() - 6..];
+    let question = format!("question 1 of worker about {end}:\n  Delete\n      old.sql?\n  - yes\n  - no\n");
+    assert!(terminal.output().starts_with(&question), "{:?}", terminal.output());
+    terminal.press("yes\n\u{4}");
+    let shown = terminal.end();
+    assert!(shown.ends_with(&format!("{id}\nended with 0\n")), "{shown}");
+    assert_eq!(text(&sandbox.json(&["show", &id])["task"]["questions"][0]["answer"]), "yes");
+    // Nobody types an answer that cannot count.
+    for (more, refusal) in
+        [("", "tester answered it at "), ("--question 7", "there is none with this number")]
+    {
+        let shown = start(more).unwrap().end();
+        assert!(shown.contains(refusal) && shown.contains("ended with 1"), "{shown}");
+        assert!(!shown.contains("Ctrl-D"), "{shown}");
+    }
+}
+
+#[test]
+fn the_columns_of_events_line_up() {
+    let sandbox = Sandbox::new();
+    let message = "the message";
+    let mut last = String::new();
+    for lane in ["l", "a-longer-lane"] {
+        last = sandbox.submit(lane, &[]);
+        let (_, token) = sandbox.claim(lane);
+        for kind in ["short", "a-type-of-23-characters"] {
+            let event = ["event", &last, "--claim-token", &token, "--type", kind, "--message", message];
+            sandbox.ok(&event);
+        }
+    }
+    for args in [&["events", &last][..], &["show", &last], &["events"]] {
+        let shown = sandbox.ok(args);
+        let places: Vec<usize> = shown.lines().filter_map(|line| line.find(message)).collect();
+        assert!(places.len() >= 2 && places.iter().all(|place| *place == places[0]), "{shown}");
+        // Long names do not take the room of the text on a terminal.
+        let Some(shown) = plain(&sandbox, args, 80) else { return skipped("script") };
+        assert!(shown.lines().filter(|line| line.contains("the mes")).count() >= 2, "{shown}");
     }
 }

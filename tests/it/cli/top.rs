@@ -301,6 +301,23 @@ fn a_task_is_shown_on_a_page_and_its_log_on_the_terminal() {
 }
 
 #[test]
+fn the_tasks_of_a_lane_fit_the_page() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &["--name", &format!("start {} end", "x ".repeat(60))]);
+    let Some(mut screen) = Screen::start(&sandbox, "") else { return skipped("script") };
+    screen.wait_for("q quit");
+    // The lane is the last row.
+    screen.press("G\r");
+    screen.wait_for("lines 1 to 2 of 2");
+    let shown = screen.output();
+    assert!(shown.contains("start x") && !shown.contains(&id), "{shown}");
+    screen.press("q");
+    screen.wait_for_times("q quit", 2);
+    screen.press("q");
+    screen.is_given_back("0");
+}
+
+#[test]
 fn an_idle_screen_costs_next_to_nothing() {
     let sandbox = Sandbox::new();
     sandbox.submit("l", &[]);

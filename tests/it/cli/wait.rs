@@ -344,3 +344,17 @@ fn sigterm_ends_a_wait() {
     assert!(matches!(outcome.code, -1 | 143), "{outcome}");
     assert!(!outcome.stderr.contains("panicked"), "{outcome}");
 }
+
+#[test]
+fn a_wait_for_a_lane_refuses_what_is_about_answers() {
+    let sandbox = Sandbox::new();
+    for flag in ["--any", "--all", "--exit-status", "--or-question", "--body"] {
+        let refused = sandbox.run(&["wait", "--lane", "l", flag, "--timeout", "0"]);
+        refused.refused(2, flag);
+        assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
+    }
+    let id = sandbox.submit("l", &[]);
+    sandbox.run(&["wait", &id, "--match", "a=b", "--timeout", "0"]).refused(2, "--match");
+    assert_eq!(sandbox.ok(&["wait", "--lane", "l", "--match", "a=b,any", "--timeout", "0"]), id);
+    assert!(sandbox.ok(&["wait", "--help"]).contains("also when none comes before the timeout"));
+}
