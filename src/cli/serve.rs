@@ -201,6 +201,9 @@ impl ServeCommand {
             return Err(Error::config(format!("workspace_root leads out of the repository: {root}"))
                 .with_hint("review the configuration, then name it with --config to serve files there"));
         }
+        for warning in &config.warnings {
+            context.out.warn(warning);
+        }
         let address = self.address()?;
         let socket = self.socket.as_deref().map(|path| context.base.absolute(path)).transpose()?;
         if self.open && address.is_none() {

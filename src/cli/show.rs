@@ -18,7 +18,7 @@ use crate::model::json::{self, Object};
 use crate::model::task::object;
 use crate::model::{Event, ExclusiveKey, Now, Status, Task, Time};
 use crate::store::Store;
-use crate::workspace::{dependency_answers, dependency_objects};
+use crate::workspace::{DISPATCHER_GONE, dependency_answers, dependency_objects, why};
 
 /// What `show --json` prints besides the task.
 const PARTS: [&str; 3] = ["dependencies", "events", "response"];
@@ -120,6 +120,10 @@ fn next_step(
         (true, false) if Path::new(&task.response_path).exists() => None,
         (true, false) => {
             Some(format!("`lanes wait {}` writes the answer to {}", task.id, task.response_path))
+        }
+        (false, _) if matches!(task.status, Status::Claimed(_)) => {
+            let left = why(store, task).ok().filter(|reason| reason.code == DISPATCHER_GONE);
+            Some(left.map_or_else(|| next_action(task, now, last, false), |reason| reason.sentence))
         }
         (false, _) => {
             let is_missing = matches!(task.status, Status::Completed { .. });

@@ -15,6 +15,7 @@ use super::table::Table;
 use super::task_fields::TaskFieldsArg;
 use super::text_format::relative;
 use super::view::task_view;
+use super::waiting::LEFT;
 use super::workers::{
     active_cooldowns, cooldowns_object, lanes_over_budget, over_budget_object, overview, print_cooldowns,
     print_over_budget, print_workers, worker_objects,
@@ -24,7 +25,7 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Now, Status, TaskText, Time};
 use crate::store::{ShownStates, Store};
-use crate::workspace::{TaskConcern, TaskConcerns, attention};
+use crate::workspace::{DeadDispatchers, TaskConcern, TaskConcerns, attention};
 
 /// How many tasks that need a person are named.
 const MAX_NEEDED: usize = 10;
@@ -65,9 +66,9 @@ impl StatusCommand {
     }
 
     fn list_tasks(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
-        let (now, shown) = (store.now(), store.shown_states());
+        let (now, shown, dead) = (store.now(), store.shown_states(), DeadDispatchers::of(store)?);
         if context.out.json {
-            let facts = |task: &TaskText<'_>| TaskFacts::of((store, &shown), task, &now, true);
+            let facts = |task: &TaskText<'_>| TaskFacts::of((store, &shown, &dead), task, &now, true);
             let selected = self.selection.collect(context, store, facts)?;
             let summary = LaneSummary::of(selected.iter().map(|(_, _, task_facts)| task_facts));
             let head = object([
@@ -80,7 +81,7 @@ impl StatusCommand {
         }
         let room = context.out.text_room(PIPED_TEXT);
         let extract = |task: &TaskText<'_>| {
-            (TaskFacts::of((store, &shown), task, &now, false), row(task, &now, &shown, room))
+            (TaskFacts::of((store, &shown, &dead), task, &now, false), row(task, &now, &shown, room))
         };
         let (mut facts, mut rows) = (Vec::new(), Vec::new());
         for (at, id, (task_facts, row)) in self.selection.collect(context, store, extract)? {
@@ -92,10 +93,10 @@ impl StatusCommand {
     }
 
     fn summarize_queue(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
-        let (now, shown) = (store.now(), store.shown_states());
+        let (now, shown, dead) = (store.now(), store.shown_states(), DeadDispatchers::of(store)?);
         let json = context.out.json;
         let extract = |task: &TaskText<'_>| {
-            let facts = TaskFacts::of((store, &shown), task, &now, json);
+            let facts = TaskFacts::of((store, &shown, &dead), task, &now, json);
             (task.spec.lane.decode().into_owned(), facts, TaskConcern::of(task, &now))
         };
         let (mut facts, mut concerns) = (Vec::new(), TaskConcerns::default());
@@ -215,18 +216,20 @@ struct TaskFacts {
     is_cancelled: bool,
     /// Whether it is claimed under a lease that has ended.
     is_stale: bool,
+    /// Whether it is claimed by a dispatcher that has died, under a lease that has not ended.
+    is_left: bool,
     /// Whether it is completed and its answer is missing.
     is_missing: bool,
 }
 
 impl TaskFacts {
     fn of(
-        (store, shown): (&Store, &ShownStates<'_>),
+        (store, shown, dead): (&Store, &ShownStates<'_>, &DeadDispatchers),
         task: &TaskText<'_>,
         now: &Now,
         with_answer: bool,
     ) -> Self {
-        let (mut is_stale, mut is_missing) = (false, false);
+        let (mut is_stale, mut is_left, mut is_missing) = (false, false, false);
         let state = match &*task.state() {
             "completed" => {
                 is_missing = with_answer && !store.response_exists(&task.to_task());
@@ -234,8 +237,9 @@ impl TaskFacts {
             }
             "failed" => "failed".into(),
             _ => match shown.status_of(task) {
-                Status::Claimed(_) => {
+                Status::Claimed(claim) => {
                     is_stale = !task.to_task().lease_is_live(now);
+                    is_left = !is_stale && dead.had(&claim);
                     "claimed".into()
                 }
                 Status::Queued => "queued".into(),
@@ -245,7 +249,7 @@ impl TaskFacts {
                 status => status.as_str().to_string().into(),
             },
         };
-        Self { state, is_cancelled: task.is_cancelled(), is_stale, is_missing }
+        Self { state, is_cancelled: task.is_cancelled(), is_stale, is_left, is_missing }
     }
 }
 
@@ -258,6 +262,7 @@ struct Lane {
     claimed: u64,
     asking: u64,
     stale: u64,
+    left: u64,
     completed: u64,
     failed: u64,
     /// How many of the failed ones were cancelled.
@@ -280,6 +285,7 @@ impl Lane {
             "claimed" => {
                 self.claimed += 1;
                 self.stale += u64::from(task.is_stale);
+                self.left += u64::from(task.is_left);
             }
             "completed" => self.completed += 1,
             "failed" => {
@@ -301,10 +307,13 @@ impl Lane {
         if self.stale > 0 {
             notes.push(format!("{} with an ended lease", self.stale));
         }
+        if self.left > 0 {
+            notes.push(format!("{} {LEFT}", self.left));
+        }
         if self.asking > 0 {
             notes.push(format!("{} waiting for input", self.asking));
         }
-        if self.queued > 0 && self.workers == 0 && self.claimed == self.stale {
+        if self.queued > 0 && self.workers == 0 && self.claimed == self.stale + self.left {
             notes.push("no live worker".to_string());
         }
         notes

@@ -11,7 +11,7 @@ use super::view::{lease_expired, next_action};
 use crate::error::{Error, Result, printable};
 use crate::model::{LaneName, Now, Question, Response, Status, Task, TaskId, Time};
 use crate::store::{Store, Watch};
-use crate::workspace::why;
+use crate::workspace::{DISPATCHER_GONE, DeadDispatchers, why};
 
 /// A task that was answered.
 pub(super) struct AnsweredTask {
@@ -172,6 +172,9 @@ fn with_response(store: &Store, task: Task) -> Result<AnsweredTask> {
 /// How old what the line on a terminal says about a task may be, except for the time.
 const LINE_SECONDS: Duration = Duration::from_secs(5);
 
+/// What is said of tasks whose dispatcher has died.
+pub(super) const LEFT: &str = "left by a dead dispatcher";
+
 /// Returns why a task is still open, for the line on a terminal; of several, how many are in which state.
 fn shown_reason(store: &Store, open: &[Task]) -> String {
     let shown = store.shown_states();
@@ -179,9 +182,14 @@ fn shown_reason(store: &Store, open: &[Task]) -> String {
         // The reason is worth a line, not an error.
         [task] => why(store, task).map_or_else(|_| String::new(), |reason| short_reason(&reason.sentence)),
         tasks => {
+            let dead = DeadDispatchers::of(store).ok();
             let mut states: BTreeMap<String, u64> = BTreeMap::new();
             for task in tasks {
-                *states.entry(shown.status(task).as_str().to_string()).or_default() += 1;
+                let state = match (&task.status, &dead) {
+                    (Status::Claimed(claim), Some(dead)) if dead.had(claim) => LEFT.to_string(),
+                    _ => shown.status(task).as_str().to_string(),
+                };
+                *states.entry(state).or_default() += 1;
             }
             states.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
         }
@@ -293,11 +301,15 @@ fn heartbeat(context: &CommandContext, store: &Store, task: &Task) -> String {
         return format!("task_id={id}; state={}; {reason}", state.as_str());
     };
     let last = context.last_event(store, task);
+    let next = match why(store, task) {
+        Ok(reason) if reason.code == DISPATCHER_GONE => reason.sentence,
+        _ => next_action(task, &now, last.as_ref(), false),
+    };
     let last_event =
         last.as_ref().map_or("none".to_string(), |event| format!("{}@{}", event.kind, event.created_at));
     format!(
         "task_id={id}; state={}; claim_owner={}; claimed_age_seconds={}; lease_expires_at={}; \
-         lease_expired={}; response_path={}; response_exists={}; last_event={last_event}; next_action={}",
+         lease_expired={}; response_path={}; response_exists={}; last_event={last_event}; next_action={next}",
         task.status.as_str(),
         claim.owner,
         now.wall.seconds_since(claim.claimed_at) as i64,
@@ -305,7 +317,6 @@ fn heartbeat(context: &CommandContext, store: &Store, task: &Task) -> String {
         lease_expired(task, &now),
         task.response_path,
         store.response_exists(task),
-        next_action(task, &now, last.as_ref(), false),
     )
 }
 

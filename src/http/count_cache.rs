@@ -10,8 +10,17 @@ use crate::model::{LaneName, TaskText};
 use crate::store::Store;
 use crate::workspace::{TaskConcern, TaskConcerns};
 
-/// Tasks by lane and state.
-pub(super) type Counts = BTreeMap<LaneName, BTreeMap<String, u64>>;
+/// Tasks by lane.
+pub(crate) type Counts = BTreeMap<LaneName, LaneCounts>;
+
+/// The tasks of a lane, counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LaneCounts {
+    /// By the state in which they are shown.
+    pub states: BTreeMap<String, u64>,
+    /// How many of the failed ones were cancelled.
+    pub cancelled: u64,
+}
 
 /// A count that took longer than this is reused for a while even if the store has changed.
 const SLOW_COUNT: Duration = Duration::from_millis(50);
@@ -65,11 +74,14 @@ impl CountCache {
         let (mut counts, mut concerns) = (Counts::new(), TaskConcerns::default());
         let shown = store.shown_states();
         let extract = |task: &TaskText<'_>| {
-            (task.spec.lane_name(), shown.state_of(task).into_owned(), TaskConcern::of(task, &now))
+            let state = shown.state_of(task).into_owned();
+            (task.spec.lane_name(), state, task.is_cancelled(), TaskConcern::of(task, &now))
         };
         store.scan_names(&store.task_names()?, extract, &mut |_, seen| {
-            if let Ok((lane, state, concern)) = seen {
-                *counts.entry(lane).or_default().entry(state).or_default() += 1;
+            if let Ok((lane, state, is_cancelled, concern)) = seen {
+                let lane = counts.entry(lane).or_default();
+                *lane.states.entry(state).or_default() += 1;
+                lane.cancelled += u64::from(is_cancelled);
                 concern.into_iter().for_each(|concern| concerns.add(concern));
             }
             ControlFlow::Continue(())

@@ -13,6 +13,7 @@ use super::transport::request::{HttpRequest, MAX_BODY};
 use super::transport::response::HttpResponse;
 use super::transport::service::{HttpService, Reply, Ticket};
 use super::ui;
+use crate::error::Error;
 
 /// The path of the route that is served, as the web interface is, while all other requests wait for the store.
 const HEALTH_PATH: &str = "/healthz";
@@ -138,7 +139,13 @@ fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut Reque
     let query = Params::from_query(operation.query, &request.query)?;
     // The parameters are copies: the bytes of the body are freed before the handler runs.
     let bytes = std::mem::take(&mut request.body);
-    let body = operation.body.map_or(Ok(Params::default()), |fields| Params::from_body(fields, &bytes))?;
+    let body = operation.body.map_or(Ok(Params::default()), |fields| {
+        let body = Params::from_body(fields, &bytes)?;
+        if !operation.warns_of_unknown_keys {
+            body.check_keys(fields)?;
+        }
+        Ok::<_, Error>(body)
+    })?;
     drop(bytes);
     let call = Call {
         app,

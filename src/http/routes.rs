@@ -35,8 +35,17 @@ const fn get(
     responses: &'static [(u16, &'static str)],
     run: fn(&Call<'_>) -> HandlerResult,
 ) -> HttpRoute {
-    let operation =
-        Operation { method: "GET", path, id, summary, query, body: None, responses, needs_management: false };
+    let operation = Operation {
+        method: "GET",
+        path,
+        id,
+        summary,
+        query,
+        body: None,
+        warns_of_unknown_keys: false,
+        responses,
+        needs_management: false,
+    };
     HttpRoute { operation, run }
 }
 
@@ -56,6 +65,12 @@ const fn post(
 /// Returns the route with the method PATCH.
 const fn patch(route: HttpRoute) -> HttpRoute {
     HttpRoute { operation: Operation { method: "PATCH", ..route.operation }, run: route.run }
+}
+
+/// Returns the route, which warns about keys of the body that it does not know: other boards and agent-lanes submit more
+/// than it takes.
+const fn lenient(route: HttpRoute) -> HttpRoute {
+    HttpRoute { operation: Operation { warns_of_unknown_keys: true, ..route.operation }, run: route.run }
 }
 
 /// Returns the route, only for a server that allows changes of lanes and dispatch routes.
@@ -95,14 +110,14 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         &[(200, "TaskPage")],
         listing::list,
     ),
-    post(
+    lenient(post(
         "/tasks",
         "submitTask",
         "Submits a task.",
         SUBMIT,
         &[(201, "Submitted"), (200, "Submitted")],
         submit::submit,
-    ),
+    )),
     post(
         "/tasks/batch",
         "submitTasks",

@@ -114,6 +114,8 @@ pub(crate) use verified_answer::{
     RUN_FILE, check_is_not_verified_later, check_release_is_not_verified_later,
 };
 pub(crate) use why::why;
+#[cfg(feature = "cli")]
+pub(crate) use why::{DISPATCHER_GONE, DeadDispatchers};
 pub use yaml::check_nesting;
 #[cfg(feature = "cli")]
 pub(crate) use yaml::{KeyNames, most_similar, written_key};

@@ -21,6 +21,9 @@ pub(crate) struct Reason {
     pub sentence: String,
 }
 
+/// The name of the reason for which a task of a dead dispatcher waits.
+pub(crate) const DISPATCHER_GONE: &str = "dispatcher_gone";
+
 /// Explains the state of a task.
 ///
 /// # Errors
@@ -141,9 +144,27 @@ pub(super) fn input_reason(task: &Task, now: Time) -> Reason {
     Reason { code: "input_required", sentence: format!("waiting for an answer to {asked}") }
 }
 
+/// The dispatchers that have died, whose claims nobody has recovered yet.
+pub(crate) struct DeadDispatchers(Vec<WorkerInfo>);
+
+impl DeadDispatchers {
+    /// Finds them.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn of(store: &Store) -> Result<Self> {
+        store.dead_workers(&WorkerKind::Dispatcher).map(Self)
+    }
+
+    /// Returns whether one of them had this claim.
+    pub(crate) fn had(&self, claim: &Claim) -> bool {
+        self.0.iter().any(|worker| worker.claimed_with(&claim.token))
+    }
+}
+
 /// Explains a task under a lease that has not ended.
 fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
-    if !store.dead_workers(&WorkerKind::Dispatcher)?.iter().any(|worker| worker.claimed_with(&claim.token)) {
+    if !DeadDispatchers::of(store)?.had(claim) {
         let workers = store.live_workers()?;
         let holder = workers.iter().find(|worker| worker.claimed_with(&claim.token) && worker.is_stopped());
         let stopped = holder.map_or_else(String::new, |worker| {
@@ -160,7 +181,7 @@ fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
         )
     };
     let sentence = format!("waiting for a dispatcher: {}, which claimed it, has died; {next}", claim.owner);
-    Ok(Reason { code: "dispatcher_gone", sentence })
+    Ok(Reason { code: DISPATCHER_GONE, sentence })
 }
 
 /// Explains why a task that can be claimed has not been claimed.

@@ -39,6 +39,7 @@ use self::evidence::RunEvidence;
 use self::prepare::{PrepareError, PreparedRun};
 use self::resume::ConversationToResume;
 use self::retry::{MAX_INTERRUPTIONS, PastAttempts};
+use self::worktree_record::recorded_worktree;
 use super::agent::{self, AgentEvent, FinishedAgent};
 use super::config::route::Route;
 use super::event::DispatchEvent;
@@ -110,7 +111,11 @@ impl RunContext<'_> {
         let attempt = self.store.spool().attempt(&task.id, task.fence)?;
         let worktree = match self.open_worktree(claimed, &attempt) {
             Ok(worktree) => worktree,
-            Err(reason) => return Ok(not_started(reason, started, past)),
+            // A person looks there for what the setup has left.
+            Err(reason) => {
+                let worktree = recorded_worktree(&attempt);
+                return Ok(FinishedRun { worktree, ..not_started(reason, started, past) });
+            }
         };
         let cwd = worktree.as_ref().map(|opened| opened.cwd.as_path());
         let attempt_context = AttemptContext {

@@ -74,7 +74,7 @@ impl RunContext<'_> {
                 if let Err(error) = self.set_up(claimed, attempt, &opened, command) {
                     // What keeps the lane from running leaves the worktree to the next attempt.
                     if matches!(error, NotStarted::Task(_)) {
-                        self.discard(claimed, settings.keep, &opened);
+                        self.discard(claimed, attempt, settings.keep, &opened);
                     }
                     return Err(error);
                 }
@@ -136,15 +136,14 @@ impl RunContext<'_> {
     }
 
     /// Removes the worktree of a run that has failed before its agent was started, unless it is kept.
-    fn discard(&self, claimed: &ClaimedTask, keep: KeepWorktree, opened: &AttemptWorktree) {
-        let removed =
-            opened.worktree.changes().and_then(|changes| match TaskWorktree::is_kept(keep, &changes, true) {
-                true => Ok(()),
-                false => opened.worktree.remove(false),
-            });
-        if let Err(error) = removed {
-            self.warn(format!("{}: its worktree was not removed: {error}", claimed.task.id));
-        }
+    fn discard(
+        &self,
+        claimed: &ClaimedTask,
+        attempt: &AttemptDir,
+        keep: KeepWorktree,
+        opened: &AttemptWorktree,
+    ) {
+        self.leave(claimed, attempt, opened, |changes| !TaskWorktree::is_kept(keep, changes, true));
     }
 
     /// Records what the agent has changed in the worktree, and removes it unless it is kept.
@@ -155,16 +154,31 @@ impl RunContext<'_> {
         opened: &AttemptWorktree,
         finished: &mut FinishedRun,
     ) {
+        let place = self.leave(claimed, attempt, opened, |changes| self.removes(claimed, finished, changes));
+        finished.worktree = place.or(finished.worktree.take());
+    }
+
+    /// Records what was changed in a worktree, and removes it if `removes` says so. Returns what was recorded.
+    fn leave(
+        &self,
+        claimed: &ClaimedTask,
+        attempt: &AttemptDir,
+        opened: &AttemptWorktree,
+        removes: impl Fn(&WorktreeChanges) -> bool,
+    ) -> Option<Object> {
         let warn = |what: &str, error: &dyn std::fmt::Display| {
             self.warn(format!("{}: {what}: {error}", claimed.task.id));
         };
         let changes = match opened.worktree.changes() {
             Ok(changes) => changes,
-            Err(error) => return warn("the changes in its worktree cannot be read", &error),
+            Err(error) => {
+                warn("the changes in its worktree cannot be read", &error);
+                return None;
+            }
         };
         let mut place = opened.worktree.to_object();
         place.extend(changes.to_object());
-        if self.removes(claimed, finished, &changes) {
+        if removes(&changes) {
             match opened.worktree.remove(false) {
                 Ok(()) => drop(place.insert("removed".to_string(), true.into())),
                 Err(error) => warn("its worktree was not removed", &error),
@@ -173,7 +187,7 @@ impl RunContext<'_> {
         if let Err(error) = record(attempt, &place, &changes) {
             warn("the changes in its worktree are not recorded", &error);
         }
-        finished.worktree = Some(place);
+        Some(place)
     }
 
     fn removes(&self, claimed: &ClaimedTask, finished: &FinishedRun, changes: &WorktreeChanges) -> bool {

@@ -16,6 +16,8 @@ pub(crate) struct Operation {
     pub query: &'static [Field],
     /// The fields of its body; `None` when it takes none.
     pub body: Option<&'static [Field]>,
+    /// Whether its response warns about keys of the body that are no fields; otherwise they are refused.
+    pub warns_of_unknown_keys: bool,
     /// The statuses of its responses other than errors, and their schema or media type; `""` for no body.
     pub responses: &'static [(u16, &'static str)],
     /// Whether it changes lanes or dispatch routes, which the server must have been started for.

@@ -1,8 +1,8 @@
 //! The parameters of a request: named, typed fields of its body and its query.
 //!
 //! The same lists check requests and describe them in the OpenAPI document, so that the two cannot drift apart.
-//! Fields of a body that are not listed are ignored, and a submit warns of them; a query with an unknown field is
-//! refused, since a client that asks for a selection must not get everything.
+//! A body or a query with a field that is not listed is refused, since a client that asks for a change or a selection must
+//! not get less of the one or more of the other. Only a submit ignores such fields, and warns of them.
 
 use std::time::Duration;
 
@@ -314,6 +314,23 @@ impl Params {
     pub(crate) fn warning(&self) -> Option<String> {
         (!self.unknown.is_empty())
             .then(|| format!("the body has unknown keys, which are ignored: {}", brief_list(&self.unknown)))
+    }
+
+    /// Checks that the body has no unknown keys.
+    ///
+    /// # Errors
+    /// `Invalid` with the unknown keys.
+    pub(crate) fn check_keys(&self, fields: &[Field]) -> Result<()> {
+        if self.unknown.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+        let known = if names.is_empty() { "no keys".to_string() } else { names.join(", ") };
+        let plural = if self.unknown.len() == 1 { "" } else { "s" };
+        Err(Error::invalid(format!(
+            "the body has unknown key{plural} {}; this route takes {known}",
+            brief_list(&self.unknown)
+        )))
     }
 
     /// Returns whether a field is present.

@@ -250,6 +250,7 @@ fn resources() -> Vec<NamedSchema> {
         ("paused", flag()),
         ("pause", maybe(&object([("since", text()), ("reason", text_or_null())]))),
         ("task_count", count()),
+        ("cancelled", count()),
         ("tasks_by_state", json!({"type": "object", "additionalProperties": count()})),
     ]);
     let route = object([("lane", text()), ("queue_name", text()), ("source", text()), ("settings", map())]);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::error::{Error, Result, printable};
 use crate::http::api::params::missing;
 use crate::http::context::{App, Call, HandlerResult};
-use crate::http::count_cache::Counts;
+use crate::http::count_cache::{Counts, LaneCounts};
 use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::model::LaneName;
 use crate::model::task::object;
@@ -175,7 +175,7 @@ fn lane_object(
 ) -> Value {
     let described = entry.and_then(|entry| entry.get("description")).and_then(Value::as_str);
     let description = described.or(app.config.lanes.get(name).map(String::as_str)).unwrap_or_default();
-    let states = counts.get(name).cloned().unwrap_or_default();
+    let LaneCounts { states, cancelled } = counts.get(name).cloned().unwrap_or_default();
     let pause = pause.map(|pause| {
         Value::Object(members([
             ("since", pause.since.to_string().into()),
@@ -188,6 +188,7 @@ fn lane_object(
         ("paused", pause.is_some().into()),
         ("pause", pause.into()),
         ("task_count", states.values().sum::<u64>().into()),
+        ("cancelled", cancelled.into()),
         ("tasks_by_state", states.into_iter().map(|(state, n)| (state, Value::from(n))).collect::<Value>()),
     ]))
 }

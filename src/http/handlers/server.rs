@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use crate::http::context::{Call, HandlerResult};
+use crate::http::count_cache::LaneCounts;
 use crate::http::metrics::{label, write_help};
 use crate::http::responder::Responder;
 use crate::http::transport::response::{HttpResponse, ok};
@@ -38,7 +39,7 @@ pub(crate) fn metrics(call: &Call<'_>) -> HandlerResult {
     let mut out = String::new();
     let now = "gauge";
     write_help(&mut out, "lanes_tasks", now, "Tasks by lane and state.");
-    for (lane, states) in counts.iter() {
+    for (lane, LaneCounts { states, .. }) in counts.iter() {
         for (state, n) in states {
             let _ = writeln!(
                 out,

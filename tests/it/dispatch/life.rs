@@ -154,6 +154,11 @@ fn a_killed_dispatcher_leaves_no_agent_and_no_claim() {
     pool.until("the agent dies with it", || !is_alive(&agent));
     let why = pool.json(&["why", &id]);
     assert_eq!(why["reason"], "dispatcher_gone", "{why}");
+    let stderr = |words: &[&str]| String::from_utf8(pool.output(words).stderr).unwrap();
+    assert!(pool.ok(&["status"]).contains("1 left by a dead dispatcher"), "{}", pool.ok(&["status"]));
+    for shown in [stderr(&["wait", &id, "--timeout", "0"]), pool.ok(&["show", &id])] {
+        assert!(shown.contains("which claimed it, has died"), "{shown}");
+    }
     let printed = pool.dispatch_once(&[]);
     assert!(printed.contains("its dispatcher died; back in its lane"), "{printed}");
     assert!(!is_alive(&tool), "{printed}");

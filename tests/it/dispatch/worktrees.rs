@@ -88,6 +88,7 @@ fn a_worktree_whose_setup_fails_is_not_left_behind() {
     assert!(failure(&pool, &id).contains("the setup of its worktree failed"));
     assert_eq!(pool.json(&["worktrees"])["count"], 0);
     assert!(!tree(&pool, &id).exists());
+    assert_eq!(pool.response(&id)["metadata"]["worktree"]["removed"], true);
 }
 
 #[test]
@@ -185,7 +186,9 @@ fn a_setup_makes_a_worktree_ready_once_and_its_failure_is_permanent() {
     let id = pool.submit("result \"$(echo $(cat set-up copy))\"", &[]);
     pool.dispatch_once(&[]);
     assert_eq!(pool.response(&id)["body"], "ready one");
-    let pool = repository("{dir: .trees, setup: [['true'], 'echo no lock file; echo really >&2; exit 7']}");
+    let pool = repository(
+        "{dir: .trees, keep: failed, setup: [['true'], 'echo no lock file; echo really >&2; exit 7']}",
+    );
     let id = pool.submit("touch ran; result x", &[]);
     pool.dispatch_once(&[]);
     let body = failure(&pool, &id);
@@ -195,6 +198,10 @@ fn a_setup_makes_a_worktree_ready_once_and_its_failure_is_permanent() {
         "{body}"
     );
     assert!(!pool.path("ran").exists());
+    // Where to look for what the setup has left.
+    let worktree = &pool.response(&id)["metadata"]["worktree"];
+    assert_eq!(worktree["path"], tree(&pool, &id).to_str().unwrap(), "{worktree}");
+    assert!(tree(&pool, &id).exists() && worktree["removed"].is_null(), "{worktree}");
 }
 
 #[test]

@@ -407,3 +407,60 @@ fn a_task_whose_keys_are_free_is_shown_as_queued() {
     assert_eq!(state(&second), "queued");
     assert_eq!(server.get(&format!("/tasks/{second}/history")).text_at("/task/state"), "queued");
 }
+
+#[test]
+fn a_change_with_an_unknown_key_is_refused_as_a_whole() {
+    let server = Server::configured("", &["--enable-queue-management"]);
+    let created = server.post("/tasks", &json!({"lane": "l", "prompt": "p"}));
+    let id = created.text_at("/task/id");
+    let path = |action: &str| format!("/tasks/{id}{action}");
+    for (method, path, body, key) in [
+        ("PATCH", path(""), json!({"name": "n", "after": ["x"]}), "after"),
+        ("POST", path("/claim"), json!({"owner": "o", "lease": 5}), "lease"),
+        ("POST", path("/cancel"), json!({"why": "no"}), "why"),
+        ("POST", path("/move"), json!({"lane": "m", "priority": 1}), "priority"),
+        ("POST", path("/messages"), json!({"message": "m", "to": "o"}), "to"),
+        ("POST", path("/response"), json!({"body": "b", "text": "t"}), "text"),
+        ("POST", "/tasks/claim".to_string(), json!({"lanes": ["l"], "filter": "a=b"}), "filter"),
+        (
+            "POST",
+            "/tasks/batch".to_string(),
+            json!({"tasks": [{"lane": "l", "prompt": "p"}], "lane": "l"}),
+            "lane",
+        ),
+        ("PATCH", "/lanes/l".to_string(), json!({"pause": true}), "pause"),
+        ("POST", "/lanes/l/pause".to_string(), json!({"until": "x"}), "until"),
+    ] {
+        let answer = server.client().ask(method, &path, &[], Some(&body));
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid"), "{path}: {}", answer.text);
+        assert!(answer.text.contains(&format!("the body has unknown key {key};")), "{path}: {}", answer.text);
+    }
+    let task = server.get(&path("")).json();
+    assert_eq!((&task["task"]["state"], &task["task"]["name"]), (&json!("queued"), &json!(null)), "{task}");
+    assert_eq!(server.get("/tasks").at("/count"), json!(1));
+}
+
+#[test]
+fn the_status_counts_cancelled_tasks() {
+    let server = Server::new();
+    for name in ["a", "b"] {
+        let created = server.post("/tasks", &json!({"lane": "l", "prompt": name}));
+        if name == "a" {
+            server.post(&format!("/tasks/{}/cancel", created.text_at("/task/id")), &json!({}));
+        }
+    }
+    let lane = server.get("/status").at("/lanes/0");
+    assert_eq!(
+        (&lane["name"], &lane["cancelled"], &lane["task_count"]),
+        (&json!("l"), &json!(1), &json!(2)),
+        "{lane}"
+    );
+    assert_eq!(lane["tasks_by_state"], json!({"failed": 1, "queued": 1}));
+    assert_eq!(server.get("/lanes/l").at("/lane/cancelled"), json!(1));
+}
+
+#[test]
+fn unknown_keys_of_the_configuration_are_reported() {
+    let server = Server::configured("no_such_key: 1\n", &[]);
+    assert!(server.stderr().contains("no_such_key"), "{}", server.stderr());
+}

@@ -189,6 +189,7 @@ fn a_prompt_makes_a_chat_a_worker() {
     let got = client.ask("prompts/get", json!({"name": "worker", "arguments": {"lane": "review"}}));
     let text = got["result"]["messages"][0]["content"]["text"].as_str().unwrap();
     assert!(text.starts_with("Take tasks of the lane review ") && !text.contains("{{"), "{text}");
+    assert!(text.contains("do \"ask\"") && text.contains("A message comes once"), "{text}");
     for (params, expected) in [
         (json!({"name": "worker"}), "'lane' is missing"),
         (json!({"name": "worker", "arguments": {"lane": "../x"}}), "invalid lane name"),
