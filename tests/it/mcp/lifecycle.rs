@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use crate::testkit::command;
 use crate::testkit::sandbox::Sandbox;
-use crate::testkit::wait::{SOON, end_of, until_a_lane_is_waited_for};
+use crate::testkit::wait::{SOON, end_of, eventually};
 
 /// The metadata with which clients of the newest protocol begin every request.
 fn stateless(more: Value) -> Value {
@@ -215,9 +215,11 @@ fn a_server_ends_with_its_client_and_what_was_delegated_goes_on() {
         let mut client = Client::connect(command);
         let call = client.begin("delegate", json!({"lane": "a", "task": "x", "wait": 50}));
         let other = client.begin("claim_next", json!({"lane": "b", "wait": 50}));
-        until_a_lane_is_waited_for(&sandbox.path("handoff/state"));
+        eventually("the other call waits", || {
+            sandbox.peek(&["workers"])["workers"][0]["lanes"] == json!(["b"])
+        });
         let mut id = String::new();
-        crate::testkit::wait::eventually("the task is submitted", || {
+        eventually("the task is submitted", || {
             let tasks = std::fs::read_dir(sandbox.path("handoff/state/tasks"));
             id = tasks.map_or(String::new(), |mut tasks| {
                 tasks.next().map_or(String::new(), |task| task.unwrap().file_name().into_string().unwrap())
