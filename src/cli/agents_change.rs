@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::seconds;
+use super::args::{amount, number, seconds};
 use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
@@ -38,7 +38,7 @@ pub(super) struct AgentSettingsArgs {
     /// The vendor that serves it [default: `vendor` under dispatch in handoff.yaml]
     #[arg(long, value_name = "VENDOR")]
     vendor: Option<String>,
-    /// The model
+    /// Model of the vendor
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// The effort: low, medium, high, xhigh
@@ -48,7 +48,7 @@ pub(super) struct AgentSettingsArgs {
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<f64>,
     /// Cost limit of a run in US dollars, for vendors that support one
-    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
+    #[arg(long, value_name = "USD", value_parser = amount, allow_negative_numbers = true)]
     max_budget_usd: Option<f64>,
     /// One of the vendor's permission modes, such as plan
     #[arg(long, value_name = "MODE")]
@@ -63,7 +63,7 @@ pub(super) struct AgentSettingsArgs {
     #[arg(long, value_name = "TEXT")]
     instructions: Option<String>,
     /// Maximum number of concurrent runs
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     max_concurrent: Option<u32>,
     /// A variable of its environment; repeatable
     #[arg(long, value_name = "NAME=VALUE")]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::error::{Error, Result};
 use crate::model::duration::parse as parse_duration;
-use crate::model::{Filter, LaneName, Owner, limits};
+use crate::model::{Filter, LaneName, limits};
 use crate::store::LaneQuery;
 
 /// The heading of the examples at the end of every command's help.
@@ -42,17 +42,6 @@ impl LaneQueryArgs {
         let lanes = self.lane.iter().map(LaneName::new).collect::<Result<_>>()?;
         Ok(LaneQuery { lanes, filter: Filter::parse(&self.filter)? })
     }
-}
-
-/// Checks the value of `--owner`.
-///
-/// # Errors
-/// `Invalid` if it is not the name of a worker.
-pub(super) fn owner(name: &str) -> Result<Owner> {
-    if name.trim().is_empty() {
-        return Err(Error::invalid("--owner must not be empty"));
-    }
-    Owner::new(name)
 }
 
 /// The flags of a wait.
@@ -141,6 +130,11 @@ pub(super) fn span(text: &str) -> std::result::Result<Duration, String> {
 /// Parses a whole number, which may be negative. The rules of the queue check its range.
 pub(super) fn integer(text: &str) -> std::result::Result<i64, String> {
     text.trim().parse().map_err(|_| "expected a whole number".to_string())
+}
+
+/// Parses an amount of money or of something else. The rules of budgets check its range.
+pub(super) fn amount(text: &str) -> std::result::Result<f64, String> {
+    text.trim().parse().map_err(|_| "expected a number above 0, such as 2.50".to_string())
 }
 
 /// Parses a count.

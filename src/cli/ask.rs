@@ -87,9 +87,13 @@ impl AskCommand {
                 hand_out(context, &store, &task, &token, &messages)?;
                 Ok(CommandExit::Done)
             }
-            None => Ok(CommandExit::TimedOut(format!(
-                "no answer to question {number} of {id} in time; the question stays open, and the claim is still yours"
-            ))),
+            None => {
+                context.out.task_of_failure = Some(id.to_string());
+                Ok(CommandExit::TimedOut {
+                    message: format!("no answer to question {number} of {id} in time"),
+                    hint: "the question stays open, and the claim is still yours".to_string(),
+                })
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -36,6 +36,7 @@ use crate::store::Store;
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
+    group(ArgGroup::new("what").args(["name", "all"]).required(true)),
     after_help = "Examples:
   lanes bridge team
   lanes bridge team --dry-run
@@ -48,7 +49,7 @@ pub(super) struct BridgeCommand {
     #[command(subcommand)]
     action: Option<BridgeAction>,
     /// Name of the bridge
-    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "NAME")]
     name: Option<String>,
     /// Run all bridges of handoff.yaml
     #[arg(long)]

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
+use super::args::amount;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
@@ -50,7 +51,7 @@ enum BudgetAction {
 #[derive(Args, Debug)]
 struct AddToBudgetCommand {
     /// How much: US dollars, unless --of says otherwise
-    #[arg(value_name = "AMOUNT", allow_negative_numbers = true)]
+    #[arg(value_name = "AMOUNT", value_parser = amount, allow_negative_numbers = true)]
     amount: f64,
     /// To the budget of this lane [default: to that of the store]
     #[arg(long, short, value_name = "LANE")]

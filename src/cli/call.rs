@@ -43,6 +43,8 @@ impl CallCommand {
         let timing = self.wait.timing()?;
         let (store, submitted) = submit(&self.task, context, self.run_timeout)?;
         let id = submitted.task.id.clone();
+        // Whatever happens now, the caller can find the task again.
+        context.out.task_of_failure = Some(id.to_string());
         let ids = std::slice::from_ref(&id);
         let goal = WaitGoal { any: false, or_question: self.or_question };
         let mut end = wait_for_answers(context, &store, ids, goal, "call", timing)?;
@@ -50,10 +52,10 @@ impl CallCommand {
             return print_question(context, &id, &question);
         }
         let Some(answer) = end.answered.pop() else {
-            return Ok(CommandExit::TimedOut(format!(
-                "no answer to {id} within {}; the task continues; fetch its answer with `lanes wait {id}`",
-                text_format::seconds(self.wait.timeout)
-            )));
+            return Ok(CommandExit::TimedOut {
+                message: format!("no answer to {id} within {}", text_format::seconds(self.wait.timeout)),
+                hint: format!("the task continues; fetch its answer with `lanes wait {id}`"),
+            });
         };
         let delivered = deliver(&store, &answer.task, &answer.response, || context.config());
         if let Err(error) = &delivered

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::{ArgGroup, Args};
 use serde_json::Value;
 
-use super::args::{DEFAULT_LEASE_SPAN, DEFAULT_WAIT, LaneQueryArgs, WaitArgs, deadline, owner, seconds};
+use super::args::{DEFAULT_LEASE_SPAN, DEFAULT_WAIT, LaneQueryArgs, WaitArgs, deadline, seconds};
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::given_messages::{hand_out, put_messages};
@@ -64,7 +64,7 @@ impl ClaimCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         self.fields.apply(context)?;
         let lease = limits::lease_from_seconds(self.lease_seconds)?;
-        let owner = owner(&self.owner)?;
+        let owner = Owner::new(&*self.owner)?;
         let store = if self.wait { context.store_or_new()? } else { context.store()? };
         let claimed = match &self.id {
             Some(id) => Some(store.claim(&store.resolve(id)?, &owner, lease)?),

@@ -5,20 +5,25 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 
+use clap::ValueEnum;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::Shells;
 
 use super::context::{CommandContext, GlobalArgs};
 use super::env;
 use super::exit::CommandExit;
+use super::list::StateArg;
 use super::output::Output;
+use super::task_fields::known_fields;
 use super::text_format::shorten;
 use crate::dispatch::vendor::{EVERY_VENDOR, Vendors};
 use crate::error::{Error, Result, printable};
+#[cfg(feature = "mcp")]
+use crate::mcp::ToolSet;
 use crate::model::task::Availability;
-use crate::model::{FailureClass, LaneName, Now, Status, Task};
+use crate::model::{AgentName, FailureClass, LaneName, Now, Status, Task, TaskText};
 use crate::store::Store;
-use crate::workspace::{BaseDir, Config};
+use crate::workspace::{BaseDir, Config, agents};
 
 /// The maximum number of ids that are offered.
 const MAX_CANDIDATES: usize = 200;
@@ -89,17 +94,38 @@ pub(super) fn print_candidates(
     Ok(CommandExit::Done)
 }
 
-/// Makes every argument with the value name LANE or ID, and every `--vendor`, complete from the queue and its configuration.
+/// Makes every argument complete whose values are known: those with the value names LANE, GROUP and ID, and `--vendor`, from the
+/// queue and its configuration, the names of agents and bridges from the latter, and others from the lists of this program.
 /// `by_beginning` means that the shell drops candidates that do not begin with what was typed.
 fn with_queue(command: clap::Command, by_beginning: bool) -> clap::Command {
+    let outer = command.get_name().to_string();
     command.mut_subcommands(|command| {
         let is_wanted = wanted_by(command.get_name());
+        let names: Option<fn() -> Vec<CompletionCandidate>> = match (outer.as_str(), command.get_name()) {
+            ("agents", "show" | "describe" | "set" | "remove") => Some(agent_names),
+            ("lanes", "bridge") | ("bridge", "check") => Some(bridge_names),
+            _ => None,
+        };
+        let has_parts = command.get_name() == "show";
         let command = command.mut_args(|arg| match arg.get_value_names() {
             Some([name]) if name == "LANE" => arg.add(ArgValueCandidates::new(lanes)),
             Some([name]) if name == "ID" => {
                 arg.add(ArgValueCompleter::new(move |typed: &OsStr| ids(typed, is_wanted, by_beginning)))
             }
+            Some([name]) if name == "GROUP" => arg.add(ArgValueCandidates::new(groups)),
+            Some([name]) if name == "STATE[,STATE...]" => arg.add(ArgValueCandidates::new(states)),
+            Some([name]) if name == "FIELD[,FIELD...]" => {
+                arg.add(ArgValueCandidates::new(move || plain(known_fields(has_parts))))
+            }
+            #[cfg(feature = "mcp")]
+            Some([name]) if name == "SETS" => arg.add(ArgValueCandidates::new(|| {
+                plain(ToolSet::ALL.into_iter().chain([ToolSet::Compat]).map(ToolSet::as_str))
+            })),
             _ if arg.get_id() == "vendor" => arg.add(ArgValueCandidates::new(vendors)),
+            _ if arg.get_id() == "name" && arg.is_positional() => match names {
+                Some(names) => arg.add(ArgValueCandidates::new(names)),
+                None => arg,
+            },
             _ => arg,
         });
         if command.has_subcommands() { with_queue(command, by_beginning) } else { command }
@@ -149,12 +175,45 @@ fn lanes() -> Vec<CompletionCandidate> {
     let Some((config, store)) = queue() else { return Vec::new() };
     let mut lanes: BTreeSet<LaneName> = config.lanes.into_keys().collect();
     lanes.extend(store.recent_lanes());
-    lanes
-        .into_iter()
-        .filter(|name| is_plain(name.as_str()))
-        .map(String::from)
-        .map(CompletionCandidate::new)
-        .collect()
+    plain(lanes)
+}
+
+/// Offers words as they are.
+fn plain<T: Into<String>>(words: impl IntoIterator<Item = T>) -> Vec<CompletionCandidate> {
+    words.into_iter().map(Into::into).filter(|word| is_plain(word)).map(CompletionCandidate::new).collect()
+}
+
+/// Returns the groups of the open tasks and of those that changed last.
+fn groups() -> Vec<CompletionCandidate> {
+    let Some((_, store)) = queue() else { return Vec::new() };
+    let mut groups = BTreeSet::new();
+    let group_of = |task: &TaskText<'_>| task.spec.group.map(|group| group.decode().into_owned());
+    store.scan_names(&store.recent_task_ids(), group_of, &mut |_, group| {
+        groups.extend(group.ok().flatten());
+        ControlFlow::Continue(())
+    });
+    plain(groups)
+}
+
+/// Returns the states that `--state` selects, `done` among them, which is another word for completed.
+fn states() -> Vec<CompletionCandidate> {
+    let listed = StateArg::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    plain(listed.map(|value| value.get_name().to_string()).chain(["done".to_string()]))
+}
+
+/// Returns the agents of the configuration and of the store.
+fn agent_names() -> Vec<CompletionCandidate> {
+    let Some(config) = queue_config() else { return Vec::new() };
+    let store = queue().map(|(_, store)| store);
+    let known = agents(&config, store.as_ref()).unwrap_or_default();
+    plain(known.keys().map(AgentName::as_str))
+}
+
+/// Returns the bridges of the configuration.
+fn bridge_names() -> Vec<CompletionCandidate> {
+    let config = queue_config();
+    let bridges = config.as_ref().and_then(|config| config.bridges.as_ref()?.as_mapping());
+    plain(bridges.into_iter().flat_map(|bridges| bridges.keys().filter_map(|name| name.as_str())))
 }
 
 /// Returns the vendors: those that are built in, and those of the configuration.
@@ -165,8 +224,8 @@ fn vendors() -> Vec<CompletionCandidate> {
     let config = queue_config();
     let own = config.as_ref().and_then(|config| config.dispatch.as_ref()?.get("vendors")?.as_mapping());
     let own = own.into_iter().flat_map(|own| own.keys().filter_map(|name| name.as_str()));
-    names.extend(own.filter(|name| *name != EVERY_VENDOR && is_plain(name)).map(str::to_string));
-    names.into_iter().map(CompletionCandidate::new).collect()
+    names.extend(own.filter(|name| *name != EVERY_VENDOR).map(str::to_string));
+    plain(names)
 }
 
 /// Returns whether bash can insert a word as it is.

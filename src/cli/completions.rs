@@ -1,6 +1,6 @@
 //! `lanes completions`: prints the completion script of a shell, or installs it for the user.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use clap_complete::Shell;
 
 use super::complete;
@@ -17,12 +17,14 @@ use crate::error::{Error, Result};
 /// along; without a package, --install writes the file that bash-completion or fish reads, or a marked section of
 /// .zshrc, and --uninstall removes that again.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("what").args(["shell", "install", "uninstall"]).required(true).multiple(true)))]
 #[command(
+    override_usage = "lanes completions <SHELL>\n       lanes completions --install [SHELL]\n       lanes completions --uninstall [SHELL]",
     after_help = "Examples:\n  lanes completions --install\n  lanes completions bash --uninstall\n  source <(lanes completions bash)\n  source <(lanes completions zsh)\n  lanes completions fish | source"
 )]
 pub(super) struct CompletionsCommand {
     /// Shell to complete in; with --install and --uninstall, that of $SHELL by default
-    #[arg(value_enum, required_unless_present_any = ["install", "uninstall"])]
+    #[arg(value_enum)]
     shell: Option<Shell>,
     /// Install the completion for you: bash, zsh, fish
     #[arg(long)]
@@ -34,7 +36,9 @@ pub(super) struct CompletionsCommand {
 
 impl CompletionsCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        context.refuse_queue("completions", "the script finds the queue where it is used")?;
         if !self.install && !self.uninstall {
+            context.refuse_json("completions", "it prints a script; with --install, it prints JSON")?;
             let shell = self.shell.map(|shell| shell.to_string()).unwrap_or_default();
             context.out.raw(&complete::script(&shell)?)?;
             return Ok(CommandExit::Done);

@@ -9,7 +9,7 @@ use super::args::seconds;
 use super::colour::ColourChoice;
 use super::env;
 use super::output::{Output, OutputOptions, ProgressLine};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Event, GroupName, Task, TaskId, TaskText};
 use crate::store::{Store, StoreOptions};
 use crate::workspace::{BaseDir, Config, LocateOptions, locate, visible_config};
@@ -89,6 +89,31 @@ pub(super) struct CommandContext {
 }
 
 impl CommandContext {
+    /// Refuses `--json` for a command whose answer is no JSON; `hint` says where there is some.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub(super) fn refuse_json(&self, command: &str, hint: &str) -> Result<()> {
+        match self.out.json {
+            true => Err(Error::invalid(format!("{command} prints no JSON")).with_hint(hint)),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses the flags that name a queue for a command that uses none; `hint` says what it uses.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub(super) fn refuse_queue(&self, command: &str, hint: &str) -> Result<()> {
+        let flags = [("--config", &self.global.config), ("--store", &self.global.store)];
+        match flags.iter().find(|(_, value)| value.is_some()) {
+            Some((flag, _)) => {
+                Err(Error::invalid(format!("{flag} has no effect on {command}")).with_hint(hint))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Finds and reads the configuration. Flags take precedence over the environment, and with `--config` the
     /// store that the environment names is ignored.
     pub(super) fn config(&self) -> Result<Config> {

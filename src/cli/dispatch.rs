@@ -11,7 +11,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::{number, owner, seconds, span};
+use super::args::{number, seconds, span};
 use super::automation::{Automation, AutomationEvent};
 use super::context::CommandContext;
 use super::dispatch_log::DispatchLog;
@@ -36,7 +36,7 @@ use crate::dispatch::on_demand;
 use crate::error::{Error, Result, printable};
 use crate::model::duration::{self, TimeLimit};
 use crate::model::task::object;
-use crate::model::{LaneName, Time, limits};
+use crate::model::{LaneName, Owner, Time, limits};
 use crate::signals::not_ignored;
 use crate::store::Store;
 use crate::workspace::Config;
@@ -168,7 +168,7 @@ impl DispatchCommand {
                 None => CommandLineRunner::program(&self.program),
             },
             max_concurrent: self.max_concurrent,
-            owner: self.owner.as_deref().map(owner).transpose()?,
+            owner: self.owner.as_deref().map(Owner::new).transpose()?,
             lease: self.lease_seconds.map(limits::lease_from_seconds).transpose()?,
             timeout: self.timeout,
             silence_timeout: self.silence_timeout,

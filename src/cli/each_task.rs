@@ -26,6 +26,7 @@ pub(super) fn for_each_task(
         match act(context, id) {
             Ok(reply) => done.push(reply),
             Err(error) => {
+                context.out.task_of_failure = Some(id.to_string());
                 failure = Some(error);
                 break;
             }

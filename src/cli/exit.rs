@@ -9,8 +9,13 @@ pub(super) enum CommandExit {
     Done,
     /// It found problems, or succeeded only in part, and has reported that.
     Problems,
-    /// A wait timed out, with the line for standard error.
-    TimedOut(String),
+    /// A wait timed out.
+    TimedOut {
+        /// What was waited for.
+        message: String,
+        /// What to do next.
+        hint: String,
+    },
     /// A task that was awaited or run failed.
     TaskFailed,
     /// There is nothing to claim now.
@@ -58,7 +63,7 @@ impl CommandExit {
         match self {
             Self::Done => EXIT_OK,
             Self::Problems => EXIT_REFUSED,
-            Self::TimedOut(_) => EXIT_USAGE_OR_TIMEOUT,
+            Self::TimedOut { .. } => EXIT_USAGE_OR_TIMEOUT,
             Self::TaskFailed => EXIT_TASK_FAILED,
             Self::NothingAvailable => EXIT_NOTHING_AVAILABLE,
             Self::QuestionOpen => EXIT_QUESTION_OPEN,
@@ -74,7 +79,7 @@ mod tests {
     fn exit_codes_are_the_documented_ones() {
         assert_eq!(CommandExit::Done.code(), 0);
         assert_eq!(CommandExit::Problems.code(), 1);
-        assert_eq!(CommandExit::TimedOut(String::new()).code(), 2);
+        assert_eq!(CommandExit::TimedOut { message: String::new(), hint: String::new() }.code(), 2);
         assert_eq!(CommandExit::TaskFailed.code(), 3);
         assert_eq!(CommandExit::NothingAvailable.code(), 4);
         assert_eq!(CommandExit::QuestionOpen.code(), 5);

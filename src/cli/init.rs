@@ -32,6 +32,7 @@ pub(super) struct InitCommand {
 
 impl InitCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        context.refuse_queue("init", "it makes a new queue; --queue-root says where")?;
         inside_run::refuse(context, "init")?;
         let wish = InitOptions {
             workspace_id: self.workspace_id.clone(),

@@ -29,6 +29,7 @@ pub(super) struct InitPoolCommand {
 
 impl InitPoolCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        context.refuse_queue("init-pool", "it makes a new queue in PATH")?;
         inside_run::refuse(context, "init-pool")?;
         let made = init_pool(&self.path, self.workspace_id.as_deref())?;
         if let Some(holder) = made.queue.parent() {

@@ -13,7 +13,7 @@ use crate::model::{Cooldown, LaneName, limits};
 #[derive(Args, Debug)]
 pub(super) struct VendorArgs {
     /// A vendor instead of a lane: claude, codex, …, or command:PROGRAM
-    #[arg(long, value_name = "VENDOR", conflicts_with = "lane")]
+    #[arg(long, value_name = "VENDOR")]
     pub vendor: Option<String>,
     /// One model of the vendor
     #[arg(long, value_name = "MODEL", requires = "vendor")]

@@ -23,7 +23,7 @@ use crate::store::{ShownStates, Store};
 
 /// A state as `--state` selects it: a state of the protocol, or one of the reasons for which a task has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StateArg {
+pub(super) enum StateArg {
     Queued,
     Scheduled,
     Blocked,

@@ -44,6 +44,10 @@ pub(super) struct LogsCommand {
 
 impl LogsCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        context.refuse_json(
+            "logs",
+            "it prints what the agent has printed; `lanes show ID --json` has the runs",
+        )?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
         let mut watch = store.watch_tasks(std::slice::from_ref(&id));

@@ -28,6 +28,8 @@ impl ManCommand {
         context: &mut CommandContext,
         command_line: clap::Command,
     ) -> Result<CommandExit> {
+        context.refuse_json("man", "`lanes help COMMAND` has the same text")?;
+        context.refuse_queue("man", "leave it out")?;
         // `lanes help COMMAND` would repeat the page of COMMAND.
         let mut command = command_line.disable_help_subcommand(true);
         command.build();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{seconds, span};
+use super::args::{amount, seconds, span};
 use super::on_demand_dispatcher::OnDemandStarter;
 use crate::dispatch::config::options::DEFAULT_IDLE_EXIT;
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub(super) struct McpServerArgs {
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     pub max_wait: Option<f64>,
     /// Total cost limit of the runs that a session delegates, in US dollars; once it is spent, `delegate` is refused
-    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
+    #[arg(long, value_name = "USD", value_parser = amount, allow_negative_numbers = true)]
     pub budget: Option<f64>,
     /// With the admin tools, also give agents more rights than they have, except those that bypass all permissions
     #[arg(long)]

@@ -127,6 +127,7 @@ use self::exit::{
     CommandExit, EXIT_CODES, EXIT_INTERNAL, EXIT_READER_GONE, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT,
 };
 use self::output::{Output, OutputOptions, print_error_line};
+use self::usage_error::UsageError;
 use crate::error::{ErrorKind, Result};
 use crate::workspace::BaseDir;
 
@@ -334,20 +335,25 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         }
         // Help and version are replies; every other error of clap is bad usage.
         Err(error) if error.use_stderr() => {
-            let line = usage_error::one_line(&error, Cli::command(), &args);
+            let UsageError { message, hint } = UsageError::of(&error, Cli::command(), &args);
             let wants_json = args
                 .iter()
                 .take_while(|word| *word != "--")
                 .any(|word| word == "--json" || word == "--compact");
             let out = Output::new(OutputOptions { json: wants_json, ..OutputOptions::default() });
-            return out.failure(ErrorKind::Invalid.code(), &line, None, EXIT_USAGE_OR_TIMEOUT);
+            return out.failure(
+                ErrorKind::Invalid.code(),
+                &message,
+                Some(hint.as_str()),
+                EXIT_USAGE_OR_TIMEOUT,
+            );
         }
         Err(error) => help(&mut context.out, &error.render()),
     };
     match result.and_then(|exit| context.out.flush().map(|()| exit)) {
         Ok(exit) => {
-            if let CommandExit::TimedOut(line) = &exit {
-                return context.out.failure("timed_out", line, None, exit.code());
+            if let CommandExit::TimedOut { message, hint } = &exit {
+                return context.out.failure("timed_out", message, Some(hint), exit.code());
             }
             ExitCode::from(exit.code())
         }

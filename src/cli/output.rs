@@ -70,6 +70,8 @@ pub(super) struct Output {
     pub task_fields: Option<Vec<String>>,
     /// Whether hints and heartbeats are suppressed.
     pub quiet: bool,
+    /// The task that a failure of the command is about, for programs.
+    pub task_of_failure: Option<String>,
     /// Whether the reader of standard output has closed it.
     reader_is_gone: bool,
     /// Whether what was printed last ended a line.
@@ -93,6 +95,7 @@ impl Output {
             compact,
             task_fields: None,
             quiet,
+            task_of_failure: None,
             reader_is_gone: false,
             is_at_line_start: true,
         }
@@ -253,6 +256,8 @@ impl Output {
                 ("exit_code", exit_code.into()),
             ]);
             error.extend(hint.map(|hint| ("hint".to_string(), printable(hint).into())));
+            let task = self.task_of_failure.as_deref();
+            error.extend(task.map(|id| ("task_id".to_string(), printable(id).into())));
             print_error_line(&Value::Object(error).to_string());
         } else {
             let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));

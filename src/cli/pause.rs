@@ -1,6 +1,6 @@
 //! `lanes pause`: stops claims of a lane's tasks, or claims of any task for a vendor.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::args::seconds;
 use super::context::CommandContext;
@@ -21,12 +21,14 @@ const COMMAND_PREFIX: &str = "command:";
 /// Tasks can still be submitted to a paused lane, and claimed tasks answered. No dispatcher uses a paused
 /// vendor; with --model, only that model is paused.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("what").args(["lane", "vendor"]).required(true)))]
 #[command(
+    override_usage = "lanes pause [OPTIONS] <LANE>\n       lanes pause [OPTIONS] --vendor <VENDOR>",
     after_help = "Examples:\n  lanes pause deploy --reason 'code freeze'\n  lanes pause --vendor claude --model opus --for 2h"
 )]
 pub(super) struct PauseCommand {
     /// Lane to pause
-    #[arg(value_name = "LANE", required_unless_present = "vendor")]
+    #[arg(value_name = "LANE")]
     lane: Option<String>,
     #[command(flatten)]
     vendor: VendorArgs,

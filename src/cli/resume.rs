@@ -1,6 +1,6 @@
 //! `lanes resume`: allows claims of a lane's tasks, or claims for a vendor, again.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::context::CommandContext;
 use super::exit::CommandExit;
@@ -11,10 +11,14 @@ use crate::error::{Result, printable};
 ///
 /// For a vendor, every cooldown is cleared: a pause, a usage limit, a refused account.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  lanes resume deploy\n  lanes resume --vendor claude")]
+#[command(group(ArgGroup::new("what").args(["lane", "vendor"]).required(true)))]
+#[command(
+    override_usage = "lanes resume [OPTIONS] <LANE>\n       lanes resume [OPTIONS] --vendor <VENDOR>",
+    after_help = "Examples:\n  lanes resume deploy\n  lanes resume --vendor claude"
+)]
 pub(super) struct ResumeCommand {
     /// Lane to resume
-    #[arg(value_name = "LANE", required_unless_present = "vendor")]
+    #[arg(value_name = "LANE")]
     lane: Option<String>,
     #[command(flatten)]
     vendor: VendorArgs,

@@ -8,6 +8,7 @@ use clap::Args;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::task::object;
 use crate::model::{Answer, Command, LaneName, Owner, TaskId};
 use crate::store::{LaneQuery, Store, StoreOptions};
 use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_submit, deliver};
@@ -24,9 +25,14 @@ const ANSWER: &str = "all is well\n";
 
 impl SelfTestCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        context.refuse_queue("self-test", "it makes a queue of its own; `lanes doctor` examines yours")?;
         let place = TemporaryStore::make()?;
         let id = round(&place.0, &context.store_options()?)?;
         drop(place);
+        if context.out.json {
+            context.out.object(&object([("status", "ok".into()), ("task_id", id.as_str().into())]))?;
+            return Ok(CommandExit::Done);
+        }
         context.out.line(&format!("self-test passed: {id}"))?;
         Ok(CommandExit::Done)
     }

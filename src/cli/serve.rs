@@ -194,6 +194,7 @@ fn own_stderr() -> Result<Box<dyn Write + Send>> {
 
 impl ServeCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        context.refuse_json("serve", "its addresses are lines; `--log json` makes its log JSON")?;
         inside_run::refuse(context, "serve")?;
         let (config, store) = context.workspace()?;
         if !config.may_reach(&config.workspace_root) {

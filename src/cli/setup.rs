@@ -70,6 +70,7 @@ impl SectionChange {
 
 impl SetupCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
+        context.refuse_queue("setup", "it changes files of agents, whatever queue they use")?;
         if self.print {
             context.out.raw(with_section(&MARKS, "", SECTION)?.as_bytes())?;
             return Ok(CommandExit::Done);

@@ -10,7 +10,7 @@ use super::events::{kind_width, name_cell};
 use super::exit::CommandExit;
 use super::list::state_label;
 use super::table::print_row;
-use super::task_fields::TaskFieldsArg;
+use super::task_fields::{SHOW_PARTS, TaskFieldsArg};
 use super::text_format::{count, relative, shorten};
 use super::view::{next_action, task_view};
 use crate::error::{Result, printable, shell_word};
@@ -19,9 +19,6 @@ use crate::model::task::object;
 use crate::model::{Event, ExclusiveKey, Now, Status, Task, Time};
 use crate::store::Store;
 use crate::workspace::{DISPATCHER_GONE, dependency_answers, dependency_objects, why};
-
-/// What `show --json` prints besides the task.
-const PARTS: [&str; 3] = ["dependencies", "events", "response"];
 
 /// Show a task with its prompt, its history and its answer.
 #[derive(Args, Debug)]
@@ -36,7 +33,7 @@ pub(super) struct ShowCommand {
 
 impl ShowCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        self.fields.apply_with(context, &PARTS)?;
+        self.fields.apply_with(context, &SHOW_PARTS)?;
         let store = context.store()?;
         let task = store.shown(store.task(&store.resolve(&self.id)?)?);
         let events = store.events(&task.id)?;

@@ -170,9 +170,11 @@ fn entry(number: u64, submitted: &SubmittedTask) -> Value {
 
 /// Returns a refused line as JSON for programs.
 pub(super) fn refusal(number: u64, error: &Error) -> Value {
-    Value::Object(object([
+    let mut refused = object([
         ("line", number.into()),
         ("code", error.kind().code().into()),
         ("error", error.message().into()),
-    ]))
+    ]);
+    refused.extend(error.hint().map(|hint| ("hint".to_string(), hint.into())));
+    Value::Object(refused)
 }

@@ -45,12 +45,26 @@ const OTHER_FIELDS: [&str; 33] = [
     "updated_at",
 ];
 
+/// The parts of the answer of `show` that `--fields` selects, too.
+pub(super) const SHOW_PARTS: [&str; 3] = ["dependencies", "events", "response"];
+
 /// The flag that selects fields of tasks.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct TaskFieldsArg {
     /// In JSON, print only these fields of each task
     #[arg(long, value_name = "FIELD[,FIELD...]", value_delimiter = ',')]
     fields: Vec<String>,
+}
+
+/// Returns the fields of a task in JSON.
+fn task_fields() -> impl Iterator<Item = &'static str> {
+    SPEC_FIELDS.iter().map(|(key, _)| *key).chain(OTHER_FIELDS)
+}
+
+/// Returns what `--fields` selects; `show` has other parts of its answer, too.
+pub(super) fn known_fields(has_parts: bool) -> BTreeSet<&'static str> {
+    let parts: &[&str] = if has_parts { &SHOW_PARTS } else { &[] };
+    task_fields().chain(parts.iter().copied()).collect()
 }
 
 impl TaskFieldsArg {
@@ -66,19 +80,14 @@ impl TaskFieldsArg {
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub(super) fn apply_with(&self, context: &mut CommandContext, parts: &[&str]) -> Result<()> {
+    pub(super) fn apply_with(&self, context: &mut CommandContext, parts: &[&'static str]) -> Result<()> {
         if self.fields.is_empty() {
             return Ok(());
         }
         if !context.out.json {
             return Err(Error::invalid("--fields selects fields of the JSON output").with_hint("add --json"));
         }
-        let known: BTreeSet<&str> = SPEC_FIELDS
-            .iter()
-            .map(|(key, _)| *key)
-            .chain(OTHER_FIELDS)
-            .chain(parts.iter().copied())
-            .collect();
+        let known: BTreeSet<&str> = task_fields().chain(parts.iter().copied()).collect();
         if let Some(unknown) = self.fields.iter().find(|field| !known.contains(field.as_str())) {
             let all: Vec<&str> = known.into_iter().collect();
             return Err(Error::invalid(format!("a task has no field '{}'", printable(unknown)))

@@ -110,11 +110,13 @@ impl WaitCommand {
                 [name] => format!("the task continues; wait again, or run `lanes why {name}`"),
                 _ => "the tasks continue; wait again, or run `lanes why` for one of them".to_string(),
             };
-            return Ok(CommandExit::TimedOut(format!(
-                "no answer within {} from {}; {hint}",
-                seconds(self.wait.timeout),
-                some_of(&names)
-            )));
+            if let [name] = names[..] {
+                context.out.task_of_failure = Some(name.to_string());
+            }
+            return Ok(CommandExit::TimedOut {
+                message: format!("no answer within {} from {}", seconds(self.wait.timeout), some_of(&names)),
+                hint,
+            });
         }
         let failed = answered.iter().any(|answer| answer.response.status == ResponseStatus::Failed);
         Ok(if failed && self.exit_status { CommandExit::TaskFailed } else { CommandExit::Done })
@@ -132,10 +134,14 @@ impl WaitCommand {
         };
         let id = store.resolve(name)?;
         let Some(message) = wait_until_read(context, store, &id, number, self.wait.timing()?)? else {
-            return Ok(CommandExit::TimedOut(format!(
-                "nobody has read message {number} of {id} within {}; wait again, or run `lanes why {id}`",
-                seconds(self.wait.timeout)
-            )));
+            context.out.task_of_failure = Some(id.to_string());
+            return Ok(CommandExit::TimedOut {
+                message: format!(
+                    "nobody has read message {number} of {id} within {}",
+                    seconds(self.wait.timeout)
+                ),
+                hint: format!("wait again, or run `lanes why {id}`"),
+            });
         };
         if context.out.json {
             context.out.object(&object([

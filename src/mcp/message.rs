@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use rmcp::model::{ClientJsonRpcMessage, ErrorCode};
 use serde_json::{Value, json};
 
-use crate::model::json::{BYTE_ORDER_MARK, escaped_unit};
+use crate::model::json::{BYTE_ORDER_MARK, escaped_unit, why_not_json};
 
 /// The longest line, in bytes.
 pub(super) const MAX_LINE: usize = 8 * 1024 * 1024;
@@ -53,7 +53,7 @@ pub(super) fn read_line(line: &[u8]) -> Incoming {
     }
     match serde_json::from_str(&without_lone_surrogates(text)) {
         Ok(value) => read_value(value),
-        Err(error) => parse_error(format!("a message is not valid JSON: {error}")),
+        Err(error) => parse_error(format!("a message is not valid JSON: {}", why_not_json(&error))),
     }
 }
 

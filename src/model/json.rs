@@ -8,9 +8,11 @@
 
 mod portable;
 pub(crate) mod raw;
+mod syntax;
 
 pub(crate) use portable::{portable_line, portable_text};
 use serde_json::{Map, Number, Value};
+pub(crate) use syntax::why_not_json;
 
 /// A JSON object; keys are kept sorted.
 pub type Object = Map<String, Value>;
@@ -49,7 +51,7 @@ pub(crate) fn parse_line(line: &[u8]) -> Result<Object, String> {
 }
 
 fn parse_value(text: &str) -> Result<Value, String> {
-    let strict = serde_json::from_str::<Value>(text).map_err(|error| error.to_string());
+    let strict = serde_json::from_str::<Value>(text).map_err(|error| why_not_json(&error));
     // serde_json reads an object whose first key is `$serde_json::private::Number` as a number.
     let may_be_misread = text.contains("\"$") || text.contains("\"\\u0024");
     if strict.is_ok() && !may_be_misread {
@@ -61,7 +63,7 @@ fn parse_value(text: &str) -> Result<Value, String> {
             restore_placeholders(&mut value);
             Ok(value)
         }
-        Err(error) => Err(strict.err().unwrap_or_else(|| error.to_string())),
+        Err(error) => Err(strict.err().unwrap_or_else(|| why_not_json(&error))),
     }
 }
 
@@ -284,7 +286,10 @@ mod tests {
             assert!(parse_object(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(parse_object(&[b'{', 0xff, b'}']).is_err());
-        assert_eq!(parse_line(b"oops").unwrap_err(), "not JSON: expected value at column 1");
+        assert_eq!(
+            parse_line(b"{x").unwrap_err(),
+            "not JSON: a key must be a text in quotes, as in {\"key\": 1}, at column 2"
+        );
         assert!(parse_line("\u{feff}{\"a\": 1}\r\n".as_bytes()).is_ok());
         assert_eq!(parse_line(b"[]").unwrap_err(), "not a JSON object");
         let deep = "[".repeat(200_000);

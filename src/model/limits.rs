@@ -28,6 +28,8 @@ pub(crate) const MAX_KEY: usize = 200;
 /// The longest name of a schedule, in bytes.
 #[cfg(feature = "cli")]
 pub(crate) const MAX_SCHEDULE_NAME: usize = 64;
+/// The longest type of an event, in bytes.
+pub(crate) const MAX_EVENT_TYPE: usize = 64;
 /// The longest label, in bytes.
 pub(crate) const MAX_LABEL: usize = 100;
 /// The largest number of labels of a task.
@@ -227,6 +229,35 @@ pub(crate) fn check_short_text(what: &str, text: &str) -> Result<()> {
     names::check_visible(what, text)
 }
 
+/// Checks the name of a person or program that does something: the owner of a claim, or who cancels, answers, tells or
+/// reviews. Others read it as the author of what was done.
+///
+/// # Errors
+/// `Invalid` when it is empty, or [`check_short_text`] refuses it.
+pub(crate) fn check_actor(what: &str, name: &str) -> Result<()> {
+    check_one_line(what, name, MAX_SHORT_TEXT)
+}
+
+/// Checks the type of an event: one word.
+///
+/// # Errors
+/// `Invalid` when it is empty or longer than [`MAX_EVENT_TYPE`], or has spaces or hidden characters.
+pub(crate) fn check_event_type(kind: &str) -> Result<()> {
+    if kind.is_empty() || kind.len() > MAX_EVENT_TYPE || kind.chars().any(char::is_whitespace) {
+        return Err(Error::invalid(format!("an event type is one word of at most {MAX_EVENT_TYPE} bytes"))
+            .with_hint("give one such as progress"));
+    }
+    names::check_visible("the event type", kind)
+}
+
+/// Checks the keys of metadata or of the data of an event, which are shown as names are; values may be any text.
+///
+/// # Errors
+/// `Invalid` for a key that is empty, too long or not one line.
+pub(crate) fn check_keys(what: &str, object: &Object) -> Result<()> {
+    object.keys().try_for_each(|key| check_one_line(&format!("a key of {what}"), key, MAX_KEY))
+}
+
 /// Checks text that is passed to other programs, such as a branch: as [`check_short_text`], and it must not look
 /// like a flag.
 ///
@@ -329,6 +360,39 @@ mod tests {
             assert!(check_labels(vec![bad.to_string()]).is_err(), "{bad:?}");
         }
         assert!(check_short_text("it", &"x".repeat(MAX_SHORT_TEXT + 1)).is_err());
+    }
+
+    #[test]
+    fn names_of_those_who_act_are_not_empty_and_can_be_seen() {
+        for good in ["me", "Ann B.", "名前", "-x", &"x".repeat(MAX_SHORT_TEXT)] {
+            check_actor("the owner", good).unwrap();
+        }
+        for bad in ["", " ", "\t", "a\nb", "\u{202e}em", &"x".repeat(MAX_SHORT_TEXT + 1)] {
+            let error = check_actor("the owner", bad).unwrap_err();
+            assert!(error.is_misuse() && error.message().starts_with("the owner "), "{bad:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn types_of_events_are_words_that_can_be_seen() {
+        for good in ["note", "Fortschritt", "進捗", "a-b_c.d", &"x".repeat(MAX_EVENT_TYPE)] {
+            check_event_type(good).unwrap();
+        }
+        for bad in
+            ["", "a b", "a\nb", "a\u{7}", "\u{202e}eton", "no\u{200b}te", &"x".repeat(MAX_EVENT_TYPE + 1)]
+        {
+            check_event_type(bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn keys_can_be_seen_and_values_are_free() {
+        let object = |key: &str| Object::from_iter([(key.to_string(), "a\nb".into())]);
+        check_keys("metadata", &object("session id")).unwrap();
+        for bad in ["", " ", "a\nb", "\u{202e}x"] {
+            let error = check_keys("metadata", &object(bad)).unwrap_err().to_string();
+            assert!(error.starts_with("a key of metadata "), "{bad:?}: {error}");
+        }
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub(super) fn check_message(id: &TaskId, messages: &[TaskMessage], text: &str, b
         return Err(Error::invalid("the message is empty"));
     }
     limits::check_at_most("the message", text, MAX_TASK_MESSAGE)?;
-    limits::check_short_text("the name of the sender", by)?;
+    limits::check_actor("the name of the sender", by)?;
     if messages.len() >= MAX_MESSAGES {
         return Err(Error::invalid_here(format!(
             "{id} has {MAX_MESSAGES} messages, and no task may have more than that"

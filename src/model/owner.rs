@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::limits;
 use super::text_type::text_type;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The name under which a worker claims a task: not blank, at most 1000 bytes, no control or invisible characters. It
 /// is not authenticated, and several workers may use the same one.
@@ -31,10 +31,7 @@ impl Owner {
     /// [`Invalid`](crate::ErrorKind::Invalid), with the reason, if it breaks the rule.
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
-        if name.trim().is_empty() {
-            return Err(Error::invalid("the owner is empty"));
-        }
-        limits::check_short_text("the owner", &name).map(|()| Self(name))
+        limits::check_actor("the owner", &name).map(|()| Self(name))
     }
 }
 

@@ -77,12 +77,11 @@ impl CronRule {
     /// # Errors
     /// The reason, if it is not one.
     pub(crate) fn parse(text: &str, zone: ScheduleZone) -> std::result::Result<Self, String> {
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|error| {
-            let reason = error.to_string();
-            let reason = reason.split_once(": ").map_or(reason.as_str(), |(_, reason)| reason);
-            let reason = reason.trim_end_matches('.').to_string();
-            format!("not a cron expression ({reason}); give minute, hour, day, month and weekday, as in '0 3 * * 1-5'")
+        let cron = parsed(text).ok_or_else(|| {
+            format!(
+                "not a cron expression ({}); give minute, hour, day, month and weekday, as in '0 3 * * 1-5'",
+                why_no_rule(text)
+            )
         })?;
         check_steps(text)?;
         Ok(Self { cron, text: text.trim().to_string(), zone: zone.zone, zone_name: zone.name })
@@ -135,6 +134,43 @@ impl CronRule {
         let now = Timestamp::from_microsecond(now.micros()).ok()?.to_zoned_datetime(self.zone.clone());
         let last = self.cron.find_previous_occurrence(&ZonedTime(now), true).ok()?;
         Some(Time::from_micros(last.0.timestamp().as_microsecond()))
+    }
+}
+
+/// Reads an expression of five fields, or one such as `@daily`.
+fn parsed(text: &str) -> Option<Cron> {
+    CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build().parse(text).ok()
+}
+
+/// Returns why an expression cannot be read.
+fn why_no_rule(text: &str) -> String {
+    const FIELDS: [(&str, &str); 5] = [
+        ("minute", "0 to 59"),
+        ("hour", "0 to 23"),
+        ("day of the month", "1 to 31"),
+        ("month", "1 to 12, or jan to dec"),
+        ("weekday", "0 to 7, or sun to sat"),
+    ];
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    if text.trim_start().starts_with('@') {
+        return format!(
+            "{} is unknown: use @yearly, @monthly, @weekly, @daily or @hourly",
+            brief(text.trim())
+        );
+    }
+    if fields.len() != FIELDS.len() {
+        let found =
+            if fields.len() == 1 { "1 field".to_string() } else { format!("{} fields", fields.len()) };
+        return format!("it has {found}, not 5");
+    }
+    let is_wrong = |at: &usize| {
+        let mut alone = ["*"; FIELDS.len()];
+        alone[*at] = fields[*at];
+        parsed(&alone.join(" ")).is_none()
+    };
+    match (0..FIELDS.len()).find(is_wrong) {
+        Some(at) => format!("{} is no {}: {}", brief(fields[at]), FIELDS[at].0, FIELDS[at].1),
+        None => "its fields do not fit together".to_string(),
     }
 }
 
@@ -322,6 +358,20 @@ mod tests {
         ] {
             let refused = CronRule::parse(bad, ScheduleZone::of_machine()).expect_err(bad);
             assert!(refused.starts_with("not a cron expression ("), "{bad}: {refused}");
+        }
+        for (bad, why) in [
+            ("daily", "it has 1 field, not 5"),
+            ("0 3 * *", "it has 4 fields, not 5"),
+            ("61 * * * *", "61 is no minute: 0 to 59"),
+            ("0 24 * * *", "24 is no hour: 0 to 23"),
+            ("* * 32 * *", "32 is no day of the month: 1 to 31"),
+            ("* * * may-foo *", "may-foo is no month: 1 to 12, or jan to dec"),
+            ("0 0 * * 8", "8 is no weekday: 0 to 7, or sun to sat"),
+            ("*/0 * * * *", "*/0 is no minute: 0 to 59"),
+            ("@reboot", "@reboot is unknown: use @yearly, @monthly, @weekly, @daily or @hourly"),
+        ] {
+            let refused = CronRule::parse(bad, ScheduleZone::of_machine()).expect_err(bad);
+            assert!(refused.contains(&format!("({why})")), "{bad}: {refused}");
         }
         for never in ["0 0 30 2 *", "0 0 31 4,6,9,11 *"] {
             assert_eq!(rule(never, "UTC").next_after(at("2026-01-01T00:00:00Z")), None, "{never}");

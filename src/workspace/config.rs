@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -11,6 +12,8 @@ use super::paths::{absolute, resolve, resolve_past, show};
 use super::text_file::TextFile;
 use super::trust::is_in_repository;
 use super::yaml;
+#[cfg(feature = "cli")]
+use super::yaml::FilePart;
 use super::yaml::MappingReader;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::LaneName;
@@ -79,9 +82,18 @@ pub struct Config {
     pub agent_roots: Vec<PathBuf>,
     /// Warnings for the user, such as unknown keys.
     pub warnings: Vec<String>,
+    /// The text of the file, for the lines of its keys; empty if only a state directory was named.
+    pub(crate) text: Arc<str>,
 }
 
 impl Config {
+    /// Names the file in messages, with its lines.
+    #[cfg(feature = "cli")]
+    pub(super) fn file_part(&self) -> FilePart {
+        let path = self.path().map(show).unwrap_or_default();
+        FilePart::whole(format!("config file {path}"), self.text.clone())
+    }
+
     /// Reads a `handoff.yaml`, which may also be JSON.
     ///
     /// Paths in the file are relative to its directory; `store_override` and `path` itself are
@@ -160,6 +172,7 @@ impl Config {
             found.check_file(&path, &passed)?;
         }
         let document = CONFIG_FILE.read_document(&path)?;
+        let text = document.text.clone();
         // A file that could be read has a parent directory.
         let base = path.parent().unwrap_or(Path::new("/"));
         let mut fields = MappingReader::of_file(format!("config file {}", show(&path)), document);
@@ -224,6 +237,7 @@ impl Config {
             agents_from,
             agent_roots,
             warnings: fields.unknown_keys().into_iter().collect(),
+            text,
         })
     }
 
@@ -252,6 +266,7 @@ impl Config {
             schedules: None,
             agents_from: None,
             warnings: Vec::new(),
+            text: Arc::default(),
         })
     }
 }
@@ -378,6 +393,7 @@ mod tests {
     fn what_cannot_be_used_is_refused_by_name() {
         for (text, expected) in [
             ("lanes: {}", "'workspace_id' must be a text that is not empty"),
+            ("lanes: {}\nworkspace_id: [a]", "handoff.yaml line 2: 'workspace_id' must be text"),
             ("workspace_id:", "'workspace_id' must be a text that is not empty"),
             ("workspace_id: '  '", "'workspace_id' must be a text that is not empty"),
             ("workspace_id: [a]", "'workspace_id' must be text"),
@@ -389,7 +405,7 @@ mod tests {
             ("workspace_id: w\ncheckpoints: ~", "checkpoints in handoff.yaml are no longer supported"),
             ("workspace_id: w\nlanes: {}\nlanes: {}", "line 3: lanes: this key is given twice"),
             ("workspace_id: w\ndispatch: {a: 1,\n  a: 2}", "line 3: dispatch.a: this key is given twice"),
-            ("workspace_id: [", "line 2 column 1, while parsing a flow node, near 'workspace_id: ['"),
+            ("workspace_id: [", "lacks a value or its end, at line 2 column 1, near 'workspace_id: ['"),
             ("- a", "must be a mapping"),
             ("", "must be a mapping"),
         ] {

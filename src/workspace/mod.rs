@@ -118,6 +118,6 @@ pub(crate) use why::why;
 pub(crate) use why::{DISPATCHER_GONE, DeadDispatchers};
 pub use yaml::check_nesting;
 #[cfg(feature = "cli")]
-pub(crate) use yaml::{KeyNames, most_similar, written_key};
+pub(crate) use yaml::{KeyNames, most_similar, why_not_yaml, written_key};
 #[cfg(feature = "cli")]
 pub use yaml::{Override, Section, SourceText};

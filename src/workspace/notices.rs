@@ -12,8 +12,7 @@ use serde_json::Value;
 
 use super::bounded_command::output_within;
 use super::config::Config;
-use super::paths::show;
-use super::yaml::MappingReader;
+use super::yaml::{FilePart, MappingReader};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::{self, Object};
 use crate::model::notice::{NoticeKind, is_end, retry_time};
@@ -59,22 +58,24 @@ pub(crate) struct NoticeRule {
 /// `Config`, naming file and key.
 pub(crate) fn notice_rules(config: &Config) -> Result<Vec<NoticeRule>> {
     let Some(value) = &config.notify else { return Ok(Vec::new()) };
-    let file = config.path().map(show).unwrap_or_default();
+    let file = config.file_part();
     let Value::Array(rules) = value else {
-        return Err(Error::config(format!("config file {file}: 'notify' must be a list")));
+        return Err(file.part(&["notify"], "notify".into()).error_here("must be a list"));
     };
     let directory = config.path().and_then(|path| path.parent()).unwrap_or(&config.workspace_root);
-    let rule =
-        |(n, settings)| rule(&format!("config file {file}: notify[{n}]"), settings, directory.to_path_buf());
+    let rule = |(n, settings): (usize, &Value)| {
+        let place = file.part(&["notify", &n.to_string()], format!("notify[{n}]"));
+        rule(&place, settings, directory.to_path_buf())
+    };
     rules.iter().enumerate().map(rule).collect()
 }
 
-fn rule(source: &str, settings: &Value, directory: PathBuf) -> Result<NoticeRule> {
+fn rule(place: &FilePart, settings: &Value, directory: PathBuf) -> Result<NoticeRule> {
     let Value::Object(object) = settings else {
-        return Err(Error::config(format!("{source} must be a mapping")));
+        return Err(place.error_here("must be a mapping"));
     };
-    let refuse = |key: &str, why: &str| Error::config(format!("{source}.{key}: {why}"));
-    let mut fields = MappingReader::new(source.to_string(), object.clone());
+    let refuse = |key: &str, why: &str| place.error(key, why);
+    let mut fields = MappingReader::of_part(place.clone(), object.clone());
     let names: Vec<&str> = NoticeKind::NAMES.iter().map(|(name, _)| *name).collect();
     let kind = |name: String| {
         let expected =

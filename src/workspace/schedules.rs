@@ -7,11 +7,10 @@ use serde_json::Value;
 
 use super::base_dir::BaseDir;
 use super::config::Config;
-use super::paths::show;
 use super::submit::{SubmitContext, check_submit};
 use super::submit_request::SubmitRequest;
 use super::yaml::MappingReader;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, brief};
 use crate::model::json::Object;
 use crate::model::schedule::{CatchUp, CronRule, ScheduleZone, check_schedule_name};
 use crate::model::task::object;
@@ -49,22 +48,23 @@ pub(crate) struct SchedulePass {
 /// `Config`, naming file and key.
 pub(crate) fn schedules(config: &Config) -> Result<Vec<ScheduledTask>> {
     let Some(value) = &config.schedules else { return Ok(Vec::new()) };
-    let file = config.path().map(show).unwrap_or_default();
     let Value::Object(all) = value else {
-        return Err(Error::config(format!("config file {file}: 'schedules' must be a mapping")));
+        return Err(config
+            .file_part()
+            .part(&["schedules"], "schedules".into())
+            .error_here("must be a mapping"));
     };
-    all.iter().map(|(name, settings)| schedule(config, &file, name, settings)).collect()
+    all.iter().map(|(name, settings)| schedule(config, name, settings)).collect()
 }
 
-fn schedule(config: &Config, file: &str, name: &str, settings: &Value) -> Result<ScheduledTask> {
-    check_schedule_name(name)
-        .map_err(|error| Error::config(format!("config file {file}: {}", error.message())))?;
-    let source = format!("config file {file}: schedules.{name}");
+fn schedule(config: &Config, name: &str, settings: &Value) -> Result<ScheduledTask> {
+    let place = config.file_part().part(&["schedules", name], format!("schedules.{}", brief(name)));
+    check_schedule_name(name).map_err(|error| place.error_here(&format!("has an {}", error.message())))?;
     let Value::Object(settings) = settings else {
-        return Err(Error::config(format!("{source} must be a mapping")));
+        return Err(place.error_here("must be a mapping"));
     };
-    let refuse = |key: &str, why: &str| Error::config(format!("{source}.{key}: {why}"));
-    let mut fields = MappingReader::new(source.clone(), settings.clone());
+    let refuse = |key: &str, why: &str| place.error(key, why);
+    let mut fields = MappingReader::of_part(place.clone(), settings.clone());
     let zone = match fields.text_or_blank("timezone")? {
         Some(zone) => ScheduleZone::named(&zone).map_err(|why| refuse("timezone", &why))?,
         None => ScheduleZone::of_machine(),
@@ -99,9 +99,7 @@ fn schedule(config: &Config, file: &str, name: &str, settings: &Value) -> Result
     let Some(lane) = request.lane.clone() else { return Err(refuse("lane", "is missing")) };
     let lane = LaneName::new(lane).map_err(|error| refuse("lane", error.message()))?;
     if request.prompt.is_none() && request.prompt_file.is_none() && request.request_from.is_none() {
-        return Err(Error::config(format!(
-            "{source} has nothing to do: give prompt, prompt_file or request_from"
-        )));
+        return Err(place.error_here("has nothing to do: give prompt, prompt_file or request_from"));
     }
     request.source_agent.get_or_insert_with(|| "schedule".to_string());
     request.correlation_id.get_or_insert_with(|| name.to_string());

@@ -91,7 +91,7 @@ pub(crate) fn check_line(
         let message = format!("{source}: {}: this key is given twice", printable(&repeated.key));
         return Err(Error::invalid(message).with_hint("keep one of them"));
     }
-    let line = SubmitRequest::from_line(MappingReader::new(source.clone(), object), context.base)?;
+    let line = SubmitRequest::from_line(MappingReader::of_request(source.clone(), object), context.base)?;
     let mut checked = check(context, common, line, None).map_err(|error| {
         let named = Error::new(error.kind(), format!("{source}: {}", error.message()));
         match error.hint() {
@@ -135,6 +135,7 @@ fn check(
     limits::check_short_text("the correlation id", &correlation_id)?;
     limits::check_short_text("the source agent", &source_agent)?;
     limits::check_argument("the branch", expected_branch.as_deref().unwrap_or_default())?;
+    limits::check_keys("metadata", &asked.metadata)?;
     limits::check_metadata(&asked.metadata)?;
 
     let prompt_file = asked.prompt_file.clone();

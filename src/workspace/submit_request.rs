@@ -440,10 +440,10 @@ impl SubmitRequest {
         Self::read(fields, &BaseDir::at(path.parent().unwrap_or(Path::new("/"))), |field| field.in_task_file)
     }
 
-    /// Reads a line of a batch, whose prompt file is relative to `base`. Returns warnings for the user too.
+    /// Reads a line of a batch or a schedule, whose prompt file is relative to `base`. Returns warnings for the user too.
     ///
     /// # Errors
-    /// `Config`, naming the key.
+    /// Of the kind of the reader, naming the key.
     pub(super) fn from_line(fields: MappingReader, base: &BaseDir) -> Result<(Self, Vec<String>)> {
         Self::read(fields, base, |_| true)
     }

@@ -84,7 +84,7 @@ impl TextFile {
     /// As [`TextFile::read`]; for bad syntax with line and column.
     pub(super) fn read_document(&self, path: &Path) -> Result<Document> {
         let text = self.read(path)?;
-        let document = yaml::parse(&text).map_err(|reason| {
+        let mut document = yaml::parse(&text).map_err(|reason| {
             let message = format!("cannot parse {} {}: {}", self.name, show(path), printable(&reason));
             Error::new(self.refusal, message)
         })?;
@@ -96,6 +96,7 @@ impl TextFile {
             let message = format!("{} {} line {line}: {key}: this key is given twice", self.name, show(path));
             return Err(Error::new(self.refusal, message).with_hint("keep one of them"));
         }
+        document.text = text.into();
         Ok(document)
     }
 }

@@ -8,7 +8,7 @@ use crate::bridge::board::{
     BoardAbilities, BoardError, BoardErrorCode, BoardIdentity, BoardQueue, BoardResult, BoardUser, Card,
 };
 use crate::error::brief;
-use crate::model::json::Object;
+use crate::model::json::{Object, why_not_json};
 
 /// Reads a card.
 ///
@@ -54,7 +54,7 @@ fn list<T: DeserializeOwned>(method: &str, what: &str, value: Value) -> BoardRes
 fn typed<T: DeserializeOwned>(method: &str, what: &str, value: Value) -> BoardResult<T> {
     let Value::Object(mut object) = value else { return Err(wrong(method, what, &"it is not an object")) };
     object.retain(|_, member| !member.is_null());
-    serde_json::from_value(Value::Object(object)).map_err(|error| wrong(method, what, &error))
+    serde_json::from_value(Value::Object(object)).map_err(|error| wrong(method, what, &why_not_json(&error)))
 }
 
 fn wrong(method: &str, what: &str, why: &dyn std::fmt::Display) -> BoardError {
@@ -126,8 +126,11 @@ mod tests {
         assert_eq!(card.extra, json!({"votes": 3}).as_object().cloned().unwrap());
         assert_eq!(card.comments[0].extra["by"], "x");
         for (value, expected) in [
-            (json!([{"id": "1", "queue": "q"}, {"id": 7, "queue": "q"}]), "card 2: invalid type: number"),
-            (json!([{"id": "1"}]), "card 1: missing field `queue`"),
+            (
+                json!([{"id": "1", "queue": "q"}, {"id": 7, "queue": "q"}]),
+                "card 2: expected a string, not number",
+            ),
+            (json!([{"id": "1"}]), "card 1: queue is missing"),
             (json!(["1"]), "card 1: it is not an object"),
             (json!({"cards": []}), "a list of cards: it is none"),
         ] {
@@ -153,7 +156,7 @@ mod tests {
             (json!({"name": "a", "protocol": "x"}), "speaks version \"x\""),
             (json!({"version": "1"}), "it has no name"),
             (json!({"name": "a", "can": "watch"}), "`can`: it is not a list"),
-            (json!({"name": "a", "user": {"id": 1, "name": "x"}}), "the user: invalid type"),
+            (json!({"name": "a", "user": {"id": 1, "name": "x"}}), "the user: expected a string, not number"),
             (json!(null), "it is not an object"),
         ] {
             let error = identity(value).unwrap_err();

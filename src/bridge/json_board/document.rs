@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::located::{Located, LocatedMember, TextSpan, line_and_column};
-use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::json::raw::lenient_value;
+use crate::model::json::{BYTE_ORDER_MARK, why_not_json};
 
 /// The key of the object with the queues.
 const QUEUES: &str = "queues";
@@ -227,7 +227,7 @@ fn syntax_error(text: &str) -> UnreadableBoard {
         return UnreadableBoard("the file is empty; a board without cards is {\"queues\": {}}".to_string());
     }
     match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        Err(error) => UnreadableBoard(format!("not JSON: {error}")),
+        Err(error) => UnreadableBoard(format!("not JSON: {}", why_not_json(&error))),
         // What the strict parser accepts and the scanner does not is nested too deeply.
         Ok(_) => UnreadableBoard("its values are nested more than 127 levels deep".to_string()),
     }

@@ -15,6 +15,7 @@ use super::credentials::Credentials;
 use crate::bridge::board::{BoardError, BoardErrorCode, BoardResult};
 use crate::bridge::stop::StopFlag;
 use crate::error::{brief, printable};
+use crate::model::json::why_not_json;
 use crate::workspace::Secret;
 
 /// How long a request may take and how long its answer may be.
@@ -137,8 +138,11 @@ impl PlankaClient {
         }
         serde_json::from_slice(&text).map_err(|error| {
             let is_page = text.trim_ascii_start().starts_with(b"<");
-            let what =
-                if is_page { "a web page".to_string() } else { format!("not JSON of Planka ({error})") };
+            let what = if is_page {
+                "a web page".to_string()
+            } else {
+                format!("not JSON of Planka ({})", why_not_json(&error))
+            };
             self.error(
                 BoardErrorCode::Unavailable,
                 format!(

@@ -60,10 +60,7 @@ pub(super) struct TopCommand {
 
 impl TopCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        if context.out.json {
-            return Err(Error::invalid("top prints no JSON")
-                .with_hint("`lanes status --json` and `lanes workers --json` do"));
-        }
+        context.refuse_json("top", "`lanes status --json` and `lanes workers --json` do")?;
         let size = self.size()?;
         let is_followed = !self.once && !env::is_plain_terminal() && terminal::is_usable();
         // Only a store that exists can be followed; the first task may come later.

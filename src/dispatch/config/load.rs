@@ -21,7 +21,7 @@ use crate::model::LaneName;
 use crate::model::RecursionLimits;
 use crate::model::json::{self, Object};
 use crate::store::Store;
-use crate::workspace::{Config, Section, SourceText, check_nesting, notice_rules, schedules};
+use crate::workspace::{Config, Section, SourceText, check_nesting, notice_rules, schedules, why_not_yaml};
 use crate::{Error, Result};
 
 /// Reads the current settings, and refuses those that `consent` does not allow.
@@ -177,7 +177,7 @@ pub(crate) fn imported_agents<'a>(source: SourceText<'a>, base: &Path) -> Result
 fn parse(file: &str, text: &str) -> Result<Value> {
     let refuse = |why: &str| Error::config(format!("cannot parse {}: {}", printable(file), printable(why)));
     check_nesting(text).map_err(|why| refuse(&why))?;
-    serde_yaml::from_str(text).map_err(|error| refuse(&error.to_string()))
+    serde_yaml::from_str(text).map_err(|error| refuse(&why_not_yaml(&error.to_string())))
 }
 
 #[cfg(test)]

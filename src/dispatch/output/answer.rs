@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::report::BackgroundWork;
 use crate::model::Verdict;
+use crate::model::json::why_not_json;
 
 /// Number of last lines of an answer that may be closing lines.
 const CLOSING_LINES: usize = 8;
@@ -102,7 +103,7 @@ pub(crate) fn json_value(text: &str) -> Result<Value, String> {
     };
     let (range, bare) = longest_value(whole).map_or((0..0, None), |(range, value)| (range, Some(value)));
     let fenced = fenced_blocks(whole, &range).into_iter().rev().find_map(block_value);
-    fenced.or(bare).ok_or_else(|| format!("the answer is not JSON: {first}"))
+    fenced.or(bare).ok_or_else(|| format!("the answer is not JSON: {}", why_not_json(&first)))
 }
 
 /// Returns `text` without the `STATUS:` and `VERDICT:` lines at its end.

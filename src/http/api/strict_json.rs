@@ -8,7 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Deserializer, Value};
 
 use crate::error::{Error, Result};
-use crate::model::json::Object;
+use crate::model::json::{Object, why_not_json};
 
 /// How deep a body may be nested, in levels.
 const MAX_DEPTH: usize = 64;
@@ -32,7 +32,7 @@ pub(crate) fn parse(bytes: &[u8], known: impl Fn(&str) -> bool) -> Result<Object
 }
 
 fn not_json(error: &serde_json::Error) -> Error {
-    Error::invalid(format!("the body is not JSON: {error}"))
+    Error::invalid(format!("the body is not JSON: {}", why_not_json(error)))
 }
 
 /// Builds the members of an object that are known.

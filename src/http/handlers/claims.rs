@@ -1,6 +1,6 @@
 //! Claims: next, claim, renew, release.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::api::params::missing;
 use crate::http::api::views::{claimed, public_task};
 use crate::http::context::{Call, HandlerResult};
@@ -42,11 +42,7 @@ fn query(lanes: Vec<String>, filter: Filter) -> Result<LaneQuery> {
 }
 
 fn owner(call: &Call<'_>) -> Result<Owner> {
-    let owner = call.body.text_or("owner", "worker");
-    if owner.trim().is_empty() {
-        return Err(Error::invalid("'owner' is empty"));
-    }
-    Owner::new(owner)
+    Owner::new(call.body.text_or("owner", "worker"))
 }
 
 /// `POST /tasks/{id}/claim`

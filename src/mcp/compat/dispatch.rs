@@ -15,7 +15,7 @@ use crate::mcp::tools::delegate::MergeRequest;
 use crate::mcp::tools::{MAX_TASKS, delegate};
 use crate::mcp::waiting::wait_for_ends;
 use crate::model::TaskId;
-use crate::model::json::Object;
+use crate::model::json::{Object, why_not_json};
 use crate::model::task::object;
 
 /// The default length of a summary, in characters.
@@ -210,7 +210,7 @@ fn items(dispatches: Option<&Value>) -> Result<Vec<Value>, ToolFailure> {
     let wrong = |what: String| ToolFailure::invalid(what, "give a JSON array of {agent, task}");
     let parsed = match dispatches {
         Some(Value::String(text)) => serde_json::from_str(text)
-            .map_err(|error| wrong(format!("'dispatches' is not valid JSON: {error}")))?,
+            .map_err(|error| wrong(format!("'dispatches' is not valid JSON: {}", why_not_json(&error))))?,
         given => given.cloned().unwrap_or_default(),
     };
     match parsed {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::settings::{EntryField, SettingsError};
-use crate::model::json::Object;
+use crate::model::json::{Object, why_not_json};
 
 /// The indentation for a file that has none to copy.
 const DEFAULT_INDENT: &str = "  ";
@@ -159,9 +159,9 @@ impl<'a> JsonDocument<'a> {
             return Err(syntax(1, 1, "there is no JSON object"));
         }
         let root: Value = serde_json::from_str(&strict).map_err(|error| {
-            let what = error.to_string();
+            let what = why_not_json(&error);
             let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
-            syntax(error.line(), error.column(), what)
+            syntax(error.line(), error.column(), what.trim_end_matches(','))
         })?;
         if !root.is_object() {
             return Err(syntax(1, 1, "expected a JSON object"));
@@ -502,10 +502,10 @@ mod tests {
             ("{\"a\": 1,}", false, "column: 9"),
             ("[]", true, "expected a JSON object"),
             ("// only", true, "there is no JSON object"),
-            ("{} x", true, "trailing characters"),
+            ("{} x", true, "there is more text after the end of the value"),
             ("{\"servers\": []}", true, "Shape(\"servers\")"),
             ("{\"servers\": {\"lanes\": null}}", true, "Shape(\"servers.lanes\")"),
-            ("{\"a\": \"unclosed", true, "EOF"),
+            ("{\"a\": \"unclosed", true, "it ends inside a text"),
             ("{ /", true, "line: 1"),
         ] {
             let error = shown(set(text, has_comments, &PATH, &fields()).unwrap_err());

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn errors_are_one_line() {
         let error = SettingsFormat::Json.entry("{\n  x", ["a", "b"]).unwrap_err();
-        assert_eq!(error.to_string(), "line 2, column 3: key must be a string");
+        assert_eq!(error.to_string(), "line 2, column 3: a key must be a text in quotes, as in {\"key\": 1}");
         let error = SettingsFormat::Toml.set("a = \n", ["a", "b"], &[]).unwrap_err().to_string();
         assert!(error.starts_with("line 1, column 5: ") && !error.contains('\n'), "{error}");
         for format in [SettingsFormat::Json, SettingsFormat::JsonWithComments, SettingsFormat::Toml] {

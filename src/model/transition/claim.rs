@@ -179,9 +179,8 @@ pub(super) fn note(
             "event type '{kind}' is written by the queue alone; choose another word"
         )));
     }
-    if kind.is_empty() || kind.len() > 64 || kind.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(Error::invalid("an event type is one word of at most 64 bytes"));
-    }
+    limits::check_event_type(kind)?;
+    limits::check_keys("the data", data)?;
     let size = message.len() + json::to_text(data).len();
     if size > MAX_EVENT_BYTES {
         return Err(Error::invalid(format!(

@@ -21,7 +21,7 @@ pub(super) fn cancel(
     reason: Option<&str>,
     by: &str,
 ) -> Result<Effect> {
-    limits::check_short_text("the name of the person who cancels", by)?;
+    limits::check_actor("the name of the person who cancels", by)?;
     if matches!(task.status, Status::Failed { class: FailureClass::Cancelled, .. }) {
         return Ok(Effect::Unchanged);
     }

@@ -80,7 +80,7 @@ pub(super) fn answer_question(
     let now = context.now.wall;
     check_open(task)?;
     check_answer(text)?;
-    limits::check_short_text("the name of the person who answers", by)?;
+    limits::check_actor("the name of the person who answers", by)?;
     check_room(&task.id, &task.questions, false, text.len())?;
     let place = find_question(task, now, number)?;
     let question = &task.questions[place];

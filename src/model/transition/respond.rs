@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Answer, AnswerOutcome, Effect, TransitionContext, check_request, current_claim};
 use crate::error::{Error, Result};
-use crate::model::json::Object;
+use crate::model::json::{Object, why_not_json};
 use crate::model::limits;
 use crate::model::refusal::Refusal;
 use crate::model::response::{MAX_BODY, Response, Verdict};
@@ -94,7 +94,8 @@ fn checked_metadata(task: &Task, answer: &Answer) -> Result<Object> {
         let parsed = match metadata.remove(PARSED_RESULT) {
             Some(value) => Ok(value),
             None => {
-                serde_json::from_str(answer.body.trim()).map_err(|error| format!("it is not JSON: {error}"))
+                let parsed = serde_json::from_str(answer.body.trim());
+                parsed.map_err(|error| format!("it is not JSON: {}", why_not_json(&error)))
             }
         };
         let checked = parsed.and_then(|value: Value| schema.check(&value).map(|()| value));
@@ -139,7 +140,8 @@ pub(super) fn respond_again(task: &Task, context: &TransitionContext<'_>, answer
 /// # Errors
 /// `Invalid` when it breaks a limit or contradicts itself; `Refused` when the worker has read another request.
 pub(super) fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
-    limits::check_short_text("the reviewer", &answer.reviewer)?;
+    limits::check_actor("the reviewer", &answer.reviewer)?;
+    limits::check_keys("metadata", &answer.metadata)?;
     limits::check_at_most("the response", &answer.body, MAX_BODY)?;
     if let Some(expected) = &answer.expect_sha256
         && task.request_sha256 != expected.as_str()

@@ -4,10 +4,12 @@
 //! CRLF, keys that are not text, merge keys.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
 use super::depth;
+use super::syntax::why_not_yaml;
 use super::tree::Tree;
 use crate::model::json::{self, Object};
 
@@ -22,6 +24,8 @@ pub(in crate::workspace) struct Document {
     pub is_exact: bool,
     /// Whether there may be a duplicate key; `false` is certain.
     pub may_repeat_a_key: bool,
+    /// The whole text, for the lines of keys; empty unless it comes from a file.
+    pub text: Arc<str>,
 }
 
 /// Returns the source text of the number at `path` (keys, and positions in lists) of a YAML or JSON text.
@@ -66,13 +70,15 @@ fn parse_yaml(text: &str) -> Result<Document, String> {
             let mut written = Written::new();
             let may_repeat_a_key = tree.may_repeat_a_key();
             match to_json(tree, "", &mut written)? {
-                Value::Object(object) => Ok(Document { object, written, is_exact: true, may_repeat_a_key }),
+                Value::Object(object) => {
+                    Ok(Document { object, written, is_exact: true, may_repeat_a_key, ..Document::default() })
+                }
                 _ => Ok(Document::default()),
             }
         }
         Ok(_) => Err("it must be a mapping: lines of the form `key: value`, or a JSON object".to_string()),
         Err(error) => {
-            let mut message = error.to_string();
+            let mut message = why_not_yaml(&error.to_string());
             if let Some(at) = error.location() {
                 if !message.contains(" line ") {
                     message.push_str(&format!(" at line {} column {}", at.line(), at.column()));

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{ContainerVisitor, Containers};
 
@@ -36,6 +36,34 @@ impl<'de> ContainerVisitor<'de> for KeySearch<'_> {
             }
         }
         Ok(())
+    }
+
+    fn visit_list<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        let position = self.0.first().and_then(|position| position.parse::<usize>().ok());
+        for at in 0.. {
+            let found = match (position == Some(at), self.0) {
+                (true, [_]) => access.next_element_seed(Containers(Here))?,
+                (true, [_, below @ ..]) => access.next_element_seed(Containers(KeySearch(below)))?,
+                _ => access.next_element::<IgnoredAny>()?.map(drop),
+            };
+            if found.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fails at the mapping or list that is visited.
+struct Here;
+
+impl<'de> ContainerVisitor<'de> for Here {
+    fn visit_mapping<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        Err(A::Error::custom(FOUND))
+    }
+
+    fn visit_list<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        Err(A::Error::custom(FOUND))
     }
 }
 
@@ -110,6 +138,11 @@ mod tests {
         assert_eq!(line(block, "b.c d.f"), Some(7));
         assert_eq!(line(block, "b.7"), Some(8));
         assert_eq!(line(block, "f"), Some(9));
+        let list = "a:\n  - {b: 1}\n  - b: 2\n    c: 3\n  - x\n";
+        assert_eq!(line(list, "a.0"), Some(2));
+        assert_eq!(line(list, "a.1"), Some(3));
+        assert_eq!(line(list, "a.1.c"), Some(4));
+        assert_eq!(line(list, "a.2"), Some(1), "a text has no keys");
         let flow = "a: {b: 1,\n  c: {\"d\": [x,\n    y], e: 2}}\n";
         assert_eq!(line(flow, "a.c"), Some(2));
         assert_eq!(line(flow, "a.c.e"), Some(3));

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::document::{Document, Written, scalar_text};
-use crate::error::{Error, Result, brief_list};
+use super::file_part::FilePart;
+use crate::error::{Error, ErrorKind, Result, brief_list};
 use crate::model::duration;
 use crate::model::json::Object;
 
@@ -11,29 +12,52 @@ use crate::model::json::Object;
 ///
 /// A null value counts as absent, since YAML parses an empty value as null.
 pub(in crate::workspace) struct MappingReader {
-    /// The source of the object, for messages: `config file /w/handoff.yaml`.
-    source: String,
+    /// Where the object comes from.
+    place: FilePart,
     object: Object,
     written: Written,
     is_exact: bool,
+    /// Whether a number may stand where text is expected, as in YAML, where people leave quotes out.
+    takes_numbers_as_text: bool,
+    /// The kind of an error about a value.
+    refusal: ErrorKind,
 }
 
 impl MappingReader {
-    pub(in crate::workspace) fn new(source: String, object: Object) -> Self {
-        Self::of_file(source, Document { object, ..Document::default() })
+    /// Makes a reader for a mapping inside a file.
+    #[cfg(feature = "cli")]
+    pub(in crate::workspace) fn of_part(place: FilePart, object: Object) -> Self {
+        Self { place, ..Self::of_file(String::new(), Document { object, ..Document::default() }) }
+    }
+
+    /// Makes a reader for JSON that a program has written, where text is in quotes; what is wrong is the fault of a request,
+    /// not of a file.
+    pub(in crate::workspace) fn of_request(source: String, object: Object) -> Self {
+        Self {
+            takes_numbers_as_text: false,
+            refusal: ErrorKind::Invalid,
+            ..Self::of_file(source, Document { object, ..Document::default() })
+        }
     }
 
     /// Makes a reader for a file.
     pub(in crate::workspace) fn of_file(source: String, document: Document) -> Self {
-        let Document { object, written, is_exact, .. } = document;
-        Self { source, object, written, is_exact }
+        let Document { object, written, is_exact, text, .. } = document;
+        Self {
+            place: FilePart::whole(source, text),
+            object,
+            written,
+            is_exact,
+            takes_numbers_as_text: true,
+            refusal: ErrorKind::Config,
+        }
     }
 
     /// Returns text, or a number as it is written; `place` is the path of keys and positions that leads to it.
     fn written(&self, place: &str, value: &Value) -> Option<String> {
         match value {
             Value::String(text) => Some(text.clone()),
-            Value::Number(_) => self
+            Value::Number(_) if self.takes_numbers_as_text => self
                 .written
                 .get(place)
                 .cloned()
@@ -43,13 +67,13 @@ impl MappingReader {
     }
 
     /// Returns the source of the object.
-    pub(in crate::workspace) fn source(&self) -> &str {
-        &self.source
+    pub(in crate::workspace) fn source(&self) -> String {
+        self.place.describe()
     }
 
     /// Makes an error about one key.
     pub(in crate::workspace) fn invalid_value(&self, key: &str, expected: &str) -> Error {
-        Error::config(format!("{}: '{key}' must be {expected}", self.source))
+        Error::new(self.refusal, format!("{}: '{key}' must be {expected}", self.place.before(key)))
     }
 
     /// Returns whether the key is present, even if it is null.
@@ -173,7 +197,7 @@ impl MappingReader {
         }
         Some(format!(
             "{} has unknown keys, which are ignored: {}",
-            self.source,
+            self.place.describe(),
             brief_list(self.object.keys())
         ))
     }

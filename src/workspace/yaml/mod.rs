@@ -4,11 +4,12 @@ mod containers;
 mod depth;
 mod document;
 mod duplicates;
-#[cfg(feature = "cli")]
+mod file_part;
 mod key_line;
 mod mapping;
 #[cfg(feature = "cli")]
 mod section;
+mod syntax;
 mod tree;
 
 pub(crate) use containers::{ContainerVisitor, Containers};
@@ -19,6 +20,10 @@ pub(crate) use section::{KeyNames, most_similar, written_key};
 #[cfg(feature = "cli")]
 pub use section::{Override, Section, SourceText};
 
+#[cfg(feature = "cli")]
+pub(crate) use syntax::why_not_yaml;
+
 pub(super) use document::{Document, parse, scalar_text, to_yaml};
 pub(super) use duplicates::first as first_duplicate;
+pub(super) use file_part::FilePart;
 pub(super) use mapping::MappingReader;

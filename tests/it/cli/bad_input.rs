@@ -149,6 +149,29 @@ fn names_that_mislead_are_refused() {
         .refused(2, "it has invisible characters");
     let id = sandbox.submit("l", &["--metadata", "note=--x", "--name", "👩\u{200d}💻"]);
     sandbox.run(&["claim", &id, "--owner", "me\u{202e}"]).refused(2, "the owner has invisible characters");
+    // One rule for everybody who acts, for words and for keys.
+    let held = sandbox.claim("l").1;
+    let held = ["--claim-token", held.as_str()];
+    for (words, expected) in [
+        (&["event", &id, "--type", "no\u{202e}te"][..], "the event type has invisible characters (U+202E)"),
+        (&["event", &id, "--type", "two words"], "an event type is one word"),
+        (&["event", &id, "--data", "a\u{200b}=1"], "a key of the data has invisible characters"),
+        (&["tell", &id, "x", "--by", ""], "the name of the sender is empty"),
+        (&["tell", &id, "x", "--by", "a\u{202e}"], "the name of the sender has invisible characters"),
+        (&["cancel", &id, "--by", " "], "the name of the person who cancels is empty"),
+        (&[&["respond", &id, "--body", "x", "--reviewer", ""], &held[..]].concat(), "the reviewer is empty"),
+        (
+            &[&["respond", &id, "--body", "x", "--metadata", "a\u{200b}=1"], &held[..]].concat(),
+            "a key of metadata has invisible characters",
+        ),
+    ] {
+        sandbox.run(words).refused(2, expected);
+    }
+    sandbox.ok(&[&["ask", &id, "-m", "?"], &held[..]].concat());
+    sandbox
+        .run(&["answer", &id, "--body", "x", "--by", ""])
+        .refused(2, "the name of the person who answers is empty");
+    submit(&["--metadata", "a\u{202e}=1"]).refused(2, "a key of metadata has invisible characters");
     assert_eq!(sandbox.json(&["list"])["count"], 1);
 }
 

@@ -171,7 +171,10 @@ fn what_prevents_a_task_is_reported_and_the_time_stays_due() {
 fn a_schedule_that_cannot_be_used_is_refused_in_one_line() {
     for (schedules, reason) in [
         ("  x: {lane: l, prompt: p}\n", "schedules.x.cron: is missing"),
-        ("  x: {cron: daily, lane: l, prompt: p}\n", "schedules.x.cron: not a cron expression ("),
+        (
+            "  x: {cron: daily, lane: l, prompt: p}\n",
+            "schedules.x.cron: not a cron expression (it has 1 field, not 5); give minute, hour",
+        ),
         (
             "  x: {cron: '*/61 * * * *', lane: l, prompt: p}\n",
             "schedules.x.cron: the step of */61 is 61, but there are only 60 minutes",
@@ -196,13 +199,14 @@ fn a_schedule_that_cannot_be_used_is_refused_in_one_line() {
         ("  x: {cron: '@daily', lane: l, prompt: p, key: k}\n", "schedules.x.key: a schedule sets it"),
         ("  x y: {cron: '@daily', lane: l, prompt: p}\n", "invalid name of a schedule 'x y'"),
         ("  x: [1]\n", "schedules.x must be a mapping"),
-        ("  - x\n", "'schedules' must be a mapping"),
+        ("  - x\n", "schedules must be a mapping"),
     ] {
         let sandbox = workspace(schedules);
         for words in [&DISPATCH[..], &["schedules"]] {
             let outcome = sandbox.run(words);
             outcome.refused(1, reason);
             assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{outcome}");
+            assert!(outcome.stderr.contains("handoff.yaml line "), "{outcome}");
         }
         let doctor = sandbox.run(&["doctor"]);
         sandbox.submit("l", &[]);

@@ -237,6 +237,39 @@ fn numbers_that_only_python_writes_are_taken_like_any_other() {
 }
 
 #[test]
+fn each_wrong_line_of_a_batch_has_one_code_its_number_and_what_to_do() {
+    let sandbox = Sandbox::new();
+    let lines = [
+        ("{\"lane\": \"l\", \"prompt\": 5}", "'prompt' must be text; put it in quotes"),
+        ("{\"lane\": 5, \"prompt\": \"x\"}", "'lane' must be text; put it in quotes"),
+        ("{\"lane\": \"l\", \"prompt\": \"x\", \"labels\": [1]}", "'labels' must be a list of texts"),
+        ("{\"lane\": \"l\", \"prompt\": \"x\", \"priority\": \"high\"}", "'priority' must be a whole number"),
+        (
+            "{\"lane\": \"l\", \"prompt\": \"x\", \"not_before\": \"soon\"}",
+            "'not_before' must be a time such as",
+        ),
+        ("{\"lane\": \"l\", \"prompt\": \"x\", \"after\": [{\"foo\": 1}]}", "'after' must be a list of ids"),
+        ("{\"lane\": \"l\", \"prompt\": \"x\", \"after\": [{\"line\": 99}]}", "it depends on line 99"),
+        ("{\"lane\": \"l\", \"prompt\": \"x\", \"priority\": 5000}", "priority 5000 is out of range"),
+        ("{\"lane\": \"l\"}", "there is nothing to do: no request file and no prompt"),
+        ("nonsense", "not JSON: a value is a text in quotes, a number, true"),
+        ("[1]", "not a JSON object"),
+    ];
+    let text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+    let outcome = sandbox.run_with(&["submit", "--batch", "-", "--json"], text);
+    assert_eq!(outcome.code, 1, "{outcome}");
+    let reply = outcome.json();
+    assert_eq!(reply["errors"].as_array().unwrap().len(), lines.len(), "{outcome}");
+    for (at, (line, message)) in lines.iter().enumerate() {
+        let error = &reply["errors"][at];
+        assert_eq!((&error["line"], &error["code"]), (&(at + 1).into(), &"invalid".into()), "{line}");
+        let found = error["error"].as_str().unwrap();
+        assert!(found.starts_with(&format!("line {}: {message}", at + 1)), "{line}: {found}");
+    }
+    assert!(reply["errors"][8]["hint"].as_str().unwrap().starts_with("give --request-from"), "{outcome}");
+}
+
+#[test]
 fn a_lane_that_is_probably_misspelt_is_reported() {
     let sandbox = Sandbox::new();
     let told = |lane: &str, more: &[&str]| {

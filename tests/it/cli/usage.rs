@@ -137,7 +137,7 @@ fn errors_are_json_where_answers_are() {
         (&["show", "zzz"][..], 1, "not_found", "unknown task: zzz"),
         (&["show", "../x"], 1, "invalid", "invalid task_id: '../x'"),
         (&["retry", &id], 1, "refused", "cannot retry"),
-        (&["list", "--fly"], 2, "invalid", "unexpected argument '--fly' found; `lanes help list`"),
+        (&["list", "--fly"], 2, "invalid", "unexpected argument '--fly' found"),
         (&["fly"], 2, "invalid", "unrecognized subcommand 'fly'"),
         (&["wait", &id, "--timeout", "0", "-q"], 2, "timed_out", "no answer"),
         (&["--config", "a\u{200b}.yaml", "list"], 1, "config", "a\\u{200b}.yaml"),
@@ -147,8 +147,30 @@ fn errors_are_json_where_answers_are() {
         let error: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
         assert_eq!(error["code"], kind, "{outcome}");
         assert!(text(&error["error"]).contains(message), "{outcome}");
+        let is_bad_usage = code == 2 && kind == "invalid";
+        let hint = error["hint"].as_str().unwrap_or_default();
+        assert_eq!(hint.contains("`lanes help"), is_bad_usage, "{outcome}");
         assert!(sandbox.run(words).stderr.starts_with("lanes: "), "{words:?}");
     }
+}
+
+#[test]
+fn an_error_about_a_task_names_it_for_programs() {
+    let sandbox = Sandbox::new();
+    let error = |words: &[&str], code: i32| {
+        let outcome = sandbox.run(&[words, &["--json", "-q"]].concat());
+        assert_eq!(outcome.code, code, "{outcome}");
+        serde_json::from_str::<serde_json::Value>(outcome.stderr.lines().last().unwrap()).unwrap()
+    };
+    let late = error(&["call", "-l", "l", "x", "--timeout", "0"], 2);
+    let id = text(&late["task_id"]);
+    assert_eq!(sandbox.json(&["list"])["tasks"][0]["id"], id, "{late}");
+    assert_eq!(late["hint"], format!("the task continues; fetch its answer with `lanes wait {id}`"));
+    assert_eq!(error(&["wait", &id, "--timeout", "0"], 2)["task_id"], id);
+    assert_eq!(error(&["retry", &id], 1)["task_id"], id);
+    let token = sandbox.claim("l").1;
+    let ask = ["ask", &id, "--claim-token", &token, "-m", "?", "--wait", "--timeout", "0"];
+    assert_eq!(error(&ask, 2)["task_id"], id);
 }
 
 #[test]
@@ -170,6 +192,36 @@ fn json_is_accepted_before_and_after_the_command() {
     let before = sandbox.run(&["--json", "list"]).stdout;
     assert_eq!(before, sandbox.run(&["list", "--json"]).stdout);
     assert_eq!(before, "{\n  \"count\": 0,\n  \"status\": \"ok\",\n  \"tasks\": []\n}\n");
+}
+
+#[test]
+fn a_global_flag_counts_or_is_refused() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    for words in
+        [&["man"][..], &["man", "pages"], &["completions", "bash"], &["logs", &id], &["top"], &["serve"]]
+    {
+        let refused = sandbox.run(&[words, &["--json"]].concat());
+        refused.refused(2, " prints no JSON");
+    }
+    for words in [
+        &["init", "x"][..],
+        &["init-pool", "x"],
+        &["setup"],
+        &["self-test"],
+        &["man"],
+        &["completions", "zsh"],
+    ] {
+        for flag in [["--config", "handoff/handoff.yaml"], ["--store", "handoff/state"]] {
+            sandbox
+                .run(&[words, &flag].concat())
+                .refused(2, &format!("{} has no effect on {}", flag[0], words[0]));
+        }
+    }
+    assert!(!sandbox.path("x").exists() && !sandbox.path("pages").exists());
+    let tested = sandbox.json(&["self-test"]);
+    assert_eq!(tested["status"], "ok");
+    assert!(text(&tested["task_id"]).contains("-self-test-"), "{tested}");
 }
 
 #[test]
@@ -408,6 +460,34 @@ fn what_is_offered_is_what_the_command_can_work_on() {
     assert_eq!(offered("zsh", &["show", &done[..20]]), [done.as_str()]);
     assert_eq!(offered("fish", &["dispatch", "--vendor", "c"]), ["claude", "codex"]);
     assert_eq!(offered("fish", &["list", "--state", "c"]), ["cancelled", "claimed", "completed"]);
+    assert_eq!(offered("fish", &["status", "--state", "d"]), ["dead", "done"]);
+    // Whatever has a known set of values: groups, fields, agents, bridges, sets of tools.
+    sandbox.submit("a", &["--group", "release-4"]);
+    sandbox.submit("a", &["--group", "$(touch owned)"]);
+    let file = std::fs::read_to_string(sandbox.path("handoff/handoff.yaml")).unwrap();
+    let more = "agents:\n  infra: {directory: .}\nbridges:\n  team: {adapter: json}\n";
+    sandbox.write("handoff/handoff.yaml", format!("{file}\n{more}"));
+    for words in [
+        &["wait", "--group", ""][..],
+        &["list", "--group", "r"],
+        &["tell", "--group", ""],
+        &["submit", "--group", ""],
+        &["submit", "--after-group", ""],
+        &["graph", "--group", ""],
+    ] {
+        assert_eq!(offered("fish", words), ["release-4"], "{words:?}");
+    }
+    assert_eq!(offered("fish", &["list", "--fields", "lane"]), ["lane"]);
+    assert_eq!(offered("fish", &["list", "--fields", "id,lane"]), ["id,lane"]);
+    assert_eq!(offered("fish", &["show", "--fields", "depend"]), ["dependencies"]);
+    assert_eq!(offered("fish", &["agents", "show", ""]), ["infra"]);
+    assert_eq!(offered("fish", &["agents", "add", ""]), [""; 0]);
+    for words in [&["bridge", "t"][..], &["bridge", "check", ""]] {
+        assert!(offered("fish", words).contains(&"team".to_string()), "{words:?}");
+    }
+    if cfg!(feature = "mcp") {
+        assert_eq!(offered("fish", &["mcp", "--tools", "c"]), ["caller", "compat"]);
+    }
 }
 
 #[test]

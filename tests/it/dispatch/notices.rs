@@ -184,11 +184,12 @@ fn rules_that_cannot_be_used_are_refused_in_one_line() {
         ("  - {on: [failed], command: x, lanes: [../x]}\n", "notify[0].lanes: "),
         ("  - {on: [failed], comand: x, command: x}\n", "notify[0] has unknown keys: comand"),
         ("  - x\n", "notify[0] must be a mapping"),
-        ("  on: [failed]\n", "'notify' must be a list"),
+        ("  on: [failed]\n", "notify must be a list"),
     ] {
         let pool = pool(rules);
         let refused = pool.refused(&["dispatch", "--once"]);
         assert!(refused.contains(reason) && refused.trim_end().lines().count() == 1, "{rules}: {refused}");
+        assert!(refused.contains("handoff.yaml line "), "{rules}: {refused}");
     }
 }
 

@@ -36,7 +36,7 @@ fn a_dispatcher_needs_a_name_for_its_claims() {
     for blank in ["", " "] {
         let output = pool.output(&["dispatch", "--once", "--owner", blank]);
         assert_eq!(output.status.code(), Some(2));
-        assert_eq!(String::from_utf8(output.stderr).unwrap(), "lanes: --owner must not be empty\n");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "lanes: the owner is empty\n");
     }
     let printed = pool.refused(&["dispatch", "--once", "--owner", "me\u{202e}"]);
     assert!(printed.starts_with("lanes: the owner has invisible characters"), "{printed}");

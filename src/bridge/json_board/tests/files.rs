@@ -18,9 +18,18 @@ fn refusal(content: &[u8]) -> BoardError {
 fn a_file_that_is_no_board_is_an_error_with_line_and_column() {
     for (content, expected) in [
         ("", "FILE: the file is empty; a board without cards is {\"queues\": {}}"),
-        ("{\"queues\": {\n  \"Todo\": [\n", "FILE: not JSON: EOF while parsing a list at line 3 column 0"),
-        ("{\"queues\": {\n  \"Todo\": [1,]\n}}", "FILE: not JSON: expected value at line 2 column 14"),
-        ("{\"queues\": {}} x", "FILE: not JSON: trailing characters at line 1 column 16"),
+        (
+            "{\"queues\": {\n  \"Todo\": [\n",
+            "FILE: not JSON: it ends inside a list: a ] is missing, at line 3 column 0",
+        ),
+        (
+            "{\"queues\": {\n  \"Todo\": [1,]\n}}",
+            "FILE: not JSON: a value is a text in quotes, a number, true, false, null, a [list] or an {object}, at line 2 column 14",
+        ),
+        (
+            "{\"queues\": {}} x",
+            "FILE: not JSON: there is more text after the end of the value, at line 1 column 16",
+        ),
         ("[]", "FILE: a board is an object with \"queues\" (line 1 column 1)"),
         ("{\"a\": 1}", "FILE: a board needs the key \"queues\", as in {\"queues\": {}} (line 1 column 1)"),
         ("{\"queues\": {},\n \"queues\": {}}", "FILE: \"queues\" is there twice (line 2 column 2)"),
@@ -69,7 +78,7 @@ fn a_file_that_is_no_board_is_an_error_with_line_and_column() {
     }
     let deep = format!("{{\"queues\": {{}}, \"a\": {}{}}}", "[".repeat(200), "]".repeat(200));
     assert_eq!(refusal(deep.as_bytes()).message, "FILE: its values are nested more than 127 levels deep");
-    assert!(refusal("[".repeat(1_000_000).as_bytes()).message.starts_with("FILE: not JSON: EOF"));
+    assert!(refusal("[".repeat(1_000_000).as_bytes()).message.starts_with("FILE: not JSON: it ends"));
     assert_eq!(refusal(b"{\n \"a\xff").message, "FILE is not UTF-8 text at line 2 column 4");
     let large = " ".repeat(8 * 1024 * 1024 + 1);
     assert!(
