@@ -197,7 +197,7 @@ fn change_all(context: &CommandContext, config: &Config, changes: &[(AgentName, 
 }
 
 fn change(context: &mut CommandContext, name: &str, change: AgentChange, done: &str) -> Result<CommandExit> {
-    inside_run::refuse(context, "agents add, set, remove and import")?;
+    inside_run::refuse(context, "a change of agents")?;
     let name = AgentName::new(name)?;
     change_all(context, &context.config()?, &[(name.clone(), change)])?;
     if context.out.json {
@@ -214,7 +214,7 @@ fn change(context: &mut CommandContext, name: &str, change: AgentChange, done: &
 
 impl ImportAgentsCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        inside_run::refuse(context, "agents add, set, remove and import")?;
+        inside_run::refuse(context, "agents import")?;
         let config = context.config()?;
         let (path, text) = read_agents_file(&config, &context.base.absolute(&self.file)?)?;
         let file = path.to_string_lossy();

@@ -43,7 +43,8 @@ impl CompletionsCommand {
             context.out.raw(&complete::script(&shell)?)?;
             return Ok(CommandExit::Done);
         }
-        inside_run::refuse(context, "completions --install")?;
+        let flag = if self.install { "completions --install" } else { "completions --uninstall" };
+        inside_run::refuse(context, flag)?;
         let shell = match self.shell {
             Some(shell) => shell.to_string(),
             None => env::shell_name().ok_or_else(|| {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::agents_diagnoses;
 use super::config_values::{ConfigValue, config_values};
 use super::context::{CommandContext, GlobalArgs};
-use super::editor::EditedText;
+use super::editor::{self, EditedText};
 use super::exit::CommandExit;
 use super::inside_run;
 use super::output::Output;
@@ -193,6 +193,7 @@ fn edit(context: &mut CommandContext) -> Result<CommandExit> {
     // In the same directory, since its paths are relative to that.
     let directory = file.link_target().unwrap_or(&path).parent().unwrap_or(Path::new("/"));
     let name = format!(".handoff-edit-{}.yaml", std::process::id());
+    editor::check_terminal()?;
     let draft = EditedText::at(directory.join(name), before)?;
     let text = loop {
         draft.open()?;

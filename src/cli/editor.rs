@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +14,19 @@ use crate::signals::LentTerminal;
 
 /// The editor where `VISUAL` and `EDITOR` name none.
 const EDITOR: &str = "vi";
+
+/// Refuses to open the default editor where nobody can use it: without a terminal it waits for ever.
+///
+/// # Errors
+/// `Invalid`.
+pub(super) fn check_terminal() -> Result<()> {
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if is_terminal || env::editor().is_some() {
+        return Ok(());
+    }
+    Err(Error::invalid("there is no terminal to edit on")
+        .with_hint("set VISUAL or EDITOR to a program that changes the file, or change handoff.yaml itself"))
+}
 
 /// A text in a file that only its owner can read, while somebody changes it.
 pub(super) struct EditedText {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::args;
 use super::colour::ColourVariables;
 #[cfg(feature = "mcp")]
 use crate::dispatch::agent::enclosing_run::EnclosingRun;
@@ -234,7 +235,7 @@ pub(super) fn own_program() -> Option<PathBuf> {
     program.or_else(|| Some(own_process::program_for_others()))
 }
 
-/// Returns the options for opening the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to
+/// Returns the options for opening the store: `LANES_LOCK_TIMEOUT` (a span), `LANES_ALLOW_NETWORK_FS` (set to
 /// anything), and for tests `LANES_TEST_NOW` (a fixed time) and `LANES_TEST_SEED` (a number that determines ids
 /// and tokens).
 ///
@@ -245,7 +246,7 @@ pub(super) fn store_options(lock_timeout: Option<f64>) -> Result<StoreOptions> {
         options.lock_timeout =
             checked_timeout(Error::invalid, "--lock-timeout", &seconds.to_string(), seconds)?;
     } else if let Some(text) = text("LANES_LOCK_TIMEOUT")? {
-        let seconds = text.parse().unwrap_or(f64::NAN);
+        let seconds = args::seconds(&text).unwrap_or(f64::NAN);
         options.lock_timeout = checked_timeout(Error::invalid_here, "LANES_LOCK_TIMEOUT", &text, seconds)?;
     }
     options.allow_network_fs = set("LANES_ALLOW_NETWORK_FS").is_some();
@@ -271,7 +272,7 @@ fn checked_timeout(
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|timeout| timeout.as_secs() <= 86_400)
-        .ok_or_else(|| invalid(wrong_value(name, text, "seconds from 0 to 86400")))
+        .ok_or_else(|| invalid(wrong_value(name, text, "seconds or a span such as 5m, at most 1d")))
 }
 
 fn set(name: &str) -> Option<OsString> {

@@ -25,6 +25,9 @@ pub(super) fn submit(
     run_timeout: Option<f64>,
 ) -> Result<(Store, SubmittedTask)> {
     let (config, store) = context.workspace()?;
+    if let Some(word) = args.only_word() {
+        refuse_lane_for_text(&config, &store, word)?;
+    }
     let request = args.request(&context.out, run_timeout)?;
     let checked = check_submit(&SubmitContext::new(&config, &context.base, store.now().wall), request)?;
     inside_run::refuse_commands(context, &checked.task)?;
@@ -43,6 +46,18 @@ pub(super) fn submit(
         context.out.note(&format!("lanes: {} was submitted before with this key", submitted.task.id));
     }
     Ok((store, submitted))
+}
+
+/// Refuses the name of a known lane for a text: whoever means the lane may give the text on standard input, where nobody
+/// reads it.
+fn refuse_lane_for_text(config: &Config, store: &Store, word: &str) -> Result<()> {
+    match LaneName::new(word) {
+        Ok(lane) if !is_new_lane(config, store, &lane) => {
+            Err(Error::invalid(format!("{lane} is a lane, and there is no text for it"))
+                .with_hint("give the text after the lane, or `-` to read it from standard input"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a lane that no setting names and that never had a task: it may be the first word of a text.
@@ -103,6 +118,15 @@ impl SubmitCommand {
         } else {
             context.out.line(submitted.task.id.as_str())?;
         }
+        context.out.flush().map_err(|error| {
+            // The task is there, and whoever submits it again does it twice.
+            let message = format!(
+                "{} was submitted, but its id could not be printed: {}",
+                submitted.task.id,
+                error.message()
+            );
+            Error::new(error.kind(), message).with_hint("do not submit it again")
+        })?;
         Ok(CommandExit::Done)
     }
 }

@@ -25,9 +25,11 @@ pub(super) struct TaskArgs {
     unread: Vec<(SubmitField, Vec<String>)>,
     /// Whether the lane was given as a word, without its flag.
     lane_is_word: bool,
+    /// Whether the prompt is the only word.
+    prompt_is_word: bool,
 }
 
-/// The ids of the two words: the lane and the text, or only the text.
+/// The ids of the two words: the lane and the text, or only one of them.
 const WORDS: [&str; 2] = ["word", "second_word"];
 
 /// Returns the fields that have a flag here. The time limit of a run has a different flag in each command.
@@ -67,8 +69,8 @@ fn flag(field: &SubmitField) -> Arg {
     let arg = arg.help(help_with(field, repeatable));
     match field.key {
         "lane" => arg.short('l'),
-        "prompt" => arg.short('p').allow_hyphen_values(true).conflicts_with(WORDS[0]),
-        "prompt_file" => arg.conflicts_with(WORDS[0]),
+        "prompt" => arg.short('p').allow_hyphen_values(true).conflicts_with(WORDS[1]),
+        "prompt_file" => arg.conflicts_with(WORDS[1]),
         "not_before" => arg.conflicts_with("delay"),
         _ => arg,
     }
@@ -79,7 +81,9 @@ impl clap::Args for TaskArgs {
         let task = Arg::new("task").long("task").value_name("FILE").value_parser(value_parser!(PathBuf));
         let task = task.help("A YAML or JSON file with defaults for the flags below");
         let lane = Arg::new(WORDS[0]).value_name("LANE");
-        let lane = lane.help("Lane that is in use already, if TEXT follows; one word alone is the TEXT");
+        let lane = lane.help(
+            "Lane that is in use already, if TEXT, -p or --prompt-file follows; one word alone is the TEXT",
+        );
         let text = Arg::new(WORDS[1]).value_name("TEXT").conflicts_with("lane");
         let text = text.help("Text for the worker; `-` reads it from standard input");
         command.args([lane, text, task]).args(fields().map(flag))
@@ -99,7 +103,6 @@ impl FromArgMatches for TaskArgs {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
         let words = WORDS.map(|id| matches.get_one::<String>(id).cloned());
-        self.lane_is_word = words[1].is_some();
         let request = &mut self.request;
         request.task_file = matches.get_one("task").cloned();
         for field in fields() {
@@ -133,9 +136,19 @@ impl FromArgMatches for TaskArgs {
                 }
             }
         }
+        let has_text = request.prompt.is_some() || request.prompt_file.is_some();
         match words {
-            [Some(lane), Some(text)] => (request.lane, request.prompt) = (Some(lane), Some(text)),
-            [Some(text), None] => request.prompt = Some(text),
+            [Some(lane), None] if has_text && request.lane.is_some() => {
+                let lane = printable(&lane);
+                let message =
+                    format!("the lane and the text have their flags already; '{lane}' is one word too many");
+                return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message));
+            }
+            [Some(lane), None] if has_text => (request.lane, self.lane_is_word) = (Some(lane), true),
+            [Some(text), None] => (request.prompt, self.prompt_is_word) = (Some(text), true),
+            [Some(lane), Some(text)] => {
+                (request.lane, request.prompt, self.lane_is_word) = (Some(lane), Some(text), true);
+            }
             [None, _] => {}
         }
         Ok(())
@@ -146,6 +159,11 @@ impl TaskArgs {
     /// Returns whether the lane was given as a word, which may be the first of a text without quotes.
     pub(super) fn lane_is_word(&self) -> bool {
         self.lane_is_word
+    }
+
+    /// Returns the prompt if it was the only word, and no flag names the lane: it may have been meant as one.
+    pub(super) fn only_word(&self) -> Option<&str> {
+        self.request.prompt.as_deref().filter(|_| self.prompt_is_word && self.request.lane.is_none())
     }
 
     /// Returns the request that the flags describe; `run_timeout` is the time limit of one run, in seconds.

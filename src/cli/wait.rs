@@ -24,7 +24,8 @@ use crate::workspace::deliver;
 /// Prints the answer of a single task that was submitted without --response-to, and otherwise the id of each answered
 /// task, one per line. With --body it prints the answers; each of several comes after a line `==> ID STATUS <==`.
 ///
-/// Exits with code 2 when no answer comes before the timeout.
+/// Exits with code 0 when the tasks have ended, also when one failed, unless --exit-status is given, and with code 2 when
+/// no answer comes before the timeout.
 ///
 /// With --lane instead of ids: waits until a task of the lane can be claimed, and prints its id, without claiming it.
 /// Exits with code 0, also when none comes before the timeout.

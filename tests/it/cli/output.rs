@@ -46,6 +46,16 @@ fn a_full_disk_behind_standard_output_is_an_error() {
 }
 
 #[test]
+fn a_submit_whose_id_cannot_be_printed_says_it_on_standard_error() {
+    let sandbox = Sandbox::new();
+    let outcome =
+        sandbox.outcome(sandbox.command(&["submit", "review", "x"]).stdout(full()).output().unwrap());
+    outcome.refused(1, "was submitted, but its id could not be printed: cannot write standard output");
+    let id = text(&sandbox.json(&["list"])["tasks"][0]["id"]);
+    assert!(outcome.stderr.starts_with(&format!("lanes: {id} was submitted")), "{outcome}");
+}
+
+#[test]
 fn a_closed_pipe_ends_quietly() {
     let sandbox = Sandbox::new();
     sandbox.submit("l", &[]);

@@ -116,6 +116,10 @@ fn left(sandbox: &Sandbox) -> Vec<String> {
 #[test]
 fn config_edit_saves_what_has_no_faults() {
     let sandbox = configured();
+    let mut without = sandbox.command(&["config", "edit"]);
+    let outcome = without.env_remove("EDITOR").env_remove("VISUAL").output().unwrap();
+    sandbox.outcome(outcome).refused(2, "there is no terminal to edit on; set VISUAL or EDITOR");
+    assert_eq!(left(&sandbox), Vec::<String>::new());
     let saved = edit(&sandbox, "sed -i s/claude/codex/ \"$1\"");
     assert_eq!(saved.code, 0, "{saved}");
     assert!(saved.stdout.starts_with("saved "), "{saved}");

@@ -326,8 +326,13 @@ fn words_name_the_lane_and_the_text() {
     assert_eq!(task(&["submit", "-l", "other", "-p", "Fix it"]), expected("other", "Fix it"));
     assert_eq!(task(&["submit", "other", "--priority", "2", "Again"]), expected("other", "Again"));
     assert_eq!(task(&["add", "-lother", "--", "-x"]), expected("other", "-x"));
-    let outcome = sandbox.run_with(&["submit", "review", "-"], "from standard input");
-    assert_eq!(outcome.code, 0, "{outcome}");
+    assert_eq!(task(&["submit", "other", "-p", "Fix it"]), expected("other", "Fix it"));
+    sandbox.write("prompt.md", "From a file");
+    assert_eq!(task(&["submit", "other", "--prompt-file", "prompt.md"]), expected("other", "From a file"));
+    for words in [&["submit", "review", "-"][..], &["submit", "review", "--prompt-file", "-"]] {
+        let outcome = sandbox.run_with(words, "from standard input");
+        assert_eq!(outcome.code, 0, "{outcome}");
+    }
     // The text of a task file is replaced.
     sandbox.write("t.yaml", "lane: review\nprompt: old\n");
     assert_eq!(task(&["submit", "--task", "t.yaml", "new"]), expected("review", "new"));
@@ -338,7 +343,15 @@ fn words_name_the_lane_and_the_text() {
         (&["call", "fix", "bug"], 1, "quote a text of several words"),
         (&["add", "fix", "this", "bug"], 2, "quote a text of several words; `lanes help submit`"),
         (&["submit", "review", "x", "-l", "work"], 2, "cannot be used with"),
-        (&["submit", "-l", "work", "x", "-p", "y"], 2, "cannot be used with"),
+        (&["submit", "-l", "work", "x", "-p", "y"], 2, "'x' is one word too many"),
+        (&["submit", "review", "x", "-p", "y"], 2, "cannot be used with"),
+        (&["submit", "new", "-p", "y"], 1, "lane new is new"),
+        (
+            &["submit", "review"],
+            2,
+            "review is a lane, and there is no text for it; give the text after the lane, or `-`",
+        ),
+        (&["call", "other"], 2, "other is a lane, and there is no text for it"),
         (&["submit", "x", "--batch", "-"], 2, "cannot be used with"),
     ] {
         sandbox.run(words).refused(code, expected);
@@ -356,6 +369,11 @@ fn the_only_lane_is_used_when_none_is_named() {
     );
     let id = sandbox.ok(&["add", "Fix it"]);
     assert_eq!(sandbox.json(&["status", &id])["task"]["lane"], "work");
+    // The text on standard input would be lost.
+    sandbox
+        .run_with(&["add", "work"], "A long plan")
+        .refused(2, "work is a lane, and there is no text for it");
+    assert_eq!(sandbox.json(&["list"])["count"], 1);
 }
 
 #[test]
