@@ -96,6 +96,9 @@ impl BridgeCommand {
             }
             None => bridges,
         };
+        for warning in &config.warnings {
+            context.out.warn(warning);
+        }
         let store = if self.dry_run { context.store()? } else { context.store_or_new()? };
         let lifetime = match (self.once || self.dry_run, self.all) {
             (true, _) => BridgeLifetime::Once,

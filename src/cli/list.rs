@@ -121,7 +121,7 @@ impl Selection {
     fn wants(&self, task: &TaskText<'_>, shown: &ShownStates<'_>) -> bool {
         self.lane.as_ref().is_none_or(|lane| task.spec.lane.is(lane))
             && self.group.as_ref().is_none_or(|group| task.spec.group.is_some_and(|name| name.is(group)))
-            && !(self.active_only && task.is_terminal())
+            && !(self.active_only && (task.is_terminal() || shown.status_of(task).is_terminal()))
             && (self.state.is_empty() || {
                 let status = shown.status_of(task);
                 self.state.iter().any(|state| state.selects(&status))

@@ -39,7 +39,7 @@ impl RedriveCommand {
             None => resolve_all(&store, &self.ids)?,
         };
         for id in &ids {
-            check_redrive(&store.task(id)?)?;
+            check_redrive(&store.read_settled(id)?)?;
         }
         if ids.is_empty() {
             context.out.note("lanes: no dead tasks to redrive");

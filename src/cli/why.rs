@@ -21,8 +21,9 @@ pub(super) struct WhyCommand {
 impl WhyCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
-        let task = store.shown(store.task(&store.resolve(&self.id)?)?);
+        let task = store.task(&store.resolve(&self.id)?)?;
         let reason = why(&store, &task)?;
+        let task = store.shown(task);
         if context.out.json {
             context.out.object(&object([
                 ("status", "ok".into()),

@@ -243,6 +243,8 @@ pub struct SpecText<'a> {
     pub group: Option<RawString<'a>>,
     /// See [`TaskSpec::max_attempts`].
     pub max_attempts: Option<u32>,
+    /// See [`TaskSpec::deadline`].
+    pub deadline: Option<Time>,
     source_agent: RawString<'a>,
     workspace_root: RawString<'a>,
     worktree_path: Option<RawString<'a>>,
@@ -254,7 +256,6 @@ pub struct SpecText<'a> {
     retry_of: Option<RawString<'a>>,
     after: Option<Raw<'a>>,
     exclusive: Option<Raw<'a>>,
-    deadline: Option<Time>,
     verify: Option<Raw<'a>>,
     schema: Option<Raw<'a>>,
 }

@@ -159,7 +159,7 @@ mod tests {
             "updated_at": "2026-11-21T07:00:00Z", "prompt": "Fix the ÄRGER", "metadata": {"card": 7},
             "claim_owner": "Ann", "claim_token": "t", "claimed_at": "2026-11-21T07:00:00Z",
             "lease_expires_at": "2026-11-21T08:00:00Z", "idempotency_key": "k1", "group": "g"}"#;
-        TaskText::read(text.as_bytes(), |task| TaskSummary::of(task, &task.state())).unwrap()
+        TaskText::read(text.as_bytes(), |task| TaskSummary::of(task, &task.status())).unwrap()
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {

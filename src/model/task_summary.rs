@@ -67,6 +67,8 @@ pub(crate) struct TaskSummary {
     pub key: Option<Arc<str>>,
     /// Whether another task retries it.
     pub is_retried: bool,
+    /// When its state may change by itself.
+    pub changes_at: Option<Time>,
     /// Whether its state depends on what other tasks hold.
     pub waits_for_key: bool,
     /// Its name and its prompt in lower case; `None` if they are not kept.
@@ -76,22 +78,21 @@ pub(crate) struct TaskSummary {
 }
 
 impl TaskSummary {
-    /// Returns a task in brief, with the name of the state in which it is shown.
-    pub(crate) fn of(task: &TaskText<'_>, state: &str) -> Self {
-        let status = task.status();
-        let ended_at = match &status {
+    /// Returns a task in brief, which is shown in the state `status`.
+    pub(crate) fn of(task: &TaskText<'_>, status: &Status) -> Self {
+        let ended_at = match status {
             Status::Completed { at, .. } | Status::Failed { at, .. } => Some(*at),
             _ => None,
         };
-        let not_before = match &status {
+        let not_before = match status {
             Status::Scheduled { until } | Status::Blocked { until: Some(until) } => Some(*until),
             _ => None,
         };
-        let failure_class = match &status {
+        let failure_class = match status {
             Status::Failed { class, .. } => Some(class.as_str().into()),
             _ => None,
         };
-        let lease_expires_at = match &status {
+        let lease_expires_at = match status {
             Status::Claimed(claim) => Some(claim.lease_expires_at),
             _ => None,
         };
@@ -105,17 +106,19 @@ impl TaskSummary {
         let open = |question: &Question| {
             question.answer.is_none().then(|| question.default.as_ref().map(|default| default.expires_at))
         };
-        let questions = match task.is_terminal() {
+        let questions: Box<[Option<Time>]> = match status.is_terminal() {
             true => Box::default(),
             false => task.questions().iter().filter_map(open).collect(),
         };
+        let deadline = spec.deadline.filter(|_| task.fence == 0 && !status.is_terminal());
+        let expiry = questions.iter().flatten().max().copied().filter(|_| *status == Status::InputRequired);
         let run = task.run_facts();
         let shared = |text: RawString<'_>| Arc::from(&*text.decode());
         Self {
             id: task.id.as_str().into(),
             title: title(name.as_deref(), &prompt, task.id.as_str()).into(),
             lane: shared(spec.lane),
-            state: state.into(),
+            state: status.as_str().into(),
             failure_class,
             attempt: task.attempt,
             max_attempts: spec.max_attempts,
@@ -135,6 +138,7 @@ impl TaskSummary {
             verdict: run.verdict.map(Into::into),
             key: spec.key.map(shared),
             is_retried: task.retried_as.is_some(),
+            changes_at: [deadline, lease_expires_at, expiry].into_iter().flatten().min(),
             waits_for_key: spec.has_keys() && matches!(&*task.state(), "queued" | "blocked"),
             search_text: Some(search_text.into()),
             metadata: (metadata.len() <= MAX_KEPT_METADATA).then(|| metadata.into()),
@@ -206,7 +210,7 @@ mod tests {
             "request_path": "", "request_sha256": "", "response_path": "", "state": "queued", "labels": ["x"],
             "created_at": "2026-11-21T07:00:00Z", "updated_at": "2026-11-21T07:00:00Z", "prompt": "Fix IT",
             "metadata": {"a": 1}}"#;
-        let summary = TaskText::read(text.as_bytes(), |task| TaskSummary::of(task, "queued")).unwrap();
+        let summary = TaskText::read(text.as_bytes(), |task| TaskSummary::of(task, &task.status())).unwrap();
         let object = summary.to_object(Time::from_micros(0));
         let keys: Vec<&str> =
             object.iter().filter(|(_, value)| value.is_null()).map(|(key, _)| &**key).collect();

@@ -1,23 +1,26 @@
-//! In which states tasks are shown: the rule is [`Task::shown_status`], and which keys are held is found out here.
+//! In which states tasks are shown: the rules are [`Task::shown_status`] and, for what time alone has made of a task before
+//! somebody has recorded it, [`Command::Settle`]. Which keys are held is found out here.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::FileStore;
-use crate::model::{ExclusiveKey, Status, Task, TaskText, Time};
+use crate::model::task::Availability;
+use crate::model::transition::TransitionContext;
+use crate::model::{Command, ExclusiveKey, Now, RequestCheck, Status, Task, TaskText};
 
 /// The states in which one view shows tasks. It looks up once for each set of exclusive keys whether one of them is held, so
 /// that a view of many tasks with the same keys costs little more than one without.
 pub(crate) struct ShownStates<'a> {
     store: &'a FileStore,
-    now: Time,
+    now: Now,
     are_held: Mutex<HashMap<Vec<ExclusiveKey>, bool>>,
 }
 
 impl FileStore {
     pub(crate) fn shown_states(&self) -> ShownStates<'_> {
-        ShownStates { store: self, now: self.now().wall, are_held: Mutex::default() }
+        ShownStates { store: self, now: self.now(), are_held: Mutex::default() }
     }
 
     pub(crate) fn shown(&self, task: Task) -> Task {
@@ -28,17 +31,50 @@ impl FileStore {
 impl ShownStates<'_> {
     /// Returns the state in which a task is shown.
     pub(crate) fn status(&self, task: &Task) -> Status {
-        task.shown_status(self.now, || self.a_key_is_held(task))
+        match self.after_its_time(task) {
+            Some(over) => over.shown_status(self.now.wall, || self.a_key_is_held(&over)),
+            None => task.shown_status(self.now.wall, || self.a_key_is_held(task)),
+        }
+    }
+
+    /// Returns what has become of a task whose deadline, lease or question has run out, if that is not recorded yet.
+    fn after_its_time(&self, task: &Task) -> Option<Task> {
+        let ended_at = match (task.availability(&self.now), &task.status) {
+            (Availability::Expired, _) => task.start_deadline(),
+            (Availability::Spent | Availability::InputRequired, Status::Claimed(claim)) => {
+                Some(claim.lease_expires_at)
+            }
+            (Availability::Spent, _) => Some(task.updated_at),
+            (Availability::Ready | Availability::NotBefore(_), Status::InputRequired) => None,
+            // While it has attempts left, its worker may still answer it.
+            _ => return None,
+        };
+        let mut over = task.clone();
+        let context = TransitionContext {
+            now: &self.now,
+            request: &RequestCheck::Unchecked,
+            previous: None,
+            new_request: None,
+        };
+        Command::Settle.apply(&mut over, &context).ok()?;
+        if let (Status::Failed { at, .. }, Some(ended_at)) = (&mut over.status, ended_at) {
+            *at = ended_at;
+        }
+        Some(over)
     }
 
     /// Returns the state in which a task is shown that was read only in part.
     pub(crate) fn status_of(&self, task: &TaskText<'_>) -> Status {
-        if may_differ(task) { self.status(&task.to_task()) } else { task.status() }
+        if self.may_differ(task) { self.status(&task.to_task()) } else { task.status() }
     }
 
     /// Returns the name of the state in which a task is shown that was read only in part.
     pub(crate) fn state_of<'t>(&self, task: &TaskText<'t>) -> Cow<'t, str> {
-        if may_differ(task) { self.status(&task.to_task()).as_str().to_string().into() } else { task.state() }
+        if self.may_differ(task) {
+            self.status(&task.to_task()).as_str().to_string().into()
+        } else {
+            task.state()
+        }
     }
 
     /// Returns a task with the state in which it is shown.
@@ -59,9 +95,17 @@ impl ShownStates<'_> {
         held().insert(task.spec.exclusive.clone(), is_held);
         is_held
     }
-}
 
-/// Returns whether a task may be shown in another state than the one that it has in its file.
-fn may_differ(task: &TaskText<'_>) -> bool {
-    matches!(&*task.state(), "queued" | "blocked") && task.spec.has_keys()
+    /// Returns whether a task may be shown in another state than the one that it has in its file.
+    fn may_differ(&self, task: &TaskText<'_>) -> bool {
+        match &*task.state() {
+            "claimed" | "input_required" => true,
+            state @ ("queued" | "scheduled" | "blocked") => {
+                task.spec.deadline.is_some_and(|deadline| deadline <= self.now.wall)
+                    || task.spec.max_attempts.is_some_and(|most| task.attempt >= most)
+                    || (state != "scheduled" && task.spec.has_keys())
+            }
+            _ => false,
+        }
+    }
 }

@@ -41,7 +41,8 @@ impl FileStore {
     }
 
     pub(crate) fn retry(&self, id: &TaskId, by: &str) -> Result<SubmittedTask> {
-        let old = self.task(id)?;
+        // It may have ended by time alone, and be shown like that.
+        let old = self.read_settled(id)?;
         check_retry(&old)?;
         if let Some(existing) = self.retried_already(&old)? {
             return Ok(SubmittedTask { task: existing, existing: true });

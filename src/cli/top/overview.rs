@@ -110,7 +110,7 @@ enum FollowedStatus {
 impl FollowedTask {
     fn of(task: &TaskText<'_>, shown: &ShownStates<'_>, now: &Now) -> Self {
         let (id, lane) = (task.id.to_string(), task.spec.lane.decode().into_owned());
-        let status = match task.status() {
+        let status = match shown.status_of(task) {
             Status::Claimed(claim) => {
                 let whole = task.to_task();
                 FollowedStatus::Running(RunningRow {

@@ -162,7 +162,7 @@ impl BulkAction {
             Self::Move { lane } => apply(&Command::Move { lane: lane.clone() }),
             Self::Retry { by } => retry(by),
             Self::Redrive { by } => {
-                check_redrive(&store.task(id)?)?;
+                check_redrive(&store.read_settled(id)?)?;
                 retry(by)
             }
         }

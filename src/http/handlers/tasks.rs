@@ -36,7 +36,7 @@ pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
 fn summary(app: &App, id: &TaskId) -> Result<Object> {
     let mut found = None;
     let shown = app.store.shown_states();
-    let read = |task: &TaskText<'_>| TaskSummary::of(task, &shown.state_of(task));
+    let read = |task: &TaskText<'_>| TaskSummary::of(task, &shown.status_of(task));
     app.store.scan_names(&[id.to_string()], read, &mut |_, seen| {
         found = Some(seen);
         ControlFlow::Break(())
@@ -103,7 +103,7 @@ pub(crate) fn retry_with_dependents(call: &Call<'_>) -> HandlerResult {
 /// `POST /tasks/{id}/redrive`: like retry, but only for dead tasks.
 pub(crate) fn redrive(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
-    check_redrive(&call.app.store.task(&id)?)?;
+    check_redrive(&call.app.store.read_settled(&id)?)?;
     retry(call)
 }
 
@@ -136,8 +136,9 @@ pub(super) fn successor(id: &TaskId, submitted: &SubmittedTask) -> Object {
 
 /// `GET /tasks/{id}/why`
 pub(crate) fn why(call: &Call<'_>) -> HandlerResult {
-    let task = call.app.store.shown(call.app.store.task(&call.id()?)?);
+    let task = call.app.store.task(&call.id()?)?;
     let reason = crate::workspace::why(&call.app.store, &task)?;
+    let task = call.app.store.shown(task);
     Ok(ok([
         ("task_id", task.id.as_str().into()),
         ("state", task.status.as_str().into()),

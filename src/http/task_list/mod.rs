@@ -252,8 +252,8 @@ impl TaskList {
             let mut state = self.state();
             let rows = state.followed.as_mut().map(|followed| &followed.rows);
             let is_new = |name: &String| rows.is_some_and(|rows| rows.stamp(name).is_none());
-            let keyed = rows.map(|rows| rows.keyed()).unwrap_or_default();
-            changed.into_iter().chain(keyed).chain(listed.into_iter().filter(is_new)).collect()
+            let unsteady = rows.map(|rows| rows.unsteady(store.now().wall)).unwrap_or_default();
+            changed.into_iter().chain(unsteady).chain(listed.into_iter().filter(is_new)).collect()
         };
         let names: Vec<String> = changed.into_iter().collect();
         let read = read_rows(store, &names);
@@ -278,7 +278,7 @@ type ReadRow = (String, Option<u64>, Option<Result<TaskSummary>>);
 fn read_rows(store: &Store, names: &[String]) -> Vec<ReadRow> {
     let mut read: Vec<ReadRow> = Vec::with_capacity(names.len());
     let shown = store.shown_states();
-    let summary = |task: &TaskText<'_>| TaskSummary::of(task, &shown.state_of(task));
+    let summary = |task: &TaskText<'_>| TaskSummary::of(task, &shown.status_of(task));
     store.scan_stamped(names, summary, &mut |name, stamp, seen| {
         read.push((name.to_string(), stamp, Some(seen)));
     });
@@ -300,7 +300,7 @@ impl Followed {
             Self { rows: Rows::default(), feed, names_stamp, compared_at: begun, took: Duration::ZERO };
         let rows = &mut followed.rows;
         let shown = store.shown_states();
-        let summary = |task: &TaskText<'_>| TaskSummary::of(task, &shown.state_of(task));
+        let summary = |task: &TaskText<'_>| TaskSummary::of(task, &shown.status_of(task));
         store.scan_stamped(&names, summary, &mut |name, stamp, seen| match seen {
             Ok(task) => rows.put(stamp, task),
             Err(_) => rows.put_unreadable(stamp, name),
@@ -329,11 +329,11 @@ impl Followed {
         loop {
             let entries = store.feed_after(&mut self.feed, 1000)?;
             if entries.is_empty() {
-                let keyed = if has_changed { self.rows.keyed() } else { Vec::new() };
-                if keyed.len() > left {
+                let unsteady = if has_changed { self.rows.unsteady(store.now().wall) } else { Vec::new() };
+                if unsteady.len() > left {
                     return Ok(false);
                 }
-                self.put_all(read_rows(store, &keyed));
+                self.put_all(read_rows(store, &unsteady));
                 return Ok(true);
             }
             has_changed = true;

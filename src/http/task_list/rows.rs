@@ -43,6 +43,8 @@ pub(super) struct Rows {
     unreadable: Place,
     /// The tasks whose state depends on what other tasks hold.
     keyed: BTreeSet<Arc<str>>,
+    /// The tasks whose state may change by itself, by the time of that.
+    timed: BTreeSet<(Time, Arc<str>)>,
     /// Every name that a row has, once.
     names: HashSet<Arc<str>>,
     kept_bytes: usize,
@@ -54,9 +56,11 @@ impl Rows {
         self.rows.iter().map(|(name, (stamp, _))| (Arc::clone(name), *stamp)).collect()
     }
 
-    /// Returns the tasks whose state depends on what other tasks hold.
-    pub(super) fn keyed(&self) -> Vec<String> {
-        self.keyed.iter().map(ToString::to_string).collect()
+    /// Returns the tasks whose state may have changed by `now` although their files have not: it depends on what other tasks
+    /// hold, or on the time.
+    pub(super) fn unsteady(&self, now: Time) -> Vec<String> {
+        let timed = self.timed.iter().take_while(|(at, _)| *at <= now).map(|(_, name)| name);
+        self.keyed.iter().chain(timed).map(ToString::to_string).collect()
     }
 
     /// Returns the stamp of an entry; `None` when there is no such row.
@@ -77,6 +81,9 @@ impl Rows {
         self.kept_bytes += task.kept_bytes();
         if task.waits_for_key {
             self.keyed.insert(Arc::clone(&task.id));
+        }
+        if let Some(at) = task.changes_at {
+            self.timed.insert((at, Arc::clone(&task.id)));
         }
         let place = self.places.entry((Arc::clone(&task.lane), Arc::clone(&task.state))).or_default();
         place.by_creation.insert((task.created_at, Arc::clone(&task.id)));
@@ -104,6 +111,9 @@ impl Rows {
             Some((name, (_, ListedEntry::Task(task)))) => {
                 self.kept_bytes -= task.kept_bytes();
                 self.keyed.remove(&name);
+                if let Some(at) = task.changes_at {
+                    self.timed.remove(&(at, Arc::clone(&name)));
+                }
                 let key = (task.lane, task.state);
                 if let Some(place) = self.places.get_mut(&key) {
                     place.by_creation.remove(&(task.created_at, Arc::clone(&name)));
@@ -273,7 +283,7 @@ mod tests {
             time(created),
             time(updated)
         );
-        TaskText::read(text.as_bytes(), |task| TaskSummary::of(task, &task.state())).unwrap()
+        TaskText::read(text.as_bytes(), |task| TaskSummary::of(task, &task.status())).unwrap()
     }
 
     fn rows() -> Rows {

@@ -132,3 +132,13 @@ fn a_bridge_submits_the_tasks_of_schedules() {
     let tasks = desk.pool.json(&["list", "--lane", "nights"]);
     assert_eq!(tasks["tasks"][0]["metadata"]["scheduled_for"], "2026-11-22T03:00:00Z");
 }
+
+#[test]
+fn unknown_keys_of_the_configuration_are_reported() {
+    let desk = Desk::new("");
+    let file = desk.pool.path("handoff.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}\nno_such_key: 1\n")).unwrap();
+    let output = desk.bridge(&["team", "--dry-run"]).output().unwrap();
+    assert!(output.status.success() && stderr(&output).contains("no_such_key"), "{output:?}");
+}

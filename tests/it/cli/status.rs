@@ -320,3 +320,47 @@ fn nobody_at_work() {
         --- exit 0
     "#);
 }
+
+#[test]
+fn what_time_has_ended_is_shown_as_ended_before_it_is_recorded() {
+    let sandbox = Sandbox::new();
+    let late = sandbox.submit("late", &["--deadline", "1m"]);
+    let spent = sandbox.submit("spent", &["--max-attempts", "1"]);
+    sandbox.ok(&["claim", &spent, "--lease-seconds", "60"]);
+    let lost = sandbox.submit("lost", &[]);
+    sandbox.ok(&["claim", &lost, "--lease-seconds", "60"]);
+    let files: Vec<String> =
+        [&late, &spent, &lost].map(|id| sandbox.read(sandbox.task_dir(id).join("task.json"))).into();
+    sandbox.pass(600);
+    for (id, state, class) in [(&late, "failed", "expired"), (&spent, "failed", "dead")] {
+        let task = &sandbox.json(&["show", id])["task"];
+        assert_eq!((&task["state"], &task["failure_class"]), (&state.into(), &class.into()), "{task}");
+        assert!(text(&task["failed_at"]).starts_with("2026-11-21T07:01:"), "{task}");
+        assert!(sandbox.ok(&["show", id]).contains(&format!("failed ({class})")));
+    }
+    assert_eq!(sandbox.json(&["list", "--state", "failed"])["count"], 2);
+    assert_eq!(sandbox.json(&["list", "--state", "dead"])["tasks"][0]["id"], spent.as_str());
+    // Its worker may still answer.
+    let active = sandbox.json(&["list", "--active-only"]);
+    assert_eq!(
+        (&active["count"], &active["tasks"][0]["lease_expired"]),
+        (&1.into(), &true.into()),
+        "{active}"
+    );
+    assert!(sandbox.ok(&["list", "--state", "claimed"]).contains("claimed (lease over)"));
+    let lanes = &sandbox.json(&["status"])["lanes"];
+    let counts = |lane: &str, state: &str| lanes[lane][state].clone();
+    assert_eq!((counts("late", "failed"), counts("late", "queued")), (1.into(), 0.into()), "{lanes}");
+    assert_eq!((counts("spent", "failed"), counts("spent", "claimed")), (1.into(), 0.into()), "{lanes}");
+    assert_eq!((counts("lost", "claimed"), counts("lost", "stale_claims")), (1.into(), 1.into()), "{lanes}");
+    let frame = sandbox.ok(&["top", "--once", "--height", "40"]);
+    assert!(frame.contains("failed (expired)") && frame.contains("failed (dead)"), "{frame}");
+    // Reading has written nothing, and `why` says what comes next.
+    let now: Vec<String> =
+        [&late, &spent, &lost].map(|id| sandbox.read(sandbox.task_dir(id).join("task.json"))).into();
+    assert_eq!(now, files);
+    assert_eq!(sandbox.json(&["why", &late])["reason"], "expired");
+    for id in [&late, &spent] {
+        assert_ne!(sandbox.ok(&["retry", id]), *id);
+    }
+}

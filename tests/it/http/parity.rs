@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::testkit::server::{Server, ask, program};
+use crate::testkit::wait::eventually;
 
 /// A task whose attempts are spent.
 fn dead(server: &Server, lane: &str) -> String {
@@ -463,4 +464,33 @@ fn the_status_counts_cancelled_tasks() {
 fn unknown_keys_of_the_configuration_are_reported() {
     let server = Server::configured("no_such_key: 1\n", &[]);
     assert!(server.stderr().contains("no_such_key"), "{}", server.stderr());
+}
+
+#[test]
+fn a_list_shows_what_time_has_ended() {
+    let server = Server::new();
+    let deadline = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    let body = json!({"lane": "l", "prompt": "p", "deadline": deadline.to_string()});
+    let id = server.post("/tasks", &body).text_at("/task/id");
+    let queued = "/tasks?state=queued&fields=summary";
+    assert_eq!(server.get(queued).at("/count"), json!(1));
+    eventually("the list follows the time", || server.get(queued).at("/count") == json!(0));
+    let failed = server.get("/tasks?state=failed&fields=summary");
+    assert_eq!(
+        (failed.text_at("/tasks/0/id"), failed.text_at("/tasks/0/failure_class")),
+        (id.clone(), "expired".into())
+    );
+    assert_eq!(server.get("/tasks").text_at("/tasks/0/state"), "failed");
+    assert_eq!(server.get(&format!("/tasks/{id}")).text_at("/task/state"), "failed");
+    // A question outlives the claim of the worker that waits for its answer.
+    let asking = server.post("/tasks", &json!({"lane": "l", "prompt": "q"})).text_at("/task/id");
+    let claimed = server.post(&format!("/tasks/{asking}/claim"), &json!({"lease_seconds": 1}));
+    let question =
+        json!({"claim_token": claimed.at("/claim_token"), "question": "Which?", "keep_claim": true});
+    assert_eq!(server.post(&format!("/tasks/{asking}/questions"), &question).status, 201);
+    let asks = "/tasks?state=input_required&fields=summary";
+    eventually("the list follows the lease", || server.get(asks).at("/count") == json!(1));
+    // Nobody has recorded it.
+    let events = server.get(&format!("/tasks/{id}/history")).at("/events");
+    assert_eq!(events.as_array().unwrap().len(), 1, "{events}");
 }
