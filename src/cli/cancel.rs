@@ -1,4 +1,4 @@
-//! `lanes cancel`: ends tasks without an answer.
+//! `lanes cancel`: ends open tasks as failed.
 
 use clap::{ArgGroup, Args};
 use serde_json::Value;
@@ -12,10 +12,10 @@ use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{Command, Effect};
 
-/// End tasks without an answer.
+/// End open tasks as failed.
 ///
-/// The token of a claimed task becomes invalid at once, and the worker's next renewal is refused.
-/// Anything that waits for the task gets a failed answer.
+/// Whoever waits for one gets that as its answer. The token of a claimed task becomes invalid at once, and the worker's
+/// next renewal is refused.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes cancel [OPTIONS] <ID>...\n       lanes cancel [OPTIONS] --group <GROUP>")]
 #[command(

@@ -116,7 +116,7 @@ pub(super) struct DispatchCommand {
     #[arg(long)]
     dry_run: bool,
     /// Log format: lines for people, or JSON objects
-    #[arg(long, value_name = "FORM", default_value = "text")]
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: LogFormat,
     /// The program of --command and its arguments
     #[arg(last = true, value_name = "PROGRAM", requires = "command")]

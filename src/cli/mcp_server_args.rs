@@ -14,7 +14,7 @@ use crate::workspace::AgentRights;
 /// The flags that decide what a server offers.
 #[derive(Args, Clone, Debug)]
 pub(super) struct McpServerArgs {
-    /// The tools to offer: caller, worker, admin, all of these, or compat; several with commas [default: caller,worker]
+    /// The tools to offer: caller, worker, admin, all (of these), or compat; several with commas [default: caller,worker]
     #[arg(long, value_name = "SETS", value_delimiter = ',')]
     pub tools: Vec<String>,
     /// Where there is no workspace, use a queue of your own, which is created below $XDG_STATE_HOME/lanes

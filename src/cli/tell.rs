@@ -26,7 +26,7 @@ use crate::workspace::message_delivery;
 #[command(
     override_usage = "lanes tell [OPTIONS] <ID> <TEXT>\n       lanes tell [OPTIONS] --group <GROUP> <TEXT>"
 )]
-#[command(after_help = "Examples:\n  lanes tell d64cf2 -m 'Use the branch of yesterday.'\n  \
+#[command(after_help = "Examples:\n  lanes tell d64cf2 -m 'Use the branch release-2.'\n  \
                   lanes tell --group night 'Finish within the hour.'\n  lanes tell d64cf2 --file findings.md")]
 #[command(group(ArgGroup::new("what").args(["id", "group"]).required(true).multiple(true)))]
 pub(super) struct TellCommand {

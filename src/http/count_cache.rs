@@ -109,9 +109,15 @@ mod tests {
         cache.0.lock().unwrap().as_mut().unwrap().took = Duration::from_secs(3600);
         submit();
         assert_eq!(cache.concerns(&store).unwrap().1, 1);
-        assert_eq!(cache.read(&store).unwrap().values().flat_map(|lane| lane.states.values()).sum::<u64>(), 1);
+        assert_eq!(
+            cache.read(&store).unwrap().values().flat_map(|lane| lane.states.values()).sum::<u64>(),
+            1
+        );
         cache.0.lock().unwrap().as_mut().unwrap().took = Duration::ZERO;
         assert_eq!(cache.concerns(&store).unwrap().1, 2);
-        assert_eq!(cache.read(&store).unwrap().values().flat_map(|lane| lane.states.values()).sum::<u64>(), 2);
+        assert_eq!(
+            cache.read(&store).unwrap().values().flat_map(|lane| lane.states.values()).sum::<u64>(),
+            2
+        );
     }
 }

@@ -100,7 +100,7 @@ impl NewQuestion {
         for (place, choice) in self.choices.iter().enumerate() {
             limits::check_one_line("a choice", choice, MAX_CHOICE)?;
             if self.choices[..place].contains(choice) {
-                return Err(Error::invalid(format!("the choice '{}' is there twice", printable(choice))));
+                return Err(Error::invalid(format!("the choice '{}' is given twice", printable(choice))));
             }
         }
         if let Some((text, after)) = &self.default {

@@ -107,7 +107,25 @@ pub(crate) fn check_line(
     Ok(checked)
 }
 
+/// Checks as [`check_known`] does. A refusal repeats what was ignored, which may be why something is missing.
 fn check(
+    context: &SubmitContext<'_>,
+    request: SubmitRequest,
+    file: (SubmitRequest, Vec<String>),
+    stem: Option<&str>,
+) -> Result<CheckedSubmit> {
+    let ignored = file.1.join("; ");
+    check_known(context, request, file, stem).map_err(|error| {
+        let hint = error.hint().map(str::to_string);
+        match (ignored.is_empty(), hint) {
+            (true, _) => error,
+            (false, Some(hint)) => error.with_hint(format!("{hint}; {ignored}")),
+            (false, None) => error.with_hint(ignored),
+        }
+    })
+}
+
+fn check_known(
     context: &SubmitContext<'_>,
     mut request: SubmitRequest,
     (file, mut warnings): (SubmitRequest, Vec<String>),

@@ -101,7 +101,7 @@ fn watching(diagnoses: &mut DiagnosisList, store: &Store) {
     let shown = |limit: Option<String>| limit.unwrap_or_else(|| "unknown".to_string());
     let limits = format!("{} instances and {} watches per user", shown(instances), shown(watches));
     if store.can_watch() {
-        diagnoses.ok("inotify", format!("waits sleep on notifications ({limits})"));
+        diagnoses.ok("inotify", format!("waits are woken by inotify ({limits})"));
     } else {
         diagnoses.warn(
             "inotify",

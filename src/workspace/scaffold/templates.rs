@@ -31,6 +31,7 @@ pub(super) const WORKSPACE: &[Template] = &[
     template!("bin/handoff", "workspace/bin/handoff", PROGRAM_MODE),
     template!("README.md", "workspace/README.md", TEXT_MODE),
     template!("REVIEWER-AGENT-PROMPT.md", "worker-prompt.md", TEXT_MODE),
+    template!(".gitignore", "workspace/prompt-gitignore", TEXT_MODE),
 ];
 
 /// The files of a state directory, in a workspace or a pool.
@@ -52,6 +53,7 @@ pub(super) const DISPATCHERS: &[Template] = &[
     template!("claude.sh", "pool/dispatchers/claude.sh", PROGRAM_MODE),
     template!("codex.sh", "pool/dispatchers/codex.sh", PROGRAM_MODE),
     template!("POLLING-CHAT-PROMPT.md", "worker-prompt.md", TEXT_MODE),
+    template!(".gitignore", "pool/dispatchers/prompt-gitignore", TEXT_MODE),
     template!("README.md", "pool/dispatchers/README.md", TEXT_MODE),
 ];
 

@@ -51,6 +51,7 @@ fn init_makes_a_workspace_that_loads() {
     assert_eq!(
         files(&made.handoff),
         [
+            ".gitignore",
             "README.md",
             "REVIEWER-AGENT-PROMPT.md",
             "bin/handoff",
@@ -196,7 +197,7 @@ fn of_many_at_once_one_wins_and_is_whole() {
     for error in results.into_iter().filter_map(std::result::Result::err) {
         assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     }
-    assert_eq!(files(&target).len(), 9);
+    assert_eq!(files(&target).len(), 10);
 }
 
 #[test]

@@ -269,6 +269,13 @@ fn invalid_values_in_the_file_are_refused_like_the_flags() {
     assert_eq!(missing.kind(), ErrorKind::Config);
     let checked = bench.check(from_file(&bench, "lane: l\nprompt: p\nprio: 1\n")).unwrap();
     assert!(checked.warnings[0].contains("unknown keys"), "{:?}", checked.warnings);
+    // What is missing may be what was ignored.
+    let error = bench.check(from_file(&bench, "lane: l\npromt: p\n")).unwrap_err();
+    assert!(error.to_string().contains("there is nothing to do"), "{error}");
+    assert!(
+        error.hint().is_some_and(|hint| hint.ends_with("unknown keys, which are ignored: promt")),
+        "{error:?}"
+    );
 }
 
 #[test]

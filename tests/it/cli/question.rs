@@ -96,7 +96,7 @@ fn questions_keep_to_their_limits() {
     refused(&["--question", ""], "the question is empty");
     refused(&["--question", &"x".repeat(16 * 1024 + 1)], "the question is 16385 bytes long");
     refused(&["--question", "q", "--choice", "a\nb"], "a choice");
-    refused(&["--question", "q", "--choice", "a", "--choice", "a"], "the choice 'a' is there twice");
+    refused(&["--question", "q", "--choice", "a", "--choice", "a"], "the choice 'a' is given twice");
     let many: Vec<String> = (0..21).map(|n| format!("--choice={n}")).collect();
     let many: Vec<&str> = ["--question", "q"].into_iter().chain(many.iter().map(String::as_str)).collect();
     refused(&many, "21 choices are too many");
