@@ -11,9 +11,8 @@ use crate::model::Now;
 const MAX_LANE: usize = 18;
 const MAX_WORKER: usize = 14;
 
-/// The keys, for the last line.
-const KEYS: &str =
-    "j/k move  Enter show  l logs  c cancel  r retry  m move to lane  p pause/resume lane  q quit";
+/// The keys, for the last line: 80 columns at most, with the way out at its beginning.
+const KEYS: &str = "q quit  j/k move  Enter show  l logs  c cancel  r retry  m move  p pause/resume";
 
 /// How a piece of text looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
