@@ -46,7 +46,7 @@ impl CallCommand {
         // Whatever happens now, the caller can find the task again.
         context.out.task_of_failure = Some(id.to_string());
         let ids = std::slice::from_ref(&id);
-        let goal = WaitGoal { any: false, or_question: self.or_question };
+        let goal = WaitGoal { any: false, or_question: self.or_question, follows_retries: false };
         let mut end = wait_for_answers(context, &store, ids, goal, "call", timing)?;
         if let Some((id, question)) = end.asking {
             return print_question(context, &id, &question);

@@ -244,6 +244,16 @@ impl CommandContext {
         let group = GroupName::new(group)?;
         store.group_members(&group, keep, &mut |error| self.out.warn(&error.to_string()))
     }
+
+    /// Returns the tasks of a group that count for its end, in the order in which they were submitted. Prints a warning
+    /// for each task that cannot be read.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that no group can have; `NotFound` when the group has no task.
+    pub(super) fn counted_members(&self, store: &Store, group: &str) -> Result<Vec<TaskId>> {
+        let group = GroupName::new(group)?;
+        store.counted_members(&group, &mut |error| self.out.warn(&error.to_string()))
+    }
 }
 
 /// Resolves several task ids, or unique beginnings or ends of them.

@@ -43,7 +43,8 @@ pub(super) struct WaitCommand {
     /// The tasks: ids, or unique beginnings or ends of ids
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// All tasks that are in this group now; prints the id and the state of each
+    /// All tasks that are in this group now, and in place of each that was retried the one that retries it; prints the
+    /// id and the state of each
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     /// Return as soon as one of the tasks is answered
@@ -82,10 +83,11 @@ impl WaitCommand {
             return self.wait_for_reader(context, &store, number);
         }
         let ids = match &self.group {
-            Some(group) => context.group_members(&store, group, &|_| true)?,
+            Some(group) => context.counted_members(&store, group)?,
             None => resolve_all(&store, &self.ids)?,
         };
-        let goal = WaitGoal { any: self.any, or_question: self.or_question };
+        let goal =
+            WaitGoal { any: self.any, or_question: self.or_question, follows_retries: self.group.is_some() };
         let WaitedAnswers { answered, pending, asking } =
             wait_for_answers(context, &store, &ids, goal, "wait", timing)?;
         let complete = pending.is_empty() || (self.any && !answered.is_empty());

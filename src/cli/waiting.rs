@@ -28,6 +28,15 @@ pub(super) struct WaitGoal {
     pub any: bool,
     /// An open question of one of them ends the wait too.
     pub or_question: bool,
+    /// A task that is retried during the wait is replaced by its newest successor.
+    pub follows_retries: bool,
+}
+
+impl WaitGoal {
+    /// Returns whether enough of the tasks are answered.
+    fn is_reached(self, pending: &[TaskId], answered: &[AnsweredTask]) -> bool {
+        pending.is_empty() || (self.any && !answered.is_empty())
+    }
 }
 
 /// The end of a wait for answers.
@@ -58,6 +67,8 @@ pub(super) fn wait_for_answers(
     mut timing: WaitTiming,
 ) -> Result<WaitedAnswers> {
     let mut watch = store.watch_tasks_until_exit(ids);
+    let mut places: HashMap<TaskId, usize> =
+        ids.iter().enumerate().map(|(at, id)| (id.clone(), at)).collect();
     let mut pending: Vec<TaskId> = ids.to_vec();
     let mut answered = Vec::new();
     let mut asking = None;
@@ -76,8 +87,15 @@ pub(super) fn wait_for_answers(
             }
         }
         pending.extend(open.iter().map(|task| task.id.clone()));
-        if pending.is_empty() || (goal.any && !answered.is_empty()) {
-            break;
+        if goal.is_reached(&pending, &answered) {
+            if goal.follows_retries {
+                pending.extend(take_retried(store, &mut answered, &mut places)?);
+            }
+            if goal.is_reached(&pending, &answered) {
+                break;
+            }
+            watch = store.watch_tasks_until_exit(&pending);
+            continue;
         }
         let questions = open_questions(&open, &store.now());
         if goal.or_question {
@@ -113,7 +131,6 @@ pub(super) fn wait_for_answers(
         let next = begun + least_interval(open.len(), took);
         std::thread::sleep(next.min(until).saturating_duration_since(Instant::now()));
     }
-    let places: HashMap<&TaskId, usize> = ids.iter().enumerate().map(|(at, id)| (id, at)).collect();
     answered.sort_by_key(|answer| places.get(&answer.task.id).copied());
     Ok(WaitedAnswers { answered, pending, asking })
 }
@@ -122,6 +139,28 @@ pub(super) fn wait_for_answers(
 /// never late, however long a busy machine takes to read them.
 fn least_interval(tasks: usize, took: Duration) -> Duration {
     if tasks > MANY_TASKS { took * READING_SHARE } else { Duration::ZERO }
+}
+
+/// Removes the answers of the tasks that were retried meanwhile, and returns those of their newest successors that have
+/// no place in the wait yet; they get the last ones.
+fn take_retried(
+    store: &Store,
+    answered: &mut Vec<AnsweredTask>,
+    places: &mut HashMap<TaskId, usize>,
+) -> Result<Vec<TaskId>> {
+    let mut successors = Vec::new();
+    for answer in std::mem::take(answered) {
+        let id = &answer.task.id;
+        let has_failed = matches!(answer.task.status, Status::Failed { .. });
+        let newest = if has_failed { store.newest_successor(id)? } else { id.clone() };
+        if newest == *id {
+            answered.push(answer);
+        } else if !places.contains_key(&newest) {
+            places.insert(newest.clone(), places.len());
+            successors.push(newest);
+        }
+    }
+    Ok(successors)
 }
 
 /// Prints a heartbeat for each open task, or, if there are many, one for all of them.

@@ -167,7 +167,11 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "Waits for the responses of several tasks.",
         &[
             optional("id", FieldKind::Texts, "The tasks."),
-            optional("group", NAME_TEXT, "All tasks that are in this group now, instead of ids."),
+            optional(
+                "group",
+                NAME_TEXT,
+                "All tasks that are in this group now and were not retried, instead of ids.",
+            ),
             optional(
                 "mode",
                 FieldKind::OneOf(&["all", "any"]),

@@ -45,6 +45,7 @@ mod sha256;
 pub(crate) mod spec;
 #[cfg(feature = "cli")]
 pub(crate) mod spending;
+pub(crate) mod succession;
 pub(crate) mod task;
 pub(crate) mod task_graph;
 mod task_json;

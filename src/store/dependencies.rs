@@ -12,15 +12,17 @@ use rustix::fs::AtFlags;
 
 use super::FileStore;
 use super::commit_group::GROUP_SIZE;
+use super::content_hash::content_hash;
 use super::index::{DependentsMark, Index, IndexState};
 use super::layout::RESPONSE_FILE;
 use super::lock::TaskLock;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::dependency::check_count;
 use crate::model::dependency_outcome::outcome;
+use crate::model::succession::newest_successor;
 use crate::model::{
     Command, Dependency, DependencyCondition, DependencyOutcome, DependencyRef, DependencyTarget, NewTask,
-    Task, TaskId,
+    Sha256, Task, TaskId,
 };
 
 /// How many tasks on which others depend are checked when there is nothing to claim: another implementation may
@@ -51,17 +53,45 @@ impl FileStore {
         self.with_index(|index| index.dependents_of(id))
     }
 
-    /// Finds the tasks that a new task depends on, and adds them to its specification. `None` when it depends on
-    /// none.
+    pub(crate) fn newest_successor(&self, id: &TaskId) -> Result<TaskId> {
+        newest_successor(id, |id| {
+            let successor = self.scan_one(id)?.and_then(|task| TaskId::parse(&task.retried_as?).ok());
+            Ok(successor.filter(|id| !matches!(self.layout.task(id), Ok(None))))
+        })
+    }
+
+    /// Finds the tasks that a new task depends on, and adds them to its specification: of those that were retried, the
+    /// newest successors. Returns the hash of its content as well, which is of the tasks that were named, so that the
+    /// same submit has the same hash before and after a retry.
     ///
     /// # Errors
     /// `NotFound` when there is no such task; `Invalid` when there are too many, or a part of an id names several.
-    pub(super) fn check_dependencies(&self, new: &mut NewTask) -> Result<Option<CheckedDependencies>> {
+    pub(super) fn check_dependencies(
+        &self,
+        new: &mut NewTask,
+    ) -> Result<(Sha256, Option<CheckedDependencies>)> {
         if new.after.is_empty() && new.spec.after.is_empty() {
-            return Ok(None);
+            return Ok((content_hash(new), None));
         }
         check_count(new.after.len() + new.spec.after.len())?;
         let seq = Index::open(&self.layout)?.state_if_current()?.map(|state| state.seq);
+        self.name_dependencies(new)?;
+        let content = content_hash(new);
+        for dependency in &mut new.spec.after {
+            dependency.task = self.newest_successor(&dependency.task)?;
+        }
+        new.spec.after = without_repetitions(std::mem::take(&mut new.spec.after));
+        let found = self.dependency_outcome(&new.spec.after)?;
+        let checked = CheckedDependencies {
+            are_met: found == Some(DependencyOutcome::Satisfied),
+            has_failed: matches!(found, Some(DependencyOutcome::Failed { .. })),
+            seq,
+        };
+        Ok((content, Some(checked)))
+    }
+
+    /// Adds the tasks that a submit names as dependencies to the specification of the new task.
+    fn name_dependencies(&self, new: &mut NewTask) -> Result<()> {
         let mut after = std::mem::take(&mut new.spec.after);
         for DependencyRef { target, on } in std::mem::take(&mut new.after) {
             match target {
@@ -85,7 +115,7 @@ impl FileStore {
                 }
                 DependencyTarget::Group(group) => {
                     let mut failure = None;
-                    let members = self.group_members(&group, &|_| true, &mut |error| {
+                    let members = self.counted_members(&group, &mut |error| {
                         failure.get_or_insert(error);
                     })?;
                     // One that cannot be read may belong to the group.
@@ -98,12 +128,7 @@ impl FileStore {
         }
         check_count(after.len())?;
         new.spec.after = without_repetitions(after);
-        let found = self.dependency_outcome(&new.spec.after)?;
-        Ok(Some(CheckedDependencies {
-            are_met: found == Some(DependencyOutcome::Satisfied),
-            has_failed: matches!(found, Some(DependencyOutcome::Failed { .. })),
-            seq,
-        }))
+        Ok(())
     }
 
     /// Returns the outcome of dependencies; `None` while it is open.

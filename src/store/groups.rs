@@ -5,6 +5,8 @@ use std::ops::ControlFlow;
 use super::index::Index;
 use super::{FileStore, cannot_write};
 use crate::error::{Error, ErrorKind, Result, printable};
+use crate::model::json::raw::RawString;
+use crate::model::succession::counts_in_group;
 use crate::model::{GroupName, Status, TaskId, TaskText, Time};
 
 /// A group all of whose tasks have ended.
@@ -69,13 +71,23 @@ impl FileStore {
         Ok(members.into_iter().map(|(.., id)| id).collect())
     }
 
+    pub(crate) fn counted_members(
+        &self,
+        group: &GroupName,
+        unreadable: &mut dyn FnMut(Error),
+    ) -> Result<Vec<TaskId>> {
+        let names = self.task_names_of_group(group)?;
+        self.group_members(group, &|task| counts(task, &names), unreadable)
+    }
+
     pub(crate) fn ended_group(&self, group: &GroupName) -> Result<Option<EndedGroup>> {
+        let names = self.task_names_of_group(group)?;
         let member = |task: &TaskText<'_>| {
             let is_member = task.spec.group.is_some_and(|name| name.is(group.as_str()));
-            is_member.then(|| (task.id.clone(), task.status()))
+            (is_member && counts(task, &names)).then(|| (task.id.clone(), task.status()))
         };
         let (mut ended, mut is_open) = (None::<EndedGroup>, false);
-        self.scan_names(&self.task_names_of_group(group)?, member, &mut |_, seen| {
+        self.scan_names(&names, member, &mut |_, seen| {
             let Ok(Some((id, status))) = seen else { return ControlFlow::Continue(()) };
             let (at, is_completed) = match status {
                 Status::Completed { at, .. } => (at, true),
@@ -95,4 +107,11 @@ impl FileStore {
         });
         Ok(ended.filter(|_| !is_open))
     }
+}
+
+/// Returns whether a task of a group counts for its end; `names` are the sorted names of tasks among which are all of
+/// the group.
+fn counts(task: &TaskText<'_>, names: &[String]) -> bool {
+    let retried_as = task.retried_as.map(RawString::decode);
+    counts_in_group(retried_as.as_deref(), |id| names.binary_search_by(|name| name.as_str().cmp(id)).is_ok())
 }

@@ -28,9 +28,9 @@
 //! | `submit.rs` | `submit`, `retry`, `retry_with_dependents`, `copy_request`, `submit_again`, `task_with_key` |
 //! | `submit_batch.rs` | `submit_batch` |
 //! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle`, `read_settled` |
-//! | `dependencies.rs` | `dependents` |
+//! | `dependencies.rs` | `dependents`, `newest_successor` |
 //! | `exclusive.rs` | `held_key` |
-//! | `groups.rs` | `task_names_of_group`, `group_members`, `ended_group` |
+//! | `groups.rs` | `task_names_of_group`, `group_members`, `counted_members`, `ended_group` |
 //! | `commit.rs` | `claim`, `apply` |
 //! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `lane_is_new`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
 //! | `shown_states.rs` | `shown_states`, `shown` |
@@ -77,6 +77,7 @@ mod claim_next;
 mod clock;
 mod commit;
 mod commit_group;
+mod content_hash;
 mod conversation_locks;
 mod correlation_file;
 mod dependencies;

@@ -13,7 +13,7 @@ use super::atomic::{StagedEntry, SyncGroup};
 use super::dependencies::CheckedDependencies;
 use super::dir::Dir;
 use super::index::Index;
-use super::submit::{PreparedTask, content_hash, is_id_taken};
+use super::submit::{PreparedTask, is_id_taken};
 use super::{FileStore, SubmittedTask, write_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LaneName, NewTask, Task, Time};
@@ -77,8 +77,7 @@ impl FileStore {
             .into_iter()
             .map(|mut new| {
                 new.check_sizes()?;
-                let checked = self.check_dependencies(&mut new)?;
-                let content = content_hash(&new);
+                let (content, checked) = self.check_dependencies(&mut new)?;
                 // Each a little younger than the one before, so that their order is kept.
                 *last = self.now().wall.max(Time::from_micros(last.micros() + 1));
                 Ok((self.draft(new, content, *last, checked.as_ref()), checked))

@@ -213,6 +213,36 @@ pub fn equal_dependencies_are_part_of_the_content_of_a_key(fixture: &Fixture) {
     assert_eq!(submit(&[&b]).unwrap_err().kind(), ErrorKind::Refused);
 }
 
+pub fn a_new_task_waits_for_the_newest_successor_of_a_retried_dependency(fixture: &Fixture) {
+    let store = fixture.store();
+    let failed = first(fixture, &store);
+    let submit = |key: &str| {
+        let mut new = NewTask { after: completed(&[&failed]), ..fixture.new_task("l") };
+        new.spec.key = idempotency_key(key);
+        store.submit(new).unwrap()
+    };
+    let early = submit("early").task;
+    end(fixture, &store, &failed, AnswerOutcome::Failed(FailureClass::Error));
+    assert_eq!(state(&store, &early), "failed");
+    fixture.pass(1.0);
+    let second = store.retry(&failed.id, "me").unwrap().task;
+    end(fixture, &store, &second, AnswerOutcome::Failed(FailureClass::Error));
+    fixture.pass(1.0);
+    let third = store.retry(&second.id, "me").unwrap().task;
+    let late = submit("late").task;
+    assert_eq!((state(&store, &late), &late.spec.after[0].task), ("blocked".to_string(), &third.id));
+    let batch = store.submit_batch(vec![NewTask { after: completed(&[&second]), ..fixture.new_task("l") }]);
+    assert_eq!(batch.unwrap().remove(0).unwrap().task.spec.after[0].task, third.id);
+    // The same submit is the same task, whether a retry lies between or not.
+    for (key, task) in [("early", &early), ("late", &late)] {
+        let again = submit(key);
+        assert_eq!((again.existing, &again.task.id), (true, &task.id));
+    }
+    complete(fixture, &store, &third);
+    assert_eq!(state(&store, &late), "queued");
+    fixture.check(&store);
+}
+
 pub fn a_batch_may_depend_on_tasks_that_are_there(fixture: &Fixture) {
     let store = fixture.store();
     let a = first(fixture, &store);

@@ -52,3 +52,20 @@ pub fn a_group_has_its_tasks_in_the_order_of_their_submits(fixture: &Fixture) {
     assert_eq!(members(&store, "a"), ids(&[&first, &again]));
     fixture.check(&store);
 }
+
+pub fn the_newest_successor_of_a_retried_task_counts_for_its_group(fixture: &Fixture) {
+    let store = fixture.store();
+    let (first, second) = (member(fixture, &store, "a"), member(fixture, &store, "a"));
+    let counted = || store.counted_members(&group("a"), &mut |error| panic!("{error}")).unwrap();
+    assert_eq!(counted(), ids(&[&first, &second]));
+    let mut newest = first.clone();
+    for _ in 0..2 {
+        store.apply(&newest.id, &Command::Cancel { reason: None, by: "me".to_string() }).unwrap();
+        assert!(counted().contains(&newest.id), "it has failed, and was not retried");
+        fixture.pass(1.0);
+        newest = store.retry(&newest.id, "me").unwrap().task;
+        assert_eq!(counted(), ids(&[&second, &newest]));
+    }
+    assert_eq!(members(&store, "a").len(), 4);
+    fixture.check(&store);
+}

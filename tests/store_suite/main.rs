@@ -59,6 +59,7 @@ laws! {
         a_blocked_task_can_be_answered_moved_edited_and_cancelled,
         what_cannot_be_a_dependency_is_refused_and_nothing_is_submitted,
         equal_dependencies_are_part_of_the_content_of_a_key,
+        a_new_task_waits_for_the_newest_successor_of_a_retried_dependency,
         a_batch_may_depend_on_tasks_that_are_there,
         gc_keeps_what_an_open_task_depends_on,
         an_import_brings_dependents_in_any_order_and_no_circle,
@@ -97,6 +98,7 @@ laws! {
     }
     groups {
         a_group_has_its_tasks_in_the_order_of_their_submits,
+        the_newest_successor_of_a_retried_task_counts_for_its_group,
     }
     leases {
         a_renewal_extends_the_lease_by_the_clock_of_the_store,

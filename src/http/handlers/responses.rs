@@ -56,9 +56,7 @@ pub(crate) fn wait_several(call: &Call<'_>) -> HandlerResult {
     let ids = call.query.texts("id").filter(|ids| !ids.is_empty());
     let ids = match (ids, call.query.text("group")) {
         (Some(ids), None) => ids.iter().map(|id| TaskId::parse(id)).collect::<Result<Vec<_>>>()?,
-        (None, Some(group)) => {
-            call.app.store.group_members(&GroupName::new(group)?, &|_| true, &mut |_| {})?
-        }
+        (None, Some(group)) => call.app.store.counted_members(&GroupName::new(group)?, &mut |_| {})?,
         (None, None) => return Err(missing("id").into()),
         (Some(_), Some(_)) => return Err(Error::invalid("give 'id' or 'group', not both").into()),
     };

@@ -125,8 +125,30 @@ impl Store {
         engine!(self, group_members(group, keep, unreadable))
     }
 
-    /// Returns how a group has ended; `None` while one of its tasks is open, or when it has none. A task that cannot be
-    /// read is left out.
+    /// Returns the tasks of a group that count for its end, in the order in which they were submitted: all but those that
+    /// were retried, for which their successors count. Errors of tasks that cannot be read are passed to `unreadable`.
+    ///
+    /// # Errors
+    /// `NotFound` when the group has no task at all; `Io` when the tasks cannot be listed.
+    pub fn counted_members(
+        &self,
+        group: &GroupName,
+        unreadable: &mut dyn FnMut(Error),
+    ) -> Result<Vec<TaskId>> {
+        engine!(self, counted_members(group, unreadable))
+    }
+
+    /// Returns the newest successor of a task: the task that retries it or, if that was retried too, the last one of
+    /// these. It is the task itself if it was not retried.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt` when one of them cannot be read.
+    pub(crate) fn newest_successor(&self, id: &TaskId) -> Result<TaskId> {
+        engine!(self, newest_successor(id))
+    }
+
+    /// Returns how a group has ended; `None` while one of the tasks that count is open, or when it has none. Those that
+    /// were retried do not count, and a task that cannot be read is left out.
     ///
     /// # Errors
     /// `Io` when the tasks cannot be listed.

@@ -1,6 +1,6 @@
 //! Dependencies and groups from the command line.
 
-use crate::testkit::sandbox::{Sandbox, text};
+use crate::testkit::sandbox::{Running, Sandbox, text};
 
 fn submit(sandbox: &Sandbox, prompt: &str, flags: &[&str]) -> String {
     sandbox.ok(&[&["submit", "--lane", "l", "--prompt", prompt], flags].concat())
@@ -194,6 +194,53 @@ fn a_group_is_waited_for_listed_and_joined() {
     assert_eq!(sandbox.json(&["cancel", "--group", "g"])["count"], 1);
     assert_eq!(sandbox.json(&["cancel", "--group", "g"])["count"], 0);
     assert_eq!(sandbox.json(&["list", "--group", "g"])["count"], 3);
+}
+
+#[test]
+fn a_group_is_done_when_its_failures_were_retried_with_success() {
+    let sandbox = Sandbox::new();
+    let [a, b] = ["a", "b"].map(|name| submit(&sandbox, name, &["--group", "g"]));
+    sandbox.ok(&["respond", &a, "--body", "fine"]);
+    sandbox.ok(&["respond", &b, "--status", "failed", "--body", "broken"]);
+    let again = sandbox.ok(&["retry", "--group", "g"]);
+    assert_eq!(sandbox.run(&["wait", "--group", "g", "--timeout", "0"]).code, 2, "the successor is open");
+    let joins = ["--after-group=g", &format!("--after={b}"), &format!("--after-ended={b}")].map(|after| {
+        let join = submit(&sandbox, "join", &[after]);
+        assert_eq!(sandbox.json(&["why", &join])["reason"], "blocked", "{after}");
+        let after = sandbox.json(&["show", &join])["task"]["after"].clone();
+        assert_eq!(after.as_array().unwrap().last().unwrap()["task"], again.as_str(), "{after}");
+        join
+    });
+    sandbox.ok(&["respond", &again, "--body", "fixed"]);
+    for join in joins {
+        assert_eq!(text(&sandbox.json(&["show", &join])["task"]["state"]), "queued");
+    }
+    let all = sandbox.run(&["wait", "--group", "g", "--exit-status", "--body"]);
+    let expected = format!("==> {a} completed <==\nfine\n==> {again} completed <==\nfixed\n");
+    assert_eq!((all.code, all.stdout), (0, expected));
+    assert_eq!(
+        text(&sandbox.json(&["show", &submit(&sandbox, "late", &["--after", &b])])["task"]["state"]),
+        "queued"
+    );
+    // Who names the task itself has its answer.
+    let one = sandbox.run(&["wait", &b, "--exit-status"]);
+    assert_eq!((one.code, one.stdout.as_str()), (3, "broken\n"));
+    sandbox.ok(&["fsck"]);
+}
+
+#[test]
+fn a_wait_for_a_group_follows_a_retry_that_comes_meanwhile() {
+    let sandbox = Sandbox::new();
+    let [a, b] = ["a", "b"].map(|name| submit(&sandbox, name, &["--group", "g"]));
+    let wait = Running::start(sandbox.live_command(&["wait", "--group", "g", "--exit-status"]));
+    wait.until_it_watches(&sandbox.task_dir(&a));
+    sandbox.ok(&["respond", &b, "--status", "failed", "--body", "broken"]);
+    let again = sandbox.ok(&["retry", &b]);
+    sandbox.ok(&["respond", &a, "--body", "fine"]);
+    wait.until_it_watches(&sandbox.task_dir(&again));
+    sandbox.ok(&["respond", &again, "--body", "fixed"]);
+    let outcome = wait.finish(&sandbox);
+    assert_eq!((outcome.code, outcome.stdout), (0, format!("{a} completed\n{again} completed\n")));
 }
 
 #[test]

@@ -293,3 +293,21 @@ fn a_thousand_polls_cost_no_threads() {
         assert_eq!(client.reply(false).text_at("/task/id"), id);
     }
 }
+
+#[test]
+fn a_wait_for_a_group_is_for_the_successors_of_retried_tasks() {
+    let server = Server::new();
+    let submit = |prompt: &str| {
+        let task = json!({"lane": "l", "prompt": prompt, "group": "g"});
+        server.post("/tasks", &task).text_at("/task/id")
+    };
+    let (fine, broken) = (submit("fine"), submit("broken"));
+    server.respond(&fine, "fine");
+    server.post(&format!("/tasks/{broken}/cancel"), &json!({}));
+    let again = server.post("/groups/g/retry", &json!({})).text_at("/results/0/task_id");
+    server.respond(&again, "fixed");
+    let whole = server.get("/tasks/wait?group=g").json();
+    let answered: Vec<&str> =
+        whole["answered"].as_array().unwrap().iter().map(|one| one["task_id"].as_str().unwrap()).collect();
+    assert_eq!(answered, [&fine, &again]);
+}
