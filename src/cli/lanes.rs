@@ -93,9 +93,10 @@ fn rows(context: &CommandContext, config: &Config, store: &Store) -> Result<BTre
     // Without a current index, every task is read.
     let names = store.open_task_ids(None).ok().flatten().map_or_else(|| store.task_names(), Ok)?;
     let place = |task: &TaskText<'_>| {
-        let status = shown.status_of(task);
-        let is_running = matches!(status, Status::Claimed(_)) && task.to_task().lease_is_live(&now);
-        (task.spec.lane_name(), matches!(status, Status::Queued), is_running)
+        let task = task.to_task();
+        let is_running = matches!(task.status, Status::Claimed(_)) && task.lease_is_live(&now);
+        let is_ready = shown.can_be_claimed(&task);
+        (task.spec.lane, is_ready, is_running)
     };
     store.scan_names(&names, place, &mut |_, seen| {
         match seen {

@@ -214,6 +214,8 @@ struct TaskFacts {
     state: Cow<'static, str>,
     /// Whether it has failed because it was cancelled.
     is_cancelled: bool,
+    /// Whether a worker can claim it now.
+    is_ready: bool,
     /// Whether it is claimed under a lease that has ended.
     is_stale: bool,
     /// Whether it is claimed by a dispatcher that has died, under a lease that has not ended.
@@ -230,6 +232,7 @@ impl TaskFacts {
         with_answer: bool,
     ) -> Self {
         let (mut is_stale, mut is_left, mut is_missing) = (false, false, false);
+        let is_ready = !task.is_terminal() && shown.can_be_claimed(&task.to_task());
         let state = match &*task.state() {
             "completed" => {
                 is_missing = with_answer && !store.response_exists(&task.to_task());
@@ -249,7 +252,7 @@ impl TaskFacts {
                 status => status.as_str().to_string().into(),
             },
         };
-        Self { state, is_cancelled: task.is_cancelled(), is_stale, is_left, is_missing }
+        Self { state, is_cancelled: task.is_cancelled(), is_ready, is_stale, is_left, is_missing }
     }
 }
 
@@ -261,6 +264,8 @@ struct Lane {
     blocked: u64,
     claimed: u64,
     asking: u64,
+    /// How many can be claimed now, whatever their states.
+    ready: u64,
     stale: u64,
     left: u64,
     completed: u64,
@@ -274,11 +279,12 @@ struct Lane {
 
 impl Lane {
     fn add(&mut self, task: &TaskFacts, created_at: Time) {
+        if task.is_ready {
+            self.ready += 1;
+            self.oldest = Some(self.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
+        }
         match &*task.state {
-            "queued" => {
-                self.queued += 1;
-                self.oldest = Some(self.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
-            }
+            "queued" => self.queued += 1,
             "scheduled" => self.scheduled += 1,
             "blocked" => self.blocked += 1,
             "input_required" => self.asking += 1,
@@ -313,7 +319,7 @@ impl Lane {
         if self.asking > 0 {
             notes.push(format!("{} waiting for input", self.asking));
         }
-        if self.queued > 0 && self.workers == 0 && self.claimed == self.stale + self.left {
+        if self.ready > 0 && self.workers == 0 && self.claimed == self.stale + self.left {
             notes.push("no live worker".to_string());
         }
         notes

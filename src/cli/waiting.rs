@@ -311,10 +311,10 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
     Some(Duration::from_secs_f64(next.seconds_since(now.wall)) + Duration::from_millis(1))
 }
 
-/// Prints a note if a queued task waits in a lane without a worker; returns whether it did.
+/// Prints a note if a task that can be claimed waits in a lane without a worker; returns whether it did.
 fn note_if_unserved(context: &CommandContext, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
     let shown = store.shown_states();
-    let Some(task) = open.iter().find(|task| shown.status(task) == Status::Queued) else { return Ok(false) };
+    let Some(task) = open.iter().find(|task| shown.can_be_claimed(task)) else { return Ok(false) };
     if store.lane_is_served(&task.spec.lane)? {
         return Ok(false);
     }

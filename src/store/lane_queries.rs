@@ -16,7 +16,7 @@ const RECENT_FEED_BYTES: u64 = 64 * 1024;
 pub(crate) struct ReadyTasks {
     /// How many there are.
     pub count: u64,
-    /// Since when the next of them waits.
+    /// Since when one of them waits, the next one if any is queued.
     pub since: Time,
 }
 
@@ -154,8 +154,10 @@ impl FileStore {
         for (id, count) in index.first_of_lanes(&self.now())? {
             let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             if let Some(task) = task {
-                let since = match task.status {
-                    Status::Scheduled { until } => until.max(task.updated_at),
+                let since = match &task.status {
+                    Status::Scheduled { until } => task.updated_at.max(*until),
+                    Status::Claimed(claim) => claim.lease_expires_at,
+                    Status::InputRequired => task.questions_expire_at().unwrap_or(task.updated_at),
                     _ => task.updated_at,
                 };
                 lanes.insert(task.spec.lane, ReadyTasks { count, since });

@@ -83,6 +83,18 @@ impl ShownStates<'_> {
         task
     }
 
+    /// Returns whether a worker can claim the task now: it is queued, or would be if somebody had recorded that its time has
+    /// come, its lease is over or the default of its question applies.
+    pub(crate) fn can_be_claimed(&self, task: &Task) -> bool {
+        match &task.status {
+            Status::Scheduled { .. } | Status::Claimed(_) | Status::InputRequired => {
+                task.availability(&self.now) == Availability::Ready
+                    && (!task.needs_keys() || self.store.held_key(task).is_ok_and(|held| held.is_none()))
+            }
+            _ => self.status(task) == Status::Queued,
+        }
+    }
+
     fn a_key_is_held(&self, task: &Task) -> bool {
         let known = |held: &HashMap<Vec<ExclusiveKey>, bool>| held.get(&task.spec.exclusive).copied();
         let held = || self.are_held.lock().unwrap_or_else(PoisonError::into_inner);

@@ -72,7 +72,8 @@ impl Store {
         engine!(self, queue_depth(lane))
     }
 
-    /// Returns the lanes with claimable tasks, and what is known of those without reading them all.
+    /// Returns the lanes with claimable tasks, which [`Self::queue_depth`] counts, and what is known of those without
+    /// reading them all.
     ///
     /// # Errors
     /// `Io`, `Locked` when the index must be brought up to date first and cannot be.

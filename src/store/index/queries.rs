@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use super::lane::{KeyedEntry, NEVER};
 use super::{Index, LANE_SETS, LaneSets, due};
 use crate::error::Result;
+use crate::model::task::Availability;
 use crate::model::{LaneName, Now, Time};
 use crate::store::layout::lane_key;
 
@@ -106,7 +107,8 @@ impl Index<'_> {
         Ok(found)
     }
 
-    /// Returns the first claimable task and the number of claimable tasks, for each lane that has any.
+    /// Returns a claimable task, the first one if it was queued, and the number of claimable tasks, for each lane that has
+    /// any. Due ones count that were not moved to the ready ones yet: where nobody looks for work, nobody has moved them.
     pub(in crate::store) fn first_of_lanes(&self, now: &Now) -> Result<Vec<(String, u64)>> {
         let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
@@ -118,9 +120,17 @@ impl Index<'_> {
                 Ok(ControlFlow::Break(()))
             })?;
             let (first_keyed, keyed) = self.free_keyed(&sets, now)?;
-            if let Some(first) = first.or(first_keyed.map(|entry| entry.id)) {
-                found.push((first, sets.count()? + keyed));
+            let mut due_ids: Vec<String> =
+                due(&sets.later, false, now, usize::MAX)?.into_iter().map(|entry| entry.id).collect();
+            for entry in due(&sets.held, true, now, usize::MAX)? {
+                let task = self.load(&entry.id)?;
+                if task.is_some_and(|task| task.availability(now) == Availability::Ready) {
+                    due_ids.push(entry.id);
+                }
             }
+            let count = sets.count()? + keyed + due_ids.len() as u64;
+            let first = first.or(first_keyed.map(|entry| entry.id)).or(due_ids.into_iter().next());
+            found.extend(first.map(|first| (first, count)));
         }
         Ok(found)
     }

@@ -364,3 +364,45 @@ fn what_time_has_ended_is_shown_as_ended_before_it_is_recorded() {
         assert_ne!(sandbox.ok(&["retry", id]), *id);
     }
 }
+
+#[test]
+fn work_that_has_come_back_by_itself_needs_a_worker_as_queued_work_does() {
+    let sandbox = Sandbox::new();
+    let due = sandbox.submit("review", &["--delay", "60"]);
+    sandbox.submit("work", &[]);
+    let (left, _) = sandbox.claim("work");
+    sandbox.submit("questions", &[]);
+    let (asked, token) = sandbox.claim("questions");
+    sandbox.ok(&["ask", &asked, "--claim-token", &token, "-m", "go?", "--default", "no", "--expires", "60"]);
+    assert_eq!(sandbox.json(&["status"])["attention"].as_array().unwrap().len(), 1, "only the question");
+    sandbox.pass(8000);
+    let lanes = ["questions", "review", "work"];
+    for (id, lane) in [&asked, &due, &left].into_iter().zip(lanes) {
+        assert_eq!(sandbox.json(&["why", id])["reason"], "no_worker");
+        let listed = sandbox.json(&["lanes"]);
+        let row = listed["lanes"].as_array().unwrap().iter().find(|row| row["lane"] == lane).unwrap().clone();
+        assert_eq!((&row["ready"], &row["running"]), (&1.into(), &0.into()), "{row}");
+    }
+    let status = sandbox.json(&["status"]);
+    let needed: Vec<_> =
+        status["attention"].as_array().unwrap().iter().map(|it| (&it["kind"], &it["lane"])).collect();
+    let expected = lanes.map(|lane| ("unserved_lane", lane));
+    let expected: Vec<_> =
+        expected.iter().map(|(kind, lane)| (serde_json::json!(kind), serde_json::json!(lane))).collect();
+    assert!(
+        expected.iter().all(|(kind, lane)| needed.contains(&(kind, lane))) && needed.len() == 3,
+        "{needed:?}"
+    );
+    assert!(lanes.iter().all(|lane| status["lanes"][lane]["oldest_queued_at"].is_string()), "{status}");
+    let shown = sandbox.run(&["status"]).stdout;
+    let is_noted =
+        |lane: &&str| shown.lines().any(|row| row.starts_with(*lane) && row.contains("no live worker"));
+    assert!(lanes.iter().all(is_noted), "{shown}");
+    let doctor = sandbox.json(&["doctor"]);
+    let unserved = doctor["checks"].as_array().unwrap().iter().filter(|check| check["code"] == "unserved");
+    assert_eq!(unserved.count(), 3, "{doctor}");
+    for id in [&asked, &due, &left] {
+        let wait = sandbox.run(&["wait", id, "--timeout", "0"]);
+        assert!(wait.stderr.contains("no live worker serves lane"), "{wait}");
+    }
+}
