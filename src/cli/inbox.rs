@@ -25,10 +25,10 @@ pub(super) struct InboxCommand {
 impl InboxCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
-        let now = store.now();
+        let (now, shown) = (store.now(), store.shown_states());
         let items = context.read_tasks(&store, &store.task_names()?, |task| {
             let is_wanted = self.lane.as_ref().is_none_or(|lane| task.spec.lane.is(lane));
-            is_wanted.then(|| InboxItem::of(task, now.wall))
+            is_wanted.then(|| InboxItem::of(task, &shown.status_of(task), now.wall))
         });
         let mut items: Vec<InboxItem> = items.into_iter().flatten().collect();
         items.sort_by(|a, b| (a.since, &a.task_id).cmp(&(b.since, &b.task_id)));

@@ -97,7 +97,7 @@ impl StatusCommand {
         let json = context.out.json;
         let extract = |task: &TaskText<'_>| {
             let facts = TaskFacts::of((store, &shown, &dead), task, &now, json);
-            (task.spec.lane.decode().into_owned(), facts, TaskConcern::of(task, &now))
+            (task.spec.lane.decode().into_owned(), facts, TaskConcern::of(task, &shown.status_of(task), &now))
         };
         let (mut facts, mut concerns) = (Vec::new(), TaskConcerns::default());
         for (created_at, id, (lane, task_facts, concern)) in

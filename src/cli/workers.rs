@@ -15,7 +15,7 @@ use crate::model::cooldown::indefinite_end;
 use crate::model::json::Object;
 use crate::model::spending::LaneOverBudget;
 use crate::model::task::object;
-use crate::model::{CooldownCause, Cooldowns, Now, duration};
+use crate::model::{CooldownCause, Cooldowns, Now, TaskText, duration};
 use crate::store::{Store, WorkerInfo};
 use crate::workspace::{TaskConcern, TaskConcerns, attention, dispatcher_objects};
 
@@ -80,8 +80,9 @@ pub(super) fn overview(
 
 /// Returns what the tasks of a store need a person for.
 fn concerns(store: &Store) -> Result<TaskConcerns> {
-    let (now, mut concerns) = (store.now(), TaskConcerns::default());
-    store.scan_names(&store.task_names()?, |task| TaskConcern::of(task, &now), &mut |_, seen| {
+    let (now, shown, mut concerns) = (store.now(), store.shown_states(), TaskConcerns::default());
+    let concern = |task: &TaskText<'_>| TaskConcern::of(task, &shown.status_of(task), &now);
+    store.scan_names(&store.task_names()?, concern, &mut |_, seen| {
         // `list` shows the tasks that cannot be read.
         seen.ok().flatten().into_iter().for_each(|concern| concerns.add(concern));
         ControlFlow::Continue(())

@@ -74,8 +74,9 @@ impl CountCache {
         let (mut counts, mut concerns) = (Counts::new(), TaskConcerns::default());
         let shown = store.shown_states();
         let extract = |task: &TaskText<'_>| {
-            let state = shown.state_of(task).into_owned();
-            (task.spec.lane_name(), state, task.is_cancelled(), TaskConcern::of(task, &now))
+            let status = shown.status_of(task);
+            let concern = TaskConcern::of(task, &status, &now);
+            (task.spec.lane_name(), status.as_str().to_string(), task.is_cancelled(), concern)
         };
         store.scan_names(&store.task_names()?, extract, &mut |_, seen| {
             if let Ok((lane, state, is_cancelled, concern)) = seen {

@@ -31,21 +31,20 @@ pub(crate) enum InboxMatter {
 }
 
 impl InboxItem {
-    /// Returns what waits for a person in a task.
-    pub(crate) fn of(task: &TaskText<'_>, now: Time) -> Vec<Self> {
+    /// Returns what waits for a person in a task, which is shown in the state `status`.
+    pub(crate) fn of(task: &TaskText<'_>, status: &Status, now: Time) -> Vec<Self> {
         let item = |since, matter| Self {
             since,
             task_id: task.id.clone(),
             lane: LaneName::stored(task.spec.lane.decode()),
             matter,
         };
-        if task.is_terminal() {
-            return match task.status() {
-                Status::Failed { at, class: FailureClass::Dead, reason, .. } if task.retried_as.is_none() => {
-                    vec![item(at, InboxMatter::Dead(reason))]
-                }
-                _ => Vec::new(),
-            };
+        match status {
+            Status::Failed { at, class: FailureClass::Dead, reason, .. } if task.retried_as.is_none() => {
+                return vec![item(*at, InboxMatter::Dead(reason.clone()))];
+            }
+            status if status.is_terminal() => return Vec::new(),
+            _ => {}
         }
         let open = task.questions().into_iter().filter(|question| question.is_open(now));
         open.map(|question| item(question.asked_at, InboxMatter::Question(question))).collect()

@@ -259,9 +259,11 @@ impl FileStore {
     }
 
     pub(crate) fn dead_tasks(&self, lane: &str, unreadable: &mut dyn FnMut(Error)) -> Result<Vec<TaskId>> {
+        let shown = self.shown_states();
         let dead = |task: &TaskText<'_>| {
-            let is_candidate = task.spec.lane.is(lane) && task.is_terminal() && task.retried_as.is_none();
-            let is_dead = is_candidate && check_redrive(&task.to_task()).is_ok();
+            let is_candidate =
+                task.spec.lane.is(lane) && task.retried_as.is_none() && shown.status_of(task).is_terminal();
+            let is_dead = is_candidate && check_redrive(&shown.shown(task.to_task())).is_ok();
             is_dead.then(|| (task.created_at, task.id.clone()))
         };
         let mut found = Vec::new();

@@ -1,7 +1,6 @@
 //! In which states tasks are shown: the rules are [`Task::shown_status`] and, for what time alone has made of a task before
 //! somebody has recorded it, [`Command::Settle`]. Which keys are held is found out here.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -66,15 +65,6 @@ impl ShownStates<'_> {
     /// Returns the state in which a task is shown that was read only in part.
     pub(crate) fn status_of(&self, task: &TaskText<'_>) -> Status {
         if self.may_differ(task) { self.status(&task.to_task()) } else { task.status() }
-    }
-
-    /// Returns the name of the state in which a task is shown that was read only in part.
-    pub(crate) fn state_of<'t>(&self, task: &TaskText<'t>) -> Cow<'t, str> {
-        if self.may_differ(task) {
-            self.status(&task.to_task()).as_str().to_string().into()
-        } else {
-            task.state()
-        }
     }
 
     /// Returns a task with the state in which it is shown.

@@ -105,8 +105,8 @@ impl AttentionKind {
 }
 
 impl TaskConcern {
-    /// Returns what a task needs a person for, if anything.
-    pub(crate) fn of(task: &TaskText<'_>, now: &Now) -> Option<Self> {
+    /// Returns what a task, which is shown in the state `status`, needs a person for, if anything.
+    pub(crate) fn of(task: &TaskText<'_>, status: &Status, now: &Now) -> Option<Self> {
         let group = task.spec.group.map(|group| group.decode().into_owned());
         let concern = |kind, text, count, since, until| Self {
             kind,
@@ -118,17 +118,17 @@ impl TaskConcern {
             since,
             until,
         };
-        if task.is_terminal() {
-            let Status::Failed { at, class, reason, .. } = task.status() else { return None };
+        if status.is_terminal() {
+            let Status::Failed { at, class, reason, .. } = status else { return None };
             let kind = match class {
                 FailureClass::Dead => AttentionKind::DeadLetter,
                 FailureClass::Expired => AttentionKind::ExpiredWait,
                 _ => return None,
             };
-            let sentence = || why::failed_sentence(&reason, None, &task.id);
-            return task.retried_as.is_none().then(|| concern(kind, sentence(), 1, at, None));
+            let sentence = || why::failed_sentence(reason, None, &task.id);
+            return task.retried_as.is_none().then(|| concern(kind, sentence(), 1, *at, None));
         }
-        let items = InboxItem::of(task, now.wall);
+        let items = InboxItem::of(task, status, now.wall);
         if let Some(first) = items.first() {
             let text = why::input_reason(&task.to_task(), now.wall).sentence;
             let until = match &first.matter {

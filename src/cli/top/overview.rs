@@ -110,7 +110,13 @@ enum FollowedStatus {
 impl FollowedTask {
     fn of(task: &TaskText<'_>, shown: &ShownStates<'_>, now: &Now) -> Self {
         let (id, lane) = (task.id.to_string(), task.spec.lane.decode().into_owned());
-        let status = match shown.status_of(task) {
+        let shown_status = shown.status_of(task);
+        let concern = TaskConcern::of(task, &shown_status, now);
+        let state = match task.is_cancelled() {
+            true => FailureClass::Cancelled.as_str().to_string(),
+            false => shown_status.as_str().to_string(),
+        };
+        let status = match shown_status {
             Status::Claimed(claim) => {
                 let whole = task.to_task();
                 FollowedStatus::Running(RunningRow {
@@ -148,11 +154,7 @@ impl FollowedTask {
             }
             _ => FollowedStatus::Waiting,
         };
-        let state = match task.is_cancelled() {
-            true => FailureClass::Cancelled.as_str().to_string(),
-            false => shown.state_of(task).into_owned(),
-        };
-        Self { lane, state, status, concern: TaskConcern::of(task, now) }
+        Self { lane, state, status, concern }
     }
 
     fn is_open(&self) -> bool {

@@ -59,11 +59,11 @@ pub(crate) fn answer(call: &Call<'_>) -> HandlerResult {
 /// `GET /inbox`
 pub(crate) fn inbox(call: &Call<'_>) -> HandlerResult {
     let store = &call.app.store;
-    let (lane, now) = (call.query.text("lane"), store.now().wall);
+    let (lane, now, shown) = (call.query.text("lane"), store.now().wall, store.shown_states());
     let names = store.task_names()?;
     let extract = |task: &crate::model::TaskText<'_>| {
         let is_wanted = lane.as_ref().is_none_or(|lane| task.spec.lane.is(lane));
-        if is_wanted { InboxItem::of(task, now) } else { Vec::new() }
+        if is_wanted { InboxItem::of(task, &shown.status_of(task), now) } else { Vec::new() }
     };
     let mut items: Vec<InboxItem> = Vec::new();
     // Unreadable tasks are shown by `GET /tasks`.

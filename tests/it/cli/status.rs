@@ -360,9 +360,14 @@ fn what_time_has_ended_is_shown_as_ended_before_it_is_recorded() {
         [&late, &spent, &lost].map(|id| sandbox.read(sandbox.task_dir(id).join("task.json"))).into();
     assert_eq!(now, files);
     assert_eq!(sandbox.json(&["why", &late])["reason"], "expired");
-    for id in [&late, &spent] {
-        assert_ne!(sandbox.ok(&["retry", id]), *id);
-    }
+    let inbox = &sandbox.json(&["inbox"])["items"][0];
+    assert_eq!((&inbox["kind"], &inbox["task_id"]), (&"dead".into(), &spent.as_str().into()), "{inbox}");
+    let needed = sandbox.json(&["status"])["attention"].clone();
+    let kinds: Vec<&str> =
+        needed.as_array().unwrap().iter().filter_map(|item| item["kind"].as_str()).collect();
+    assert!(kinds.contains(&"dead_letter") && kinds.contains(&"expired_wait"), "{needed}");
+    assert_ne!(sandbox.ok(&["retry", &late]), late);
+    assert_eq!(sandbox.json(&["redrive", "--lane", "spent"])["count"], 1);
 }
 
 #[test]
