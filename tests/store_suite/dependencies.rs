@@ -3,43 +3,13 @@
 use std::time::Duration;
 
 use lanes::ErrorKind;
-use lanes::internals::model::{
-    AnswerOutcome, Command, DependencyRef, FailureClass, NewTask, Status, Task, TaskId,
-};
+use lanes::internals::model::{AnswerOutcome, Command, DependencyRef, FailureClass, NewTask, Status, Task};
 use lanes::internals::store::{GcAge, GcPlan, Store};
 
-use crate::testkit::store::{Fixture, idempotency_key, in_lane, lane_name, owner};
-
-/// Submits a task to lane `l` that waits for others to complete.
-fn after(fixture: &Fixture, store: &Store, dependencies: &[&Task]) -> Task {
-    fixture.submit(store, |new| new.after = completed(dependencies))
-}
-
-fn completed(dependencies: &[&Task]) -> Vec<DependencyRef> {
-    dependencies.iter().map(|task| DependencyRef::completed(task.id.as_str())).collect()
-}
-
-/// Submits a task to lane `first`.
-fn first(fixture: &Fixture, store: &Store) -> Task {
-    fixture.submit(store, |new| new.spec.lane = lane_name("first"))
-}
-
-fn end(fixture: &Fixture, store: &Store, task: &Task, outcome: AnswerOutcome) {
-    let claimed = store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap();
-    fixture.answer(store, &claimed, "the answer", outcome);
-}
-
-fn complete(fixture: &Fixture, store: &Store, task: &Task) {
-    end(fixture, store, task, AnswerOutcome::Completed);
-}
-
-fn state(store: &Store, task: &Task) -> String {
-    store.task(&task.id).unwrap().status.as_str().to_string()
-}
-
-fn claim_next(store: &Store) -> Option<TaskId> {
-    store.claim_next(&in_lane("l"), &owner("me"), Duration::from_secs(60)).unwrap().map(|task| task.id)
-}
+use crate::testkit::store::{
+    Fixture, after, claim_next, complete, completed, end, first, idempotency_key, in_lane, lane_name, owner,
+    state,
+};
 
 pub fn a_task_that_is_released_after_its_deadline_ends_at_once(fixture: &Fixture) {
     let store = fixture.store();

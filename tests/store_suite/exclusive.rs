@@ -3,37 +3,15 @@
 use std::time::Duration;
 
 use lanes::internals::model::{
-    Answer, AnswerOutcome, Command, Dependency, ExclusiveKey, FailureClass, Filter, NewTask, Status, Task,
-    TaskId,
+    Answer, AnswerOutcome, Command, Dependency, ExclusiveKey, FailureClass, Filter, Status, Task,
 };
-use lanes::internals::store::{LaneQuery, Store};
+use lanes::internals::store::LaneQuery;
 use lanes::{DependencyCondition, ErrorKind};
 
-use crate::testkit::store::{Fixture, answer, idempotency_key, in_lane, lane_name, owner};
-
-const LEASE: Duration = Duration::from_secs(60);
-
-fn with_keys(names: &[&str]) -> impl Fn(&mut NewTask) {
-    let keys: Vec<ExclusiveKey> = names.iter().map(|name| ExclusiveKey::new(*name).unwrap()).collect();
-    move |new| new.spec.exclusive = keys.clone()
-}
-
-/// Submits a task with these keys to lane `l`.
-fn keyed(fixture: &Fixture, store: &Store, names: &[&str]) -> Task {
-    fixture.submit(store, with_keys(names))
-}
-
-fn claimed(store: &Store, lane: &str) -> Option<Task> {
-    store.claim_next(&in_lane(lane), &owner("me"), LEASE).unwrap()
-}
-
-fn claim_next(store: &Store) -> Option<TaskId> {
-    claimed(store, "l").map(|task| task.id)
-}
-
-fn state(store: &Store, task: &Task) -> String {
-    store.task(&task.id).unwrap().status.as_str().to_string()
-}
+use crate::testkit::store::{
+    Fixture, LEASE, answer, claim_next, claimed, idempotency_key, in_lane, keyed, lane_name, owner, state,
+    with_keys,
+};
 
 pub fn a_claim_passes_over_a_task_whose_key_is_held_and_takes_the_next_that_fits(fixture: &Fixture) {
     let store = fixture.store();

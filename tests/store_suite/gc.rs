@@ -2,29 +2,11 @@
 
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, idempotency_key, in_lane, lane_name, owner};
+use crate::testkit::store::{
+    DAY, Fixture, gc, idempotency_key, in_lane, lane_name, left, names_of, older_than, owner,
+};
 use lanes::internals::model::{AnswerOutcome, Command, FailureClass, Task};
 use lanes::internals::store::{GcAge, GcPlan, Store};
-
-const DAY: f64 = 86_400.0;
-
-fn plan(days: f64) -> GcPlan {
-    GcPlan { age: GcAge::OlderThan(Duration::from_secs_f64(days * DAY)), ..GcPlan::default() }
-}
-
-fn ids(tasks: &[&Task]) -> Vec<String> {
-    tasks.iter().map(|task| task.id.to_string()).collect()
-}
-
-fn gc(store: &Store, plan: &GcPlan) -> Vec<String> {
-    store.gc(plan).unwrap().removed.iter().map(ToString::to_string).collect()
-}
-
-fn left(store: &Store) -> Vec<String> {
-    let mut left = Vec::new();
-    store.scan(&mut |name, _| left.push(name.to_string())).unwrap();
-    left
-}
 
 pub fn only_tasks_that_ended_long_ago_go(fixture: &Fixture) {
     let store = fixture.store();
@@ -39,12 +21,12 @@ pub fn only_tasks_that_ended_long_ago_go(fixture: &Fixture) {
     let cancel = Command::Cancel { reason: None, by: "me".into() };
     let (slow, _) = store.apply(&slow.id, &cancel).unwrap();
 
-    let dry = store.gc(&GcPlan { dry_run: true, ..plan(7.0) }).unwrap();
+    let dry = store.gc(&GcPlan { dry_run: true, ..older_than(7.0) }).unwrap();
     assert_eq!(dry.removed.len(), 2);
     assert_eq!(left(&store).len(), 6, "a dry run changes nothing");
-    assert_eq!(gc(&store, &GcPlan { lane: Some("other".into()), ..plan(7.0) }), ids(&[&other]));
-    assert_eq!(gc(&store, &plan(7.0)), ids(&[&first]));
-    let mut expected = ids(&[&open, &held, &slow, &young]);
+    assert_eq!(gc(&store, &GcPlan { lane: Some("other".into()), ..older_than(7.0) }), names_of(&[&other]));
+    assert_eq!(gc(&store, &older_than(7.0)), names_of(&[&first]));
+    let mut expected = names_of(&[&open, &held, &slow, &young]);
     expected.sort();
     assert_eq!(left(&store), expected, "the time of the end counts, not that of the submit");
     fixture.check(&store);
@@ -55,8 +37,8 @@ pub fn only_tasks_that_ended_long_ago_go(fixture: &Fixture) {
 pub fn an_age_of_zero_must_be_meant(fixture: &Fixture) {
     let store = fixture.store();
     let ended = fixture.ended(&store, |_| {});
-    assert!(store.gc(&plan(0.0)).unwrap_err().to_string().contains("--all-ended"));
-    assert_eq!(gc(&store, &GcPlan { age: GcAge::AllEnded, ..GcPlan::default() }), ids(&[&ended]));
+    assert!(store.gc(&older_than(0.0)).unwrap_err().to_string().contains("--all-ended"));
+    assert_eq!(gc(&store, &GcPlan { age: GcAge::AllEnded, ..GcPlan::default() }), names_of(&[&ended]));
 }
 
 pub fn links_between_tasks_keep_leading_somewhere(fixture: &Fixture) {
@@ -76,16 +58,16 @@ pub fn links_between_tasks_keep_leading_somewhere(fixture: &Fixture) {
         new.spec.metadata.insert("parent_task_id".into(), middle.id.as_str().into());
     });
     fixture.pass(8.0 * DAY);
-    let report = store.gc(&plan(7.0)).unwrap();
+    let report = store.gc(&older_than(7.0)).unwrap();
     assert_eq!((report.removed.len(), report.kept), (0, 3), "open tasks keep what they refer to");
     fail(&again);
-    assert_eq!(gc(&store, &plan(7.0)), ids(&[&old]));
+    assert_eq!(gc(&store, &older_than(7.0)), names_of(&[&old]));
     assert_eq!(store.task(&again.id).unwrap().spec.retry_of.as_deref(), Some(old.id.as_str()));
     fixture.pass(8.0 * DAY);
-    assert_eq!(gc(&store, &plan(7.0)), ids(&[&again]));
+    assert_eq!(gc(&store, &older_than(7.0)), names_of(&[&again]));
     let cancel = Command::Cancel { reason: None, by: "me".into() };
     store.apply(&child.id, &cancel).unwrap();
-    assert_eq!(gc(&store, &plan(7.0)), ids(&[&parent, &middle]));
+    assert_eq!(gc(&store, &older_than(7.0)), names_of(&[&parent, &middle]));
 }
 
 pub fn keys_and_correlations_go_with_their_task(fixture: &Fixture) {
@@ -101,7 +83,7 @@ pub fn keys_and_correlations_go_with_their_task(fixture: &Fixture) {
     fixture.respond(&store, &claimed, "done");
     assert!(keyed(&store).existing);
     fixture.pass(8.0 * DAY);
-    assert_eq!(gc(&store, &plan(7.0)), ids(&[&first]));
+    assert_eq!(gc(&store, &older_than(7.0)), names_of(&[&first]));
     fixture.check(&store);
     assert!(!keyed(&store).existing, "the key lives as long as its task");
 }
@@ -113,7 +95,7 @@ pub fn the_feed_drops_old_entries_and_shows_where_it_begins(fixture: &Fixture) {
     }
     assert_eq!((store.feed_start().unwrap(), store.feed_end().unwrap()), (Some(1), 15));
     fixture.pass(8.0 * DAY);
-    assert_eq!(store.gc(&plan(7.0)).unwrap().feed_dropped, 14);
+    assert_eq!(store.gc(&older_than(7.0)).unwrap().feed_dropped, 14);
     assert_eq!((store.feed_start().unwrap(), store.feed_end().unwrap()), (Some(15), 15));
     let next = fixture.submit(&store, |_| {});
     let news = store.feed_since(15, 10).unwrap();
@@ -132,7 +114,7 @@ pub fn removing_during_claims_and_answers_loses_nothing(fixture: &Fixture) {
     }
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| fixture.store().gc(&plan(7.0)).unwrap());
+            scope.spawn(|| fixture.store().gc(&older_than(7.0)).unwrap());
         }
         for _ in 0..2 {
             scope.spawn(|| {

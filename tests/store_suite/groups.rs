@@ -1,29 +1,9 @@
 //! Groups: which tasks are in one.
 
-use lanes::GroupName;
-use lanes::internals::model::{Command, Task, TaskId};
-use lanes::internals::store::{GcAge, GcPlan, Store};
+use lanes::internals::model::Command;
+use lanes::internals::store::{GcAge, GcPlan};
 
-use crate::testkit::store::Fixture;
-
-fn group(name: &str) -> GroupName {
-    GroupName::new(name).unwrap()
-}
-
-fn member(fixture: &Fixture, store: &Store, name: &str) -> Task {
-    fixture.submit(store, |new| new.spec.group = Some(group(name)))
-}
-
-fn members(store: &Store, name: &str) -> Vec<TaskId> {
-    let mut unreadable = 0;
-    let found = store.group_members(&group(name), &|_| true, &mut |_| unreadable += 1).unwrap_or_default();
-    assert_eq!(unreadable, 0);
-    found
-}
-
-fn ids(tasks: &[&Task]) -> Vec<TaskId> {
-    tasks.iter().map(|task| task.id.clone()).collect()
-}
+use crate::testkit::store::{Fixture, group, ids, member, members};
 
 pub fn a_group_has_its_tasks_in_the_order_of_their_submits(fixture: &Fixture) {
     let store = fixture.store();

@@ -3,13 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lanes::GroupName;
 use lanes::internals::model::{
-    Answer, AnswerOutcome, ClaimToken, Command, Effect, IdempotencyKey, LaneName, NewTask, Owner, Task,
-    TaskId, json,
+    Answer, AnswerOutcome, ClaimToken, Command, DependencyRef, Effect, ExclusiveKey, IdempotencyKey,
+    LaneName, NewTask, Owner, Task, TaskId, json,
 };
-use lanes::internals::store::{LaneQuery, Store};
+use lanes::internals::store::{GcAge, GcPlan, LaneQuery, Store};
 
 use super::clock::TestClock;
+
+/// The length of a claim.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// The seconds of a day.
+pub const DAY: f64 = 86_400.0;
 
 /// A directory for one test, and its clock.
 pub struct Fixture {
@@ -44,8 +50,7 @@ impl Fixture {
 
     /// Checks that a store is consistent, whatever was done to it.
     pub fn check(&self, store: &Store) {
-        let report = store.fsck(&mut |_, _| ()).unwrap();
-        assert!(report.findings.is_empty(), "{:?}", report.findings);
+        check(store);
     }
 
     pub fn submit(&self, store: &Store, change: impl FnOnce(&mut NewTask)) -> Task {
@@ -75,6 +80,109 @@ impl Fixture {
         self.respond(store, &claimed, "done");
         store.task(&task.id).unwrap()
     }
+}
+
+/// Checks that a store is consistent, whatever was done to it.
+pub fn check(store: &Store) {
+    let report = store.fsck(&mut |_, _| ()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+/// The state of a task in the store.
+pub fn state(store: &Store, task: &Task) -> String {
+    store.task(&task.id).unwrap().status.as_str().to_string()
+}
+
+/// Claims the next task of a lane.
+pub fn claimed(store: &Store, lane: &str) -> Option<Task> {
+    store.claim_next(&in_lane(lane), &owner("me"), LEASE).unwrap()
+}
+
+/// Claims the next task of lane `l`.
+pub fn claim_next(store: &Store) -> Option<TaskId> {
+    claimed(store, "l").map(|task| task.id)
+}
+
+/// Claims and answers a task.
+pub fn end(fixture: &Fixture, store: &Store, task: &Task, outcome: AnswerOutcome) {
+    let claimed = store.claim(&task.id, &owner("me"), LEASE).unwrap();
+    fixture.answer(store, &claimed, "the answer", outcome);
+}
+
+/// Claims and completes a task.
+pub fn complete(fixture: &Fixture, store: &Store, task: &Task) {
+    end(fixture, store, task, AnswerOutcome::Completed);
+}
+
+/// Dependencies on tasks that must complete.
+pub fn completed(dependencies: &[&Task]) -> Vec<DependencyRef> {
+    dependencies.iter().map(|task| DependencyRef::completed(task.id.as_str())).collect()
+}
+
+/// Submits a task to lane `l` that waits for others to complete.
+pub fn after(fixture: &Fixture, store: &Store, dependencies: &[&Task]) -> Task {
+    fixture.submit(store, |new| new.after = completed(dependencies))
+}
+
+/// Submits a task to lane `first`.
+pub fn first(fixture: &Fixture, store: &Store) -> Task {
+    fixture.submit(store, |new| new.spec.lane = lane_name("first"))
+}
+
+/// Gives a task exclusive keys.
+pub fn with_keys(names: &[&str]) -> impl Fn(&mut NewTask) {
+    let keys: Vec<ExclusiveKey> = names.iter().map(|name| ExclusiveKey::new(*name).unwrap()).collect();
+    move |new| new.spec.exclusive = keys.clone()
+}
+
+/// Submits a task with these keys to lane `l`.
+pub fn keyed(fixture: &Fixture, store: &Store, names: &[&str]) -> Task {
+    fixture.submit(store, with_keys(names))
+}
+
+/// The name of a group.
+pub fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+/// Submits a task that is in a group.
+pub fn member(fixture: &Fixture, store: &Store, name: &str) -> Task {
+    fixture.submit(store, |new| new.spec.group = Some(group(name)))
+}
+
+/// The tasks of a group, all of which can be read.
+pub fn members(store: &Store, name: &str) -> Vec<TaskId> {
+    let mut unreadable = 0;
+    let found = store.group_members(&group(name), &|_| true, &mut |_| unreadable += 1).unwrap_or_default();
+    assert_eq!(unreadable, 0);
+    found
+}
+
+/// The ids of tasks.
+pub fn ids(tasks: &[&Task]) -> Vec<TaskId> {
+    tasks.iter().map(|task| task.id.clone()).collect()
+}
+
+/// The ids of tasks, as text.
+pub fn names_of(tasks: &[&Task]) -> Vec<String> {
+    tasks.iter().map(|task| task.id.to_string()).collect()
+}
+
+/// The tasks of a store, by name.
+pub fn left(store: &Store) -> Vec<String> {
+    let mut left = Vec::new();
+    store.scan(&mut |name, _| left.push(name.to_string())).unwrap();
+    left
+}
+
+/// A plan to remove the tasks that ended so many days ago.
+pub fn older_than(days: f64) -> GcPlan {
+    GcPlan { age: GcAge::OlderThan(Duration::from_secs_f64(days * DAY)), ..GcPlan::default() }
+}
+
+/// Removes tasks, and returns which.
+pub fn gc(store: &Store, plan: &GcPlan) -> Vec<String> {
+    store.gc(plan).unwrap().removed.iter().map(ToString::to_string).collect()
 }
 
 /// An idempotency key, as a task has it.

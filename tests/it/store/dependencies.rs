@@ -1,49 +1,11 @@
 //! Tasks that wait for others, in the files of a store: the index, other implementations, damage.
 
-use std::time::Duration;
-
-use lanes::internals::model::{
-    AnswerOutcome, Command, DependencyRef, ExclusiveKey, FailureClass, Status, Task, TaskId, json,
-};
+use lanes::internals::model::{Command, ExclusiveKey, FailureClass, Status, Task, TaskId, json};
 use lanes::internals::store::Store;
 
-use crate::testkit::store::{Fixture, in_lane, lane_name, owner, task_file};
-
-/// Submits a task to lane `l` that waits for others to complete.
-fn after(fixture: &Fixture, store: &Store, dependencies: &[&Task]) -> Task {
-    fixture.submit(store, |new| new.after = completed(dependencies))
-}
-
-fn completed(dependencies: &[&Task]) -> Vec<DependencyRef> {
-    dependencies.iter().map(|task| DependencyRef::completed(task.id.as_str())).collect()
-}
-
-/// Submits a task to lane `first`.
-fn first(fixture: &Fixture, store: &Store) -> Task {
-    fixture.submit(store, |new| new.spec.lane = lane_name("first"))
-}
-
-fn end(fixture: &Fixture, store: &Store, task: &Task, outcome: AnswerOutcome) {
-    let claimed = store.claim(&task.id, &owner("me"), Duration::from_secs(60)).unwrap();
-    fixture.answer(store, &claimed, "the answer", outcome);
-}
-
-fn complete(fixture: &Fixture, store: &Store, task: &Task) {
-    end(fixture, store, task, AnswerOutcome::Completed);
-}
-
-fn state(store: &Store, task: &Task) -> String {
-    store.task(&task.id).unwrap().status.as_str().to_string()
-}
-
-fn claim_next(store: &Store) -> Option<TaskId> {
-    store.claim_next(&in_lane("l"), &owner("me"), Duration::from_secs(60)).unwrap().map(|task| task.id)
-}
-
-fn is_sound(store: &Store) {
-    let report = store.fsck(&mut |_, _| ()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
-}
+use crate::testkit::store::{
+    Fixture, after, check, claim_next, complete, completed, first, lane_name, state, task_file,
+};
 
 #[test]
 fn many_dependents_are_released_in_their_order_whatever_else_they_wait_for() {
@@ -112,7 +74,7 @@ fn many_dependents_are_released_in_their_order_whatever_else_they_wait_for() {
     });
     store.settle(&tasks[1].id).unwrap();
     assert_eq!(claim_next(&store), Some(tasks[1].id.clone()));
-    is_sound(&store);
+    check(&store);
 }
 
 /// Changes task.json as another implementation does, which knows neither our index nor our bookkeeping.
@@ -170,7 +132,7 @@ fn a_claim_of_another_implementation_returns_to_the_gate() {
     assert_eq!(claim_next(&store), None);
     complete(&fixture, &store, &a);
     assert_eq!(claim_next(&store), Some(task.id));
-    is_sound(&store);
+    check(&store);
 }
 
 #[test]
@@ -183,7 +145,7 @@ fn dependents_are_found_again_without_an_index() {
         std::fs::remove_dir_all(store.root().join(part)).unwrap();
         assert_eq!(claim_next(&store), None, "{part}");
         assert_eq!(store.dependents(&a.id).unwrap(), std::slice::from_ref(&task.id), "{part}");
-        is_sound(&store);
+        check(&store);
     }
     let file = store.root().join("indexes/dependents").join(a.id.as_str());
     std::fs::remove_file(file).unwrap();

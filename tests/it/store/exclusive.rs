@@ -1,40 +1,15 @@
 //! Exclusive keys in the files of a store: the index, other implementations, damage.
 
-use std::time::Duration;
-
-use lanes::internals::model::{Command, ExclusiveKey, NewTask, Task, TaskId, json};
+use lanes::internals::model::{Command, Task, TaskId, json};
 use lanes::internals::store::Store;
 
-use crate::testkit::store::{Fixture, in_lane, lane_name, owner, task_file};
-
-const LEASE: Duration = Duration::from_secs(60);
-
-fn with_keys(names: &[&str]) -> impl Fn(&mut NewTask) {
-    let keys: Vec<ExclusiveKey> = names.iter().map(|name| ExclusiveKey::new(*name).unwrap()).collect();
-    move |new| new.spec.exclusive = keys.clone()
-}
-
-/// Submits a task with these keys to lane `l`.
-fn keyed(fixture: &Fixture, store: &Store, names: &[&str]) -> Task {
-    fixture.submit(store, with_keys(names))
-}
-
-fn claimed(store: &Store, lane: &str) -> Option<Task> {
-    store.claim_next(&in_lane(lane), &owner("me"), LEASE).unwrap()
-}
-
-fn claim_next(store: &Store) -> Option<TaskId> {
-    claimed(store, "l").map(|task| task.id)
-}
+use crate::testkit::store::{
+    Fixture, LEASE, check, claim_next, claimed, keyed, lane_name, owner, task_file, with_keys,
+};
 
 fn state(store: &Store, task: &Task) -> String {
     let text = std::fs::read(task_file(store, &task.id, "task.json")).unwrap();
     json::parse_object(&text).unwrap()["state"].as_str().unwrap().to_string()
-}
-
-fn is_sound(store: &Store) {
-    let report = store.fsck(&mut |_, _| ()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
 /// Changes task.json as another implementation does, under its locks.
@@ -96,7 +71,7 @@ fn many_tasks_that_wait_for_a_key_are_set_apart_and_keep_their_places() {
     assert_eq!([&first.id, &second.id], [&tasks[0].id, &tasks[1].id]);
     assert_eq!(claim_next(&store), None);
     assert_eq!(parked(&store), 198);
-    is_sound(&store);
+    check(&store);
     let last = keyed(&fixture, &store, &["k"]);
     let plain = fixture.submit(&store, |_| ());
     assert_eq!(claim_next(&store), Some(plain.id));
@@ -106,7 +81,7 @@ fn many_tasks_that_wait_for_a_key_are_set_apart_and_keep_their_places() {
     store.apply(&rare[1], &Command::Cancel { reason: None, by: "me".to_string() }).unwrap();
     store.apply(&rare[2], &Command::Move { lane: lane_name("second") }).unwrap();
     assert_eq!(claimed(&store, "second"), None);
-    is_sound(&store);
+    check(&store);
     fixture.respond(&store, &first, "done");
     assert_eq!(claimed(&store, "second").map(|task| task.id), Some(rare[2].clone()));
     assert_eq!(claim_next(&store), None);
@@ -126,7 +101,7 @@ fn many_tasks_that_wait_for_a_key_are_set_apart_and_keep_their_places() {
         .collect();
     assert_eq!(order, left);
     assert_eq!(parked(&store), 0);
-    is_sound(&store);
+    check(&store);
 }
 
 #[test]
@@ -149,7 +124,7 @@ fn tasks_of_many_keys_are_set_apart_in_several_steps() {
     assert!(held.iter().zip(&tasks).all(|(held, task)| held.id == task.id));
     assert_eq!(claim_next(&store), None);
     assert_eq!(parked(&store), 160);
-    is_sound(&store);
+    check(&store);
     // Those of one key come back in order, and nothing else does.
     fixture.respond(&store, &held[7], "done");
     let next = claimed(&store, "l").unwrap();
@@ -167,7 +142,7 @@ fn tasks_of_many_keys_are_set_apart_in_several_steps() {
         tasks[20..].iter().map(|task| task.id.clone()).filter(|id| *id != tasks[27].id).collect();
     assert_eq!(order, left);
     assert_eq!(parked(&store), 0);
-    is_sound(&store);
+    check(&store);
 }
 
 #[test]
@@ -188,7 +163,7 @@ fn a_claim_of_another_implementation_holds_the_key_until_it_ends() {
     claimed_by_others(&store, &second, 100.0);
     fixture.pass(101.0);
     assert_eq!(claim_next(&store), Some(second.id));
-    is_sound(&store);
+    check(&store);
 }
 
 #[test]
@@ -202,7 +177,7 @@ fn what_is_held_is_found_again_without_an_index() {
         let path = store.root().join(part);
         if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
         assert_eq!(claim_next(&store), None, "{part}");
-        is_sound(&store);
+        check(&store);
     }
     let holder = std::fs::read_dir(store.root().join("indexes/exclusive")).unwrap().next().unwrap();
     std::fs::remove_file(holder.unwrap().path()).unwrap();
@@ -216,7 +191,7 @@ fn what_is_held_is_found_again_without_an_index() {
     assert_eq!(claim_next(&store), None);
     fixture.respond(&store, &held, "done");
     assert_eq!(claim_next(&store), Some(second.id));
-    is_sound(&store);
+    check(&store);
 }
 
 #[test]
@@ -230,7 +205,7 @@ fn fsck_reports_a_key_that_the_index_takes_for_free() {
     let report = store.fsck(&mut |_, _| ()).unwrap();
     assert!(report.findings[0].message.ends_with("its exclusive keys are free"), "{:?}", report.findings);
     store.repair(&mut |_, _| ()).unwrap();
-    is_sound(&store);
+    check(&store);
 }
 
 #[test]

@@ -3,34 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::testkit::store::{Fixture, owner, task_file};
+use crate::testkit::store::{DAY, Fixture, check, gc, left, names_of, older_than, owner, task_file};
 use lanes::internals::model::Task;
-use lanes::internals::store::{GcAge, GcPlan, Store};
-
-const DAY: f64 = 86_400.0;
-
-fn plan(days: f64) -> GcPlan {
-    GcPlan { age: GcAge::OlderThan(Duration::from_secs_f64(days * DAY)), ..GcPlan::default() }
-}
-
-fn ids(tasks: &[&Task]) -> Vec<String> {
-    tasks.iter().map(|task| task.id.to_string()).collect()
-}
-
-fn gc(store: &Store, plan: &GcPlan) -> Vec<String> {
-    store.gc(plan).unwrap().removed.iter().map(ToString::to_string).collect()
-}
-
-fn left(store: &Store) -> Vec<String> {
-    let mut left = Vec::new();
-    store.scan(&mut |name, _| left.push(name.to_string())).unwrap();
-    left
-}
-
-fn sound(store: &Store) {
-    let report = store.fsck(&mut |_, _| {}).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
-}
+use lanes::internals::store::{GcAge, GcPlan};
 
 #[test]
 fn a_correlation_leads_to_the_newest_task_that_stays() {
@@ -48,14 +23,14 @@ fn a_correlation_leads_to_the_newest_task_that_stays() {
     };
     assert_eq!(target("w--c.json").unwrap(), ended.id.as_str());
     fixture.pass(8.0 * DAY);
-    assert_eq!(gc(&store, &plan(7.0)), ids(&[&ended, &alone]));
+    assert_eq!(gc(&store, &older_than(7.0)), names_of(&[&ended, &alone]));
     assert_eq!(target("w--c.json").unwrap(), older.id.as_str());
     assert_eq!(target("w--alone.json"), None);
     let claimed = store.claim(&older.id, &owner("me"), Duration::from_secs(60)).unwrap();
     fixture.respond(&store, &claimed, "done");
-    assert_eq!(gc(&store, &GcPlan { age: GcAge::AllEnded, ..GcPlan::default() }), ids(&[&older]));
+    assert_eq!(gc(&store, &GcPlan { age: GcAge::AllEnded, ..GcPlan::default() }), names_of(&[&older]));
     assert_eq!(target("w--c.json").unwrap(), oldest.id.as_str());
-    sound(&store);
+    check(&store);
 }
 
 #[test]
@@ -83,7 +58,7 @@ fn a_task_whose_answer_cannot_be_archived_stays() {
         .unwrap();
     assert!(out.is_empty() && unreadable[0].contains("without --archive"), "{unreadable:?}");
     assert_eq!(store.gc(&GcPlan { archive: None, ..plan }).unwrap().removed, [large.id]);
-    sound(&store);
+    check(&store);
 }
 
 #[test]
@@ -95,11 +70,11 @@ fn what_is_archived_can_be_imported_again() {
     fs::create_dir_all(&logs).unwrap();
     fs::write(logs.join("stdout.log"), b"caf\xe9").unwrap();
     fixture.pass(8.0 * DAY);
-    let inside = GcPlan { archive: Some(store.root().join("old/archive")), ..plan(7.0) };
+    let inside = GcPlan { archive: Some(store.root().join("old/archive")), ..older_than(7.0) };
     assert!(store.gc(&inside).unwrap_err().to_string().contains("inside the state directory"));
     assert!(!store.root().join("old").exists());
     let archive = fixture.root().join("old/archive");
-    let report = store.gc(&GcPlan { archive: Some(archive.clone()), ..plan(7.0) }).unwrap();
+    let report = store.gc(&GcPlan { archive: Some(archive.clone()), ..older_than(7.0) }).unwrap();
     assert_eq!(report.removed.len(), 70);
     let path = report.archive.unwrap();
     assert!(path.starts_with(&archive));
@@ -114,5 +89,5 @@ fn what_is_archived_can_be_imported_again() {
         assert_eq!(store.response(&back).unwrap().unwrap().body, "done");
     }
     assert_eq!(fs::read(logs.join("stdout.log")).unwrap(), b"caf\xe9");
-    sound(&store);
+    check(&store);
 }

@@ -3,35 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use lanes::GroupName;
-use lanes::internals::model::{Task, TaskId};
 use lanes::internals::store::Store;
 
-use crate::testkit::store::{Fixture, task_file};
-
-fn group(name: &str) -> GroupName {
-    GroupName::new(name).unwrap()
-}
-
-fn member(fixture: &Fixture, store: &Store, name: &str) -> Task {
-    fixture.submit(store, |new| new.spec.group = Some(group(name)))
-}
-
-fn members(store: &Store, name: &str) -> Vec<TaskId> {
-    let mut unreadable = 0;
-    let found = store.group_members(&group(name), &|_| true, &mut |_| unreadable += 1).unwrap_or_default();
-    assert_eq!(unreadable, 0);
-    found
-}
-
-fn ids(tasks: &[&Task]) -> Vec<TaskId> {
-    tasks.iter().map(|task| task.id.clone()).collect()
-}
-
-fn is_sound(store: &Store) {
-    let report = store.fsck(&mut |_, _| ()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
-}
+use crate::testkit::store::{Fixture, check, group, ids, member, members, task_file};
 
 /// The file of the index with the members of the only group.
 fn listed(store: &Store) -> PathBuf {
@@ -52,7 +26,7 @@ fn a_group_is_whole_whatever_is_missing_of_the_index() {
         store.settle(&first.id).unwrap();
         fixture.submit(&store, |_| ());
         assert_eq!(members(&store, "a"), expected, "{part}, built anew");
-        is_sound(&store);
+        check(&store);
     }
     fs::remove_file(listed(&store)).unwrap();
     assert_eq!(members(&store, "a"), expected, "without its file");
@@ -67,7 +41,7 @@ fn a_group_is_whole_whatever_is_missing_of_the_index() {
     assert_eq!(members(&store, "a"), expected, "with the state of an older version");
     let third = member(&fixture, &store, "a");
     assert_eq!(members(&store, "a"), [expected, ids(&[&third])].concat());
-    is_sound(&store);
+    check(&store);
 }
 
 #[test]
@@ -83,7 +57,7 @@ fn fsck_finds_what_is_missing_in_a_group() {
     assert_eq!(*message, format!("{} cannot be found through its group", first.id));
     store.repair(&mut |_, _| ()).unwrap();
     assert_eq!(members(&store, "a"), ids(&[&first]));
-    is_sound(&store);
+    check(&store);
 }
 
 #[test]
