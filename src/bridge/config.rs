@@ -12,8 +12,8 @@ use super::adapter::CALL_TIMEOUT;
 use super::board::QueueRef;
 use super::queue_flow;
 use super::settings::{AdapterSettings, BridgeSettings, CardRetry, MoveOn, TaskFate, WatchedQueue};
-use crate::model::LaneName;
 use crate::model::bridge::check_bridge_name;
+use crate::model::{LaneName, duration};
 use crate::workspace::{Config, Override, Section, SourceText, absolute, most_similar, plain_path};
 use crate::{Error, Result};
 
@@ -197,6 +197,29 @@ fn read_url(section: &Section<'_>) -> Result<String> {
     Err(section.error("url", problem))
 }
 
+/// The values of `move_on`, of `retry`, and of `gone` and `moved_away`.
+const MOVES: [(&str, MoveOn); 2] = [("submit", MoveOn::Submit), ("claim", MoveOn::Claim)];
+const RETRIES: [(&str, CardRetry); 2] = [("comment", CardRetry::Comment), ("move", CardRetry::Move)];
+const FATES: [(&str, TaskFate); 2] = [("keep", TaskFate::Keep), ("cancel", TaskFate::Cancel)];
+
+/// Returns the keys of a bridge that have an effect where it does not set them, with their values, for people.
+pub(crate) fn default_values() -> Vec<(&'static str, serde_json::Value)> {
+    fn name<T: PartialEq>(values: [(&'static str, T); 2], value: T) -> serde_json::Value {
+        values.into_iter().find(|(_, known)| *known == value).map(|(name, _)| name).into()
+    }
+    let span = |length: Duration| serde_json::Value::from(duration::format_coarse(length));
+    let queues = QueueDefaults::none();
+    vec![
+        ("poll_interval", span(queues.poll_interval)),
+        ("requests_per_second", DEFAULT_RATE.into()),
+        ("take_assigned_after", span(DEFAULT_TAKE_ASSIGNED_AFTER)),
+        ("move_on", name(MOVES, queues.move_on)),
+        ("retry", name(RETRIES, queues.retry)),
+        ("gone", name(FATES, queues.gone)),
+        ("moved_away", name(FATES, queues.moved_away)),
+    ]
+}
+
 /// What is said of all queues of a bridge.
 #[derive(Clone, Debug)]
 struct QueueDefaults {
@@ -232,25 +255,18 @@ impl QueueDefaults {
         let target = |key: &str, base: &Option<QueueRef>| {
             Ok::<_, Error>(queue_ref(section, key)?.or_inherit(base.clone()))
         };
-        let fate = |key: &str, base: TaskFate| {
-            Ok::<_, Error>(
-                choice(section, key, [("keep", TaskFate::Keep), ("cancel", TaskFate::Cancel)])?
-                    .unwrap_or(base),
-            )
-        };
+        let fate = |key: &str, base: TaskFate| Ok::<_, Error>(choice(section, key, FATES)?.unwrap_or(base));
         let poll_interval = section.duration("poll_interval")?.value().unwrap_or(self.poll_interval);
         if poll_interval.is_zero() {
             return Err(section.error("poll_interval", "must be longer than 0 seconds"));
         }
         Ok(Self {
             in_progress: target("in_progress", &self.in_progress)?,
-            move_on: choice(section, "move_on", [("submit", MoveOn::Submit), ("claim", MoveOn::Claim)])?
-                .unwrap_or(self.move_on),
+            move_on: choice(section, "move_on", MOVES)?.unwrap_or(self.move_on),
             done: target("done", &self.done)?,
             failed: target("failed", &self.failed)?,
             dead_letter: target("dead_letter", &self.dead_letter)?,
-            retry: choice(section, "retry", [("comment", CardRetry::Comment), ("move", CardRetry::Move)])?
-                .unwrap_or(self.retry),
+            retry: choice(section, "retry", RETRIES)?.unwrap_or(self.retry),
             gone: fate("gone", self.gone)?,
             moved_away: fate("moved_away", self.moved_away)?,
             poll_interval,

@@ -19,7 +19,7 @@ use crate::error::{Error, Result, brief_list, printable};
 use crate::model::AgentName;
 use crate::model::task::object;
 use crate::store::Store;
-use crate::workspace::{AgentReport, Config, MAX_DESCRIPTION, describe_directory};
+use crate::workspace::{AgentReport, Config, MAX_DESCRIPTION, describe_directory, did_you_mean};
 
 /// Show the agents of the workspace, or change them.
 ///
@@ -146,8 +146,11 @@ fn find(agents: BTreeMap<AgentName, AgentReport>, name: &str) -> Result<AgentRep
                 Error::not_found(format!("no agent '{}' in this workspace", printable(name.as_str())));
             Err(match agents.is_empty() {
                 true => error.with_hint("`lanes agents add NAME --directory DIR` adds one"),
-                false => error
-                    .with_hint(format!("choose one of {}", brief_list(agents.keys().map(AgentName::as_str)))),
+                false => {
+                    let known: Vec<&str> = agents.keys().map(AgentName::as_str).collect();
+                    let similar = did_you_mean(name.as_str(), &known);
+                    error.with_hint(similar.unwrap_or_else(|| format!("choose one of {}", brief_list(known))))
+                }
             })
         }
     }

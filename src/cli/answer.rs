@@ -42,10 +42,10 @@ pub(super) struct AnswerCommand {
     /// The answer itself
     #[arg(long, short = 'm', visible_alias = "message", value_name = "TEXT", allow_hyphen_values = true)]
     body: Option<String>,
-    /// Read the answer from this file; `-` is standard input
+    /// Read the text from this file; `-` is standard input
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
-    /// Name of the person who answers [default: $USER]
+    /// Name of the person who does it [default: $USER]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }

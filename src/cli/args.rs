@@ -47,7 +47,7 @@ impl LaneQueryArgs {
 /// The flags of a wait.
 #[derive(Args, Clone, Debug)]
 pub(super) struct WaitArgs {
-    /// Give up after this long: seconds, or 15m, 2h, 1d
+    /// Give up waiting after this long: seconds, or 15m, 2h, 1d
     #[arg(long, value_name = "SPAN", value_parser = seconds, default_value = DEFAULT_WAIT_SPAN, allow_negative_numbers = true)]
     pub timeout: f64,
     /// Print a heartbeat to standard error at this interval; 0 disables it

@@ -39,7 +39,7 @@ pub(super) struct AskCommand {
     /// The question
     #[arg(long, short = 'm', visible_alias = "message", value_name = "TEXT", allow_hyphen_values = true)]
     question: Option<String>,
-    /// Read the question from this file; `-` is standard input
+    /// Read the text from this file; `-` is standard input
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
     /// An answer that you suggest; repeatable

@@ -31,7 +31,7 @@ pub(super) struct CallCommand {
         long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true, help = run_timeout_help()
     )]
     run_timeout: Option<f64>,
-    /// Also return, with code 5, when the task has an open question, and print the question
+    /// Also return, with code 5, when a task has an open question, and print the question
     #[arg(long)]
     or_question: bool,
     #[command(flatten)]

@@ -1,16 +1,15 @@
 //! `lanes cancel`: ends open tasks as failed.
 
 use clap::{ArgGroup, Args};
-use serde_json::Value;
 
 use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::env;
 use super::exit::CommandExit;
 use super::task_fields::TaskFieldsArg;
+use super::view::change_reply;
 use crate::error::Result;
-use crate::model::task::object;
-use crate::model::{Command, Effect};
+use crate::model::Command;
 
 /// End open tasks as failed.
 ///
@@ -29,10 +28,10 @@ pub(super) struct CancelCommand {
     /// All open tasks of this group
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// Reason, recorded in the task's history
+    /// Reason, for others to read
     #[arg(long)]
     reason: Option<String>,
-    /// Name of the person who cancels [default: $USER]
+    /// Name of the person who does it [default: $USER]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
     #[command(flatten)]
@@ -54,13 +53,7 @@ impl CancelCommand {
         for_each_task(context, &ids, self.group.is_some() || ids.len() > 1, |_, id| {
             let cancel = Command::Cancel { reason: self.reason.clone(), by: by.clone() };
             let (task, effect) = store.apply(id, &cancel)?;
-            let reply = object([
-                ("status", "cancelled".into()),
-                ("task_id", id.as_str().into()),
-                ("changed", (effect == Effect::Changed).into()),
-                ("task", Value::Object(task.to_public_object())),
-            ]);
-            Ok((id.to_string(), reply))
+            Ok((id.to_string(), change_reply("cancelled", &store, task, effect)))
         })
     }
 }

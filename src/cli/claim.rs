@@ -47,10 +47,10 @@ pub(super) struct ClaimCommand {
     /// Print a heartbeat to standard error at this interval; 0 disables it
     #[arg(long, value_name = "SPAN", value_parser = seconds, default_value = "0", allow_negative_numbers = true)]
     heartbeat_seconds: f64,
-    /// Name of the worker
+    /// Name under which tasks are claimed
     #[arg(long, value_name = "NAME", default_value = "worker")]
     owner: String,
-    /// Length of the lease, unless it is renewed; more than 0, at most 30d
+    /// Length of the lease: seconds, or 15m, 2h; more than 0, at most 30d
     #[arg(long, value_name = "SPAN", value_parser = seconds, default_value = DEFAULT_LEASE_SPAN, allow_negative_numbers = true)]
     lease_seconds: f64,
     /// Print the prompt, too: last, after an empty line, with each line indented

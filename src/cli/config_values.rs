@@ -7,7 +7,9 @@ use serde_yaml::Value as YamlValue;
 
 use super::context::CommandContext;
 use super::env;
+use crate::bridge::config::{bridges, default_values as bridge_defaults};
 use crate::dispatch::config::consent::ConsentPolicy;
+use crate::dispatch::config::default_values::default_values;
 use crate::dispatch::config::load::load_files;
 use crate::dispatch::config::settings_files::SettingsFiles;
 use crate::error::{Error, Result, printable};
@@ -15,7 +17,7 @@ use crate::model::duration;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::store::Store;
-use crate::workspace::{Config, SourceText};
+use crate::workspace::{Config, SourceText, schedules};
 
 /// What is shown in place of a secret.
 const HIDDEN: &str = "(not shown)";
@@ -88,8 +90,8 @@ impl ConfigValue {
     }
 }
 
-/// Returns the settings in effect: the place of the queue, those of handoff.yaml, of the files next to it, and defaults
-/// of the dispatcher.
+/// Returns the settings in effect: the place of the queue, those of handoff.yaml, of the files next to it, and the defaults
+/// of dispatchers, bridges and schedules.
 ///
 /// # Errors
 /// `Config`, `Io` or `Corrupt` for a file that cannot be read.
@@ -165,6 +167,12 @@ fn of_workspace(
         None => ConfigValueOrigin::Default,
     };
     add("lock_timeout", duration::format_coarse(timeout).into(), origin);
+    let options = context.store_options()?;
+    let origin = match options.allow_network_fs {
+        true => ConfigValueOrigin::Variable("LANES_ALLOW_NETWORK_FS"),
+        false => ConfigValueOrigin::Default,
+    };
+    add("allow_network_fs", options.allow_network_fs.into(), origin);
     add("workspace_id", config.workspace_id.clone().into(), in_file("workspace_id"));
     add("workspace_root", path(&config.workspace_root), in_file("workspace_root"));
     add("worktree_path", config.worktree_path.as_deref().map(path).into(), in_file("worktree_path"));
@@ -215,20 +223,30 @@ fn add_leaves(
     }
 }
 
-/// Returns the default settings of dispatchers that no file sets.
+/// Adds the settings of dispatchers, bridges and schedules that have an effect although no file sets them.
 fn add_defaults(values: &mut Vec<ConfigValue>, config: &Config, store: Option<&Store>) {
-    let Ok(dispatch) = load_files(config, store, &ConsentPolicy::AllowAll) else { return };
-    let span = |length| Value::from(duration::format_coarse(length));
-    let defaults = [
-        ("dispatch.max_concurrent", dispatch.max_concurrent.into()),
-        ("dispatch.max_depth", dispatch.max_depth.into()),
-        ("dispatch.grace", span(dispatch.grace)),
-        ("dispatch.linger", span(dispatch.linger)),
-    ];
-    for (key, value) in defaults {
-        if !values.iter().any(|value| value.key == key) {
-            values.push(ConfigValue { key: key.to_string(), value, origin: ConfigValueOrigin::Default });
+    let mut add = |key: String, value: Value| {
+        let below = format!("{key}.");
+        if !values.iter().any(|value| value.key == key || value.key.starts_with(&below)) {
+            values.push(ConfigValue { key, value, origin: ConfigValueOrigin::Default });
         }
+    };
+    // What is wrong with a section is for `config check` to say.
+    for (key, value) in load_files(config, store, &ConsentPolicy::AllowAll)
+        .map(|dispatch| default_values(&dispatch))
+        .unwrap_or_default()
+    {
+        add(format!("dispatch.{key}"), value);
+    }
+    for bridge in bridges(config).unwrap_or_default() {
+        for (key, value) in bridge_defaults() {
+            add(format!("bridges.{}.{key}", printable(&bridge.name)), value);
+        }
+    }
+    for schedule in schedules(config).unwrap_or_default() {
+        let name = printable(&schedule.name);
+        add(format!("schedules.{name}.catch_up"), schedule.catch_up.as_str().into());
+        add(format!("schedules.{name}.timezone"), schedule.rule.zone_name().unwrap_or("local").into());
     }
 }
 

@@ -10,9 +10,9 @@ use super::colour::ColourChoice;
 use super::env;
 use super::output::{Output, OutputOptions, ProgressLine};
 use crate::error::{Error, Result};
-use crate::model::{Event, GroupName, Task, TaskId, TaskText};
+use crate::model::{Event, GroupName, LaneName, Task, TaskId, TaskText};
 use crate::store::{Store, StoreOptions};
-use crate::workspace::{BaseDir, Config, LocateOptions, locate, visible_config};
+use crate::workspace::{BaseDir, Config, LocateOptions, locate, misspelt_lane, visible_config};
 
 /// The heading of the global flags in the help of a command.
 const GLOBAL_HEADING: &str = "Global options";
@@ -198,6 +198,19 @@ impl CommandContext {
     /// Opens the store as [`Self::store`] does, and returns it with its configuration.
     pub(super) fn workspace_to_read(&self) -> Result<(Config, Store)> {
         Ok((self.config()?, self.store()?))
+    }
+
+    /// Returns what to say about a lane that is probably misspelt.
+    pub(super) fn misspelt_lane(&self, store: &Store, lane: &LaneName) -> Option<String> {
+        misspelt_lane(&self.config().ok()?, store, lane)
+    }
+
+    /// Says that the lane by which a command has selected nothing is probably misspelt.
+    pub(super) fn note_misspelt_lane(&self, store: &Store, lane: Option<&str>) {
+        let said = lane.and_then(|lane| self.misspelt_lane(store, &LaneName::stored(lane)));
+        if let Some(said) = said {
+            self.out.note(&format!("lanes: {said}"));
+        }
     }
 
     /// Returns the newest event of a task; prints a warning if the history cannot be read.

@@ -60,13 +60,14 @@ pub(super) struct DispatchCommand {
     /// The lane; repeatable [default: all lanes of handoff.yaml]
     #[arg(long, short, value_name = "LANE")]
     lane: Vec<String>,
-    /// Maximum number of concurrent agents [default: 3]
+    /// Maximum number of concurrent runs [default: 3]
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     max_concurrent: Option<u32>,
     /// Name under which tasks are claimed [default: USER-VENDOR-PID]
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
-    /// Length of a lease, such as 900 or 15m; it is renewed while the agent works [default: 15m]
+    /// Length of the lease: seconds, or 15m, 2h; more than 0, at most 30d [default: 15m, renewed while the agent
+    /// works]
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
     /// Time limit of one run: seconds, 15m, 2h, or none [default: 6h]
@@ -93,14 +94,14 @@ pub(super) struct DispatchCommand {
     /// Exit when the lanes are empty
     #[arg(long)]
     once: bool,
-    /// With --once: exit with code 3 if a task has failed
+    /// Exit with code 3 if a task failed
     #[arg(long, requires = "once")]
     exit_status: bool,
     /// Serve the lanes agent/NAME that no other dispatcher serves, and exit after --idle-exit without work; a store has
     /// at most one such dispatcher
     #[arg(long, conflicts_with_all = ["vendor", "command", "lane", "once", "dry_run"])]
     on_demand: bool,
-    /// How long --on-demand stays without work [default: 60s]
+    /// How long a dispatcher that was started on demand stays without work [default: 60s]
     #[arg(long, requires = "on_demand", value_name = "SPAN", value_parser = span)]
     idle_exit: Option<Duration>,
     /// Leave the session of the terminal or program that starts it, so that it outlives them
@@ -112,7 +113,7 @@ pub(super) struct DispatchCommand {
     /// Agree to what the configuration may run, as `lanes trust` does
     #[arg(long, conflicts_with = "dry_run")]
     trust: bool,
-    /// Show what would run, without claiming anything
+    /// Show what would be done, without doing it
     #[arg(long)]
     dry_run: bool,
     /// Log format: lines for people, or JSON objects

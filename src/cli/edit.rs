@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use serde_json::Value;
 
 use super::args::integer;
 use super::body;
@@ -13,9 +12,9 @@ use super::editor::EditedText;
 use super::exit::CommandExit;
 use super::output::Output;
 use super::task_fields::TaskFieldsArg;
+use super::view::{change_reply, print_reply};
 use crate::error::{Error, Result};
 use crate::model::limits::{self, MAX_PROMPT_ONLY};
-use crate::model::task::object;
 use crate::model::{Command, Effect, ListEdit, Task, TaskEdit, TaskId};
 use crate::store::Store;
 use crate::workspace::check_edit;
@@ -33,16 +32,16 @@ pub(super) struct EditCommand {
     /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
-    /// The new prompt; `-` reads it from standard input
+    /// Text for the worker; `-` reads it from standard input
     #[arg(long, short, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
-    /// Read the new prompt from this file; `-` is standard input
+    /// Read the prompt from this file; `-` is standard input
     #[arg(long, value_name = "PATH")]
     prompt_file: Option<PathBuf>,
-    /// The new priority: higher goes first
+    /// Higher goes first; one step is worth an hour of waiting
     #[arg(long, value_name = "N", value_parser = integer, allow_negative_numbers = true)]
     priority: Option<i64>,
-    /// The new title
+    /// Title shown in listings
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// A description for people and boards; the worker gets the prompt
@@ -89,17 +88,7 @@ impl EditCommand {
         if effect == Effect::Unchanged {
             context.out.note(&format!("lanes edit: {id} already says this; nothing was changed"));
         }
-        if context.out.json {
-            context.out.object(&object([
-                ("status", "edited".into()),
-                ("task_id", id.as_str().into()),
-                ("changed", (effect == Effect::Changed).into()),
-                ("task", Value::Object(store.shown(task).to_public_object())),
-            ]))?;
-        } else {
-            context.out.line(id.as_str())?;
-        }
-        Ok(CommandExit::Done)
+        print_reply(&mut context.out, &id, &change_reply("edited", &store, task, effect))
     }
 
     /// Returns what the flags change.

@@ -28,7 +28,7 @@ pub(super) struct EventCommand {
     /// Details for programs; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     data: Vec<String>,
-    /// Token printed by `claim`; refused when it is not the current one
+    /// Token printed by `claim`
     #[arg(long, value_name = "TOKEN")]
     claim_token: Option<String>,
 }

@@ -44,7 +44,7 @@ pub(super) struct EventsCommand {
     /// Only events after change number N
     #[arg(long, value_name = "N", value_parser = number::<u64>, default_value_t = 0, allow_negative_numbers = true)]
     since: u64,
-    /// Follow new events; with a task, until it has ended
+    /// Follow what is new; of a task, until it has ended
     #[arg(long, short)]
     follow: bool,
     /// At most N events

@@ -33,7 +33,7 @@ pub(super) struct GcCommand {
     /// Only tasks of this lane
     #[arg(long, short, value_name = "LANE")]
     lane: Option<String>,
-    /// Only show what would be deleted
+    /// Show what would be done, without doing it
     #[arg(long)]
     dry_run: bool,
     /// Before deletion, write the tasks to a new file in this directory, for `lanes import`

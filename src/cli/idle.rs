@@ -6,6 +6,7 @@ use crate::error::{Result, shell_word};
 use crate::model::LaneName;
 use crate::model::task::object;
 use crate::store::{LaneQuery, Store};
+use crate::workspace::similar_lane;
 
 /// Reports that there is nothing to claim, and the reason.
 pub(super) fn print_idle(
@@ -31,7 +32,11 @@ pub(super) fn print_idle(
     } else if used {
         format!("lane {lanes} has nothing to claim")
     } else {
-        format!("nothing was ever submitted to lane {lanes}")
+        let config = context.config().ok();
+        let similar =
+            config.and_then(|config| want.lanes.iter().find_map(|lane| similar_lane(&config, store, lane)));
+        let similar = similar.map_or(String::new(), |similar| format!("; did you mean {similar}?"));
+        format!("nothing was ever submitted to lane {lanes}{similar}")
     };
     if context.out.json {
         context.out.object(&object([

@@ -43,6 +43,7 @@ impl InboxCommand {
         }
         if items.is_empty() {
             context.out.note("lanes: nothing waits for a person");
+            context.note_misspelt_lane(&store, self.lane.as_deref());
             return Ok(CommandExit::Done);
         }
         let mut table = Table::new(&["ID", "LANE", "KIND", "AGE", "WHAT"]);

@@ -15,7 +15,7 @@ pub(super) struct VendorArgs {
     /// A vendor instead of a lane: claude, codex, …, or command:PROGRAM
     #[arg(long, value_name = "VENDOR")]
     pub vendor: Option<String>,
-    /// One model of the vendor
+    /// Model of the vendor [default: all]
     #[arg(long, value_name = "MODEL", requires = "vendor")]
     model: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `lanes lanes`: lists the lanes that are configured and those that are in use.
+//! `lanes lanes`: lists the lanes that are configured and those that have tasks.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -20,7 +20,7 @@ use crate::model::{LaneName, Status, TaskText};
 use crate::store::Store;
 use crate::workspace::{Config, configured_lanes};
 
-/// List the lanes that are configured or in use.
+/// List the lanes that are configured or have tasks.
 ///
 /// VENDOR is the agent's program that the configuration chooses for the lane, READY the number of tasks that can be
 /// claimed, RUNNING of those that a worker holds, WORKERS of dispatchers and commands that serve the lane now.
@@ -59,7 +59,7 @@ impl LanesCommand {
             return Ok(CommandExit::Done);
         }
         if lanes.is_empty() {
-            context.out.note("lanes: no lane is configured or in use");
+            context.out.note("lanes: no lane is configured or has a task");
             return Ok(CommandExit::Done);
         }
         let mut table = Table::new(&["LANE", "VENDOR", "READY", "RUNNING", "WORKERS", "NOTE"]);
@@ -78,14 +78,14 @@ impl LanesCommand {
     }
 }
 
-/// Returns the lanes that are configured or in use. What cannot be read is a warning, and the rest is still useful.
+/// Returns the lanes that are configured, have tasks or are served. What cannot be read is a warning, and the rest is still useful.
 fn rows(context: &CommandContext, config: &Config, store: &Store) -> Result<BTreeMap<LaneName, ListedLane>> {
     let mut lanes: BTreeMap<LaneName, ListedLane> = BTreeMap::new();
     for lane in configured_lanes(config, store) {
         let description = config.lanes.get(&lane).cloned().unwrap_or_default();
         lanes.insert(lane, ListedLane { is_configured: true, description, ..ListedLane::default() });
     }
-    for lane in store.recent_lanes() {
+    for lane in store.lanes_with_tasks()? {
         lanes.entry(lane).or_default();
     }
     let now = store.now();

@@ -95,6 +95,11 @@ impl Selection {
             || self.limit.is_some()
     }
 
+    /// Says, where nothing is selected, that the lane is probably misspelt.
+    pub(super) fn note_misspelt_lane(&self, context: &CommandContext, store: &Store) {
+        context.note_misspelt_lane(store, self.lane.as_deref());
+    }
+
     /// Applies `extract` to the selected tasks, and returns the results, oldest task first. Prints a warning for each
     /// task that cannot be read.
     pub(super) fn collect<T: Send>(
@@ -220,6 +225,7 @@ impl ListCommand {
                 } else {
                     "lanes: the queue is empty"
                 });
+                self.selection.note_misspelt_lane(context, &store);
             }
             print_rows(context, rows)?;
         }

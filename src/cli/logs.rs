@@ -37,7 +37,7 @@ pub(super) struct LogsCommand {
     /// Show the agent's prompt instead
     #[arg(long, conflicts_with_all = ["stderr", "progress"])]
     prompt: bool,
-    /// Follow the output until the task has ended
+    /// Follow what is new; of a task, until it has ended
     #[arg(long, short)]
     follow: bool,
 }

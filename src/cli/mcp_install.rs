@@ -43,10 +43,10 @@ pub(super) struct McpInstallCommand {
     /// Let codex run without asking the tools that it refuses where nobody can be asked, such as `delegate`
     #[arg(long)]
     approve: bool,
-    /// Print what would be done or written, and change nothing
+    /// Print what would be written, and change nothing
     #[arg(long)]
     print: bool,
-    /// Remove the registration
+    /// Remove what this command has written
     #[arg(long, conflicts_with_all = ["tools", "user", "prompts", "max_wait", "budget", "allow_rights", "verbose", "no_dispatch", "attached", "idle_exit", "approve"])]
     remove: bool,
 }

@@ -44,7 +44,7 @@ pub(super) struct McpServerArgs {
     /// With the tool of permissions, how long a question is open
     #[arg(long, value_name = "SPAN", value_parser = span, hide = true)]
     pub permission_expires: Option<Duration>,
-    /// How long that dispatcher stays without work [default: 60s]
+    /// How long a dispatcher that was started on demand stays without work [default: 60s]
     #[arg(long, value_name = "SPAN", value_parser = span, conflicts_with = "no_dispatch")]
     pub idle_exit: Option<Duration>,
 }

@@ -483,6 +483,8 @@ fn ignore_file_size_signal() {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     #[test]
@@ -532,41 +534,86 @@ mod tests {
         ("-m", "the text of each command, whose flag has another name"),
     ];
 
-    #[test]
-    fn a_flag_takes_the_same_in_all_commands() {
-        use std::collections::{BTreeMap, BTreeSet};
+    /// What a flag is said to be, for each flag and each of its meanings, with a command that says so.
+    type Said = BTreeMap<String, BTreeMap<String, String>>;
+
+    /// Checks that each flag has one meaning in all commands, except those that are `intended`, each with the reason.
+    fn assert_one_meaning(of: fn(&clap::Arg) -> Vec<(String, String)>, intended: &[(&str, &str)]) {
         fn visit(
             command: &clap::Command,
             path: &str,
-            found: &mut BTreeMap<String, BTreeMap<String, String>>,
+            of: fn(&clap::Arg) -> Vec<(String, String)>,
+            said: &mut Said,
         ) {
             for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
-                let Some(long) = arg.get_long().map(|long| format!("--{long}")) else { continue };
-                let values = arg.get_value_names().unwrap_or_default().iter().map(|name| name.as_str());
-                let takes = match arg.get_action().takes_values() {
-                    true => values.collect::<Vec<_>>().join(" "),
-                    false => "nothing".to_string(),
-                };
-                let short = arg.get_short().map(|short| format!("-{short}"));
-                for (flag, meaning) in [(Some(long.clone()), takes), (short, long)] {
-                    let Some(flag) = flag else { continue };
-                    found.entry(flag).or_default().insert(meaning, path.to_string());
+                for (flag, meaning) in of(arg) {
+                    said.entry(flag).or_default().insert(meaning, path.to_string());
                 }
             }
             for inner in command.get_subcommands() {
-                visit(inner, &format!("{path} {}", inner.get_name()), found);
+                visit(inner, &format!("{path} {}", inner.get_name()), of, said);
             }
         }
-        let mut found = BTreeMap::new();
-        visit(&Cli::command(), "lanes", &mut found);
-        assert!(found.len() > 100, "{found:?}");
+        let mut said = Said::new();
+        visit(&Cli::command(), "lanes", of, &mut said);
+        assert!(said.len() > 100, "{said:?}");
         let several: BTreeSet<&str> =
-            found.iter().filter(|(_, meanings)| meanings.len() > 1).map(|(flag, _)| flag.as_str()).collect();
-        let intended: BTreeSet<&str> = SEVERAL_MEANINGS.iter().map(|(flag, _)| *flag).collect();
-        let wrong: Vec<_> = several.difference(&intended).map(|flag| (flag, &found[*flag])).collect();
-        assert!(wrong.is_empty(), "mend these, or say in SEVERAL_MEANINGS why: {wrong:#?}");
+            said.iter().filter(|(_, meanings)| meanings.len() > 1).map(|(flag, _)| flag.as_str()).collect();
+        let intended: BTreeSet<&str> = intended.iter().map(|(flag, _)| *flag).collect();
+        let wrong: Vec<_> = several.difference(&intended).map(|flag| (flag, &said[*flag])).collect();
+        assert!(wrong.is_empty(), "mend these, or say why: {wrong:#?}");
         let gone: Vec<_> = intended.difference(&several).collect();
         assert!(gone.is_empty(), "these have one meaning: {gone:?}");
+    }
+
+    #[test]
+    fn a_flag_takes_the_same_in_all_commands() {
+        fn takes(arg: &clap::Arg) -> Vec<(String, String)> {
+            let Some(long) = arg.get_long().map(|long| format!("--{long}")) else { return Vec::new() };
+            let values = arg.get_value_names().unwrap_or_default().iter().map(|name| name.as_str());
+            let takes = match arg.get_action().takes_values() {
+                true => values.collect::<Vec<_>>().join(" "),
+                false => "nothing".to_string(),
+            };
+            let short = arg.get_short().map(|short| (format!("-{short}"), long.clone()));
+            [(long, takes)].into_iter().chain(short).collect()
+        }
+        assert_one_meaning(takes, &SEVERAL_MEANINGS);
+    }
+
+    /// The flags that are described in other words in other commands, and why.
+    const SEVERAL_DESCRIPTIONS: [(&str, &str); 17] = [
+        ("--all", "all of what the command is about"),
+        ("--body", "see SEVERAL_MEANINGS"),
+        ("--choice", "`ask` suggests one, `answer` takes one"),
+        (
+            "--description",
+            "that of an agent is for those who choose one, that of a task for people and boards",
+        ),
+        ("--file", "`setup` names the file that it changes, the others read a text"),
+        ("--group", "`submit` puts a task into it, the others select by it, each other tasks"),
+        ("--lane", "`submit` puts a task into it, the others select by it, each other tasks or workers"),
+        ("--limit", "the newest tasks, but the first events after a place"),
+        ("--log", "see SEVERAL_MEANINGS"),
+        ("--message", "the text of each command"),
+        ("--metadata", "that of a task chooses its agent, that of an answer is free"),
+        ("--once", "a dispatcher ends with its lanes, a bridge after a look, `top` after a frame"),
+        ("--prompt", "see SEVERAL_MEANINGS"),
+        ("--question", "see SEVERAL_MEANINGS"),
+        ("--timeout", "of a wait or of a run, as in agent-lanes"),
+        ("--vendor", "that of an agent or a route, or what is paused"),
+        ("--wait", "`claim` waits for a task, `ask` for an answer"),
+    ];
+
+    #[test]
+    fn a_flag_is_described_in_the_same_words_in_all_commands() {
+        fn words(arg: &clap::Arg) -> Vec<(String, String)> {
+            let (Some(long), Some(help)) = (arg.get_long(), arg.get_help()) else { return Vec::new() };
+            // Defaults differ with reason.
+            let words = help.to_string().split(" [").next().unwrap_or_default().to_string();
+            vec![(format!("--{long}"), words)]
+        }
+        assert_one_meaning(words, &SEVERAL_DESCRIPTIONS);
     }
 
     #[test]

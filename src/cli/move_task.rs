@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::task_fields::TaskFieldsArg;
+use super::view::{change_reply, print_reply};
 use crate::error::Result;
-use crate::model::task::object;
-use crate::model::{Command, Effect, LaneName};
+use crate::model::{Command, LaneName};
 
 /// Move a waiting task to another lane.
 #[derive(Args, Debug)]
@@ -30,18 +30,14 @@ impl MoveCommand {
         let lane = LaneName::new(self.to.as_str())?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
+        let misspelt = context.misspelt_lane(&store, &lane);
         let (task, effect) = store.apply(&id, &Command::Move { lane })?;
-        if context.out.json {
-            context.out.object(&object([
-                ("status", "moved".into()),
-                ("task_id", id.as_str().into()),
-                ("lane", task.spec.lane.clone().into()),
-                ("changed", (effect == Effect::Changed).into()),
-                ("task", Value::Object(store.shown(task).to_public_object())),
-            ]))?;
-        } else {
-            context.out.line(id.as_str())?;
+        if let Some(said) = misspelt {
+            context.out.note(&format!("lanes: {said}"));
         }
-        Ok(CommandExit::Done)
+        let lane = Value::from(task.spec.lane.clone());
+        let mut reply = change_reply("moved", &store, task, effect);
+        reply.insert("lane".to_string(), lane);
+        print_reply(&mut context.out, &id, &reply)
     }
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result, printable};
 use crate::model::cooldown::pause_end;
 use crate::model::{Time, limits};
 use crate::store::Store;
+use crate::workspace::did_you_mean;
 
 /// The prefix of the account name of a program without a vendor.
 const COMMAND_PREFIX: &str = "command:";
@@ -38,7 +39,7 @@ pub(super) struct PauseCommand {
     /// End of a vendor's pause, as an RFC 3339 time
     #[arg(long, value_name = "TIME", requires = "vendor")]
     until: Option<String>,
-    /// Reason, shown with the pause
+    /// Reason, for others to read
     #[arg(long)]
     reason: Option<String>,
 }
@@ -55,12 +56,12 @@ impl PauseCommand {
         }
         let lane = self.vendor.lane(self.lane.as_deref())?;
         let store = context.store_for_settings()?;
+        let misspelt = context.misspelt_lane(&store, &lane);
         let changed = store.pause(&lane, self.reason.as_deref())?;
         // After a typing error, the intended lane would stay open.
         if store.lane_has_tasks(&lane).is_ok_and(|used| !used) {
-            context
-                .out
-                .note(&format!("lanes: nothing was ever submitted to lane {}", printable(lane.as_str())));
+            let plain = || format!("nothing was ever submitted to lane {}", printable(lane.as_str()));
+            context.out.note(&format!("lanes: {}", misspelt.unwrap_or_else(plain)));
         }
         print_lane(context, "paused", &lane, changed)
     }
@@ -95,7 +96,8 @@ fn known_vendors_without(context: &CommandContext, store: &Store, vendor: &str) 
     }
     let settings = load(&context.config().ok()?, store, &ConsentPolicy::AllowAll).ok()?;
     let known: Vec<&str> = settings.vendors.names().collect();
-    (!known.contains(&vendor)).then(|| known.join(", "))
+    let similar = did_you_mean(vendor, &known).map_or(String::new(), |similar| format!("; {similar}"));
+    (!known.contains(&vendor)).then(|| format!("{}{similar}", known.join(", ")))
 }
 
 /// Parses the value of `--until`.

@@ -22,8 +22,7 @@ pub(super) struct RedriveCommand {
     /// All dead tasks of this lane that have not been retried
     #[arg(long, short)]
     lane: Option<String>,
-    /// Also the tasks that failed because these had failed, and so on: the new tasks depend on each other as
-    /// the old ones do
+    /// Also the tasks that failed because of them, and so on: the new tasks depend on each other as the old ones do
     #[arg(long)]
     with_dependents: bool,
     #[command(flatten)]
@@ -43,6 +42,7 @@ impl RedriveCommand {
         }
         if ids.is_empty() {
             context.out.note("lanes: no dead tasks to redrive");
+            context.note_misspelt_lane(&store, self.lane.as_deref());
         }
         if self.with_dependents {
             return retry_with_dependents(context, &store, &ids);

@@ -7,6 +7,7 @@ use super::args::seconds;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::task_fields::TaskFieldsArg;
+use super::view::print_reply;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command, FailureClass, limits};
@@ -24,10 +25,10 @@ pub(super) struct ReleaseCommand {
     /// Token printed by `claim`
     #[arg(long, value_name = "TOKEN")]
     claim_token: String,
-    /// Reason, recorded in the task's history
+    /// Reason, for others to read
     #[arg(long)]
     reason: Option<String>,
-    /// Make the task claimable only after this long: seconds, or 15m, 2h, 1d
+    /// Delay before the task can be claimed: seconds, or 15m, 2h, 1d
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     delay: Option<f64>,
     /// Count the attempt against --max-attempts
@@ -51,15 +52,11 @@ impl ReleaseCommand {
             spent: self.spent.then_some(FailureClass::Error),
         };
         let (task, _) = store.apply(&id, &release)?;
-        if context.out.json {
-            context.out.object(&object([
-                ("status", "released".into()),
-                ("task_id", id.as_str().into()),
-                ("task", Value::Object(store.shown(task).to_public_object())),
-            ]))?;
-        } else {
-            context.out.line(task.id.as_str())?;
-        }
-        Ok(CommandExit::Done)
+        let reply = object([
+            ("status", "released".into()),
+            ("task_id", id.as_str().into()),
+            ("task", Value::Object(store.shown(task).to_public_object())),
+        ]);
+        print_reply(&mut context.out, &id, &reply)
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct RenewCommand {
     /// Token printed by `claim`
     #[arg(long, value_name = "TOKEN")]
     claim_token: String,
-    /// New length of the lease, from now [default: the length given to `claim`]
+    /// Length of the lease: seconds, or 15m, 2h; more than 0, at most 30d [default: that of `claim`]
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
     #[command(flatten)]

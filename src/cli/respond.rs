@@ -40,7 +40,7 @@ pub(super) struct RespondCommand {
     /// Id of the task; its beginning or end suffices if unique
     #[arg(value_name = "ID")]
     id: String,
-    /// Read the answer from this file; `-` is standard input
+    /// Read the text from this file; `-` is standard input
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
     /// The answer itself; `--body ''` is an empty answer
@@ -56,7 +56,7 @@ pub(super) struct RespondCommand {
     /// Name of the worker that answers
     #[arg(long, default_value = "worker")]
     reviewer: String,
-    /// Token printed by `claim`; a queued task may be answered without one
+    /// Token printed by `claim`
     #[arg(long, value_name = "TOKEN")]
     claim_token: Option<String>,
     /// How the task ended

@@ -30,8 +30,7 @@ pub(super) struct RetryCommand {
     /// All failed tasks of this group that have not been retried
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// Also the tasks that failed because this one had failed, and so on: the new tasks depend on each other as
-    /// the old ones do
+    /// Also the tasks that failed because of them, and so on: the new tasks depend on each other as the old ones do
     #[arg(long, conflicts_with = "group")]
     with_dependents: bool,
     #[command(flatten)]

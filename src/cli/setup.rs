@@ -40,10 +40,10 @@ pub(super) struct SetupCommand {
     /// The file [default: AGENTS.md, or CLAUDE.md if only that exists]
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
-    /// Print the section, and change nothing
+    /// Print what would be written, and change nothing
     #[arg(long, conflicts_with = "remove")]
     print: bool,
-    /// Remove the section
+    /// Remove what this command has written
     #[arg(long)]
     remove: bool,
 }

@@ -151,6 +151,7 @@ impl StatusCommand {
         if lanes.is_empty() {
             if self.selection.is_narrow() {
                 context.out.note("lanes: no matching tasks");
+                self.selection.note_misspelt_lane(context, store);
                 return Ok(());
             }
             context.out.line("nothing was ever submitted here; `lanes submit` adds the first task")?;

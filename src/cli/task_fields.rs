@@ -7,6 +7,7 @@ use clap::Args;
 use super::context::CommandContext;
 use crate::error::{Error, Result, printable};
 use crate::model::spec::SPEC_FIELDS;
+use crate::workspace::did_you_mean;
 
 /// The fields of a task in JSON, except those of its specification, and what `list`, `status` and `show` add to them.
 const OTHER_FIELDS: [&str; 33] = [
@@ -90,8 +91,9 @@ impl TaskFieldsArg {
         let known: BTreeSet<&str> = task_fields().chain(parts.iter().copied()).collect();
         if let Some(unknown) = self.fields.iter().find(|field| !known.contains(field.as_str())) {
             let all: Vec<&str> = known.into_iter().collect();
+            let similar = did_you_mean(unknown, &all).map_or(String::new(), |similar| format!("{similar} "));
             return Err(Error::invalid(format!("a task has no field '{}'", printable(unknown)))
-                .with_hint(format!("the fields are {}", all.join(", "))));
+                .with_hint(format!("{similar}the fields are {}", all.join(", "))));
         }
         let of_task = self.fields.iter().filter(|field| !parts.contains(&field.as_str()));
         context.out.task_fields = Some(of_task.cloned().collect());

@@ -42,10 +42,10 @@ pub(super) struct TellCommand {
     /// The message, instead of TEXT
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["file", "text"], allow_hyphen_values = true)]
     message: Option<String>,
-    /// Read the message from this file; `-` is standard input
+    /// Read the text from this file; `-` is standard input
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
-    /// Name of the person who sends it [default: $USER]
+    /// Name of the person who does it [default: $USER]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }

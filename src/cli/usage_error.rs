@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::workspace::most_similar;
+use crate::workspace::did_you_mean;
 
 /// A usage error in the words of this program.
 pub(super) struct UsageError {
@@ -41,6 +41,9 @@ fn message(error: &clap::Error, command: Option<&str>) -> String {
     let arg = invalid.first().map(|arg| readable(arg)).unwrap_or_default();
     let flag = arg.split(' ').next().unwrap_or_default();
     match error.kind() {
+        ErrorKind::InvalidUtf8 => "an argument is not UTF-8 text".to_string(),
+        // An error that this program has made has its text and names no argument.
+        _ if invalid.is_empty() => rendered(error),
         ErrorKind::MissingRequiredArgument => {
             let who = command.map_or("lanes".to_string(), |command| format!("lanes {command}"));
             format!("{who} needs {}", needed(&invalid))
@@ -64,13 +67,15 @@ fn message(error: &clap::Error, command: Option<&str>) -> String {
             format!("invalid value '{value}' for {flag}: {reason}")
         }
         ErrorKind::TooManyValues => format!("{flag} does not take the value '{value}'"),
-        ErrorKind::InvalidUtf8 => "an argument is not UTF-8 text".to_string(),
-        _ => {
-            let text = error.render().to_string();
-            let problem = text.split("\n\n").next().unwrap_or(&text);
-            join_lines(problem.strip_prefix("error: ").unwrap_or(problem))
-        }
+        _ => rendered(error),
     }
+}
+
+/// Returns what the parser says is wrong.
+fn rendered(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let problem = text.split("\n\n").next().unwrap_or(&text);
+    join_lines(problem.strip_prefix("error: ").unwrap_or(problem))
 }
 
 /// Returns the words of a part of an error.
@@ -94,7 +99,7 @@ fn suggestion(error: &clap::Error) -> Option<String> {
 fn similar_command(error: &clap::Error, names: &[String]) -> Option<String> {
     let unknown = texts(error, ContextKind::InvalidSubcommand);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    most_similar(unknown.first()?, &names).map(|name| format!("did you mean {name}?"))
+    did_you_mean(unknown.first()?, &names)
 }
 
 /// Writes an argument as people do: `--limit <N>` as `--limit N`, and `<ID|--lane <LANE>>` as `ID or --lane LANE`.

@@ -1,10 +1,14 @@
-//! The JSON view of a task in `status` and `list`: its fields, and what follows from them at the present time.
+//! The JSON view of a task in `status` and `list`: its fields, and what follows from them at the present time. And the replies of
+//! commands that change a task.
 
 use serde_json::{Value, json};
 
-use crate::error::shell_word;
+use super::exit::CommandExit;
+use super::output::Output;
+use crate::error::{Result, shell_word};
 use crate::model::json::Object;
-use crate::model::{Event, FailureClass, Now, Status, Task};
+use crate::model::task::object;
+use crate::model::{Effect, Event, FailureClass, Now, Status, Task, TaskId};
 use crate::store::Store;
 
 /// Returns the JSON view of a task at the time `now`.
@@ -43,6 +47,29 @@ pub(super) fn task_view(store: &Store, task: &Task, now: &Now, last_event: Optio
     );
     put("next_action", next_action(task, now, last_event.as_ref(), missing).into());
     view
+}
+
+/// Returns the reply of a command that changes a task, which may have been as it is wanted already.
+pub(super) fn change_reply(status: &str, store: &Store, task: Task, effect: Effect) -> Object {
+    object([
+        ("status", status.into()),
+        ("task_id", task.id.as_str().into()),
+        ("changed", (effect == Effect::Changed).into()),
+        ("task", Value::Object(store.shown(task).to_public_object())),
+    ])
+}
+
+/// Prints a reply about a task as JSON, or else its id.
+///
+/// # Errors
+/// `Io` when standard output cannot be written.
+pub(super) fn print_reply(out: &mut Output, id: &TaskId, reply: &Object) -> Result<CommandExit> {
+    if out.json {
+        out.object(reply)?;
+    } else {
+        out.line(id.as_str())?;
+    }
+    Ok(CommandExit::Done)
 }
 
 /// Returns whether a claimed task's lease has ended.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, brief_list, printable};
 use crate::model::{AgentName, LaneName};
 use crate::store::Store;
-use crate::workspace::{AgentChange, AgentReport, Config, agents};
+use crate::workspace::{AgentChange, AgentReport, Config, agents, did_you_mean};
 
 /// Reports and changes agents: what the tools need of the code that knows routes.
 pub(crate) trait AgentRegistry: Send + Sync {
@@ -48,6 +48,11 @@ pub(super) fn unknown_agent<'a>(
     let error = Error::not_found(format!("no agent '{}' in this workspace", printable(name.as_str())));
     match known.len() {
         0 => error.with_hint("give `lane` instead, or add an agent under `agents:` in handoff.yaml"),
-        _ => error.with_hint(format!("choose one of {}", brief_list(known.map(AgentName::as_str)))),
+        _ => {
+            let known: Vec<&str> = known.map(AgentName::as_str).collect();
+            let similar =
+                did_you_mean(name.as_str(), &known).map_or(String::new(), |similar| format!("{similar} "));
+            error.with_hint(format!("{similar}choose one of {}", brief_list(known)))
+        }
     }
 }

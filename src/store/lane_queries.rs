@@ -98,6 +98,21 @@ impl FileStore {
         lanes
     }
 
+    pub(crate) fn lanes_with_tasks(&self) -> Result<BTreeSet<LaneName>> {
+        let mut lanes = self.recent_lanes();
+        let knows_all = || -> Result<bool> {
+            let Some(index) = Index::open_existing(&self.layout)? else { return Ok(false) };
+            Ok(index.state_if_current()?.is_some() && index.has_no_lanes_but(&lanes)?)
+        };
+        if !knows_all().unwrap_or(false) {
+            self.scan_names(&self.task_names()?, |task| task.spec.lane_name(), &mut |_, lane| {
+                lanes.extend(lane.ok());
+                ControlFlow::Continue(())
+            });
+        }
+        Ok(lanes)
+    }
+
     fn latest(&self) -> Vec<feed::FeedEntry> {
         feed::newest_entries(&self.layout.root, RECENT_FEED_BYTES).unwrap_or_default()
     }

@@ -32,7 +32,7 @@
 //! | `exclusive.rs` | `held_key` |
 //! | `groups.rs` | `task_names_of_group`, `group_members`, `counted_members`, `ended_group` |
 //! | `commit.rs` | `claim`, `apply` |
-//! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `lane_is_new`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
+//! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lanes_with_tasks`, `lane_has_tasks`, `lane_is_new`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
 //! | `shown_states.rs` | `shown_states`, `shown` |
 //! | `scan.rs` | `task_names`, `scan_names`, `scan_stamped`, `task_stamp`, `task_names_stamp`, `scan`, `dead_tasks` |
 //! | `request_file.rs` | `with_current_paths`; of `Blobs`: `request_check`, `stored_request` |

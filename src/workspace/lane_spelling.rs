@@ -23,6 +23,13 @@ pub(crate) fn is_new_lane(config: &Config, store: &Store, lane: &LaneName) -> bo
 /// Returns a warning about a new lane that is spelt almost as a lane in use. A name that resembles no other is simply a
 /// new lane, and so is one that differs from another in digits only.
 pub(crate) fn misspelt_lane(config: &Config, store: &Store, lane: &LaneName) -> Option<String> {
+    let similar = similar_lane(config, store, lane)?;
+    let missing = if config.path().is_some() { "is not in handoff.yaml, and " } else { "is new: " };
+    Some(format!("lane {lane} {missing}nothing was ever submitted to it; did you mean {similar}?"))
+}
+
+/// Returns the lane in use as whose name that of a new lane is almost spelt.
+pub(crate) fn similar_lane(config: &Config, store: &Store, lane: &LaneName) -> Option<String> {
     if !is_new_lane(config, store, lane) {
         return None;
     }
@@ -32,9 +39,7 @@ pub(crate) fn misspelt_lane(config: &Config, store: &Store, lane: &LaneName) -> 
     let own = without_digits(lane.as_str());
     let known: Vec<&str> =
         known.iter().map(LaneName::as_str).filter(|name| without_digits(name) != own).collect();
-    let similar = printable(most_similar(lane.as_str(), &known)?);
-    let missing = if config.path().is_some() { "is not in handoff.yaml, and " } else { "is new: " };
-    Some(format!("lane {lane} {missing}nothing was ever submitted to it; did you mean {similar}?"))
+    most_similar(lane.as_str(), &known).map(printable)
 }
 
 /// Returns the lanes that are described, that have a route, and those of the agents.

@@ -90,7 +90,7 @@ pub(crate) use env_file::{Secret, Secrets};
 pub use file_hashes::FileHashes;
 pub(crate) use key_value::parse_pairs;
 #[cfg(feature = "cli")]
-pub(crate) use lane_spelling::{configured_lanes, is_new_lane, misspelt_lane};
+pub(crate) use lane_spelling::{configured_lanes, is_new_lane, misspelt_lane, similar_lane};
 #[cfg(feature = "cli")]
 pub(crate) use marked_section::{SectionMarks, find_section, with_section, without_section};
 pub(crate) use messages::{mark_messages_read, message_delivery, take_messages};
@@ -118,6 +118,6 @@ pub(crate) use why::why;
 pub(crate) use why::{DISPATCHER_GONE, DeadDispatchers};
 pub use yaml::check_nesting;
 #[cfg(feature = "cli")]
-pub(crate) use yaml::{KeyNames, most_similar, why_not_yaml, written_key};
+pub(crate) use yaml::{KeyNames, did_you_mean, most_similar, why_not_yaml, written_key};
 #[cfg(feature = "cli")]
 pub use yaml::{Override, Section, SourceText};

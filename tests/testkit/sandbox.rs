@@ -168,6 +168,12 @@ impl Outcome {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
     }
 
+    /// Asserts that standard error contains `words`, whatever the command has ended with.
+    #[track_caller]
+    pub fn told(&self, words: &str) {
+        assert!(self.stderr.contains(words), "no '{words}' in:\n{self}");
+    }
+
     /// Asserts a refusal in one line on standard error that contains `expected`, and nothing on standard output.
     #[track_caller]
     pub fn refused(&self, code: i32, words: &str) {

@@ -18,6 +18,7 @@ pub(crate) mod agent_sections;
 pub(crate) mod allowed_directories;
 mod budgets;
 pub(crate) mod consent;
+pub(crate) mod default_values;
 pub(crate) mod exclusive_settings;
 pub(crate) mod follow_ups;
 pub(crate) mod load;

@@ -24,7 +24,7 @@ use crate::workspace::{Override, most_similar};
 use crate::{Error, Result};
 
 /// Default length of a lease.
-const DEFAULT_LEASE: Duration = Duration::from_secs(900);
+pub(super) const DEFAULT_LEASE: Duration = Duration::from_secs(900);
 /// The lane that is served when none is named.
 const DEFAULT_LANE: &str = "default";
 

@@ -21,7 +21,7 @@ pub(crate) use messages::{MessageMatch, MessageMeaning, MessageSource, RefusedCa
 
 use super::config::route::{Runner, setting_sources};
 use super::output::Format;
-use crate::workspace::{Section, SourceText};
+use crate::workspace::{Section, SourceText, did_you_mean};
 use crate::{Error, Result};
 
 /// The name of the profile whose keys apply to all vendors.
@@ -261,8 +261,9 @@ impl Vendors {
     pub fn get(&self, name: &str) -> Result<&Vendor> {
         self.by_name.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
+            let similar = did_you_mean(name, &known).map_or(String::new(), |similar| format!("{similar} "));
             Error::config(format!("unknown vendor {}", crate::error::printable(name))).with_hint(format!(
-                "known vendors are {}; add others under dispatch.vendors in handoff.yaml",
+                "{similar}known vendors are {}; add others under dispatch.vendors in handoff.yaml",
                 known.join(", ")
             ))
         })

@@ -49,6 +49,15 @@ impl Store {
         engine!(self, recent_lanes())
     }
 
+    /// Returns the lanes that have tasks, whatever their states, and those of the tasks that changed last. Writes nothing; reads
+    /// all tasks if the index knows a lane that none of the latter is in.
+    ///
+    /// # Errors
+    /// `Io` when the tasks cannot be listed.
+    pub fn lanes_with_tasks(&self) -> Result<BTreeSet<LaneName>> {
+        engine!(self, lanes_with_tasks())
+    }
+
     /// Returns whether the lane ever had a task.
     ///
     /// # Errors

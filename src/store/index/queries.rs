@@ -107,6 +107,13 @@ impl Index<'_> {
         Ok(found)
     }
 
+    /// Returns whether every lane of the index, which keeps those that ever had a task, is among `lanes`.
+    pub(in crate::store) fn has_no_lanes_but(&self, lanes: &BTreeSet<LaneName>) -> Result<bool> {
+        let Some(listed) = self.dir().open_existing(LANE_SETS)? else { return Ok(true) };
+        let keys: BTreeSet<String> = lanes.iter().map(|lane| lane_key(lane.as_str())).collect();
+        Ok(listed.names()?.iter().all(|name| keys.contains(name)))
+    }
+
     /// Returns a claimable task, the first one if it was queued, and the number of claimable tasks, for each lane that has
     /// any. Due ones count that were not moved to the ready ones yet: where nobody looks for work, nobody has moved them.
     pub(in crate::store) fn first_of_lanes(&self, now: &Now) -> Result<Vec<(String, u64)>> {

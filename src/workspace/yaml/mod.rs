@@ -16,7 +16,7 @@ pub(crate) use containers::{ContainerVisitor, Containers};
 pub use depth::check as check_nesting;
 pub(crate) use document::written_number;
 #[cfg(feature = "cli")]
-pub(crate) use section::{KeyNames, most_similar, written_key};
+pub(crate) use section::{KeyNames, did_you_mean, most_similar, written_key};
 #[cfg(feature = "cli")]
 pub use section::{Override, Section, SourceText};
 

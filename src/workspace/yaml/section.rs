@@ -363,6 +363,11 @@ pub(crate) fn most_similar<'k>(text: &str, known: &[&'k str]) -> Option<&'k str>
         .map(|(_, candidate)| candidate)
 }
 
+/// Returns a question after the known word that is most similar to `text`, if there is one.
+pub(crate) fn did_you_mean(text: &str, known: &[&str]) -> Option<String> {
+    most_similar(text, known).map(|similar| format!("did you mean {}?", printable(similar)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -154,7 +154,7 @@ fn what_cannot_be_claimed() {
     for lease in ["0", "-1", "nan", "inf", "2592001", "1e20"] {
         sandbox.run(&["claim", &id, "--lease-seconds", lease]).refused(2, "out of range");
     }
-    sandbox.run(&["claim", &id, "--owner", ""]).refused(2, "--owner");
+    sandbox.run(&["claim", &id, "--owner", ""]).refused(2, "the owner is empty");
     sandbox.run(&["claim", "--lane", "l", "--match", "novalue"]).refused(2, "--match");
     for args in [&["claim"][..], &["claim", &id, "--lane", "l"], &["claim", &id, "--lease-seconds", "soon"]] {
         assert_eq!(sandbox.run(args).code, 2, "{args:?}");

@@ -42,6 +42,12 @@ fn lanes_lists_what_is_configured_and_what_is_in_use() {
     assert_eq!((&build["paused"], text(&build["pause_reason"])), (&true.into(), "upgrade".to_string()));
     let other = lane(&reply, "other");
     assert_eq!((&other["configured"], &other["ready"]), (&false.into(), &0.into()));
+    // A lane whose tasks ended long ago, of which the feed says nothing any more.
+    let id = sandbox.submit("long-ago", &[]);
+    sandbox.ok(&["cancel", &id]);
+    std::fs::remove_file(sandbox.path("handoff/state/feed.jsonl")).unwrap();
+    let old = sandbox.json(&["lanes"]);
+    assert_eq!(lane(&old, "long-ago")["configured"], false, "{old}");
     let shown = sandbox.ok(&["lanes"]);
     assert!(shown.starts_with("LANE ") && shown.contains("not configured"), "{shown}");
     assert!(shown.contains("upgrade") && shown.contains("make"), "{shown}");
@@ -59,11 +65,37 @@ fn config_show_names_the_origin_of_each_setting() {
     };
     let vendor = setting("dispatch.vendor");
     assert_eq!((text(&vendor["value"]), &vendor["origin"]["line"]), ("claude".to_string(), &5.into()));
-    assert_eq!(setting("dispatch.max_concurrent")["origin"]["kind"], "default");
+    for (key, value) in [
+        ("dispatch.max_concurrent", "3"),
+        ("dispatch.timeout", "\"6h\""),
+        ("dispatch.silence_timeout", "\"30m\""),
+        ("dispatch.lease_seconds", "\"15m\""),
+        ("dispatch.max_retries", "0"),
+        ("dispatch.mcp", "\"off\""),
+        ("dispatch.setting_sources", "[\"user\"]"),
+        ("allow_network_fs", "false"),
+    ] {
+        assert_eq!(
+            (setting(key)["value"].to_string().as_str(), setting(key)["origin"]["kind"].as_str()),
+            (value, Some("default")),
+            "{key}"
+        );
+    }
     assert_eq!(setting("workspace_root")["origin"]["kind"], "default");
     assert_eq!(setting("lanes.review")["origin"]["line"], 3);
     assert_eq!(setting("config")["origin"]["kind"], "search");
     assert!(!reply.to_string().contains("hush"), "{reply}");
+    // Each setting stands once, with its value in the file instead of the default.
+    let mut keys: Vec<&str> = reply["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|setting| setting["key"].as_str().unwrap())
+        .collect();
+    let count = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), count, "{reply}");
     let store = sandbox.path("handoff/state");
     let flags = ["config", "show", "--lock-timeout", "3", "--config", "handoff/handoff.yaml"];
     let shown = sandbox.ok(&flags);

@@ -195,6 +195,42 @@ fn json_is_accepted_before_and_after_the_command() {
 }
 
 #[test]
+fn a_value_that_is_almost_right_is_corrected() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("work", &[]);
+    let file = std::fs::read_to_string(sandbox.path("handoff/handoff.yaml")).unwrap();
+    let more = "agents:\n  infra: {directory: .}\nbridges:\n  team: {adapter: json, path: b.json, queues: {In: {lane: work}}}\n";
+    sandbox.write("handoff/handoff.yaml", format!("{file}\n{more}"));
+    for (words, code, expected) in [
+        (&["list", "--state", "complted"][..], 2, "did you mean completed?"),
+        (&["list", "--color", "alwys"], 2, "did you mean always?"),
+        (&["list", "--json", "--fields", "statee"], 2, "did you mean state?"),
+        (&["list", "--limt", "3"], 2, "did you mean --limit?"),
+        (&["dispatch", "--once", "--vendor", "cluade"], 1, "did you mean claude?"),
+        (&["agents", "show", "infar"], 1, "did you mean infra?"),
+        (&["bridge", "check", "taem"], 1, "did you mean team?"),
+    ] {
+        sandbox.run(words).refused(code, expected);
+    }
+    sandbox.run(&["pause", "--vendor", "cluade", "--for", "1s"]).told("did you mean claude?");
+    for words in [&["claim", "--lane", "wrok"][..], &["next", "--lane", "wrok", "--timeout", "0"]] {
+        sandbox.run(words).told("nothing was ever submitted to lane wrok; did you mean work?");
+    }
+    let lane = "lane wrok is not in handoff.yaml, and nothing was ever submitted to it; did you mean work?";
+    for words in [
+        &["list", "--lane", "wrok"][..],
+        &["status", "--lane", "wrok"],
+        &["inbox", "--lane", "wrok"],
+        &["redrive", "--lane", "wrok"],
+        &["pause", "wrok"],
+        &["move", &id, "--to", "wrok"],
+    ] {
+        sandbox.run(words).told(lane);
+        sandbox.run(&["resume", "wrok"]);
+    }
+}
+
+#[test]
 fn a_global_flag_counts_or_is_refused() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);

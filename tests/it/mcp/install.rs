@@ -390,7 +390,7 @@ fn the_reply_is_json_on_demand_and_bad_usage_is_refused() {
     assert_eq!(reply(&["--client", "cursor", "--json", "--remove"])["change"], "removed");
     home.run(&["--client", "emacs"]).refused(2, "invalid value 'emacs' for --client");
     home.run(&["--client", "emacs"]).refused(2, "`lanes help mcp install` shows its options");
-    home.run(&[]).refused(2, "--client <CLIENT>");
+    home.run(&[]).refused(2, "--client CLIENT");
     home.run(&["--client", "cursor", "--remove", "--approve"]).refused(2, "cannot be used with");
     home.sandbox.run(&["mcp", "--user", "install", "--client", "cursor"]).refused(2, "");
     assert!(home.sandbox.ok(&["help", "mcp", "install"]).contains("--approve"));
