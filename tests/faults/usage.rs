@@ -67,10 +67,13 @@ fn is_spent(task: &Value) -> bool {
 }
 
 /// Returns the state in which commands show a task. One that rests as blocked because of its keys is shown as queued while
-/// nobody holds them.
+/// nobody holds them, and one whose last lease is over as failed.
 fn shown_state(seen: &Snapshot, id: &str, view: &View, read: &dyn Fn(&str) -> Value) -> String {
     let keys = |task: &Value| task["exclusive"].as_array().cloned().unwrap_or_default();
     let task = read(id);
+    if view.state == "claimed" && lease_is_over(&task) && is_spent(&task) {
+        return "failed".to_string();
+    }
     let waits = task["after"].is_array() && task["_lanes"]["dependencies_met"] != true;
     if view.state != "blocked" || keys(&task).is_empty() || waits {
         return view.state.clone();
