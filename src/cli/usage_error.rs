@@ -45,7 +45,7 @@ fn message(error: &clap::Error, command: Option<&str>) -> String {
         // An error that this program has made has its text and names no argument.
         _ if invalid.is_empty() => rendered(error),
         ErrorKind::MissingRequiredArgument => {
-            let who = command.map_or("lanes".to_string(), |command| format!("lanes {command}"));
+            let who = command.unwrap_or("lanes");
             format!("{who} needs {}", needed(&invalid))
         }
         ErrorKind::ArgumentConflict => {
@@ -203,31 +203,22 @@ mod tests {
     #[test]
     fn bad_usage_is_one_line_that_names_the_command() {
         for (command_line, expected) in [
-            ("lanes claim", "lanes claim needs ID or --lane LANE; `lanes help claim` shows its options"),
-            (
-                "lanes pause",
-                "lanes pause needs LANE or --vendor VENDOR; `lanes help pause` shows its options",
-            ),
-            (
-                "lanes resume",
-                "lanes resume needs LANE or --vendor VENDOR; `lanes help resume` shows its options",
-            ),
-            ("lanes bridge", "lanes bridge needs NAME or --all; `lanes help bridge` shows its options"),
+            ("lanes claim", "claim needs ID or --lane LANE; `lanes help claim` shows its options"),
+            ("lanes pause", "pause needs LANE or --vendor VENDOR; `lanes help pause` shows its options"),
+            ("lanes resume", "resume needs LANE or --vendor VENDOR; `lanes help resume` shows its options"),
+            ("lanes bridge", "bridge needs NAME or --all; `lanes help bridge` shows its options"),
             (
                 "lanes completions",
-                "lanes completions needs SHELL, --install or --uninstall; `lanes help completions` shows its options",
+                "completions needs SHELL, --install or --uninstall; `lanes help completions` shows its options",
             ),
             (
                 "lanes wait",
-                "lanes wait needs ID, --group GROUP or --lane LANE; `lanes help wait` shows its options",
+                "wait needs ID, --group GROUP or --lane LANE; `lanes help wait` shows its options",
             ),
-            (
-                "lanes renew",
-                "lanes renew needs ID and --claim-token TOKEN; `lanes help renew` shows its options",
-            ),
+            ("lanes renew", "renew needs ID and --claim-token TOKEN; `lanes help renew` shows its options"),
             (
                 "lanes ask",
-                "lanes ask needs ID, --claim-token TOKEN, and --question TEXT or --file PATH; `lanes help ask` shows its options",
+                "ask needs ID, --claim-token TOKEN, and --question TEXT or --file PATH; `lanes help ask` shows its options",
             ),
             (
                 "lanes submit --promt x",

@@ -138,7 +138,7 @@ fn gc_archives_what_import_brings_back() {
     let sandbox = Sandbox::new();
     let done = sandbox.answered("l", "completed", "fine");
     let open = sandbox.submit("l", &[]);
-    sandbox.run(&["gc"]).refused(2, "lanes gc needs --older-than SPAN or --all-ended");
+    sandbox.run(&["gc"]).refused(2, "gc needs --older-than SPAN or --all-ended");
     sandbox.run(&["gc", "--all-ended", "--older-than", "30d"]).refused(2, "cannot be used with");
     sandbox.run(&["gc", "--older-than", "0"]).refused(2, "--all-ended");
     for age in ["-1", "NaN", "inf"] {
