@@ -1,7 +1,8 @@
 //! The error type, and the meaning of each kind of error for HTTP and for people.
 //!
 //! HTTP turns an [`Error`] into its reply with the exhaustive matches in this file, so that a new kind cannot be
-//! forgotten; a command that fails with one ends with code 2 if it is misuse, otherwise with 1.
+//! forgotten; a command that fails with one ends with code 2 if it is misuse, with 75 if a server cannot be reached, and
+//! otherwise with 1.
 
 use std::fmt;
 use std::path::Path;
@@ -30,6 +31,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A file operation failed in the operating system.
     Io,
+    /// The server of a remote store cannot be reached, or does not answer; what became of the request may be unknown.
+    Unavailable,
 }
 
 impl ErrorKind {
@@ -39,7 +42,7 @@ impl ErrorKind {
             Self::Invalid | Self::Config => 400,
             Self::NotFound => 404,
             Self::Refused => 409,
-            Self::Locked | Self::NewerFormat => 503,
+            Self::Locked | Self::NewerFormat | Self::Unavailable => 503,
             Self::Corrupt | Self::Io => 500,
         }
     }
@@ -61,7 +64,25 @@ impl ErrorKind {
             Self::NewerFormat => "newer_format",
             Self::Corrupt => "corrupt",
             Self::Io => "io",
+            Self::Unavailable => "unavailable",
         }
+    }
+
+    /// Returns the kind with this code, if there is one.
+    pub(crate) fn of_code(code: &str) -> Option<Self> {
+        [
+            Self::Invalid,
+            Self::Config,
+            Self::NotFound,
+            Self::Refused,
+            Self::Locked,
+            Self::NewerFormat,
+            Self::Corrupt,
+            Self::Io,
+            Self::Unavailable,
+        ]
+        .into_iter()
+        .find(|kind| kind.code() == code)
     }
 }
 

@@ -105,6 +105,6 @@ pub use model::{
 };
 pub use store::{
     Clock, Entropy, FeedCursor, FeedEntry, Finding, FsckReport, GcAge, GcPlan, GcReport, ImportReport,
-    LaneQuery, Pause, ProgressListener, Registration, Severity, Store, StoreOptions, SubmittedTask, Watch,
-    WorkerInfo, WorkerKind,
+    LaneQuery, Pause, ProgressListener, Registration, RemoteAccess, Severity, Store, StoreOptions,
+    StoreToken, SubmittedTask, Watch, WorkerInfo, WorkerKind,
 };

@@ -166,7 +166,12 @@ fn queue_config() -> Option<Config> {
 }
 
 fn context() -> CommandContext {
-    CommandContext { global: GlobalArgs::default(), out: Output::quiet(), base: BaseDir::current() }
+    CommandContext {
+        global: GlobalArgs::default(),
+        out: Output::quiet(),
+        base: BaseDir::current(),
+        reaches_servers: false,
+    }
 }
 
 /// Returns the lanes whose names are safe unquoted: bash inserts candidates as they are, and a lane may be named

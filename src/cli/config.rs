@@ -229,7 +229,7 @@ fn edit(context: &mut CommandContext) -> Result<CommandExit> {
 /// Returns the context of a command that names the edited text as its configuration.
 fn at_draft(context: &CommandContext, draft: &Path) -> CommandContext {
     let global = GlobalArgs { config: Some(draft.to_path_buf()), ..context.global.clone() };
-    CommandContext { global, out: Output::quiet(), base: BaseDir::current() }
+    CommandContext { global, out: Output::quiet(), base: BaseDir::current(), reaches_servers: false }
 }
 
 /// Asks whether the person wants to correct the text. Any answer other than `n` or `no` means yes.

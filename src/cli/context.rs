@@ -1,7 +1,7 @@
 //! The context of a command: the global flags, the workspace, the store.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -10,16 +10,17 @@ use super::colour::ColourChoice;
 use super::env;
 use super::output::{Output, OutputOptions, ProgressLine};
 use crate::error::{Error, Result};
+use crate::http::read_token;
 use crate::model::{Event, GroupName, LaneName, Task, TaskId, TaskText};
-use crate::store::{Store, StoreOptions};
-use crate::workspace::{BaseDir, Config, LocateOptions, locate, misspelt_lane, visible_config};
+use crate::store::{RemoteAccess, Store, StoreOptions, StoreToken, is_address, needs_the_store_itself};
+use crate::workspace::{BaseDir, Config, LocateOptions, locate, misspelt_lane, store_place, visible_config};
 
 /// The heading of the global flags in the help of a command.
 const GLOBAL_HEADING: &str = "Global options";
 
 /// What the help of a command says about the global flags, which `lanes help` describes.
 const GLOBAL_SUMMARY: &str = "Global options, see `lanes help`: --json, --compact, --quiet, --wide, --color, --config, --store, \
-     --lock-timeout, --inside-run";
+     --store-token-file, --insecure-http, --lock-timeout, --inside-run";
 
 /// Makes the help of each command describe its own flags, and only name the global ones.
 pub(super) fn with_short_help(command: clap::Command) -> clap::Command {
@@ -38,9 +39,17 @@ pub(super) struct GlobalArgs {
     /// .agent-lanes-queue/handoff.yaml, here or above]
     #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// The state directory, instead of the one named by the configuration [env: LANES_STORE]
-    #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "DIR")]
+    /// The state directory, instead of the one named by the configuration, or the address of a
+    /// server: https://host [env: LANES_STORE]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "DIR|URL")]
     pub store: Option<PathBuf>,
+    /// Read the token for the server of --store from this file, which only its owner can read
+    /// [env: LANES_TOKEN, the token itself]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "FILE")]
+    pub store_token_file: Option<PathBuf>,
+    /// Let --store send the token unencrypted to another machine
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING)]
+    pub insecure_http: bool,
     /// How long to wait for a locked store: seconds, or 5m
     /// [env: LANES_LOCK_TIMEOUT] [default: 10s]
     #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
@@ -86,6 +95,8 @@ pub(super) struct CommandContext {
     pub out: Output,
     /// The current directory, against which relative paths are resolved.
     pub base: BaseDir,
+    /// Whether the command can work on the store of a server.
+    pub reaches_servers: bool,
 }
 
 impl CommandContext {
@@ -142,18 +153,54 @@ impl CommandContext {
         (self.global.config.clone().or_else(env::config), store)
     }
 
+    /// Returns whether the store is given by flag or environment, and is that of a server.
+    pub(super) fn names_server(&self) -> bool {
+        self.explicit_paths().1.is_some_and(|store| is_address(&store))
+    }
+
     /// Returns the options for opening the store.
     pub(super) fn store_options(&self) -> Result<StoreOptions> {
         let options = env::store_options(self.global.lock_timeout)?;
         Ok(StoreOptions { progress: ProgressLine::for_store(&self.out, "lanes"), ..options })
     }
 
+    /// Returns the options for opening the store at `root`. For the address of a server, they say how that is reached.
+    ///
+    /// # Errors
+    /// `Invalid` for an address where the command needs the store itself.
+    fn options_for(&self, root: &Path) -> Result<StoreOptions> {
+        let options = self.store_options()?;
+        if !is_address(root) {
+            return Ok(options);
+        }
+        if !self.reaches_servers {
+            return Err(needs_the_store_itself());
+        }
+        let token = match &self.global.store_token_file {
+            Some(file) => Some(read_token(&self.base.absolute(file)?)?),
+            None => env::store_token(),
+        };
+        let spool = env::remote_spool().ok_or_else(|| {
+            Error::config("neither XDG_STATE_HOME nor HOME is set")
+                .with_hint("set HOME to your own directory")
+        })?;
+        let access = RemoteAccess {
+            token: token.map(StoreToken::new),
+            allows_plain_http: self.global.insecure_http,
+            ca_file: env::certificates(),
+            spool,
+        };
+        Ok(StoreOptions { remote: Some(access), ..options })
+    }
+
     /// Opens the store without creating it. A store given explicitly must exist, since a typing error must not
     /// look like an empty queue; a configuration's store that does not exist yet reads as empty.
     pub(super) fn store(&self) -> Result<Store> {
+        let root = self.store_root()?;
+        let options = self.options_for(&root)?;
         match self.explicit_paths().1 {
-            Some(_) => Store::open_existing(&self.store_root()?, self.store_options()?),
-            None => Store::open_to_read(&self.store_root()?, self.store_options()?),
+            Some(_) => Store::open_existing(&root, options),
+            None => Store::open_to_read(&root, options),
         }
     }
 
@@ -168,14 +215,15 @@ impl CommandContext {
 
     /// Opens the store, and creates it if it does not exist: for commands that submit tasks or wait for them.
     pub(super) fn store_or_new(&self) -> Result<Store> {
-        Store::open(&self.store_root()?, self.store_options()?)
+        let root = self.store_root()?;
+        Store::open(&root, self.options_for(&root)?)
     }
 
-    /// Returns the path of the store. Reads no configuration if the store is given explicitly, so that an agent
+    /// Returns the path of the store, or the address of its server. Reads no configuration if the store is given explicitly, so that an agent
     /// can answer even when the configuration is invalid or missing.
     pub(super) fn store_root(&self) -> Result<PathBuf> {
         match self.explicit_paths().1 {
-            Some(store) => self.base.absolute(&store),
+            Some(store) => store_place(&store, &self.base),
             None => Ok(self.config()?.store_root),
         }
     }
@@ -191,7 +239,7 @@ impl CommandContext {
     /// Opens the store, creating it if it does not exist, and returns it with its configuration.
     pub(super) fn workspace(&self) -> Result<(Config, Store)> {
         let config = self.config()?;
-        let store = Store::open(&config.store_root, self.store_options()?)?;
+        let store = Store::open(&config.store_root, self.options_for(&config.store_root)?)?;
         Ok((config, store))
     }
 

@@ -30,6 +30,23 @@ pub(super) fn store() -> Option<PathBuf> {
     set("LANES_STORE").map(PathBuf::from)
 }
 
+/// Returns `LANES_TOKEN`, the token of the server that keeps the store.
+pub(super) fn store_token() -> Option<String> {
+    set_text("LANES_TOKEN")
+}
+
+/// Returns `SSL_CERT_FILE`, the certificates of authorities that are trusted in place of the public ones.
+pub(super) fn certificates() -> Option<PathBuf> {
+    set("SSL_CERT_FILE").map(PathBuf::from)
+}
+
+/// Returns the directory of what is kept of stores on other machines, below `XDG_STATE_HOME` or `HOME`; `None` if neither
+/// is set.
+pub(super) fn remote_spool() -> Option<PathBuf> {
+    let path = |name| set(name).map(PathBuf::from);
+    state_home(path("XDG_STATE_HOME"), path("HOME")).map(|home| home.join("lanes/remote"))
+}
+
 /// Returns the user whose files are trusted when a search finds them. Root also trusts the files of the user in
 /// `SUDO_UID`.
 pub(super) fn identity() -> Identity {

@@ -1,6 +1,6 @@
 //! The ways in which a command ends, with their exit codes.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// The end of a command that did not fail with an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,11 @@ pub(super) enum CommandExit {
 pub(super) const EXIT_OK: u8 = 0;
 /// Returns the exit code of a command that failed.
 pub(super) fn code_of(error: &Error) -> u8 {
-    if error.is_misuse() { EXIT_USAGE_OR_TIMEOUT } else { EXIT_REFUSED }
+    match error.kind() {
+        _ if error.is_misuse() => EXIT_USAGE_OR_TIMEOUT,
+        ErrorKind::Unavailable => EXIT_UNAVAILABLE,
+        _ => EXIT_REFUSED,
+    }
 }
 
 /// Exit code of a command that was refused or failed, or that found problems.
@@ -41,6 +45,8 @@ pub(super) const EXIT_TASK_FAILED: u8 = 3;
 pub(super) const EXIT_NOTHING_AVAILABLE: u8 = 4;
 /// Exit code of `call` and `wait` with `--or-question` when a task has an open question.
 pub(super) const EXIT_QUESTION_OPEN: u8 = 5;
+/// Exit code when the server of a store on another machine cannot be reached (`EX_TEMPFAIL` of sysexits.h).
+pub(super) const EXIT_UNAVAILABLE: u8 = 75;
 /// Exit code after a bug in this program (`EX_SOFTWARE` of sysexits.h).
 pub(super) const EXIT_INTERNAL: u8 = 70;
 /// Exit code of a command whose standard output was closed by its reader: what a shell reports for a process
@@ -48,13 +54,14 @@ pub(super) const EXIT_INTERNAL: u8 = 70;
 pub(super) const EXIT_READER_GONE: u8 = 128 + 13;
 
 /// The meaning of each exit code, for the help.
-pub(super) const EXIT_CODES: [(&str, &str); 6] = [
+pub(super) const EXIT_CODES: [(&str, &str); 7] = [
     ("0", "done"),
     ("1", "refused or failed, with one line on standard error"),
     ("2", "bad usage, or a wait that timed out"),
     ("3", "the task failed (call, wait --exit-status, dispatch --once --exit-status)"),
     ("4", "nothing to claim (claim --lane)"),
     ("5", "a question is open (call, wait --or-question)"),
+    ("75", "the server of a store on another machine cannot be reached"),
 ];
 
 impl CommandExit {

@@ -8,7 +8,7 @@ use super::context::CommandContext;
 use super::output::{Output, WaitLine};
 use super::text_format::{SHORTEST_ID, count, end_of_id, format_duration, shorten, with_short_ids};
 use super::view::{lease_expired, next_action};
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{LaneName, Now, Question, Response, Status, Task, TaskId, Time};
 use crate::store::{Store, Watch};
 use crate::workspace::{DISPATCHER_GONE, DeadDispatchers, why};
@@ -37,6 +37,11 @@ impl WaitGoal {
     fn is_reached(self, pending: &[TaskId], answered: &[AnsweredTask]) -> bool {
         pending.is_empty() || (self.any && !answered.is_empty())
     }
+}
+
+/// Returns whether an error means that the server of the store cannot be reached at the moment.
+fn is_outage(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable
 }
 
 /// The end of a wait for answers.
@@ -75,18 +80,19 @@ pub(super) fn wait_for_answers(
     let mut noted_unserved = false;
     let mut noted_questions = BTreeSet::new();
     let line = WaitLine::new(&context.out);
+    let mut outage = Outage::default();
     loop {
         let begun = Instant::now();
-        let mut open = Vec::new();
-        for id in std::mem::take(&mut pending) {
-            let task = store.read_settled(&id)?;
-            if task.status.is_terminal() {
-                answered.push(with_response(store, task)?);
-            } else {
-                open.push(task);
+        let open = match read_pending(store, &mut pending, &mut answered) {
+            Ok(open) => open,
+            Err(error) => {
+                if !outage.sleep(context, verb, error, &line, &mut watch, &timing)? {
+                    break;
+                }
+                continue;
             }
-        }
-        pending.extend(open.iter().map(|task| task.id.clone()));
+        };
+        outage.end(context, verb);
         if goal.is_reached(&pending, &answered) {
             if goal.follows_retries {
                 pending.extend(take_retried(store, &mut answered, &mut places)?);
@@ -112,7 +118,9 @@ pub(super) fn wait_for_answers(
             until = until.min(Instant::now() + LINE_SECONDS);
         } else {
             if !noted_unserved {
-                noted_unserved = note_if_unserved(context, store, verb, &open)?;
+                // An outage of the server is noted by the next read.
+                noted_unserved = note_if_unserved(context, store, verb, &open)
+                    .or_else(|error| if is_outage(&error) { Ok(false) } else { Err(error) })?;
             }
             // The last heartbeat reports the state at the timeout.
             if timing.heartbeat_due() || (over && timing.has_heartbeat()) {
@@ -162,6 +170,80 @@ fn take_retried(
     }
     Ok(successors)
 }
+
+/// Reads the tasks that are waited for, and moves those that have ended to `answered`. Returns the others.
+fn read_pending(
+    store: &Store,
+    pending: &mut Vec<TaskId>,
+    answered: &mut Vec<AnsweredTask>,
+) -> Result<Vec<Task>> {
+    let mut open = Vec::new();
+    let mut rest = std::mem::take(pending).into_iter();
+    while let Some(id) = rest.next() {
+        let read = store.read_settled(&id).and_then(|task| {
+            if task.status.is_terminal() {
+                answered.push(with_response(store, task)?);
+            } else {
+                open.push(task);
+            }
+            Ok(())
+        });
+        if let Err(error) = read {
+            // Nothing is lost if the store cannot be reached in the middle.
+            pending.extend(open.into_iter().map(|task| task.id).chain([id]).chain(rest));
+            return Err(error);
+        }
+    }
+    pending.extend(open.iter().map(|task| task.id.clone()));
+    Ok(open)
+}
+
+/// The time in which a wait cannot reach the server of its store. It goes on waiting, since the work goes on.
+#[derive(Default)]
+struct Outage {
+    is_noted: bool,
+}
+
+impl Outage {
+    /// Sleeps a moment, if the error is that of an outage, and says once what is wrong. Returns whether to try again.
+    ///
+    /// # Errors
+    /// Any other error.
+    fn sleep(
+        &mut self,
+        context: &CommandContext,
+        verb: &str,
+        error: Error,
+        line: &WaitLine,
+        watch: &mut Watch,
+        timing: &WaitTiming,
+    ) -> Result<bool> {
+        if !is_outage(&error) {
+            return Err(error);
+        }
+        if !self.is_noted && !line.is_shown() {
+            context.out.note(&format!("lanes {verb}: {}; still waiting", error.message()));
+        }
+        self.is_noted = true;
+        if timing.is_over() {
+            return Ok(false);
+        }
+        line.sleep(watch, timing.sleep_until(Some(OUTAGE_SLEEP)), |lasted| {
+            format!("{} · {}", error.message(), format_duration(lasted.as_secs_f64()))
+        });
+        Ok(true)
+    }
+
+    /// Says that the server is reached again.
+    fn end(&mut self, context: &CommandContext, verb: &str) {
+        if std::mem::take(&mut self.is_noted) {
+            context.out.note(&format!("lanes {verb}: the store is reached again"));
+        }
+    }
+}
+
+/// How long a wait sleeps while the server of its store cannot be reached.
+const OUTAGE_SLEEP: Duration = Duration::from_secs(2);
 
 /// Prints a heartbeat for each open task, or, if there are many, one for all of them.
 fn print_heartbeats(context: &CommandContext, store: &Store, verb: &str, open: &[Task]) {
@@ -392,15 +474,23 @@ pub(super) fn wait_for_task(
     let mut delay = Duration::ZERO;
     let line = WaitLine::new(&context.out);
     let names = lanes.join(", ");
+    let mut outage = Outage::default();
     loop {
         match find_task() {
             Ok(Some(task)) => return Ok(Some(task)),
+            Err(error) if is_outage(&error) => {
+                if !outage.sleep(context, verb, error, &line, &mut watch, &timing)? {
+                    return Ok(None);
+                }
+                continue;
+            }
             outcome => {
                 // A task directory that has been moved or replaced never shows a new task.
                 store.check_in_place()?;
                 outcome?;
             }
         }
+        outage.end(context, verb);
         if timing.is_over() {
             return Ok(None);
         }

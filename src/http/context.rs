@@ -13,6 +13,7 @@ use super::allowed_paths::AllowedPaths;
 use super::api::params::Params;
 use super::auth::AuthPolicy;
 use super::bulk_answers::BulkAnswers;
+use super::change_replies::ChangeReplies;
 use super::count_cache::CountCache;
 use super::long_poll::{LongPolls, WaitingRequest};
 use super::message_route::MessageRoute;
@@ -98,6 +99,8 @@ pub(crate) struct App {
     pub task_list: TaskList,
     /// The answers of the last changes of many tasks.
     pub bulk_answers: BulkAnswers,
+    /// The replies to the last changes of remote stores.
+    pub change_replies: ChangeReplies,
     /// The counters.
     pub metrics: Metrics,
     /// The time at which the server started.
@@ -147,6 +150,7 @@ impl App {
             counts: CountCache::default(),
             task_list: TaskList::default(),
             bulk_answers: BulkAnswers::default(),
+            change_replies: ChangeReplies::default(),
             metrics,
             started: Instant::now(),
             started_at,

@@ -26,6 +26,7 @@ mod allowed_paths;
 pub(crate) mod api;
 mod auth;
 mod bulk_answers;
+mod change_replies;
 mod changes;
 #[cfg(test)]
 mod concurrency_tests;
@@ -63,4 +64,5 @@ pub(crate) use message_route::MessageOptions;
 pub(crate) use message_route::{MessageEndpoint, MessageReply, PostedMessage};
 pub use routes::document;
 pub(crate) use server::{ServeOptions, ServerAddresses, TokenRule, serve};
+pub(crate) use token::read_token;
 pub(crate) use transport::catch_panic::is_panic_caught;

@@ -45,6 +45,14 @@ impl SecretHash {
 /// # Errors
 /// `Config` when the file does not contain a valid token, or is not private; `Io`.
 pub(super) fn read(path: &Path) -> Result<SecretHash> {
+    read_token(path).map(|token| SecretHash::of(&token))
+}
+
+/// Reads the token in a file as [`read`] does, and returns it itself, for a client that sends it.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_token(path: &Path) -> Result<String> {
     let shown = printable(&path.to_string_lossy());
     // NONBLOCK: opening a FIFO must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -65,7 +73,7 @@ pub(super) fn read(path: &Path) -> Result<SecretHash> {
         ))
         .with_hint("`head -c 32 /dev/urandom | base64` makes a good one"));
     }
-    Ok(SecretHash::of(token))
+    Ok(token.to_string())
 }
 
 /// Refuses a file that others can read or replace. A file of root may be readable for its group, which is how

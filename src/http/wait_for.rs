@@ -11,8 +11,8 @@ use super::responder::Responder;
 use super::transport::response::{HttpResponse, members, ok};
 use super::transport::service::Ticket;
 use crate::error::{Error, Result};
-use crate::model::{Command, Owner, TaskId};
-use crate::store::{LaneQuery, Store};
+use crate::model::{Command, LaneName, Owner, TaskId};
+use crate::store::{FeedEntry, LaneQuery, Store};
 use crate::workspace::mark_messages_read;
 
 /// What a request waits for.
@@ -37,6 +37,17 @@ pub(crate) enum WaitFor {
         ids: Vec<TaskId>,
         /// Whether all of them must have ended; otherwise the first is enough.
         all: bool,
+    },
+    /// A change after one of them: of one of these tasks, or of a task of one of these lanes; any, if none are named.
+    Change {
+        /// The sequence number of the last change that the client knows.
+        since: u64,
+        /// The tasks.
+        tasks: Vec<TaskId>,
+        /// The lanes.
+        lanes: Vec<LaneName>,
+        /// Whether the client is a worker that waits for tasks of these lanes.
+        is_worker: bool,
     },
     /// A stream of all changes after one of them.
     Feed {
@@ -105,6 +116,7 @@ impl WaitFor {
             }
             Self::Response(id) => response_to(store, id),
             Self::Responses { ids, all } => responses_to(store, ids, *all),
+            Self::Change { since, tasks, lanes, .. } => change_after(store, *since, tasks, lanes),
             Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_) => Ok(None),
         }
     }
@@ -114,6 +126,7 @@ impl WaitFor {
         match (self, end) {
             (Self::ClaimableTask(_) | Self::Claim { .. }, _) => ok([("task", Value::Null)]),
             (_, WaitEnd::Stopping) => HttpResponse::stopping(),
+            (Self::Change { since, .. }, WaitEnd::TimedOut) => ok([("value", (*since).into())]),
             (_, WaitEnd::TimedOut) => {
                 HttpResponse::error(408, "timed_out", "the wait ended without a response")
             }
@@ -125,12 +138,27 @@ impl WaitFor {
         matches!(self, Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_))
     }
 
+    /// Returns the lanes for which the client is a worker.
+    pub(crate) fn worker_lanes(&self) -> &[LaneName] {
+        match self {
+            Self::ClaimableTask(query) | Self::Claim { query, .. } => &query.lanes,
+            Self::Change { lanes, is_worker: true, .. } => lanes,
+            Self::Change { .. }
+            | Self::Response(_)
+            | Self::Responses { .. }
+            | Self::Feed { .. }
+            | Self::TaskEvents { .. }
+            | Self::RunLog(_) => &[],
+        }
+    }
+
     /// Returns which tasks are waited for, if tasks of lanes are.
     pub(crate) fn query(&self) -> Option<&LaneQuery> {
         match self {
             Self::ClaimableTask(query) | Self::Claim { query, .. } => Some(query),
             Self::Response(_)
             | Self::Responses { .. }
+            | Self::Change { .. }
             | Self::Feed { .. }
             | Self::TaskEvents { .. }
             | Self::RunLog(_) => None,
@@ -209,4 +237,24 @@ fn responses_to(store: &Store, ids: &[TaskId], all: bool) -> Result<Option<HttpR
     }
     let is_enough = if all { pending.is_empty() } else { !answered.is_empty() };
     Ok(is_enough.then(|| ok([("answered", answered.into()), ("pending", pending.into())])))
+}
+
+/// The maximum number of changes that are looked at for one that is waited for; after more, the client looks itself.
+const MAX_CHANGES: usize = 1000;
+
+/// Returns the response to a wait for a change, once there is one: the number of the newest change.
+fn change_after(
+    store: &Store,
+    since: u64,
+    tasks: &[TaskId],
+    lanes: &[LaneName],
+) -> Result<Option<HttpResponse>> {
+    let changes = store.feed_since(since, MAX_CHANGES)?;
+    let is_any = tasks.is_empty() && lanes.is_empty();
+    let is_meant =
+        |entry: &FeedEntry| is_any || tasks.contains(&entry.task_id) || lanes.contains(&entry.lane);
+    if changes.len() < MAX_CHANGES && !changes.iter().any(is_meant) {
+        return Ok(None);
+    }
+    Ok(Some(ok([("value", store.feed_end()?.into())])))
 }

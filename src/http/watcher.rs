@@ -24,6 +24,9 @@ use crate::store::{Registration, Store, Watch, WorkerInfo, WorkerKind};
 const SLOW_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// The maximum number of requests in one slow check.
 const MAX_SLOW_CHECKS: usize = 100;
+/// How long a client on another machine counts as a worker after it was last heard of: longer than the time between two of
+/// its requests.
+const LINGER_TIME: Duration = Duration::from_secs(4);
 /// The minimum time between two alarms.
 const MIN_ALARM_INTERVAL: Duration = Duration::from_millis(50);
 /// The interval at which the thread that waits for the feed checks whether the server ends.
@@ -55,6 +58,8 @@ pub(super) struct Watcher<'a> {
     /// The number of the last request that the slow check has reached.
     checked_up_to: u64,
     streams: StreamTimers,
+    /// The lanes that clients on other machines wait for, each with the time until which that counts.
+    lingering: HashMap<LaneName, Instant>,
     /// The lanes that are waited for, as other programs see them.
     registration: Option<(BTreeSet<LaneName>, Registration)>,
 }
@@ -81,6 +86,7 @@ impl<'a> Watcher<'a> {
             next_slow_check: Instant::now() + SLOW_CHECK_INTERVAL,
             checked_up_to: 0,
             streams: StreamTimers::default(),
+            lingering: HashMap::new(),
             registration: None,
         })
     }
@@ -186,6 +192,12 @@ impl<'a> Watcher<'a> {
                 }
                 WaitFor::Response(id) => tasks.contains(id),
                 WaitFor::Responses { ids, .. } => ids.iter().any(|id| tasks.contains(id)),
+                WaitFor::Change { tasks: ids, lanes, .. } => {
+                    let is_any = ids.is_empty() && lanes.is_empty() && !changes.entries.is_empty();
+                    is_any
+                        || ids.iter().any(|id| tasks.contains(id))
+                        || lanes.iter().any(|lane| changes.lanes.contains_key(lane))
+                }
                 WaitFor::Feed { .. } | WaitFor::TaskEvents { .. } | WaitFor::RunLog(_) => return,
             };
             let mut is_affected = is_touched || changes.added.contains(&number);
@@ -260,16 +272,23 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// Returns the lanes that are waited for.
-    fn lanes(&self) -> BTreeSet<LaneName> {
-        let mut lanes = BTreeSet::new();
+    /// Returns the lanes that are waited for, and those that were a moment ago: a client on another machine asks again and
+    /// again.
+    fn lanes(&mut self) -> BTreeSet<LaneName> {
+        let (mut lanes, now) = (BTreeSet::new(), Instant::now());
+        let lingering = &mut self.lingering;
         self.polls.visit(|_, request| {
-            for lane in request.wait.query().into_iter().flat_map(|query| &query.lanes) {
+            for lane in request.wait.worker_lanes() {
                 if !lanes.contains(lane) {
                     lanes.insert(lane.clone());
                 }
+                if matches!(request.wait, WaitFor::Change { .. }) {
+                    lingering.insert(lane.clone(), now + LINGER_TIME);
+                }
             }
         });
+        lingering.retain(|_, until| *until > now);
+        lanes.extend(lingering.keys().cloned());
         lanes
     }
 

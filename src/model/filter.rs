@@ -56,11 +56,14 @@ impl Filter {
         })
     }
 
+    /// Returns the conditions as [`Filter::parse`] takes them.
+    pub(crate) fn conditions(&self) -> Vec<String> {
+        self.conditions.iter().map(|(key, values)| format!("{key}={}", values.join(","))).collect()
+    }
+
     /// Formats the conditions as they were given, for messages.
     pub fn describe(&self) -> String {
-        let parts: Vec<String> =
-            self.conditions.iter().map(|(key, values)| format!("{key}={}", values.join(","))).collect();
-        parts.join(" ")
+        self.conditions().join(" ")
     }
 }
 

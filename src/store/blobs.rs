@@ -15,21 +15,59 @@ use super::attempt_files::AttemptDir;
 use super::layout::RESPONSE_FILE;
 use crate::error::Result;
 use crate::model::TaskId;
+#[cfg(feature = "remote")]
+use crate::model::{RequestCheck, Task};
 
 /// The part of a store that keeps what is too large for the queue.
 #[derive(Clone, Copy, Debug)]
-pub struct Blobs<'a>(pub(super) &'a FileStore);
+pub struct Blobs<'a>(pub(super) BlobPlace<'a>);
+
+/// What a store on another machine has of blobs.
+#[cfg(feature = "remote")]
+pub(super) trait RemoteBlobs: std::fmt::Debug {
+    /// Returns the path of a copy of the response of a task.
+    fn response_copy(&self, id: &TaskId) -> PathBuf;
+
+    /// Returns the state of a task's request file, as the server sees it.
+    fn request_check(&self, task: &Task) -> RequestCheck;
+
+    /// Opens a copy of the request of a task.
+    fn stored_request(&self, task: &Task) -> Result<Option<File>>;
+
+    /// Returns the text of the request of a task.
+    fn request_text(&self, task: &Task) -> Result<String>;
+}
+
+/// What keeps the blobs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum BlobPlace<'a> {
+    /// The files of the store.
+    Files(&'a FileStore),
+    /// The server of a store on another machine.
+    #[cfg(feature = "remote")]
+    Server(&'a dyn RemoteBlobs),
+}
 
 impl FileStore {
     pub(crate) fn blobs(&self) -> Blobs<'_> {
-        Blobs(self)
+        Blobs(BlobPlace::Files(self))
     }
 }
 
-impl Blobs<'_> {
+impl<'a> Blobs<'a> {
+    /// Makes the blobs of a store on another machine.
+    #[cfg(feature = "remote")]
+    pub(super) fn remote(store: &'a dyn RemoteBlobs) -> Self {
+        Self(BlobPlace::Server(store))
+    }
+
     /// Returns the path of a file with the response of a task.
     pub(crate) fn response_path(&self, id: &TaskId) -> PathBuf {
-        self.0.layout.tasks.path().join(id.as_str()).join(RESPONSE_FILE)
+        match self.0 {
+            BlobPlace::Files(files) => files.layout.tasks.path().join(id.as_str()).join(RESPONSE_FILE),
+            #[cfg(feature = "remote")]
+            BlobPlace::Server(server) => server.response_copy(id),
+        }
     }
 
     /// Returns the claim numbers of the runs of a task of which something is kept, in ascending order.
@@ -37,7 +75,12 @@ impl Blobs<'_> {
     /// # Errors
     /// `NotFound` for an unknown task; `Corrupt`, `Io`.
     pub(crate) fn attempt_numbers(&self, id: &TaskId) -> Result<Vec<u64>> {
-        self.0.spool().attempt_numbers(id)
+        match self.0 {
+            BlobPlace::Files(files) => files.spool().attempt_numbers(id),
+            // What runs have left is on the machine of the store.
+            #[cfg(feature = "remote")]
+            BlobPlace::Server(_) => Ok(Vec::new()),
+        }
     }
 
     /// Returns what is kept of the run with claim number `fence`, if anything is.
@@ -45,7 +88,11 @@ impl Blobs<'_> {
     /// # Errors
     /// `NotFound` for an unknown task; `Corrupt`, `Io`.
     pub(crate) fn attempt(&self, id: &TaskId, fence: u64) -> Result<Option<AttemptFiles>> {
-        Ok(self.0.spool().existing_attempt(id, fence)?.map(AttemptFiles))
+        match self.0 {
+            BlobPlace::Files(files) => Ok(files.spool().existing_attempt(id, fence)?.map(AttemptFiles)),
+            #[cfg(feature = "remote")]
+            BlobPlace::Server(_) => Ok(None),
+        }
     }
 }
 

@@ -10,13 +10,13 @@ use super::exclusive::{KeyState, KnownKeys};
 use super::index::sorted_set::{IndexEntry, SortedSet};
 use super::index::{DependentsMark, Index, KeyedEntry, LaneSets, WaitingEntry};
 use super::lock::TaskLock;
-use super::{FileStore, bounded_file, cannot_write, task_files};
+use super::{ClaimRequest, FileStore, bounded_file, cannot_write, task_files};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::TransitionContext;
 use crate::model::{
-    ClaimToken, Command, Effect, ExclusiveKey, Filter, LaneName, Owner, Refusal, RequestCheck, Status, Task,
-    TaskId, json, limits,
+    Command, Effect, ExclusiveKey, Filter, LaneName, Owner, Refusal, RequestCheck, Status, Task, TaskId,
+    json, limits,
 };
 
 /// Which tasks a worker is ready to take.
@@ -32,27 +32,6 @@ impl LaneQuery {
     /// Makes a query for any task in `lane`.
     pub fn lane(lane: impl Into<LaneName>) -> Self {
         Self { lanes: vec![lane.into()], filter: Filter::default() }
-    }
-}
-
-/// How the next task is claimed.
-pub(crate) struct ClaimRequest<'a> {
-    /// The name of the worker that claims it.
-    pub owner: &'a Owner,
-    /// The length of the lease.
-    pub lease: Duration,
-    /// The token to use; `None` for a random one.
-    pub token: Option<ClaimToken>,
-    /// A final check of the task; `false` skips it.
-    pub accepts: &'a dyn Fn(&Task) -> bool,
-    /// The exclusive keys that a task needs besides its own.
-    pub keys: &'a dyn Fn(&Task) -> Vec<ExclusiveKey>,
-}
-
-impl<'a> ClaimRequest<'a> {
-    /// Makes a request for any task, with a random token.
-    pub(crate) fn of(owner: &'a Owner, lease: Duration) -> Self {
-        Self { owner, lease, token: None, accepts: &|_| true, keys: &|_| Vec::new() }
     }
 }
 

@@ -43,6 +43,12 @@ impl Clock {
         Self(ClockSource::Hand(wall, uptime))
     }
 
+    /// Returns the current time of a clock that a test sets; `None` for that of the machine.
+    #[cfg(feature = "remote")]
+    pub(super) fn by_hand(&self) -> Option<Now> {
+        matches!(self.0, ClockSource::Hand(..)).then(|| self.now())
+    }
+
     /// Returns the current time.
     pub fn now(&self) -> Now {
         match &self.0 {

@@ -9,7 +9,7 @@ use super::index::exclusive::holds_keys;
 use super::layout::{NEXT_REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use super::lock::{StoreLock, TaskLock};
 use super::task_files::{self, LoadedTask};
-use super::{FileStore, feed, history, request_file};
+use super::{ClaimRequest, FileStore, feed, history, request_file};
 use crate::error::Result;
 use crate::model::transition::TransitionContext;
 use crate::model::{Command, Effect, Owner, Refusal, RequestCheck, Response, Status, Task, TaskId, json};
@@ -20,13 +20,22 @@ const INLINE_BODY: usize = 16 * 1024;
 
 impl FileStore {
     pub(crate) fn claim(&self, id: &TaskId, owner: &Owner, lease: Duration) -> Result<Task> {
+        self.claim_as(id, &ClaimRequest::of(owner, lease))
+    }
+
+    pub(crate) fn claim_as(&self, id: &TaskId, request: &ClaimRequest<'_>) -> Result<Task> {
         let task = self.task(id)?;
         if let Some(pause) = self.paused()?.get(&task.spec.lane) {
             let (id, lane) = (id.clone(), task.spec.lane.clone());
             return Err(Refusal::LanePaused { id, lane, since: pause.since }.into());
         }
         self.release_ended_holders(&task)?;
-        let command = self.claim_command(owner, lease);
+        let command = match &request.token {
+            Some(token) => {
+                Command::Claim { owner: request.owner.clone(), token: token.clone(), lease: request.lease }
+            }
+            None => self.claim_command(request.owner, request.lease),
+        };
         self.apply(id, &command).map(|(task, _)| task)
     }
 

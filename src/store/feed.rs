@@ -57,7 +57,7 @@ impl FeedEntry {
         object
     }
 
-    fn from_line(line: &[u8]) -> Option<Self> {
+    pub(super) fn from_line(line: &[u8]) -> Option<Self> {
         read_object(line, |raw| {
             let (mut seq, mut task_id, mut lane) = (None, None, None);
             let (mut state, mut attempt, mut title) = (None, None, None);

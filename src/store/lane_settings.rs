@@ -35,7 +35,7 @@ const PAUSES: JsonFile<BTreeMap<LaneName, Pause>> = JsonFile {
 /// The one key of lanes.json.
 const PAUSED: &str = "paused";
 
-fn decode_pauses(file: Object) -> DecodeResult<BTreeMap<LaneName, Pause>> {
+pub(super) fn decode_pauses(file: Object) -> DecodeResult<BTreeMap<LaneName, Pause>> {
     let lanes = file.get(PAUSED).and_then(Value::as_object).ok_or("'paused' is not an object")?;
     let pause = |entry: &Value| -> DecodeResult<Pause> {
         let since = entry.get("since").and_then(Value::as_str).ok_or("'since' is not a text")?;
@@ -46,7 +46,7 @@ fn decode_pauses(file: Object) -> DecodeResult<BTreeMap<LaneName, Pause>> {
     lanes.iter().map(|(lane, entry)| Ok((LaneName::stored(lane), pause(entry)?))).collect()
 }
 
-fn encode_pauses(paused: BTreeMap<LaneName, Pause>) -> Object {
+pub(super) fn encode_pauses(paused: BTreeMap<LaneName, Pause>) -> Object {
     let entry =
         |pause: Pause| object([("since", pause.since.to_string().into()), ("reason", pause.reason.into())]);
     let lanes: Object = paused.into_iter().map(|(lane, pause)| (lane.into(), entry(pause).into())).collect();

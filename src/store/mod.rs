@@ -31,7 +31,7 @@
 //! | `dependencies.rs` | `dependents`, `newest_successor` |
 //! | `exclusive.rs` | `held_key` |
 //! | `groups.rs` | `task_names_of_group`, `group_members`, `counted_members`, `ended_group` |
-//! | `commit.rs` | `claim`, `apply` |
+//! | `commit.rs` | `claim`, `claim_as`, `apply` |
 //! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lanes_with_tasks`, `lane_has_tasks`, `lane_is_new`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
 //! | `shown_states.rs` | `shown_states`, `shown` |
 //! | `scan.rs` | `task_names`, `scan_names`, `scan_stamped`, `task_stamp`, `task_names_stamp`, `scan`, `dead_tasks` |
@@ -74,6 +74,7 @@ mod bounded_file;
 mod bridge_info;
 mod bridges;
 mod claim_next;
+mod claim_request;
 mod clock;
 mod commit;
 mod commit_group;
@@ -110,6 +111,9 @@ mod own_files;
 mod private_files;
 mod progress;
 mod quarantine;
+#[cfg(feature = "remote")]
+mod remote;
+mod remote_access;
 mod request_file;
 mod response_delivery;
 mod scan;
@@ -129,6 +133,7 @@ mod transfer;
 mod usage_log;
 mod vendor_cooldowns;
 mod watch;
+pub(crate) mod wire;
 mod worker_registry;
 
 use std::path::{Path, PathBuf};
@@ -141,8 +146,8 @@ pub(crate) use attempt_files::AttemptDir;
 pub use blobs::Blobs;
 pub(crate) use blobs::RunLogFile;
 pub(crate) use bridge_info::BridgeInfo;
-pub(crate) use claim_next::ClaimRequest;
 pub use claim_next::LaneQuery;
+pub(crate) use claim_request::ClaimRequest;
 pub use clock::{Clock, Entropy};
 pub(crate) use dispatcher_info::{DispatcherInfo, LaneService, RegisteredRun};
 pub(crate) use exclusive::HeldKey;
@@ -166,6 +171,8 @@ pub(crate) use notice_state::{NoticeState, PendingNotice};
 pub(crate) use own_files::{is_linked_into_store, lies_in_store};
 pub(crate) use private_files::PrivateFiles;
 pub use progress::ProgressListener;
+pub use remote_access::{RemoteAccess, StoreToken};
+pub(crate) use remote_access::{StorePlace, is_address, needs_the_store_itself};
 #[cfg(feature = "cli")]
 pub(crate) use scan::TaskStamp;
 pub use schedule_records::{ScheduleRecord, ScheduleRecords};
@@ -209,6 +216,8 @@ pub struct StoreOptions {
     /// The root of the workspace that the store belongs to, resolved. If it is known, fsck reports tasks
     /// whose responses belong elsewhere, and an import keeps such responses in the store.
     pub workspace_root: Option<PathBuf>,
+    /// How the store of a server is reached. Without it, an address in the place of a path is refused.
+    pub remote: Option<RemoteAccess>,
 }
 
 impl Default for StoreOptions {
@@ -220,6 +229,7 @@ impl Default for StoreOptions {
             allow_network_fs: false,
             progress: ProgressListener::default(),
             workspace_root: None,
+            remote: None,
         }
     }
 }

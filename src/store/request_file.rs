@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::blobs::Blobs;
+use super::blobs::{BlobPlace, Blobs};
 use super::dir::Dir;
 use super::layout::{NEXT_REQUEST_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASKS};
 use super::own_files::lies_in_store;
@@ -191,11 +191,64 @@ impl FileStore {
     }
 }
 
+impl FileStore {
+    /// Returns the state of a task's request file.
+    fn request_state(&self, task: &Task) -> RequestCheck {
+        let checked = self.task_dir(&task.id).and_then(|dir| self.check_request(&dir, task));
+        checked.unwrap_or(RequestCheck::Missing)
+    }
+
+    /// Opens the copy of the request that the store keeps for a task.
+    fn open_stored_request(&self, task: &Task) -> Result<Option<File>> {
+        let dir = self.task_dir(&task.id)?;
+        if !is_own(task) {
+            return Ok(None);
+        }
+        let file = open_own(&dir, own_name(&dir, task))
+            .map_err(|errno| Error::io("open", &task.request_path, errno))?;
+        Ok(Some(file))
+    }
+
+    /// Reads the text of the request of a task.
+    fn read_request(&self, task: &Task) -> Result<String> {
+        let cannot = |why: &str| {
+            Error::refused(format!("the request of {} cannot be sent: {why}", task.id))
+                .with_hint(format!("it is {} on the machine of the store", printable(&task.request_path)))
+        };
+        let file = match self.open_stored_request(task)? {
+            Some(file) => file,
+            None => {
+                self.check_request_path(&task.request_path)?;
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let opened = rustix::fs::open(&task.request_path, flags, Mode::empty());
+                opened.map(File::from).map_err(|errno| Error::io("open", &task.request_path, errno))?
+            }
+        };
+        let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        if !is_regular {
+            return Err(cannot("it is not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_SENT_REQUEST + 1).read_to_end(&mut bytes);
+        read.map_err(|error| Error::io("read the request", &task.request_path, error))?;
+        if bytes.len() as u64 > MAX_SENT_REQUEST {
+            return Err(cannot("it is larger than 8 MiB"));
+        }
+        if sha256_bytes(&bytes) != task.request_sha256 {
+            return Err(cannot("it has changed since the submit"));
+        }
+        String::from_utf8(bytes).map_err(|_| cannot("it is not UTF-8 text"))
+    }
+}
+
 impl Blobs<'_> {
     /// Returns the state of a task's request file.
     pub fn request_check(&self, task: &Task) -> RequestCheck {
-        let checked = self.0.task_dir(&task.id).and_then(|dir| self.0.check_request(&dir, task));
-        checked.unwrap_or(RequestCheck::Missing)
+        match self.0 {
+            BlobPlace::Files(files) => files.request_state(task),
+            #[cfg(feature = "remote")]
+            BlobPlace::Server(server) => server.request_check(task),
+        }
     }
 
     /// Opens the copy of the request that the store keeps for a task; `None` when the request is a person's
@@ -204,15 +257,28 @@ impl Blobs<'_> {
     /// # Errors
     /// `Io` when it cannot be opened, for example because a symbolic link replaces it; `NotFound`.
     pub fn stored_request(&self, task: &Task) -> Result<Option<File>> {
-        let dir = self.0.task_dir(&task.id)?;
-        if !is_own(task) {
-            return Ok(None);
+        match self.0 {
+            BlobPlace::Files(files) => files.open_stored_request(task),
+            #[cfg(feature = "remote")]
+            BlobPlace::Server(server) => server.stored_request(task),
         }
-        let file = open_own(&dir, own_name(&dir, task))
-            .map_err(|errno| Error::io("open", &task.request_path, errno))?;
-        Ok(Some(file))
+    }
+
+    /// Returns the text of the request of a task, wherever it lies.
+    ///
+    /// # Errors
+    /// `Refused` when it is not what was submitted, is too large to be sent, or is not text; `Io`; `NotFound`.
+    pub(crate) fn request_text(&self, task: &Task) -> Result<String> {
+        match self.0 {
+            BlobPlace::Files(files) => files.read_request(task),
+            #[cfg(feature = "remote")]
+            BlobPlace::Server(server) => server.request_text(task),
+        }
     }
 }
+
+/// The size of a request that is sent to another machine, in bytes.
+const MAX_SENT_REQUEST: u64 = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

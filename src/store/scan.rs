@@ -13,10 +13,10 @@ use rustix::fs::{AtFlags, Stat};
 
 use super::dir::Dir;
 use super::layout::{Layout, TASK_FILE};
-use super::{FileStore, task_files};
+use super::{FileStore, ShownStates, task_files};
 use crate::error::{Error, Result, printable};
 use crate::model::transition::check_redrive;
-use crate::model::{Task, TaskId, TaskText};
+use crate::model::{GroupName, Task, TaskId, TaskText};
 use crate::os::directory;
 
 /// Files up to this size are read by one call, in bytes.
@@ -41,6 +41,67 @@ const MAX_WITHOUT_THREADS: usize = 256;
 /// there is no such file.
 #[cfg(feature = "cli")]
 pub(crate) type TaskStamp = Option<u64>;
+
+/// What looks at many tasks needs of an engine.
+pub(super) trait TaskScan {
+    /// Returns the names of all tasks, sorted.
+    fn names(&self) -> Result<Vec<String>>;
+
+    /// Returns the names of tasks among which are all of a group.
+    fn names_of_group(&self, group: &GroupName) -> Result<Vec<String>>;
+
+    /// Reads tasks as [`Store::scan_names`](super::Store::scan_names) does.
+    fn each<T: Send>(
+        &self,
+        names: &[String],
+        extract: impl Fn(&TaskText<'_>) -> T + Sync,
+        visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
+    );
+}
+
+impl TaskScan for FileStore {
+    fn names(&self) -> Result<Vec<String>> {
+        self.task_names()
+    }
+
+    fn names_of_group(&self, group: &GroupName) -> Result<Vec<String>> {
+        self.task_names_of_group(group)
+    }
+
+    fn each<T: Send>(
+        &self,
+        names: &[String],
+        extract: impl Fn(&TaskText<'_>) -> T + Sync,
+        visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
+    ) {
+        scan_with_progress(&self.layout, names, &extract, visit);
+    }
+}
+
+/// Returns the dead tasks of a lane that were not retried yet, oldest first.
+pub(super) fn dead_tasks(
+    store: &impl TaskScan,
+    shown: &ShownStates<'_>,
+    lane: &str,
+    unreadable: &mut dyn FnMut(Error),
+) -> Result<Vec<TaskId>> {
+    let dead = |task: &TaskText<'_>| {
+        let is_candidate =
+            task.spec.lane.is(lane) && task.retried_as.is_none() && shown.status_of(task).is_terminal();
+        let is_dead = is_candidate && check_redrive(&shown.shown(task.to_task())).is_ok();
+        is_dead.then(|| (task.created_at, task.id.clone()))
+    };
+    let mut found = Vec::new();
+    store.each(&store.names()?, dead, &mut |_, seen| {
+        match seen {
+            Ok(seen) => found.extend(seen),
+            Err(error) => unreadable(error),
+        }
+        ControlFlow::Continue(())
+    });
+    found.sort();
+    Ok(found.into_iter().map(|(_, id)| id).collect())
+}
 
 /// Reads small files with few system calls.
 pub(super) struct FastReader {
@@ -259,23 +320,7 @@ impl FileStore {
     }
 
     pub(crate) fn dead_tasks(&self, lane: &str, unreadable: &mut dyn FnMut(Error)) -> Result<Vec<TaskId>> {
-        let shown = self.shown_states();
-        let dead = |task: &TaskText<'_>| {
-            let is_candidate =
-                task.spec.lane.is(lane) && task.retried_as.is_none() && shown.status_of(task).is_terminal();
-            let is_dead = is_candidate && check_redrive(&shown.shown(task.to_task())).is_ok();
-            is_dead.then(|| (task.created_at, task.id.clone()))
-        };
-        let mut found = Vec::new();
-        scan_with_progress(&self.layout, &self.task_names()?, &dead, &mut |_, seen| {
-            match seen {
-                Ok(seen) => found.extend(seen),
-                Err(error) => unreadable(error),
-            }
-            ControlFlow::Continue(())
-        });
-        found.sort();
-        Ok(found.into_iter().map(|(_, id)| id).collect())
+        dead_tasks(self, &self.shown_states(), lane, unreadable)
     }
 
     /// Reads one task; `None` when it is gone.

@@ -12,14 +12,15 @@ use crate::model::{Command, ExclusiveKey, Now, RequestCheck, Status, Task, TaskT
 /// The states in which one view shows tasks. It looks up once for each set of exclusive keys whether one of them is held, so
 /// that a view of many tasks with the same keys costs little more than one without.
 pub(crate) struct ShownStates<'a> {
-    store: &'a FileStore,
+    /// Returns whether another task holds a key of a task. A key of which nothing can be learned is not offered to anybody.
+    is_held: Box<dyn Fn(&Task) -> bool + Send + Sync + 'a>,
     now: Now,
     are_held: Mutex<HashMap<Vec<ExclusiveKey>, bool>>,
 }
 
 impl FileStore {
     pub(crate) fn shown_states(&self) -> ShownStates<'_> {
-        ShownStates { store: self, now: self.now(), are_held: Mutex::default() }
+        ShownStates::new(self.now(), |task| self.held_key(task).map_or(true, |key| key.is_some()))
     }
 
     pub(crate) fn shown(&self, task: Task) -> Task {
@@ -27,7 +28,12 @@ impl FileStore {
     }
 }
 
-impl ShownStates<'_> {
+impl<'a> ShownStates<'a> {
+    /// Makes a view at `now`; `is_held` returns whether a key of a task is held, or may be.
+    pub(super) fn new(now: Now, is_held: impl Fn(&Task) -> bool + Send + Sync + 'a) -> Self {
+        Self { is_held: Box::new(is_held), now, are_held: Mutex::default() }
+    }
+
     /// Returns the state in which a task is shown.
     pub(crate) fn status(&self, task: &Task) -> Status {
         match self.after_its_time(task) {
@@ -79,7 +85,7 @@ impl ShownStates<'_> {
         match &task.status {
             Status::Scheduled { .. } | Status::Claimed(_) | Status::InputRequired => {
                 task.availability(&self.now) == Availability::Ready
-                    && (!task.needs_keys() || self.store.held_key(task).is_ok_and(|held| held.is_none()))
+                    && (!task.needs_keys() || !(self.is_held)(task))
             }
             _ => self.status(task) == Status::Queued,
         }
@@ -91,9 +97,8 @@ impl ShownStates<'_> {
         if let Some(is_held) = known(&held()) {
             return is_held;
         }
-        // Not under the lock, so that threads which read other tasks go on. A key of which nothing can be learned is
-        // not offered to anybody.
-        let is_held = self.store.held_key(task).map_or(true, |key| key.is_some());
+        // Not under the lock, so that threads which read other tasks go on.
+        let is_held = (self.is_held)(task);
         held().insert(task.spec.exclusive.clone(), is_held);
         is_held
     }

@@ -120,7 +120,7 @@ impl FileStore {
     }
 }
 
-fn encode(all: Cooldowns) -> Object {
+pub(super) fn encode(all: Cooldowns) -> Object {
     let part = |is_account: bool| {
         let is_part = |cooldown: &Cooldown| (cooldown.cause == CooldownCause::Account) == is_account;
         Value::Object(all.iter().filter(|(_, cooldown)| is_part(cooldown)).map(encode_entry).collect())
@@ -128,7 +128,7 @@ fn encode(all: Cooldowns) -> Object {
     object([(COOLDOWNS_KEY, part(false)), (UNREADY_KEY, part(true))])
 }
 
-fn decode(file: Object) -> DecodeResult<Cooldowns> {
+pub(super) fn decode(file: Object) -> DecodeResult<Cooldowns> {
     let mut all = Cooldowns::new();
     for (name, part) in
         [COOLDOWNS_KEY, UNREADY_KEY].into_iter().filter_map(|name| Some((name, file.get(name)?)))

@@ -58,6 +58,9 @@ impl WorkerKind {
     }
 }
 
+/// The key of the data of a worker on another machine.
+const ELSEWHERE: &str = "elsewhere";
+
 /// What a worker registers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerInfo {
@@ -94,10 +97,22 @@ impl WorkerInfo {
     /// Returns whether its process is stopped, as by Ctrl-Z: then it keeps its registration and its claims, and does
     /// nothing.
     pub fn is_stopped(&self) -> bool {
-        process_table::stat(self.pid.cast_signed()).is_some_and(|stat| stat.is_stopped)
+        !self.is_elsewhere()
+            && process_table::stat(self.pid.cast_signed()).is_some_and(|stat| stat.is_stopped)
     }
 
-    fn from_object(object: &json::Object) -> Option<Self> {
+    /// Returns the worker as one of another machine, of whose process nothing is known here.
+    #[cfg(feature = "remote")]
+    pub(super) fn elsewhere(mut self) -> Self {
+        self.data.insert(ELSEWHERE.to_string(), true.into());
+        self
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.data.contains_key(ELSEWHERE)
+    }
+
+    pub(super) fn from_object(object: &json::Object) -> Option<Self> {
         let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_string);
         let lanes = object.get("lanes")?.as_array()?;
         Some(Self {
@@ -114,18 +129,48 @@ impl WorkerInfo {
 
 /// The registration of a running worker; ends when dropped, and in any case with the process.
 #[derive(Debug)]
-pub struct Registration {
+pub struct Registration(RegisteredAt);
+
+/// Where a worker is registered.
+#[derive(Debug)]
+enum RegisteredAt {
+    /// In a file of the store, locked while the process lives.
+    File(LockedFile),
+    /// With the server of the store, which shows it while this process asks it to wait for work.
+    #[cfg(feature = "remote")]
+    Server(std::sync::Arc<std::sync::atomic::AtomicBool>),
+}
+
+#[derive(Debug)]
+struct LockedFile {
     workers: Dir,
     name: String,
     registration: OwnedFd,
 }
 
 impl Registration {
+    /// Makes the registration of a process that waits on a server; `is_working` is what tells the server so.
+    #[cfg(feature = "remote")]
+    pub(super) fn remote(is_working: std::sync::Arc<std::sync::atomic::AtomicBool>) -> Self {
+        Self(RegisteredAt::Server(is_working))
+    }
+
     /// Replaces the content of the registration.
     ///
     /// # Errors
     /// `Io`.
     pub fn update(&self, worker: &WorkerInfo) -> Result<()> {
+        match &self.0 {
+            RegisteredAt::File(file) => file.update(worker),
+            // The server shows what this process waits for.
+            #[cfg(feature = "remote")]
+            RegisteredAt::Server(_) => Ok(()),
+        }
+    }
+}
+
+impl LockedFile {
+    fn update(&self, worker: &WorkerInfo) -> Result<()> {
         // In place and through the descriptor that holds the lock: a new file would not be locked.
         let path = || self.workers.path().join(&self.name);
         let fail = |error| Error::io("write", path(), error);
@@ -143,7 +188,11 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let _ = atomic::remove(&self.workers, &self.name);
+        match &self.0 {
+            RegisteredAt::File(file) => drop(atomic::remove(&file.workers, &file.name)),
+            #[cfg(feature = "remote")]
+            RegisteredAt::Server(is_working) => is_working.store(false, Ordering::SeqCst),
+        }
     }
 }
 
@@ -184,7 +233,7 @@ impl FileStore {
         let registration = atomic::create_ephemeral(&workers, &unnamed, registration(worker).as_bytes())?;
         lock::hold(&registration, &workers.path().join(&unnamed))?;
         atomic::rename_derived(&workers, &unnamed, &workers, &name)?;
-        Ok(Registration { workers, name, registration })
+        Ok(Registration(RegisteredAt::File(LockedFile { workers, name, registration })))
     }
 
     pub(crate) fn abandoned_workers(&self, kind: &WorkerKind) -> Result<Vec<AbandonedWorker>> {

@@ -17,6 +17,7 @@ use super::yaml::FilePart;
 use super::yaml::MappingReader;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::LaneName;
+use crate::store::{StorePlace, is_address};
 
 const CONFIG_FILE: TextFile = TextFile {
     name: "config file",
@@ -189,10 +190,15 @@ impl Config {
         let directory = |text: String| resolve(&absolute(base, Path::new(&text))?);
         let workspace_root = directory(fields.text("workspace_root")?.unwrap_or_else(|| "..".to_string()))?;
         let queue_root = fields.text("queue_root")?.unwrap_or_else(|| "state".to_string());
-        let queue_root = absolute(base, Path::new(&queue_root))?;
+        let (queue_root, is_server) = match StorePlace::parse(Path::new(&queue_root))? {
+            StorePlace::Path(path) => (absolute(base, &path)?, false),
+            StorePlace::Server(address) => (address, true),
+        };
         let worktree_path = fields.text_or_blank("worktree_path")?.map(directory).transpose()?;
         let store_root = match store_override {
+            Some(store) if is_address(store) => store.to_path_buf(),
             Some(store) => here.real(store)?,
+            None if is_server => server_of_file(&path, found.as_ref(), queue_root.clone())?,
             None => {
                 let mut passed = PathEntries::new();
                 let root = resolve_past(&queue_root, &mut |path, metadata| {
@@ -253,7 +259,11 @@ impl Config {
         Ok(Self {
             origin: ConfigOrigin::StoreOnly,
             workspace_id: if name.is_empty() { "workspace".to_string() } else { name },
-            store_root: resolve(&absolute(cwd, store)?)?,
+            store_root: if is_address(store) {
+                store.to_path_buf()
+            } else {
+                resolve(&absolute(cwd, store)?)?
+            },
             agent_roots: vec![workspace_root.clone()],
             workspace_root,
             worktree_path: None,
@@ -269,6 +279,16 @@ impl Config {
             text: Arc::default(),
         })
     }
+}
+
+/// Returns the address of a server that a configuration names, if somebody has chosen that configuration: one that a search
+/// found may have been written by anybody, who would be sent the prompts and the token.
+fn server_of_file(path: &Path, found: Option<&FoundConfig>, address: PathBuf) -> Result<PathBuf> {
+    if found.is_none() {
+        return Ok(address);
+    }
+    Err(Error::config(format!("{} names a server as its queue_root: {}", show(path), show(&address)))
+        .with_hint("if that is yours, name the file with --config, or the server with --store"))
 }
 
 /// Reads the lanes and their descriptions. The names may be those of another implementation; descriptions are for people, so any kind of value is accepted.

@@ -7,6 +7,7 @@ use super::config::Config;
 use super::ownership::{FoundConfig, Identity};
 use super::paths::show;
 use crate::error::{Error, Result};
+use crate::store::StorePlace;
 
 /// The locations of a configuration below its workspace or pool, in order of precedence.
 pub(super) const CONFIG_PLACES: [&str; 2] = ["handoff/handoff.yaml", ".agent-lanes-queue/handoff.yaml"];
@@ -16,7 +17,7 @@ pub(super) const CONFIG_PLACES: [&str; 2] = ["handoff/handoff.yaml", ".agent-lan
 pub struct LocateOptions<'a> {
     /// `--config`, relative to `base`.
     pub config: Option<&'a Path>,
-    /// `--store`, relative to `base`; overrides the configuration's `queue_root`.
+    /// `--store`, a path relative to `base` or the address of a server; overrides the configuration's `queue_root`.
     pub store: Option<&'a Path>,
     /// The store to use when neither a configuration nor a store was given or found, relative to `base`.
     pub fallback_store: Option<&'a Path>,
@@ -33,7 +34,7 @@ pub struct LocateOptions<'a> {
 /// `Config` when there is none of these; otherwise as [`Config::load`] for what was named, and as
 /// [`Config::load_found`] for what was found.
 pub(crate) fn locate(request: &LocateOptions<'_>) -> Result<Config> {
-    let store = request.store.map(|store| request.base.absolute(store)).transpose()?;
+    let store = request.store.map(|store| store_place(store, request.base)).transpose()?;
     if let Some(config) = request.config {
         return Config::load(&request.base.absolute(config)?, store.as_deref());
     }
@@ -46,6 +47,17 @@ pub(crate) fn locate(request: &LocateOptions<'_>) -> Result<Config> {
         Some(store) => Config::store_only(&store, cwd),
         None => Err(Error::config(format!("no workspace found in {} or above it", show(cwd)))
             .with_hint("create one with `lanes init`, or name one with --config or --store")),
+    }
+}
+
+/// Returns what names a store, as `--store` and `LANES_STORE` give it: an absolute path, or the address of a server.
+///
+/// # Errors
+/// `Invalid` for the address of something else.
+pub(crate) fn store_place(text: &Path, base: &BaseDir) -> Result<PathBuf> {
+    match StorePlace::parse(text)? {
+        StorePlace::Path(path) => base.absolute(&path),
+        StorePlace::Server(address) => Ok(address),
     }
 }
 

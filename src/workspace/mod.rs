@@ -79,7 +79,7 @@ pub(crate) use dependency_answers::{DependencyAnswer, dependency_answers, depend
 pub use discover::LocateOptions;
 #[cfg(feature = "cli")]
 pub(crate) use discover::visible_config;
-pub(crate) use discover::{find_in, locate};
+pub(crate) use discover::{find_in, locate, store_place};
 #[cfg(feature = "cli")]
 pub(crate) use dispatchers::dispatcher_objects;
 pub use doctor::{Diagnosis, DiagnosisLevel, DoctorOptions, doctor};

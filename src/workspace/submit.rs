@@ -20,6 +20,7 @@ use crate::model::{
     IdempotencyKey, LaneName, NewRequest, NewTask, SupportingPath, TaskSpec, Time, json,
 };
 use crate::model::{duration, limits};
+use crate::store::is_address;
 
 const SCHEMA_FILE: TextFile = TextFile {
     name: "schema",
@@ -40,6 +41,8 @@ pub struct SubmitContext<'a> {
     /// Whether the request comes from a network client, which might not be able to read the files that it names:
     /// files with credentials are refused then.
     pub for_client: bool,
+    /// Whether the store is on another machine, on which the worktree is: its server checks that.
+    pub is_elsewhere: bool,
     /// The hashes of the named files.
     pub hashes: FileHashes,
 }
@@ -47,7 +50,8 @@ pub struct SubmitContext<'a> {
 impl<'a> SubmitContext<'a> {
     /// Makes the context of a local user, who can read the files of the workspace anyway.
     pub fn new(config: &'a Config, base: &'a BaseDir, now: Time) -> Self {
-        Self { config, base, now, for_client: false, hashes: FileHashes::default() }
+        let is_elsewhere = is_address(&config.store_root);
+        Self { config, base, now, for_client: false, is_elsewhere, hashes: FileHashes::default() }
     }
 }
 
@@ -131,7 +135,7 @@ fn check_known(
     (file, mut warnings): (SubmitRequest, Vec<String>),
     stem: Option<&str>,
 ) -> Result<CheckedSubmit> {
-    let SubmitContext { config, base: cwd, now, for_client, hashes } = context;
+    let SubmitContext { config, base: cwd, now, for_client, is_elsewhere, hashes } = context;
     let rules = PathRules::new(config, cwd)?.with(hashes.clone());
     let rules = if *for_client { rules.for_client() } else { rules };
     if let Some(path) = request.prompt_file.as_mut().filter(|path| !path.as_os_str().is_empty()) {
@@ -183,6 +187,8 @@ fn check_known(
         .map(|(n, path)| rules.pinned(&root, path, &format!("supporting_paths[{n}]")))
         .collect::<Result<Vec<SupportingPath>>>()?;
     let worktree_path = match asked.worktree_path {
+        // A path of that machine; a worktree of this one is of no use there.
+        given if *is_elsewhere => given,
         Some(path) => {
             let real = rules.worktree(cwd, &path)?;
             if !real.exists() {

@@ -219,13 +219,29 @@ fn the_face_of_a_store_hands_out_no_engine() {
     let (mut methods, mut passed_on) = (0, 0);
     for source in face {
         methods += source.code.matches(" fn ").count();
-        passed_on +=
-            source.code.matches("engine!(self, ").count() + source.code.matches("FileStore::").count();
+        passed_on += ["engine!(self, ", "files!(self, ", "FileStore::"]
+            .iter()
+            .map(|word| source.code.matches(word).count())
+            .sum::<usize>();
         assert!(!source.code.contains("pub struct FileStore") && !source.code.contains("-> &FileStore"));
     }
-    // Besides them there is only what makes a store of an engine.
-    assert_eq!(methods, passed_on + 1);
+    // Besides them there is only what makes a store of an engine: of files, and of a server with the feature and without.
+    assert_eq!(methods, passed_on + 3);
     assert!(methods > 100, "only {methods} methods were seen");
+}
+
+/// The modules that make HTTP requests.
+const MAKE_REQUESTS: [&str; 2] = ["bridge/planka/", "store/remote/"];
+
+#[test]
+fn requests_are_made_by_two_modules_alone() {
+    let makes = |source: &&Source| source.code.contains("ureq::") || source.code.contains("use ureq");
+    let sources = sources();
+    let files: Vec<&str> = sources.iter().filter(makes).map(|source| source.file.as_str()).collect();
+    assert!(!files.is_empty());
+    let others: Vec<&&str> =
+        files.iter().filter(|file| !MAKE_REQUESTS.iter().any(|module| file.starts_with(module))).collect();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[test]

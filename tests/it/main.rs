@@ -19,6 +19,8 @@ mod lock;
 mod mcp;
 mod model;
 mod races;
+#[cfg(feature = "remote")]
+mod remote;
 mod security_model;
 mod store;
 #[path = "../testkit/mod.rs"]

@@ -58,6 +58,8 @@ const BOUND_VARIABLES: &[&str] = &[
     "LANES_CLAIM_TOKEN",
     "LANES_COMPLETE",
     "LANES_CONFIG",
+    // The key to the queue of a server, with which more can be done than the agent's own task needs.
+    "LANES_TOKEN",
     "LANES_DEPTH",
     "LANES_FENCE",
     "LANES_LANE",

@@ -233,3 +233,165 @@ pub(crate) const CREATE_ROUTE: &[Field] = &[
     required("settings", FieldKind::Map, SETTINGS),
 ];
 pub(crate) const EDIT_ROUTE: &[Field] = &[required("settings", FieldKind::Map, SETTINGS)];
+
+pub(crate) const RENEW: &[Field] = &[
+    TOKEN,
+    optional(
+        "lease_seconds",
+        LEASE,
+        "The new length of the lease from now, in seconds; as before by default.",
+    ),
+];
+
+pub(crate) const RELEASE: &[Field] = &[
+    TOKEN,
+    optional("reason", MESSAGE_TEXT, "Why."),
+    optional("delay_seconds", DELAY, "The task cannot be claimed again for this many seconds."),
+    optional("failure_class", CLASSES, "Counts the attempt as failed, for this reason."),
+];
+
+pub(crate) const NOTE: &[Field] = &[
+    optional("type", NAME_TEXT, "The type of the event; `note` by default."),
+    optional("message", MESSAGE_TEXT, "What happened."),
+    optional("data", FieldKind::Map, "Details."),
+    optional(
+        "claim_token",
+        NAME_TEXT,
+        "The token returned by claim, to prove that the writer holds the task.",
+    ),
+];
+
+pub(crate) const CANCEL: &[Field] = &[optional("reason", MESSAGE_TEXT, "Why."), BY];
+
+/// The fields of `GET /store/v1/{read}`; each read takes some of them.
+pub(crate) const STORE_READ: &[Field] = &[
+    optional("id", FieldKind::Texts, "A task, or for `tasks` several."),
+    optional("text", SHORT_TEXT, "The beginning or the end of the id of a task."),
+    optional("group", NAME_TEXT, "A group."),
+    optional("lane", FieldKind::Texts, "A lane, or several."),
+    optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+    optional("kind", NAME_TEXT, "A kind of workers."),
+    SINCE,
+    optional("limit", FieldKind::Whole(1, MAX_PAGE), "The largest number of changes."),
+];
+
+/// The fields of `GET /store/v1/watch`.
+pub(crate) const STORE_WATCH: &[Field] = &[
+    optional("id", FieldKind::Texts, "Only changes of these tasks."),
+    optional("lane", FieldKind::Texts, "Only changes of these lanes."),
+    optional(
+        "is_working",
+        FieldKind::Flag,
+        "Whether the client is a worker that waits for tasks of these lanes.",
+    ),
+    SINCE,
+    optional("wait_seconds", WAIT, "How long to wait for it, in seconds; 0 by default."),
+];
+
+/// By which a repeated request is known.
+pub(crate) const REQUEST_ID: Field = required(
+    "request_id",
+    FieldKind::Text(100),
+    "A random text; a request that is repeated with it gets the first reply.",
+);
+
+const ONE_TASK: Field = required("task", NAME_TEXT, "The full id of the task.");
+
+/// The fields of `POST /store/v1/change`.
+pub(crate) const STORE_CHANGE: &[Field] = &[
+    REQUEST_ID,
+    ONE_TASK,
+    required(
+        "change",
+        FieldKind::OneOf(&[
+            "renew", "release", "respond", "ask", "answer", "tell", "read", "note", "cancel", "move", "edit",
+        ]),
+        "What is done.",
+    ),
+    optional("fields", FieldKind::Map, "What the route for that takes."),
+];
+
+/// The fields of `POST /store/v1/claim`.
+pub(crate) const STORE_CLAIM: &[Field] = &[
+    REQUEST_ID,
+    optional("task", NAME_TEXT, "The full id of the task; the next one of the lanes by default."),
+    optional("lanes", FieldKind::Texts, "The lanes, in the order in which they are looked at."),
+    optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+    OWNER,
+    LEASE_SECONDS,
+    required("claim_token", NAME_TEXT, "The token of the claim: 32 random hexadecimal digits."),
+    optional(
+        "is_repeated",
+        FieldKind::Flag,
+        "Whether the reply to a request with this token may have been lost.",
+    ),
+];
+
+/// The fields of `POST /store/v1/submit`.
+pub(crate) const STORE_SUBMISSION: &[Field] =
+    &[REQUEST_ID, required("tasks", FieldKind::Items, "The tasks, each as for `POST /tasks`.")];
+
+/// The fields of `POST /store/v1/retry`.
+pub(crate) const STORE_RETRY: &[Field] = &[
+    REQUEST_ID,
+    ONE_TASK,
+    BY,
+    optional(
+        "with_dependents",
+        FieldKind::Flag,
+        "Whether the tasks that failed because of it are retried too.",
+    ),
+];
+
+/// The fields of `POST /store/v1/pause`.
+pub(crate) const STORE_PAUSE: &[Field] = &[
+    REQUEST_ID,
+    optional("paused", FieldKind::Flag, "Whether it is paused, or else resumed."),
+    optional("lane", LANE_NAME, "The lane."),
+    optional("vendor", NAME_TEXT, "The vendor, instead of a lane."),
+    ONE_MODEL,
+    optional("until", FieldKind::Time, "The end of the pause of a vendor."),
+    optional("reason", MESSAGE_TEXT, "Why."),
+];
+
+/// The fields of a move to another lane.
+pub(crate) const MOVE: &[Field] = &[required("lane", LANE_NAME, "The lane.")];
+
+/// The fields of the record that messages were read.
+pub(crate) const READ_MESSAGES: &[Field] =
+    &[TOKEN, required("through", FieldKind::Whole(0, u32::MAX as i64), "The number of the last of them.")];
+
+/// The fields of an edit, lists among them as a whole or as changes.
+pub(crate) const STORE_EDIT: &[Field] = &[
+    optional("prompt", FieldKind::Text(limits::MAX_PROMPT_ONLY), "The prompt."),
+    optional(
+        "priority",
+        FieldKind::Whole(-(limits::MAX_PRIORITY as i64), limits::MAX_PRIORITY as i64),
+        "Higher goes first.",
+    ),
+    optional("name", NAME_TEXT, "The title."),
+    optional("description", FieldKind::Text(MAX_TEXT), "The description."),
+    optional("labels", FieldKind::Texts, "All labels."),
+    optional("assignees", FieldKind::Texts, "All assignees."),
+    optional("add_labels", FieldKind::Texts, "Labels to add."),
+    optional("remove_labels", FieldKind::Texts, "Labels to remove."),
+    optional("add_assignees", FieldKind::Texts, "Assignees to add."),
+    optional("remove_assignees", FieldKind::Texts, "Assignees to remove."),
+];
+
+/// The fields of one task of a submit: those of `POST /tasks`, and the text of the request file of another machine.
+pub(crate) const STORE_SUBMIT: &[Field] = &{
+    let mut fields = [REQUEST_TEXT; SUBMIT.len() + 1];
+    let mut at = 0;
+    while at < SUBMIT.len() {
+        fields[at] = SUBMIT[at];
+        at += 1;
+    }
+    fields
+};
+
+const REQUEST_TEXT: Field = optional(
+    "request_text",
+    FieldKind::Text(limits::MAX_PROMPT_ONLY),
+    "The content of the request file, next to a prompt.",
+);

@@ -18,6 +18,7 @@ const CODES: &[&str] = &[
     "newer_format",
     "corrupt",
     "io",
+    "unavailable",
     // Errors of the server.
     "bad_request",
     "unauthorized",
@@ -44,6 +45,7 @@ const CODES: &[&str] = &[
     "too_many_files",
     "files_too_large",
     "too_many_waits",
+    "running",
     "stopping",
     "store_gone",
     "unhealthy",
@@ -371,6 +373,8 @@ fn task_responses() -> Vec<NamedSchema> {
                 ("edges", list(&object([("from", text()), ("to", text()), ("on", text())]))),
             ]),
         ),
+        // Only `lanes` of the same protocol reads it.
+        ("StoreReply", map()),
         ("RunStats", run_stats()),
         ("Schedules", object([("schedules", list(&map())), ("count", count())])),
         ("Budgets", object([("budgets", list(&map())), ("count", count())])),

@@ -1,14 +1,14 @@
 //! Claims: next, claim, renew, release.
 
 use crate::error::Result;
-use crate::http::api::params::missing;
+use crate::http::api::params::{Params, missing};
 use crate::http::api::views::{claimed, public_task};
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
 use crate::model::limits::{DEFAULT_LEASE, DEFAULT_WAIT};
-use crate::model::{Command, FailureClass, Filter, LaneName, Owner};
-use crate::store::LaneQuery;
+use crate::model::{ClaimToken, Command, FailureClass, Filter, LaneName, Owner, TaskId};
+use crate::store::{LaneQuery, Store};
 use crate::workspace::{check_release_is_not_verified_later, mark_messages_read, take_messages};
 
 /// `GET /tasks/next`
@@ -36,12 +36,12 @@ pub(crate) fn claim_next(call: &Call<'_>) -> HandlerResult {
     call.wait(wait, call.body.duration("wait_seconds").unwrap_or_default())
 }
 
-fn query(lanes: Vec<String>, filter: Filter) -> Result<LaneQuery> {
+pub(super) fn query(lanes: Vec<String>, filter: Filter) -> Result<LaneQuery> {
     let lanes = lanes.into_iter().map(LaneName::new).collect::<Result<_>>()?;
     Ok(LaneQuery { lanes, filter })
 }
 
-fn owner(call: &Call<'_>) -> Result<Owner> {
+pub(super) fn owner(call: &Call<'_>) -> Result<Owner> {
     Owner::new(call.body.text_or("owner", "worker"))
 }
 
@@ -58,23 +58,35 @@ pub(crate) fn claim(call: &Call<'_>) -> HandlerResult {
 
 /// `POST /tasks/{id}/renew`
 pub(crate) fn renew(call: &Call<'_>) -> HandlerResult {
-    let token = call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
-    let renew = Command::Renew { token: token.clone(), lease: call.body.duration("lease_seconds") };
-    let (task, _) = call.app.store.apply(&call.id()?, &renew)?;
+    let token = token(&call.body)?;
+    let (task, _) = call.app.store.apply(&call.id()?, &renewal(&call.body)?)?;
     Ok(claimed(&task, &take_messages(&call.app.store, &task, &token)).into())
+}
+
+/// Returns the renewal that a body describes.
+pub(super) fn renewal(body: &Params) -> Result<Command> {
+    Ok(Command::Renew { token: token(body)?, lease: body.duration("lease_seconds") })
+}
+
+fn token(body: &Params) -> Result<ClaimToken> {
+    body.token("claim_token").ok_or_else(|| missing("claim_token"))
 }
 
 /// `POST /tasks/{id}/release`
 pub(crate) fn release(call: &Call<'_>) -> HandlerResult {
     let (store, id) = (&call.app.store, call.id()?);
-    let token = call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
-    check_release_is_not_verified_later(store, &id, &token)?;
-    let release = Command::Release {
-        token,
-        reason: call.body.text("reason"),
-        delay: call.body.duration("delay_seconds"),
-        spent: call.body.text("failure_class").map(|word| FailureClass::parse(&word)),
-    };
-    let (task, _) = store.apply(&id, &release)?;
+    let (task, _) = store.apply(&id, &giving_back(store, &id, &call.body)?)?;
     Ok(ok([("task", public_task(store, &task))]).into())
+}
+
+/// Returns the release that a body describes, if a client may make it.
+pub(super) fn giving_back(store: &Store, id: &TaskId, body: &Params) -> Result<Command> {
+    let token = token(body)?;
+    check_release_is_not_verified_later(store, id, &token)?;
+    Ok(Command::Release {
+        token,
+        reason: body.text("reason"),
+        delay: body.duration("delay_seconds"),
+        spent: body.text("failure_class").map(|word| FailureClass::parse(&word)),
+    })
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::http::api::params::Params;
 use crate::http::context::{App, Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members};
 use crate::http::wait_for::WaitFor;
@@ -14,21 +15,24 @@ use crate::workspace::take_messages;
 
 /// `POST /tasks/{id}/events`
 pub(crate) fn add(call: &Call<'_>) -> HandlerResult {
-    let token = call.body.token("claim_token");
-    let note = Command::Note {
-        kind: call.body.text_or("type", "note"),
-        message: call.body.text_or("message", ""),
-        data: call.body.map("data"),
-        token: token.clone(),
-    };
     let store = &call.app.store;
-    let (task, _) = store.apply(&call.id()?, &note)?;
+    let (task, _) = store.apply(&call.id()?, &note(&call.body))?;
     let mut reply = members([("ok", true.into())]);
     // Only the holder of the task has messages to read.
-    if let Some(token) = token {
+    if let Some(token) = call.body.token("claim_token") {
         reply.insert("messages".into(), messages_value(&take_messages(store, &task, &token)));
     }
     Ok(HttpResponse::json(200, &reply).into())
+}
+
+/// Returns the event that a body describes.
+pub(super) fn note(body: &Params) -> Command {
+    Command::Note {
+        kind: body.text_or("type", "note"),
+        message: body.text_or("message", ""),
+        data: body.map("data"),
+        token: body.token("claim_token"),
+    }
 }
 
 /// `POST /tasks/{id}/comments`

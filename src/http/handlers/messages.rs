@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::error::Result;
+use crate::http::api::params::Params;
 use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members};
@@ -10,9 +12,8 @@ use crate::workspace::message_delivery;
 
 /// `POST /tasks/{id}/messages`
 pub(crate) fn tell(call: &Call<'_>) -> HandlerResult {
-    let tell = Command::Tell { text: call.body.needed("message")?, by: call.body.text_or("by", "api") };
     let store = &call.app.store;
-    let (task, _) = store.apply(&call.id()?, &tell)?;
+    let (task, _) = store.apply(&call.id()?, &message(&call.body)?)?;
     let message = task.messages.last().map(TaskMessage::to_object);
     let object = members([
         ("message", message.map(Value::Object).into()),
@@ -20,4 +21,9 @@ pub(crate) fn tell(call: &Call<'_>) -> HandlerResult {
         ("task", public_task(store, &task)),
     ]);
     Ok(HttpResponse::json(201, &object).into())
+}
+
+/// Returns the message that a body describes.
+pub(super) fn message(body: &Params) -> Result<Command> {
+    Ok(Command::Tell { text: body.needed("message")?, by: body.text_or("by", "api") })
 }

@@ -15,6 +15,8 @@ pub(crate) mod messages;
 pub(crate) mod questions;
 pub(crate) mod responses;
 pub(crate) mod server;
+pub(crate) mod store_changes;
+pub(crate) mod store_reads;
 pub(crate) mod submit;
 pub(crate) mod tasks;
 pub(crate) mod vendors;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::http::api::params::missing;
+use crate::http::api::params::{Params, missing};
 use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members, ok};
@@ -16,22 +16,9 @@ use crate::workspace::take_messages;
 
 /// `POST /tasks/{id}/questions`
 pub(crate) fn ask(call: &Call<'_>) -> HandlerResult {
-    let body = &call.body;
-    let default = match (body.text("default"), body.duration("expires_seconds")) {
-        (Some(_), None) => return Err(missing("expires_seconds").into()),
-        (None, Some(_)) => return Err(missing("default").into()),
-        (text, after) => text.zip(after),
-    };
-    let question = NewQuestion {
-        text: body.needed("question")?,
-        choices: body.texts("choices").unwrap_or_default(),
-        default,
-        keeps_claim: body.flag("keep_claim"),
-        tool: None,
-    };
-    let token = body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
+    let token = call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
     let store = &call.app.store;
-    let (task, _) = store.apply(&call.id()?, &Command::Ask { token: token.clone(), question })?;
+    let (task, _) = store.apply(&call.id()?, &question(&call.body)?)?;
     let messages = take_messages(store, &task, &token);
     let number = task.questions.last().map_or(0, |question| question.number);
     let object = members([
@@ -42,18 +29,39 @@ pub(crate) fn ask(call: &Call<'_>) -> HandlerResult {
     Ok(HttpResponse::json(201, &object).into())
 }
 
+/// Returns the question that a body describes.
+pub(super) fn question(body: &Params) -> Result<Command> {
+    let default = match (body.text("default"), body.duration("expires_seconds")) {
+        (Some(_), None) => return Err(missing("expires_seconds")),
+        (None, Some(_)) => return Err(missing("default")),
+        (text, after) => text.zip(after),
+    };
+    let question = NewQuestion {
+        text: body.needed("question")?,
+        choices: body.texts("choices").unwrap_or_default(),
+        default,
+        keeps_claim: body.flag("keep_claim"),
+        tool: None,
+    };
+    let token = body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
+    Ok(Command::Ask { token, question })
+}
+
 /// `POST /tasks/{id}/answer`
 pub(crate) fn answer(call: &Call<'_>) -> HandlerResult {
-    let body = &call.body;
-    let answer = Command::AnswerQuestion {
+    let (task, effect) = call.app.store.apply(&call.id()?, &reply(&call.body)?)?;
+    Ok(ok([("task", public_task(&call.app.store, &task)), ("changed", (effect == Effect::Changed).into())])
+        .into())
+}
+
+/// Returns the answer to a question that a body describes.
+pub(super) fn reply(body: &Params) -> Result<Command> {
+    Ok(Command::AnswerQuestion {
         number: body.count("question").map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
         text: body.needed("answer")?,
         is_choice: body.flag("choice"),
         by: body.text_or("by", "api"),
-    };
-    let (task, effect) = call.app.store.apply(&call.id()?, &answer)?;
-    Ok(ok([("task", public_task(&call.app.store, &task)), ("changed", (effect == Effect::Changed).into())])
-        .into())
+    })
 }
 
 /// `GET /inbox`

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::http::api::params::missing;
+use crate::http::api::params::{Params, missing};
 use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::ok;
@@ -12,11 +12,20 @@ use crate::model::limits::DEFAULT_WAIT;
 use crate::model::{
     Answer, AnswerOutcome, Command, FailureClass, GroupName, ResponseStatus, TaskId, Verdict,
 };
+use crate::store::Store;
 use crate::workspace::{check_client_metadata, check_is_not_verified_later};
 
 /// `POST /tasks/{id}/response`
 pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
-    let body = &call.body;
+    let (store, id) = (&call.app.store, call.id()?);
+    let (task, _) = store.apply(&id, &answer(store, &id, &call.body)?)?;
+    let response = store.response(&task)?;
+    let response = response.map(|response| Value::Object(response.to_object()));
+    Ok(ok([("response", response.into()), ("task", public_task(store, &task))]).into())
+}
+
+/// Returns the answer that a body describes, if a client may give it.
+pub(super) fn answer(store: &Store, id: &TaskId, body: &Params) -> Result<Command> {
     // The parameters were checked: these values are valid.
     let outcome = match body.text("status").and_then(|word| ResponseStatus::parse(&word)) {
         None | Some(ResponseStatus::Completed) => AnswerOutcome::Completed,
@@ -36,13 +45,9 @@ pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
         metadata: body.map("metadata"),
         ..Answer::completed(body.text_or("reviewer", "worker"), body.needed("body")?)
     };
-    let id = call.id()?;
     check_client_metadata(&answer.metadata)?;
-    check_is_not_verified_later(&call.app.store, &id, &answer)?;
-    let (task, _) = call.app.store.apply(&id, &Command::Respond(answer))?;
-    let response = call.app.store.response(&task)?;
-    let response = response.map(|response| Value::Object(response.to_object()));
-    Ok(ok([("response", response.into()), ("task", public_task(&call.app.store, &task))]).into())
+    check_is_not_verified_later(store, id, &answer)?;
+    Ok(Command::Respond(answer))
 }
 
 /// `GET /tasks/{id}/response`

@@ -62,7 +62,7 @@ pub(crate) fn submit_batch(call: &Call<'_>) -> HandlerResult {
 }
 
 /// Refuses commands in tasks unless the server was started with the right to choose what runs.
-fn check_commands_are_allowed(call: &Call<'_>) -> std::result::Result<(), HttpResponse> {
+pub(super) fn check_commands_are_allowed(call: &Call<'_>) -> std::result::Result<(), HttpResponse> {
     if call.app.route_rules.programs {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::events;
 use super::listing::SUMMARY;
 use crate::error::{Error, Result};
-use crate::http::api::params::missing;
+use crate::http::api::params::{Params, missing};
 use crate::http::api::views::public_task;
 use crate::http::context::{App, Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, members, ok};
@@ -76,11 +76,14 @@ pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
 
 /// `POST /tasks/{id}/cancel`
 pub(crate) fn cancel(call: &Call<'_>) -> HandlerResult {
-    let by = call.body.text_or("by", "api");
-    let cancel = Command::Cancel { reason: call.body.text("reason"), by };
-    let (task, effect) = call.app.store.apply(&call.id()?, &cancel)?;
+    let (task, effect) = call.app.store.apply(&call.id()?, &cancellation(&call.body))?;
     Ok(ok([("task", public_task(&call.app.store, &task)), ("changed", (effect == Effect::Changed).into())])
         .into())
+}
+
+/// Returns the cancellation that a body describes.
+pub(super) fn cancellation(body: &Params) -> Command {
+    Command::Cancel { reason: body.text("reason"), by: body.text_or("by", "api") }
 }
 
 /// `POST /tasks/{id}/retry`

@@ -9,7 +9,9 @@ use crate::model::{Now, Task, Time};
 #[cfg(doc)]
 use crate::store::GcAge;
 use crate::store::diagnostics::DiskSpace;
-use crate::store::{FileStore, FsckReport, GcPlan, GcReport, ImportReport, StoreOptions};
+use crate::store::{
+    FileStore, FsckReport, GcPlan, GcReport, ImportReport, StoreOptions, is_address, needs_the_store_itself,
+};
 
 impl Store {
     /// Returns the format version in the store; 0 for a store of agent-lanes. A version above
@@ -33,7 +35,7 @@ impl Store {
     /// # Errors
     /// `Locked`, naming the holder, when the lock is not free in time; `NewerFormat`, `Io`.
     pub fn try_lock(&self) -> Result<()> {
-        engine!(self, try_lock())
+        files!(self, try_lock())
     }
 
     /// Returns the free space on the store's file system.
@@ -41,7 +43,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub(crate) fn disk_space(&self) -> Result<DiskSpace> {
-        engine!(self, disk_space())
+        files!(self, disk_space())
     }
 
     /// Returns when the newest readable task was last changed, by the clock of the process that changed it.
@@ -49,7 +51,7 @@ impl Store {
     /// # Errors
     /// `Io` when the tasks cannot be listed.
     pub fn newest_change(&self) -> Result<Option<Time>> {
-        engine!(self, newest_change())
+        files!(self, newest_change())
     }
 
     /// Checks the whole store and changes nothing. `progress` is called with the number of checked tasks and of all
@@ -58,7 +60,7 @@ impl Store {
     /// # Errors
     /// `Io` when the store cannot be read at all; `Locked`. A fault of a single task is a finding, not an error.
     pub fn fsck(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
-        engine!(self, fsck(progress))
+        files!(self, fsck(progress))
     }
 
     /// Checks the whole store as [`Store::fsck`] does, and repairs what it can.
@@ -66,7 +68,7 @@ impl Store {
     /// # Errors
     /// As [`Store::fsck`]; `Io` when a repair cannot be written; `NewerFormat` for a store that a newer version wrote.
     pub fn repair(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
-        engine!(self, repair(progress))
+        files!(self, repair(progress))
     }
 
     /// Checks the store at `root` as [`Store::fsck`] does, even if it cannot be opened otherwise because its
@@ -80,6 +82,9 @@ impl Store {
         repair: bool,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<FsckReport> {
+        if is_address(root) {
+            return Err(needs_the_store_itself());
+        }
         FileStore::fsck_at(root, options, repair, progress)
     }
 
@@ -90,7 +95,7 @@ impl Store {
     /// `Invalid` for an age of 0 ([`GcAge::OlderThan`]); `Io`, `Locked`, `NewerFormat`. Tasks removed before an error
     /// stay removed.
     pub fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
-        engine!(self, gc(plan))
+        files!(self, gc(plan))
     }
 
     /// Returns the absolute path of the state directory.
@@ -151,7 +156,7 @@ impl Store {
         unreadable: &mut dyn FnMut(&str, Error),
         left_out: &mut dyn FnMut(&str),
     ) -> Result<u64> {
-        engine!(self, export(out, keep, unreadable, left_out))
+        files!(self, export(out, keep, unreadable, left_out))
     }
 
     /// Adds the tasks of an export with their ids. A task that exists already is skipped when it is the same
@@ -164,6 +169,6 @@ impl Store {
     /// # Errors
     /// `Io` when `input` cannot be read or the store cannot be written at all; `NewerFormat`, `Locked`.
     pub fn import(&self, input: &mut dyn BufRead, progress: &mut dyn FnMut(u64)) -> Result<ImportReport> {
-        engine!(self, import(input, progress))
+        files!(self, import(input, progress))
     }
 }

@@ -95,6 +95,6 @@ impl Store {
     /// # Errors
     /// `Io`, `Locked`.
     pub fn held_tasks(&self, lane: &LaneName, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
-        engine!(self, held_tasks(lane, belongs))
+        files!(self, held_tasks(lane, belongs))
     }
 }

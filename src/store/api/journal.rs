@@ -14,7 +14,7 @@ impl Store {
     /// `Corrupt` when budget.json cannot be read; `Io`.
     #[cfg(feature = "cli")]
     pub(crate) fn spending(&self, read_run: &ReadRun) -> Result<SpendingRecord> {
-        engine!(self, spending(read_run))
+        files!(self, spending(read_run))
     }
 
     /// Returns what was recorded of spending when a budget was last looked at.
@@ -37,7 +37,7 @@ impl Store {
         read_run: &ReadRun,
         change: impl FnOnce(&mut SpendingRecord) -> Result<R>,
     ) -> Result<R> {
-        engine!(self, change_spending(read_run, change))
+        files!(self, change_spending(read_run, change))
     }
 
     /// Adds a line to the usage log. A log that has become too long replaces the old one.
@@ -45,7 +45,7 @@ impl Store {
     /// # Errors
     /// `Io`; `Corrupt` when something other than a file has its name; `Locked` when it has to be rotated.
     pub(crate) fn append_usage(&self, line: &str) -> Result<()> {
-        engine!(self, append_usage(line))
+        files!(self, append_usage(line))
     }
 
     /// Reads the usage log as text, the old one first.
@@ -53,6 +53,6 @@ impl Store {
     /// # Errors
     /// `Corrupt` when a log is not a regular file or too large; `Io`.
     pub(crate) fn usage_log_text(&self) -> Result<String> {
-        engine!(self, usage_log_text())
+        files!(self, usage_log_text())
     }
 }

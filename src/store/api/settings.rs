@@ -44,7 +44,7 @@ impl Store {
     /// # Errors
     /// The error of `change`, `Corrupt`, `NewerFormat`, `Locked`, `Io`; each with nothing written.
     pub(crate) fn change_agents(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
-        engine!(self, change_agents(change))
+        files!(self, change_agents(change))
     }
 
     /// Returns the present version of agents.json; `None` when there is none.
@@ -58,7 +58,7 @@ impl Store {
     /// `Io` when the directory cannot be opened.
     #[cfg(feature = "mcp")]
     pub(crate) fn cached_answer(&self, request: &Sha256) -> Result<Option<CachedAnswer>> {
-        engine!(self, cached_answer(request))
+        files!(self, cached_answer(request))
     }
 
     /// Adds or replaces the entry of a request. When there are too many, those that expire first make room.
@@ -67,7 +67,7 @@ impl Store {
     /// `NewerFormat`, `Locked`, `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn cache_answer(&self, request: &Sha256, entry: &CachedAnswer) -> Result<()> {
-        engine!(self, cache_answer(request, entry))
+        files!(self, cache_answer(request, entry))
     }
 
     /// Removes the entry of a request.
@@ -76,7 +76,7 @@ impl Store {
     /// `NewerFormat`, `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn forget_cached_answer(&self, request: &Sha256) -> Result<()> {
-        engine!(self, forget_cached_answer(request))
+        files!(self, forget_cached_answer(request))
     }
 
     /// Returns the number of valid entries.
@@ -85,7 +85,7 @@ impl Store {
     /// `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn count_cached_answers(&self) -> Result<usize> {
-        engine!(self, count_cached_answers())
+        files!(self, count_cached_answers())
     }
 
     /// Removes all entries, and returns how many there were.
@@ -94,7 +94,7 @@ impl Store {
     /// `NewerFormat`, `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn clear_answer_cache(&self) -> Result<usize> {
-        engine!(self, clear_answer_cache())
+        files!(self, clear_answer_cache())
     }
 
     /// Takes the lock by which one process at a time is the bridge `name`; `None` when another process has it.
@@ -102,7 +102,7 @@ impl Store {
     /// # Errors
     /// `Invalid` for a name that cannot be one; `NewerFormat`, `Io`.
     pub(crate) fn try_bridge_lock(&self, name: &str) -> Result<Option<FileLock>> {
-        engine!(self, try_bridge_lock(name))
+        files!(self, try_bridge_lock(name))
     }
 
     /// Reads what the bridge `name` remembers; `None` when there is nothing, or nothing that can be used.
@@ -110,7 +110,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub(crate) fn bridge_records(&self, name: &str) -> Result<Option<BridgeRecords>> {
-        engine!(self, bridge_records(name))
+        files!(self, bridge_records(name))
     }
 
     /// Replaces what the bridge `name` remembers; once this returns, it survives a power cut.
@@ -118,7 +118,7 @@ impl Store {
     /// # Errors
     /// `NewerFormat`, `Io`.
     pub(crate) fn save_bridge_records(&self, name: &str, records: &BridgeRecords) -> Result<()> {
-        engine!(self, save_bridge_records(name, records))
+        files!(self, save_bridge_records(name, records))
     }
 
     /// Reads routes.json; returns its path and its text if there is one.
@@ -149,7 +149,7 @@ impl Store {
     /// # Errors
     /// The error of `change`, `Corrupt`, `NewerFormat`, `Locked`, `Io`; each with nothing written.
     pub(crate) fn change_routes(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
-        engine!(self, change_routes(change))
+        files!(self, change_routes(change))
     }
 
     /// Returns the present version of routes.json; `None` when there is none.
@@ -197,7 +197,7 @@ impl Store {
     /// The error of `change`, `Corrupt` when board.json cannot be read, `NewerFormat`, `Locked`, `Io`; each with
     /// nothing written.
     pub fn change_lane_descriptions(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
-        engine!(self, change_lane_descriptions(change))
+        files!(self, change_lane_descriptions(change))
     }
 
     /// Takes the lock of the process that delivers the notices of a workspace; `None` while another one does.
@@ -205,7 +205,7 @@ impl Store {
     /// # Errors
     /// `NewerFormat`, `Io`; `Corrupt` when something other than a file has its name.
     pub(crate) fn try_notice_lock(&self, workspace: &str) -> Result<Option<FileLock>> {
-        engine!(self, try_notice_lock(workspace))
+        files!(self, try_notice_lock(workspace))
     }
 
     /// Takes the lock that shows that a process runs the schedules and notices of a workspace; `None` while another one has
@@ -214,7 +214,7 @@ impl Store {
     /// # Errors
     /// As [`Store::try_notice_lock`].
     pub(crate) fn try_automation_lock(&self, workspace: &str) -> Result<Option<FileLock>> {
-        engine!(self, try_automation_lock(workspace))
+        files!(self, try_automation_lock(workspace))
     }
 
     /// Returns whether a process runs the schedules and notices of a workspace.
@@ -222,7 +222,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub(crate) fn automation_is_running(&self, workspace: &str) -> Result<bool> {
-        engine!(self, automation_is_running(workspace))
+        files!(self, automation_is_running(workspace))
     }
 
     /// Returns what is delivered of the notices of a workspace; `None` when nothing is known of any.
@@ -230,7 +230,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` when the file cannot be read; `Io`.
     pub(crate) fn notice_state(&self, workspace: &str) -> Result<Option<NoticeState>> {
-        engine!(self, notice_state(workspace))
+        files!(self, notice_state(workspace))
     }
 
     /// Records what is delivered of the notices of a workspace. The caller has the [lock](Self::try_notice_lock).
@@ -238,7 +238,7 @@ impl Store {
     /// # Errors
     /// `NewerFormat`, `Io`.
     pub(crate) fn set_notice_state(&self, workspace: &str, state: &NoticeState) -> Result<()> {
-        engine!(self, set_notice_state(workspace, state))
+        files!(self, set_notice_state(workspace, state))
     }
 
     /// Returns what has become of all schedules.
@@ -247,7 +247,7 @@ impl Store {
     /// `Corrupt` when schedules.json cannot be read; `Io`.
     #[doc(hidden)]
     pub fn schedule_records(&self) -> Result<ScheduleRecords> {
-        engine!(self, schedule_records())
+        files!(self, schedule_records())
     }
 
     /// Records what has become of a schedule, unless another process has come further with it.
@@ -256,7 +256,7 @@ impl Store {
     /// `Corrupt` when schedules.json cannot be read; `NewerFormat`, `Locked`, `Io`; each with nothing changed.
     #[doc(hidden)]
     pub fn record_schedule(&self, workspace: &str, name: &str, record: &ScheduleRecord) -> Result<()> {
-        engine!(self, record_schedule(workspace, name, record))
+        files!(self, record_schedule(workspace, name, record))
     }
 
     /// Returns the last cooldowns by key, those that are over included.
@@ -286,7 +286,7 @@ impl Store {
         key: &CooldownKey,
         decide: impl FnOnce(Option<&Cooldown>) -> CooldownChange,
     ) -> Result<CooldownChange> {
-        engine!(self, change_cooldown(key, decide))
+        files!(self, change_cooldown(key, decide))
     }
 
     /// Pauses a vendor, or one of its models, because a person asks for it. It replaces the present cooldown.

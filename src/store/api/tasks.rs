@@ -77,6 +77,15 @@ impl Store {
         engine!(self, claim(id, owner, lease))
     }
 
+    /// Claims the task `id` as [`Store::claim`] does, with the token of the request if that has one.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn claim_as(&self, id: &TaskId, request: &ClaimRequest<'_>) -> Result<Task> {
+        engine!(self, claim_as(id, request))
+    }
+
     /// Applies `command` to the task `id`. Once this returns success, the change survives a power cut.
     ///
     /// # Errors
@@ -322,7 +331,7 @@ impl Store {
     /// # Errors
     /// `Refused` when a task with other content has the key; `NewerFormat`, `Locked`, `Io`.
     pub(crate) fn submit_again(&self, new: NewTask) -> Result<SubmittedTask> {
-        engine!(self, submit_again(new))
+        files!(self, submit_again(new))
     }
 
     /// Submits a failed task again, as a new one that takes over its idempotency key.
@@ -351,7 +360,7 @@ impl Store {
     /// # Errors
     /// `Io` or `Refused` when it is gone.
     pub fn copy_request(&self, old: &Task) -> Result<NewRequest> {
-        engine!(self, copy_request(old))
+        files!(self, copy_request(old))
     }
 
     /// Returns the task of a workspace that has an idempotency key.
@@ -359,7 +368,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` when its file is not a task; `Io`, `Locked`.
     pub(crate) fn task_with_key(&self, workspace_id: &str, key: &IdempotencyKey) -> Result<Option<Task>> {
-        engine!(self, task_with_key(workspace_id, key))
+        files!(self, task_with_key(workspace_id, key))
     }
 
     /// Adds many tasks; the results are in the order of `new`. Each task is added completely or not at all,

@@ -20,7 +20,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub(crate) fn abandoned_workers(&self, kind: &WorkerKind) -> Result<Vec<AbandonedWorker>> {
-        engine!(self, abandoned_workers(kind))
+        files!(self, abandoned_workers(kind))
     }
 
     /// Returns what dead workers of `kind` registered whose tasks were not recovered yet; for display only,
@@ -70,6 +70,6 @@ impl Store {
     /// `Io`.
     #[cfg(feature = "mcp")]
     pub(crate) fn live_chat_servers(&self) -> Result<Vec<WorkerInfo>> {
-        engine!(self, live_chat_servers())
+        files!(self, live_chat_servers())
     }
 }

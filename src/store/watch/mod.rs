@@ -35,12 +35,19 @@ const ANY_CHANGE: &str = "any";
 /// A watch to sleep on; see the module's documentation.
 pub struct Watch(WakeSource);
 
+/// Sleeps at most that long until a store on another machine may have changed, and returns whether to look.
+#[cfg(feature = "remote")]
+pub(super) type RemoteSleep = dyn FnMut(Duration) -> bool + Send;
+
 /// The source of a watch's wake-ups.
 enum WakeSource {
     /// inotify: for many watches in a long-lived process. Dropping the watcher ends it.
     Channel { _watcher: RecommendedWatcher, changes: Receiver<()> },
     /// dnotify: for a process that waits once and ends.
     Signal(DirectoryWatch),
+    /// The server of a store on another machine.
+    #[cfg(feature = "remote")]
+    Server(Box<RemoteSleep>),
     /// None: checking repeatedly.
     Nothing,
 }
@@ -106,6 +113,12 @@ fn lane_keys(lanes: &[LaneName]) -> Vec<String> {
 }
 
 impl Watch {
+    /// Makes a watch on a server.
+    #[cfg(feature = "remote")]
+    pub(super) fn remote(sleep: Box<RemoteSleep>) -> Self {
+        Self(WakeSource::Server(sleep))
+    }
+
     fn polling() -> Self {
         Self(WakeSource::Nothing)
     }
@@ -156,6 +169,8 @@ impl Watch {
                 std::thread::sleep(left.min(POLL_INTERVAL));
                 return true;
             }
+            #[cfg(feature = "remote")]
+            WakeSource::Server(sleep) => sleep(left),
             WakeSource::Signal(directories) => directories.wait(left.min(FALLBACK_INTERVAL)),
             WakeSource::Channel { changes, .. } => match changes.recv_timeout(left.min(FALLBACK_INTERVAL)) {
                 Ok(()) => true,
