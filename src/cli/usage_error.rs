@@ -22,7 +22,13 @@ impl UsageError {
         let command = command.as_deref();
         let mut hint = String::new();
         let similar = suggestion(error).or_else(|| similar_command(error, &names));
-        for tip in similar.into_iter().chain(tip(error, command).map(str::to_string)) {
+        // What a flag is called here is known better than by its letters.
+        let elsewhere = called_here(error, command).map(str::to_string);
+        let tips = match elsewhere {
+            Some(tip) => vec![tip],
+            None => similar.into_iter().chain(tip(error, command).map(str::to_string)).collect(),
+        };
+        for tip in tips {
             hint.push_str(&tip);
             hint.push_str(if tip.ends_with('?') { " " } else { "; " });
         }
@@ -134,6 +140,30 @@ fn alternatives(words: &[String]) -> String {
     match words.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
         _ => words.concat(),
+    }
+}
+
+/// Returns what a command calls an argument that it does not know by the name of another command.
+fn called_here(error: &clap::Error, command: Option<&str>) -> Option<&'static str> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let unknown = texts(error, ContextKind::InvalidArg);
+    match (command?, unknown.first()?.as_str()) {
+        ("respond" | "renew" | "release" | "event" | "ask" | "messages", "--token") => {
+            Some("the token of a claim is given with --claim-token")
+        }
+        ("edit", "--label") => Some("--add-label and --remove-label change the labels"),
+        ("edit", "--assignee") => Some("--add-assignee and --remove-assignee change the assignees"),
+        ("edit", "--lane") => Some("`lanes move ID --to LANE` changes the lane"),
+        ("move", "--lane") => Some("the lane is given with --to"),
+        ("move", word) if !word.starts_with('-') => Some("the lane is given with --to"),
+        ("pause" | "resume", "--lane") => Some("the lane is given without a flag"),
+        ("cancel", "--lane") => Some("`lanes list --lane LANE` prints the ids to cancel"),
+        ("answer" | "ask" | "respond" | "event", word) if !word.starts_with('-') => {
+            Some("the text is given with --message, in quotes")
+        }
+        _ => None,
     }
 }
 
@@ -258,6 +288,25 @@ mod tests {
             ),
         ] {
             assert_eq!(line(command_line), expected);
+        }
+    }
+
+    #[test]
+    fn an_argument_of_another_command_is_named_as_it_is_called_here() {
+        for (command_line, expected) in [
+            (
+                "lanes release x --token y",
+                "unexpected argument '--token' found; the token of a claim is given with --claim-token; ",
+            ),
+            ("lanes edit x --label y", "--add-label and --remove-label change the labels"),
+            ("lanes move x y", "the lane is given with --to"),
+            ("lanes move x --lane y", "the lane is given with --to"),
+            ("lanes pause --lane y", "the lane is given without a flag"),
+            ("lanes answer x yes", "the text is given with --message, in quotes"),
+            ("lanes event x y --claim-token t", "the text is given with --message, in quotes"),
+        ] {
+            let line = line(command_line);
+            assert!(line.contains(expected) && !line.contains("did you mean"), "{command_line}: {line}");
         }
     }
 

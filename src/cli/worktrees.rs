@@ -93,9 +93,11 @@ impl WorktreesCommand {
             return Ok(CommandExit::Done);
         }
         let mut table = Table::new(&["TASK", "STATE", "BRANCH", "CHANGES", "PATH"]);
+        let is_short = context.out.row_width().is_some();
         for listed in &all {
+            let task = &listed.worktree.task;
             table.row(vec![
-                short_id(&listed.worktree.task).to_string(),
+                if is_short { short_id(task) } else { task.as_str() }.to_string(),
                 listed.state(),
                 printable(&listed.worktree.branch),
                 listed.describe_changes(),

@@ -107,6 +107,7 @@ fn worktrees_of_repositories_below_the_workspace_are_listed() {
     pool.dispatch_once(&[]);
     let listed = pool.json(&["worktrees"]);
     assert_eq!((&listed["count"], &listed["worktrees"][0]["task_id"]), (&1.into(), &id.as_str().into()));
+    assert!(pool.ok(&["worktrees"]).contains(&id), "ids are whole in a pipe");
 
     let other = pool.submit(&commit("y"), &[]);
     pool.dispatch_once(&["--cwd", pool.path("routed").to_str().unwrap()]);
