@@ -103,6 +103,8 @@ impl ClaimCommand {
         if !self.wait {
             return attempt();
         }
+        // Before this process is registered as a worker of the lane.
+        context.note_misspelt_lanes(store, &want.lanes);
         let timeout = self.timeout.unwrap_or(DEFAULT_WAIT);
         let timing = WaitArgs { timeout, heartbeat_seconds: self.heartbeat_seconds }.timing()?;
         // Only a claim that has to wait registers as a worker.

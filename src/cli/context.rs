@@ -243,6 +243,13 @@ impl CommandContext {
         Ok((config, store))
     }
 
+    /// Says which of the lanes that a command is about to wait for are probably misspelt.
+    pub(super) fn note_misspelt_lanes(&self, store: &Store, lanes: &[LaneName]) {
+        for lane in lanes {
+            self.note_misspelt_lane(store, Some(lane.as_str()));
+        }
+    }
+
     /// Opens the store as [`Self::store`] does, and returns it with its configuration.
     pub(super) fn workspace_to_read(&self) -> Result<(Config, Store)> {
         Ok((self.config()?, self.store()?))

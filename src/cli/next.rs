@@ -43,6 +43,9 @@ pub(super) fn wait_on_lanes(
     let want = want.query()?;
     let timing = wait.timing()?;
     let store = if wait.timeout > 0.0 { context.store_or_new()? } else { context.store()? };
+    if wait.timeout > 0.0 {
+        context.note_misspelt_lanes(&store, &want.lanes);
+    }
     let task = wait_for_task(context, &store, &want.lanes, verb, timing, || store.peek_next(&want))?;
     match task {
         Some(task) if context.out.json => context.out.object(&object([

@@ -41,7 +41,11 @@ impl ResumeCommand {
             return print_vendor(context, "resumed", vendor, &ended);
         }
         let lane = self.vendor.lane(self.lane.as_deref())?;
-        let changed = context.store_for_settings()?.resume(&lane)?;
+        let store = context.store_for_settings()?;
+        let changed = store.resume(&lane)?;
+        if !changed {
+            context.note_misspelt_lane(&store, Some(lane.as_str()));
+        }
         print_lane(context, "resumed", &lane, changed)
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn submit(
     if args.lane_is_word() {
         refuse_new_lane(&config, &store, &checked.task.spec.lane)?;
     }
+    // Before the submit, after which the lane is not new any more.
     let misspelt = misspelt_lane(&config, &store, &checked.task.spec.lane);
     let submitted = store.submit(checked.task)?;
     if let Some(warning) = misspelt {

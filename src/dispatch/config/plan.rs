@@ -262,8 +262,9 @@ fn lane_names(workspace: &Config, config: &DispatchConfig, options: &DispatchOpt
     lanes
 }
 
-/// Returns warnings about lanes of the command line that are not in the file and have never had a task, which are
-/// probably typing errors. They are served nevertheless: their first task may be submitted later.
+/// Returns warnings about lanes of the command line that are not in the file and have never had a task, and about those of
+/// `dispatch.lanes` that also resemble another one: they are probably typing errors. They are served nevertheless: their
+/// first task may be submitted later.
 fn unknown_lane_warnings(
     workspace: &Config,
     store: &Store,
@@ -275,13 +276,16 @@ fn unknown_lane_warnings(
         let own = [Some(&route.lane), route.dead_letter_lane.as_ref()].into_iter().flatten();
         own.chain(route.follow_ups.lanes())
     });
-    let known: Vec<&str> =
-        named.chain(&config.lanes).chain(workspace.lanes.keys()).map(LaneName::as_str).collect();
+    let known: Vec<&str> = named.chain(workspace.lanes.keys()).map(LaneName::as_str).collect();
     let is_unknown = |lane: &&LaneName| {
         !known.contains(&lane.as_str()) && store.lane_has_tasks(lane).is_ok_and(|has| !has)
     };
-    let unknown = options.lanes.iter().filter(is_unknown);
-    unknown
+    let of_options = options.lanes.iter().filter(|lane| !config.lanes.contains(lane));
+    // A lane may be described by being served, so that only one that looks wrong is worth a word.
+    let of_file = config.lanes.iter().filter(|lane| most_similar(lane.as_str(), &known).is_some());
+    of_options
+        .chain(of_file)
+        .filter(is_unknown)
         .map(|lane| {
             let similar = most_similar(lane.as_str(), &known)
                 .map(|similar| format!("; did you mean {}?", printable(similar)));

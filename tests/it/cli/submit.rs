@@ -270,6 +270,27 @@ fn each_wrong_line_of_a_batch_has_one_code_its_number_and_what_to_do() {
 }
 
 #[test]
+fn every_command_that_names_a_lane_reports_one_that_is_probably_misspelt() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("questions", &[]);
+    let warning = "lane quesitons is not in handoff.yaml, and nothing was ever submitted to it; did you mean questions?";
+    for (code, args) in [
+        (4, &["claim", "--lane", "quesitons", "--wait", "--timeout", "0.1"][..]),
+        (0, &["next", "--lane", "quesitons", "--timeout", "0.1"]),
+        (0, &["wait", "--lane", "quesitons", "--timeout", "0.1"]),
+        (0, &["resume", "quesitons"]),
+        (0, &["pause", "quesitons"]),
+        (0, &["move", &id, "--to", "quesitons"]),
+    ] {
+        let outcome = sandbox.run(args);
+        assert_eq!(outcome.stderr.matches(warning).count(), 1, "{args:?}: {outcome}");
+        assert_eq!(outcome.code, code, "{args:?}: {outcome}");
+    }
+    let outcome = sandbox.run(&["move", &id, "--to", "quesitons"]);
+    assert_eq!(outcome.stderr, "", "it has a task now");
+}
+
+#[test]
 fn a_lane_that_is_probably_misspelt_is_reported() {
     let sandbox = Sandbox::new();
     let told = |lane: &str, more: &[&str]| {

@@ -100,6 +100,20 @@ fn an_unknown_lane_is_reported_and_served() {
         String::from_utf8(output.stderr).unwrap(),
         "lanes: warning: lane wrok is not in handoff.yaml and has never had a task; did you mean work?\n"
     );
+    let file = std::fs::read_to_string(pool.path("handoff.yaml")).unwrap();
+    let with_lanes = file.replacen("dispatch:\n", "dispatch:\n  lanes: [wrok, new]\n", 1);
+    assert_ne!(with_lanes, file);
+    std::fs::write(pool.path("handoff.yaml"), with_lanes).unwrap();
+    for command in [&["dispatch", "--once"][..], &["dispatch", "--dry-run"]] {
+        let output = pool.output(command);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            told.contains("lane wrok is not in handoff.yaml and has never had a task; did you mean work?"),
+            "{told}"
+        );
+        assert!(!told.contains("lane new"), "{told}");
+    }
+    std::fs::write(pool.path("handoff.yaml"), file).unwrap();
     pool.ok(&["submit", "--lane", "new", "--prompt", "DO: result x"]);
     for lane in ["work", "new"] {
         let output = pool.output(&["dispatch", "--once", "--lane", lane]);
