@@ -284,35 +284,44 @@ pub(super) fn print_views<T>(
 /// How many columns of a prompt or a reason a file or a pipe gets.
 pub(super) const PIPED_TEXT: usize = 50;
 
-/// Returns a task as a row for [`print_rows`], with `room` columns for its prompt or reason.
+/// Returns a task as a row for [`print_rows`], with `room` columns for its title, and for what else is said about it.
 pub(super) fn row(task: &TaskText<'_>, now: &Now, shown: &ShownStates<'_>, room: usize) -> Row {
-    let name = task.spec.name.map(RawString::decode);
-    let plain = || match task.spec.prompt.is_empty() {
-        true => shorten(&task.spec.correlation_id.decode(), room).into(),
-        false => shorten(&task.spec.prompt.decode(), room).into(),
-    };
-    let (state, what) = match task.state() {
-        completed if completed == "completed" => (completed, name.unwrap_or_else(plain)),
+    let title = task.spec.name.map(RawString::decode).unwrap_or_else(|| match task.spec.prompt.is_empty() {
+        true => task.spec.correlation_id.decode(),
+        false => task.spec.prompt.decode(),
+    });
+    let (state, note) = match task.state() {
+        completed if completed == "completed" => (completed, None),
         _ => {
             let status = shown.status_of(task);
             let state = state_label(&status, now, || task.to_task().lease_is_live(now)).into();
-            let what = name.unwrap_or_else(|| match status {
-                Status::Claimed(claim) => format!("held by {}", claim.owner).into(),
-                Status::Failed { reason, .. } => shorten(&reason, room).into(),
-                Status::InputRequired => asked(&task.questions(), now, room).into(),
-                _ => plain(),
-            });
-            (state, what)
+            let note = match status {
+                Status::Claimed(claim) => Some(format!("held by {}", claim.owner)),
+                Status::Failed { reason, .. } => Some(shorten(&reason, room)),
+                Status::InputRequired => asked(&task.questions(), now, room),
+                _ => None,
+            };
+            (state, note.filter(|note| !note.is_empty()))
         }
+    };
+    let what = match note {
+        Some(note) => format!("{} · {note}", shorten(title.trim_start(), title_room(room))),
+        None => shorten(title.trim_start(), room),
     };
     let age = relative(task.created_at, now);
     Row::new(&[task.id.as_str(), &task.spec.lane.decode(), &state, &age, &what])
 }
 
+/// Returns how many columns of a row that has room for `room` the title of a task gets that has a note behind it. The
+/// other columns of a terminal take about 40, and the table cuts the note off where the terminal ends.
+fn title_room(room: usize) -> usize {
+    if room <= PIPED_TEXT { room } else { (room.saturating_sub(40) / 2).max(20) }
+}
+
 /// Returns the first open question of a task, shortened.
-fn asked(questions: &[Question], now: &Now, room: usize) -> String {
+fn asked(questions: &[Question], now: &Now, room: usize) -> Option<String> {
     let open = questions.iter().find(|question| question.is_open(now.wall));
-    open.map_or_else(String::new, |question| format!("asks: {}", shorten(&question.text, room)))
+    open.map(|question| format!("asks: {}", shorten(&question.text, room)))
 }
 
 /// Prints tasks as a table.

@@ -23,15 +23,15 @@ fn list_shows_a_table() {
     assert_snapshot!(sandbox.run(&["list"]), @r"
         ID                                                 LANE    STATE              AGE     WHAT
         20261121T070002000000Z-review-f51c362d5cc7-209633  review  completed          2m ago  do it
-        20261121T070005000000Z-review-f51c362d5cc7-8aa04b  review  failed             2m ago  no such file
-        20261121T070008000000Z-review-f51c362d5cc7-20bee8  review  claimed            2m ago  Check the parser
+        20261121T070005000000Z-review-f51c362d5cc7-8aa04b  review  failed             2m ago  do it · no such file
+        20261121T070008000000Z-review-f51c362d5cc7-20bee8  review  claimed            2m ago  Check the parser · held by worker
         20261121T070010000000Z-review-f51c362d5cc7-89e119  review  scheduled in 117m  2m ago  do it
         20261121T070011000000Z-build-f51c362d5cc7-230a79   build   queued             2m ago  do it
         --- exit 0
     ");
     assert_snapshot!(sandbox.run(&["list", "--state", "claimed,scheduled", "--lane", "review"]), @r"
         ID                                                 LANE    STATE              AGE     WHAT
-        20261121T070008000000Z-review-f51c362d5cc7-20bee8  review  claimed            2m ago  Check the parser
+        20261121T070008000000Z-review-f51c362d5cc7-20bee8  review  claimed            2m ago  Check the parser · held by worker
         20261121T070010000000Z-review-f51c362d5cc7-89e119  review  scheduled in 117m  2m ago  do it
         --- exit 0
     ");
