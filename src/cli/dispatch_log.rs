@@ -135,7 +135,7 @@ mod tests {
         });
         let at = Time::from_micros(0);
         for _ in 0..10 {
-            log.add(at, DispatchEvent::Done { answered: 0, failed: 0, failed_tasks: 0 });
+            log.add(at, DispatchEvent::Done { answered: 0, failed: 0, failed_tasks: 0, asked: 0 });
         }
         assert!(!log.finish(at));
     }

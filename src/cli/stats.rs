@@ -104,7 +104,7 @@ fn row(name: &str, group: &UsageTotals) -> Vec<String> {
     vec![
         name.to_string(),
         group.runs.to_string(),
-        format!("{} ({}%)", group.completed, group.completed * 100 / group.runs.max(1)),
+        format!("{} ({}%)", group.completed, group.completed * 100 / group.runs_without_question().max(1)),
         length(group.median),
         length(group.p90),
         figure_text(group.known_cost().map(|(cost, is_least)| (format!("${cost:.2}"), is_least))),

@@ -67,6 +67,8 @@ pub(crate) struct DispatchSummary {
     pub failed: u64,
     /// Number of tasks that failed.
     pub failed_tasks: u64,
+    /// Number of runs that asked a question.
+    pub asked: u64,
 }
 
 /// A run in progress.
@@ -186,8 +188,8 @@ impl<'a> Dispatcher<'a> {
             store.wake_waiters(&lane_watcher.lanes());
             summary
         })?;
-        let DispatchSummary { answered, failed, failed_tasks } = summary;
-        observe(DispatchEvent::Done { answered, failed, failed_tasks });
+        let DispatchSummary { answered, failed, failed_tasks, asked } = summary;
+        observe(DispatchEvent::Done { answered, failed, failed_tasks, asked });
         Ok(summary)
     }
 }
@@ -375,6 +377,7 @@ impl<'env> EventLoop<'env> {
         }
         match reported.disposition {
             TaskDisposition::Answered => state.summary.answered += 1,
+            TaskDisposition::Asked => state.summary.asked += 1,
             TaskDisposition::Failed { retry_at, has_ended } => {
                 state.summary.failed += 1;
                 state.summary.failed_tasks += u64::from(has_ended);

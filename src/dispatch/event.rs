@@ -73,6 +73,13 @@ pub(crate) enum DispatchEvent {
         /// Reason of the failure.
         message: String,
     },
+    /// The agent of a task has asked a question, and the task waits for the answer.
+    Asks {
+        /// Id of the task.
+        task_id: TaskId,
+        /// The beginning of the question, in one line.
+        question: String,
+    },
     /// A task was returned to its lane without an answer, or its claim has ended.
     Returned {
         /// Id of the task.
@@ -138,10 +145,18 @@ pub(crate) enum DispatchEvent {
         failed: u64,
         /// Number of tasks that failed.
         failed_tasks: u64,
+        /// Number of runs that asked a question.
+        asked: u64,
     },
 }
 
 impl DispatchEvent {
+    /// Returns the event of a run whose agent has asked a question.
+    pub(crate) fn asks(task_id: TaskId, question: &str) -> Self {
+        let first = question.lines().next().unwrap_or_default();
+        Self::Asks { task_id, question: first.chars().take(200).collect() }
+    }
+
     /// Returns the name of the event for programs, the `event` key of its object.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
@@ -152,6 +167,7 @@ impl DispatchEvent {
             Self::Answered { .. } => "answered",
             Self::Retry { .. } => "retry",
             Self::Failed { .. } => "failed",
+            Self::Asks { .. } => "asks",
             Self::Returned { .. } => "returned",
             Self::CooldownStarted(_) => "parked",
             Self::OverBudget { .. } => "over_budget",
@@ -175,6 +191,7 @@ impl DispatchEvent {
             | Self::Answered { task_id, .. }
             | Self::Retry { task_id, .. }
             | Self::Failed { task_id, .. }
+            | Self::Asks { task_id, .. }
             | Self::Returned { task_id, .. }
             | Self::Recovered { task_id, .. }
             | Self::Scheduled { task_id, .. } => Some(task_id),
@@ -214,6 +231,9 @@ impl DispatchEvent {
             | Self::Returned { message, .. }
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
+            Self::Asks { task_id, question } => {
+                format!("asks: {question}; `lanes answer {task_id}` answers it")
+            }
             Self::Scheduled { schedule, .. } => format!("submitted by schedule {schedule}"),
             Self::CooldownStarted(cooldown) => cooldown.describe(),
             Self::OverBudget { lane, over } => {
@@ -227,8 +247,15 @@ impl DispatchEvent {
                 1 => "draining: 1 running; signal again to stop it now".to_string(),
                 _ => format!("draining: {running} running; signal again to stop them now"),
             },
-            Self::Done { answered, failed: 1, .. } => format!("done: {answered} answered, 1 run failed"),
-            Self::Done { answered, failed, .. } => format!("done: {answered} answered, {failed} runs failed"),
+            Self::Done { answered, failed, asked, .. } => {
+                let runs = if *failed == 1 { "run" } else { "runs" };
+                let asked = match asked {
+                    0 => String::new(),
+                    1 => ", 1 run asked a question".to_string(),
+                    asked => format!(", {asked} runs asked a question"),
+                };
+                format!("done: {answered} answered, {failed} {runs} failed{asked}")
+            }
         }
     }
 
@@ -267,7 +294,9 @@ impl DispatchEvent {
             }
             Self::Reloaded { lanes } => object([("lanes", lanes.clone().into())]),
             Self::Draining { running } => object([("running", (*running).into())]),
-            Self::Done { answered, failed, failed_tasks } => object([
+            Self::Asks { question, .. } => object([("question", question.clone().into())]),
+            Self::Done { answered, failed, failed_tasks, asked } => object([
+                ("asked", (*asked).into()),
                 ("answered", (*answered).into()),
                 ("failed", (*failed).into()),
                 ("failed_tasks", (*failed_tasks).into()),
@@ -300,17 +329,21 @@ mod tests {
         assert_eq!(object["event"], "answered");
         assert_eq!(object["task_id"], "t1");
         assert_eq!(object["cost_usd"], 0.25);
-        let done = DispatchEvent::Done { answered: 1, failed: 0, failed_tasks: 0 }.to_object();
+        let done = DispatchEvent::Done { answered: 1, failed: 0, failed_tasks: 0, asked: 0 }.to_object();
         assert!(!done.contains_key("task_id"));
     }
 
     #[test]
     fn counts_agree_with_their_nouns() {
-        let done = |failed| DispatchEvent::Done { answered: 0, failed, failed_tasks: failed }.message();
+        let done =
+            |failed| DispatchEvent::Done { answered: 0, failed, failed_tasks: failed, asked: 0 }.message();
         assert_eq!(
             [0, 1, 2].map(done),
             ["0 runs", "1 run", "2 runs"].map(|runs| format!("done: 0 answered, {runs} failed"))
         );
+        let asked = |asked| DispatchEvent::Done { answered: 2, failed: 0, failed_tasks: 0, asked }.message();
+        assert_eq!(asked(1), "done: 2 answered, 0 runs failed, 1 run asked a question");
+        assert_eq!(asked(2), "done: 2 answered, 0 runs failed, 2 runs asked a question");
         let draining = |running| DispatchEvent::Draining { running }.message();
         assert_eq!(draining(0), "draining: nothing is running");
         assert_eq!(draining(1), "draining: 1 running; signal again to stop it now");

@@ -20,6 +20,8 @@ pub(crate) enum RecordedOutcome {
     /// The run failed, or was lost with its dispatcher. An outcome that only another version knows is a class of its own
     /// here.
     Failed(FailureClass),
+    /// Its agent has asked a question, and the task waits for the answer; the attempt was not spent.
+    Asked,
     /// The task went back, and the attempt was not spent.
     Withheld,
 }
@@ -31,6 +33,7 @@ impl RecordedOutcome {
             Self::Completed => "completed",
             Self::Refused(cause) => cause.as_str(),
             Self::Failed(class) => class.as_str(),
+            Self::Asked => "asked",
             Self::Withheld => "withheld",
         }
     }
@@ -40,6 +43,7 @@ impl From<String> for RecordedOutcome {
     fn from(name: String) -> Self {
         match name.as_str() {
             "completed" => Self::Completed,
+            "asked" => Self::Asked,
             "withheld" => Self::Withheld,
             // The limit of a vendor is a cause and a class by the same name. The log means the cause.
             name => CooldownCause::parse(name)
@@ -284,7 +288,7 @@ mod tests {
         let failed =
             [FailureClass::Error, FailureClass::Timeout, FailureClass::Permanent, FailureClass::Lost];
         let other = FailureClass::Other("of a later version".to_string());
-        let outcomes = [RecordedOutcome::Completed, RecordedOutcome::Withheld]
+        let outcomes = [RecordedOutcome::Completed, RecordedOutcome::Asked, RecordedOutcome::Withheld]
             .into_iter()
             .chain(refused.map(RecordedOutcome::Refused))
             .chain(failed.map(RecordedOutcome::Failed))

@@ -74,7 +74,8 @@ pub(crate) struct UsageTotals {
     pub runs: u64,
     /// Number of runs that answered their task.
     pub completed: u64,
-    /// Number of runs that failed. The others were refused by their vendor, or their attempt was not spent.
+    /// Number of runs that failed. The others were refused by their vendor, have asked a question, or their attempt was
+    /// not spent.
     pub failed: u64,
     /// Number of runs by outcome.
     pub outcomes: BTreeMap<String, u64>,
@@ -179,6 +180,11 @@ impl UsageTotals {
             let is_least = self.runs_at_least + self.runs_without_usage > 0;
             (known.into_iter().flatten().fold(Tokens::default(), Tokens::plus), is_least)
         })
+    }
+
+    /// Returns the number of runs that could have answered their task: all but those that have asked a question.
+    pub(crate) fn runs_without_question(&self) -> u64 {
+        self.runs - self.outcomes.get(RecordedOutcome::Asked.as_str()).copied().unwrap_or(0)
     }
 
     fn finish(&mut self) {

@@ -53,7 +53,11 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
     let (action, event, outcome) = match &run.result.end {
         RunEnd::Ran(AgentRun { outcome: RunOutcome::Completed(answer), .. }) => {
             let (action, event) = answered(run, answer);
-            (action, event, RecordedOutcome::Completed)
+            let outcome = match action {
+                ReportAction::Ask { .. } => RecordedOutcome::Asked,
+                _ => RecordedOutcome::Completed,
+            };
+            (action, event, outcome)
         }
         RunEnd::Ran(AgentRun { outcome: RunOutcome::Failed(failure), .. })
         | RunEnd::NotStarted(NotStarted::Task(failure)) => failed(run, failure),
@@ -175,9 +179,8 @@ fn release(reason: &str, delay: Duration, spent: Option<FailureClass>) -> Report
 fn answered(run: &ReportInput<'_>, answer: &RunAnswer) -> (ReportAction, DispatchEvent) {
     let task_id = run.task.id.clone();
     if let Some(question) = question_of(run.task, answer) {
-        let first = question.lines().next().unwrap_or_default();
-        let message = format!("it asks: {}", first.chars().take(200).collect::<String>());
-        return (ReportAction::Ask { question }, DispatchEvent::Returned { task_id, message });
+        let event = DispatchEvent::asks(task_id, &question);
+        return (ReportAction::Ask { question }, event);
     }
     let event = DispatchEvent::Answered {
         task_id,

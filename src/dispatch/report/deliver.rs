@@ -43,6 +43,8 @@ pub(crate) struct ReportedRun {
 pub(crate) enum TaskDisposition {
     /// It was answered.
     Answered,
+    /// Its agent has asked a question.
+    Asked,
     /// Its run failed.
     Failed {
         /// When the next attempt is due, if the task is retried.
@@ -91,6 +93,12 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         now,
         random: store.random() as u64,
     };
+    if let Some(question) = question_of_run(context, claimed, &current) {
+        // The claim was given back with the question, so that nothing is left to report.
+        let _ = store.append_usage(&record(&input, RecordedOutcome::Asked).to_line());
+        (context.observe)(DispatchEvent::asks(task_id, question));
+        return ReportedRun { disposition: TaskDisposition::Asked, ..reported };
+    }
     let report_and_event = match current.claim_state(&claimed.token) {
         ClaimState::Ended => {
             let (closing, verdict) = agents_own_answer(context, &current);
@@ -113,7 +121,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         };
     }
     if matches!(report.action, ReportAction::Ask { .. }) {
-        reported.disposition = TaskDisposition::Returned;
+        reported.disposition = TaskDisposition::Asked;
     }
     note_run_end(context, claimed, &event, result);
     match deliver_with_retries(context, claimed, &report) {
@@ -126,7 +134,7 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
             (context.observe)(event);
         }
         Ok(ReportDelivery::ClaimOver) => {
-            if matches!(reported.disposition, TaskDisposition::Answered) {
+            if matches!(reported.disposition, TaskDisposition::Answered | TaskDisposition::Asked) {
                 reported.disposition = TaskDisposition::Returned;
             }
             let message = "the task was cancelled or taken over before the report".to_string();
@@ -135,6 +143,23 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         Err(error) => context.warn(format!("{task_id}: its report could not be delivered: {error}")),
     }
     reported
+}
+
+/// Returns the question with which the agent of a run has given its claim back, if it has and nobody has claimed the task
+/// since.
+fn question_of_run<'t>(
+    context: &RunContext<'_>,
+    claimed: &ClaimedTask,
+    current: &'t Task,
+) -> Option<&'t str> {
+    let is_given_back = current.claim_state(&claimed.token) == ClaimState::Lost
+        && current.fence == claimed.task.fence
+        && !current.status.is_terminal();
+    let since = claimed.task.status.claim()?.claimed_at;
+    let asked = current.questions.last().filter(|question| {
+        is_given_back && question.asked_at >= since && question.asked_by == context.plan.owner
+    });
+    asked.map(|question| question.text.as_str())
 }
 
 /// Returns what becomes of a task after its run, if the report is accepted.

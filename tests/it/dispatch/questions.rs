@@ -68,10 +68,17 @@ fn an_agent_asks_by_the_command_line_too() {
     std::fs::write(pool.path("go-on"), "result went_on\n").unwrap();
     let ask = "lanes ask $LANES_TASK_ID --claim-token $LANES_CLAIM_TOKEN --question 'Which one?' --choice a";
     let id = pool.submit(&format!("{WORKS}\n{ask}\nsleep 1000"), &[]);
-    pool.dispatch_once(&[]);
+    let log = pool.dispatch_once(&[]);
     assert_eq!(pool.state(&id), "input_required");
+    // That is an outcome of its own, which is neither an answer nor a failure.
+    assert!(log.contains(&format!("{id}: asks: Which one?; `lanes answer {id}` answers it")), "{log}");
+    assert!(log.contains("done: 0 answered, 0 runs failed, 1 run asked a question"), "{log}");
     pool.ok(&["answer", &id, "--choice", "a"]);
     pool.dispatch_once(&[]);
+    let stats: serde_json::Value = serde_json::from_slice(&pool.output(&["stats", "--json"]).stdout).unwrap();
+    assert_eq!(stats["stats"]["all"]["outcomes"], serde_json::json!({"asked": 1, "completed": 1}), "{stats}");
+    let shown = String::from_utf8(pool.output(&["stats"]).stdout).unwrap();
+    assert!(shown.contains("1 (100%)"), "{shown}");
     assert!(attempt(&pool, &id, 2).0.contains("--resume"));
     assert_eq!(pool.response(&id)["body"], "went_on");
 }

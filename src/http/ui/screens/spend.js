@@ -11,7 +11,7 @@ import { span } from "../time.js";
 /**
  * @typedef {{runs: number, completed: number, failed?: number, cost_usd: number | null, at_least_cost_usd?: number | null,
  *   median_usd?: number | null, p90_usd?: number | null, median_seconds?: number | null, p90_seconds?: number | null,
- *   runs_without_cost?: number}} Totals
+ *   runs_without_cost?: number, outcomes?: Record<string, number>}} Totals
  * @typedef {{day: string, runs: number, completed: number, failed: number, cost_usd: number | null, runs_without_cost: number}} Day
  * @typedef {{scope: string, measure: string, limit: number, spent: number, running: number, until: string}} Budget
  */
@@ -21,6 +21,15 @@ await screenStyles();
 export const title = "Spend";
 
 const PERIODS = [1, 7, 30, 90];
+
+/**
+ * Returns the percentage of the runs that answered, of those that could have: a run that asks a question does not count.
+ * @param {Totals} one
+ */
+function share(one) {
+  const runs = one.runs - (one.outcomes?.asked ?? 0);
+  return runs > 0 ? Math.floor((one.completed * 100) / runs) : 0;
+}
 
 /** @param {HTMLElement} root @param {import("../app.js").Context} context */
 export function mount(root, { query, go }) {
@@ -149,7 +158,7 @@ function groupTable(label, field, groups) {
   return [h("section", { class: "panel", "aria-label": `By ${label.toLowerCase()}` }, h("header", { class: "panel-head" }, h("h2", { text: `By ${label.toLowerCase()}` })),
     table(`Runs by ${label.toLowerCase()}`, [label, "Runs", "Answered", "Cost", "Median", "90 %", "Median time", "90 % time", "Without cost"], rows.slice(0, 200).map(([name, one]) => [
       field ? h("a", { href: `#/tasks?${field}=${encodeURIComponent(name)}` }, user(name, 80)) : user(name, 80),
-      count(one.runs), `${one.runs ? Math.floor((one.completed * 100) / one.runs) : 0} %`, sum(one), cost(one.median_usd), cost(one.p90_usd),
+      count(one.runs), `${share(one)} %`, sum(one), cost(one.median_usd), cost(one.p90_usd),
       lasted(one.median_seconds) || "unknown", lasted(one.p90_seconds) || "unknown", count(withoutCost(one)),
     ])))];
 }
