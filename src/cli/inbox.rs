@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::context::CommandContext;
 use super::exit::CommandExit;
+use super::list::failed_tasks_note;
 use super::table::{Row, Table};
 use super::text_format::{relative, shorten};
 use crate::error::Result;
@@ -42,7 +43,9 @@ impl InboxCommand {
             return Ok(CommandExit::Done);
         }
         if items.is_empty() {
-            context.out.note("lanes: nothing waits for a person");
+            let failed = failed_tasks_note(context, &store, self.lane.as_deref());
+            let failed = failed.map_or_else(String::new, |note| format!("; {note}"));
+            context.out.note(&format!("lanes: nothing waits for a person{failed}"));
             context.note_misspelt_lane(&store, self.lane.as_deref());
             return Ok(CommandExit::Done);
         }

@@ -14,7 +14,7 @@ use super::table::{Row, Table};
 use super::task_fields::TaskFieldsArg;
 use super::text_format::{has_time, relative, shorten};
 use super::view::task_view;
-use crate::error::Result;
+use crate::error::{Result, shell_word};
 use crate::model::json::Object;
 use crate::model::json::raw::RawString;
 use crate::model::task::object;
@@ -188,6 +188,25 @@ fn newest<T: Send>(
         ControlFlow::Continue(())
     });
     found.into_iter().map(|((at, id), seen)| (at, id, seen)).collect()
+}
+
+/// Says how many tasks have failed, for commands that are about the dead ones only; `None` if none has that nobody has
+/// retried or cancelled.
+pub(super) fn failed_tasks_note(
+    context: &CommandContext,
+    store: &Store,
+    lane: Option<&str>,
+) -> Option<String> {
+    let has_failed = |task: &TaskText<'_>| {
+        let is_wanted = lane.is_none_or(|lane| task.spec.lane.is(lane));
+        let is_open = task.retried_as.is_none() && !task.is_cancelled();
+        (is_wanted && is_open && task.state() == "failed").then_some(())
+    };
+    let count = context.read_tasks(store, &store.task_names().ok()?, has_failed).len();
+    let of_lane = lane.map_or_else(String::new, |lane| format!(" --lane {}", shell_word(lane)));
+    let (tasks, them) = if count == 1 { ("task has", "it") } else { ("tasks have", "them") };
+    let list = format!("`lanes list{of_lane} --state failed` shows {them}");
+    (count > 0).then(|| format!("{count} {tasks} failed: {list}, `lanes retry ID` submits one again"))
 }
 
 /// Show the tasks of the queue, oldest first.

@@ -5,6 +5,7 @@ use clap::{ArgGroup, Args};
 use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::exit::CommandExit;
+use super::list::failed_tasks_note;
 use super::retry::{retry, retry_with_dependents};
 use super::task_fields::TaskFieldsArg;
 use crate::error::Result;
@@ -41,7 +42,9 @@ impl RedriveCommand {
             check_redrive(&store.read_settled(id)?)?;
         }
         if ids.is_empty() {
-            context.out.note("lanes: no dead tasks to redrive");
+            let failed = failed_tasks_note(context, &store, self.lane.as_deref());
+            let failed = failed.map_or_else(String::new, |note| format!("; {note}"));
+            context.out.note(&format!("lanes: no dead tasks to redrive{failed}"));
             context.note_misspelt_lane(&store, self.lane.as_deref());
         }
         if self.with_dependents {

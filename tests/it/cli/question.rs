@@ -253,3 +253,20 @@ fn the_inbox_lists_what_waits_for_a_person() {
     sandbox.ok(&["retry", &dead]);
     assert_eq!(sandbox.json(&["inbox"])["count"], 0);
 }
+
+#[test]
+fn failed_tasks_are_named_where_only_dead_ones_are_listed() {
+    let sandbox = Sandbox::new();
+    let note = |args: &[&str]| sandbox.run(args).stderr;
+    assert_eq!(note(&["inbox"]), "lanes: nothing waits for a person\n");
+    let id = sandbox.answered("work", "failed", "broken");
+    sandbox.answered("other", "failed", "broken");
+    let cancelled = sandbox.submit("work", &[]);
+    sandbox.ok(&["cancel", &cancelled]);
+    let of_lane = "1 task has failed: `lanes list --lane work --state failed` shows it, `lanes retry ID` submits one again\n";
+    assert_eq!(note(&["inbox", "--lane", "work"]), format!("lanes: nothing waits for a person; {of_lane}"));
+    assert_eq!(note(&["redrive", "--lane", "work"]), format!("lanes: no dead tasks to redrive; {of_lane}"));
+    assert!(note(&["inbox"]).contains("2 tasks have failed: `lanes list --state failed` shows them"));
+    sandbox.ok(&["retry", &id]);
+    assert_eq!(note(&["redrive", "--lane", "work"]), "lanes: no dead tasks to redrive\n");
+}
