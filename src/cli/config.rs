@@ -16,6 +16,7 @@ use super::output::Output;
 use crate::bridge::config::bridges;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::load_files;
+use crate::dispatch::config::unknown_cost;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -153,7 +154,13 @@ fn faults(context: &CommandContext) -> Result<(Option<PathBuf>, Vec<ConfigFault>
     let store = Some(&config.store_root).filter(|root| root.is_dir());
     let store = store.and_then(|root| Store::open_to_read(root, context.store_options().ok()?).ok());
     let loaded = load_files(&config, store.as_ref(), &ConsentPolicy::AllowAll);
-    faults.extend(loaded.err().map(|error| ConfigFault::of(&error)));
+    match loaded {
+        Ok(dispatch) => {
+            let warnings = unknown_cost::of_configuration(&config, &dispatch);
+            faults.extend(warnings.into_iter().map(|message| ConfigFault { message, remedy: None }));
+        }
+        Err(error) => faults.push(ConfigFault::of(&error)),
+    }
     faults.extend(bridges(&config).err().map(|error| ConfigFault::of(&error)));
     let of_agents = agents_diagnoses::diagnoses(context);
     let of_agents =

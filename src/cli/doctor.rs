@@ -14,6 +14,7 @@ use super::output::ProgressLine;
 use super::trust;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::load;
+use crate::dispatch::config::unknown_cost;
 use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::store::Store;
@@ -110,7 +111,13 @@ fn dispatch_section(context: &CommandContext) -> Option<Diagnosis> {
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
     let (level, message, remedy) = match load(&config, &store, &ConsentPolicy::AllowAll) {
         Ok(_) if config.dispatch.is_none() => return None,
-        Ok(_) => (DiagnosisLevel::Ok, "its dispatch settings are valid".to_string(), None),
+        Ok(dispatch) => match unknown_cost::of_configuration(&config, &dispatch).into_iter().next() {
+            None => (DiagnosisLevel::Ok, "its dispatch settings are valid".to_string(), None),
+            Some(warning) => {
+                let (what, remedy) = warning.split_once("; ").unwrap_or((&warning, "change the budget"));
+                (DiagnosisLevel::Warning, what.to_string(), Some(remedy.to_string()))
+            }
+        },
         Err(error) => {
             let remedy = error.hint().unwrap_or("correct it; until then nothing is dispatched");
             (DiagnosisLevel::Blocking, error.message().to_string(), Some(remedy.to_string()))

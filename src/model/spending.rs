@@ -47,7 +47,8 @@ impl BudgetScope {
         }
     }
 
-    fn includes(&self, lane: &str, vendor: &str) -> bool {
+    /// Returns whether the runs of a lane by a vendor are in it.
+    pub(crate) fn includes(&self, lane: &str, vendor: &str) -> bool {
         match self {
             Self::Store => true,
             Self::Vendor(name) => name == vendor,

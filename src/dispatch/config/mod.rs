@@ -33,6 +33,7 @@ mod route_set;
 pub(crate) mod sensitive_settings;
 pub(crate) mod served_lane;
 pub(crate) mod settings_files;
+pub(crate) mod unknown_cost;
 pub(crate) mod unready_lanes;
 pub(crate) mod vendor_match;
 pub(crate) mod verify_settings;

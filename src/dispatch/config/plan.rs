@@ -12,6 +12,7 @@ use super::options::{CommandLineRunner, DispatchOptions, Lifetime, ProcessContex
 use super::prices::Prices;
 use super::route::Route;
 use super::served_lane::{ServedLane, SettingSources};
+use super::unknown_cost;
 use super::vendor_match::{self, RunnerChoice};
 use crate::error::{printable, shell_word};
 use crate::model::duration::TimeLimit;
@@ -139,6 +140,8 @@ impl Plan {
             )?);
             served_lanes.push(Arc::new(served));
         }
+        let routes = served_lanes.iter().map(|served: &Arc<ServedLane>| served.route.clone());
+        warnings.extend(unknown_cost::of_routes(&config, routes));
         if let (Some(default), false) = (&config.defaults.runner, taken_over.is_empty()) {
             let (default, lanes) = (printable(default.name()), taken_over.join(", "));
             warnings.push(format!(

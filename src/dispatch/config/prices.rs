@@ -52,6 +52,11 @@ impl Price {
 pub struct Prices(BTreeMap<String, Price>);
 
 impl Prices {
+    /// Returns whether no model has a price.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Parses `prices:`, a mapping from models to their prices.
     ///
     /// # Errors

@@ -232,3 +232,24 @@ fn a_conversation_that_no_run_began_costs_nothing_known_at_first() {
     assert!(lines.iter().all(|line| line.get("begins_session").is_none()), "{lines:?}");
     assert!(lines[1].get("cost_usd").is_none() && pool.response(&id)["metadata"].get("cost_usd").is_none());
 }
+
+#[test]
+fn a_budget_for_a_program_of_unknown_cost_is_warned_of_before_it_stops_the_queue() {
+    let says = |settings: &str| {
+        let pool = Pool::new(&format!("dispatch:\n{settings}"));
+        let told = |args: &[&str]| {
+            let output = pool.output(args);
+            let all = [output.stdout, output.stderr].concat();
+            String::from_utf8(all).unwrap().contains("does not tell what a run costs")
+        };
+        let commands =
+            [&["config", "check"][..], &["dispatch", "--dry-run"], &["dispatch", "--once"], &["doctor"]];
+        let told: Vec<bool> = commands.iter().map(|args| told(args)).collect();
+        assert!(told.iter().all(|one| *one == told[0]), "{settings}: {told:?}");
+        told[0]
+    };
+    assert!(says("  command: cat\n  budget: {usd_per_day: 10}\n"));
+    assert!(!says("  command: cat\n  budget: {runs_per_day: 10}\n"));
+    assert!(!says("  command: cat\n  budget: {lanes: {elsewhere: {usd_per_day: 10}}}\n"));
+    assert!(!says("  command: cat\n"));
+}
