@@ -240,7 +240,7 @@ impl CommandContext {
     pub(super) fn workspace(&self) -> Result<(Config, Store)> {
         let config = self.config()?;
         let store = Store::open(&config.store_root, self.options_for(&config.store_root)?)?;
-        Ok((config, store))
+        Ok((with_lanes_of(&store, config), store))
     }
 
     /// Says which of the lanes that a command is about to wait for are probably misspelt.
@@ -252,12 +252,13 @@ impl CommandContext {
 
     /// Opens the store as [`Self::store`] does, and returns it with its configuration.
     pub(super) fn workspace_to_read(&self) -> Result<(Config, Store)> {
-        Ok((self.config()?, self.store()?))
+        let (config, store) = (self.config()?, self.store()?);
+        Ok((with_lanes_of(&store, config), store))
     }
 
     /// Returns what to say about a lane that is probably misspelt.
     pub(super) fn misspelt_lane(&self, store: &Store, lane: &LaneName) -> Option<String> {
-        misspelt_lane(&self.config().ok()?, store, lane)
+        misspelt_lane(&with_lanes_of(store, self.config().ok()?), store, lane)
     }
 
     /// Says that the lane by which a command has selected nothing is probably misspelt.
@@ -330,4 +331,10 @@ impl CommandContext {
 /// `NotFound` or `Invalid` for the first that names no task or several.
 pub(super) fn resolve_all(store: &Store, words: &[String]) -> Result<Vec<TaskId>> {
     words.iter().map(|word| store.resolve(word)).collect()
+}
+
+/// Adds the lanes that the server of the store describes to a configuration.
+fn with_lanes_of(store: &Store, mut config: Config) -> Config {
+    config.lanes.extend(store.server_lanes());
+    config
 }

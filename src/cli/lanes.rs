@@ -48,8 +48,7 @@ struct ListedPause {
 
 impl LanesCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        let config = context.config()?;
-        let store = context.store()?;
+        let (config, store) = context.workspace_to_read()?;
         let lanes = rows(context, &config, &store)?;
         if context.out.json {
             let lanes: Vec<Value> =

@@ -44,7 +44,7 @@
 //! | `bridges.rs` | `try_bridge_lock`, `bridge_records`, `save_bridge_records` |
 //! | `outbox.rs` | of `Spool`: `add_to_outbox`, `remove_from_outbox`, `outbox` |
 //! | `conversation_locks.rs` | of `Spool`: `conversation_lock_path`, `remove_stale_conversation_locks` |
-//! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions` |
+//! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions`, `server_lanes` |
 //! | `dispatch_routes.rs` | `routes_text`, `routes_path`, `routes`, `change_routes`, `routes_version` |
 //! | `agents.rs` | `agents_text`, `agents_path`, `agents`, `change_agents`, `agents_version` |
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |

@@ -138,6 +138,8 @@ const OTHER_READS: &[Read] = &[
 pub(crate) fn describe(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let root = app.config.store_root.to_string_lossy().into_owned();
+    let lanes = app.config.lanes.iter().map(|(name, text)| (name.as_str().to_string(), text.as_str().into()));
+    let lanes: Object = lanes.collect();
     // The path itself is nobody's business elsewhere.
     let id = sha256_bytes(format!("{}\n{root}", app.config.workspace_id).as_bytes());
     Ok(ok([
@@ -149,6 +151,7 @@ pub(crate) fn describe(call: &Call<'_>) -> HandlerResult {
         ("is_writable", app.store.is_writable_version().into()),
         ("is_read_only", app.is_read_only.into()),
         ("now", Value::Object(wire::now_object(&app.store.now()))),
+        ("lanes", lanes.into()),
     ])
     .into())
 }

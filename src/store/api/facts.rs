@@ -66,6 +66,13 @@ impl Store {
         engine!(self, lane_has_tasks(lane))
     }
 
+    /// Returns the lanes that the configuration of the store's server describes, with their descriptions, as they were when the
+    /// store was opened. There are none for a store of this machine, whose own configuration describes them.
+    #[cfg(feature = "cli")]
+    pub(crate) fn server_lanes(&self) -> BTreeMap<LaneName, String> {
+        engine!(self, server_lanes())
+    }
+
     /// Returns whether the lane never had a task, as far as the index says in one look, which writes nothing. `false` if it
     /// cannot say.
     pub(crate) fn lane_is_new(&self, lane: &LaneName) -> bool {

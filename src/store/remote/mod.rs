@@ -20,6 +20,7 @@ mod kept;
 mod tasks;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +36,7 @@ use super::spool::Spool;
 use super::{Blobs, FORMAT_VERSION, FileStore, StoreOptions, wire};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::Object;
-use crate::model::{Now, Time};
+use crate::model::{LaneName, Now, Time};
 use crate::sha256::sha256_bytes;
 
 /// A store that a server keeps.
@@ -50,6 +51,8 @@ pub(super) struct RemoteStore {
     kept: KeptFiles,
     /// The version of the store's format.
     version: u64,
+    /// The lanes that the server describes.
+    lanes: BTreeMap<LaneName, String>,
     /// A moment of the server's clocks, and when it was.
     told: (Now, Instant),
     /// Whether this process waits for work as a worker.
@@ -85,6 +88,7 @@ impl RemoteStore {
             local,
             kept: KeptFiles::at(spool),
             version: described.get("format").and_then(Value::as_u64).unwrap_or(FORMAT_VERSION),
+            lanes: described.get("lanes").and_then(Value::as_object).map(read_lanes).unwrap_or_default(),
             told: (now, told_at),
             is_working: Arc::default(),
         })
@@ -136,6 +140,11 @@ impl RemoteStore {
             uptime: now.uptime.saturating_add(passed),
             boot: now.boot.clone(),
         }
+    }
+
+    #[cfg(feature = "cli")]
+    pub(super) fn server_lanes(&self) -> BTreeMap<LaneName, String> {
+        self.lanes.clone()
     }
 
     pub(super) fn random(&self) -> u128 {
@@ -192,6 +201,14 @@ impl RemoteStore {
     fn is_working(&self) -> bool {
         self.is_working.load(Ordering::SeqCst)
     }
+}
+
+/// Reads the descriptions of lanes by their names.
+fn read_lanes(lanes: &Object) -> BTreeMap<LaneName, String> {
+    let read = |(name, text): (&String, &Value)| {
+        Some((LaneName::new(name).ok()?, text.as_str().unwrap_or_default().to_string()))
+    };
+    lanes.iter().filter_map(read).collect()
 }
 
 /// Returns what a read gives where a failure counts as not knowing.

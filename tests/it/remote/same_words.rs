@@ -5,7 +5,7 @@ use std::process::Output;
 
 use super::{Laptop, stderr, stdout};
 use crate::testkit::command;
-use crate::testkit::server::Server;
+use crate::testkit::server::{CONFIG, Server};
 
 /// What is done in turn: each line is a command; `ID`, `OTHER` and `TOKEN` are what the commands before have printed.
 const SCRIPT: &[&str] = &[
@@ -184,9 +184,7 @@ fn every_command_says_what_it_says_on_the_store_itself() {
     );
     let here = tempfile::tempdir().unwrap();
     std::fs::create_dir(here.path().join("handoff")).unwrap();
-    // As on the laptop, nothing describes the lanes.
-    std::fs::write(here.path().join("handoff/handoff.yaml"), "workspace_id: w\nqueue_root: ../state\n")
-        .unwrap();
+    std::fs::write(here.path().join("handoff/handoff.yaml"), CONFIG).unwrap();
     let local = carry_out(
         &|args| command::lanes().args(args).current_dir(here.path()).output().unwrap(),
         &[here.path().to_string_lossy().into_owned()],
@@ -200,6 +198,20 @@ fn every_command_says_what_it_says_on_the_store_itself() {
         }
     }
     assert!(differing.is_empty(), "{}", differing.join("\n\n"));
+}
+
+#[test]
+fn the_lanes_that_the_server_describes_are_known() {
+    let server = Server::configured("  work: Do it.\n", &[]);
+    let laptop = Laptop::of(&server);
+    let id = laptop.lanes(&["submit", "review", "Is it fair?"]);
+    assert!(id.contains("-review-"), "{id}");
+    let lanes = laptop.lanes(&["lanes", "--json"]);
+    assert!(lanes.contains("Look, and say.") && lanes.contains("\"work\""), "{lanes}");
+    let misspelt = laptop.run(&["submit", "reveiw", "x"]);
+    assert!(stderr(&misspelt).contains("did you mean review?"), "{}", stderr(&misspelt));
+    let unnamed = laptop.run(&["submit", "x"]);
+    assert!(stderr(&unnamed).contains("this queue has review, work"), "{}", stderr(&unnamed));
 }
 
 #[test]
