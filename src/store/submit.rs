@@ -41,7 +41,7 @@ impl FileStore {
 
     pub(crate) fn retry(&self, id: &TaskId, by: &str) -> Result<SubmittedTask> {
         // It may have ended by time alone, and be shown like that.
-        let old = self.read_settled(id)?;
+        let old = self.settle(id)?;
         check_retry(&old)?;
         if let Some(existing) = self.retried_already(&old)? {
             return Ok(SubmittedTask { task: existing, existing: true });

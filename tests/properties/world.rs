@@ -372,6 +372,8 @@ impl World {
         let (real, expected) = match step {
             Step::Retry { .. } => {
                 let real = self.store.retry(&id, "me");
+                // What time alone has ended is shown as failed, and can be retried.
+                self.model.settle(at);
                 let (outcome, new) = self.model.retry(at);
                 return self.compare_submitted(real, outcome, new, step);
             }
