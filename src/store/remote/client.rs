@@ -232,23 +232,40 @@ impl StoreClient {
             ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 Failure::NotSent("nothing listens there".to_string())
             }
+            // A handshake that fails comes as an I/O error, with the words of rustls.
+            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                self.tls_failure(&error.to_string())
+            }
+            ureq::Error::Rustls(error) => self.tls_failure(&error.to_string()),
             ureq::Error::Io(error) => Failure::Broken(without_number(&error.to_string())),
             ureq::Error::Timeout(_) => Failure::Broken("it does not answer in time".to_string()),
-            ureq::Error::Rustls(error) if is_certificate_error(&error.to_string()) => {
-                let message = format!(
-                    "the certificate of {} is not accepted: {}",
-                    self.address,
-                    printable(&error.to_string())
-                );
-                Failure::Hopeless(Error::config(message).with_hint(
-                    "set SSL_CERT_FILE to the certificate of its authority, or correct the address",
-                ))
-            }
             ureq::Error::BodyExceedsLimit(_) => {
                 Failure::Hopeless(Error::refused("the answer of the server is longer than 130 MiB"))
             }
             error => Failure::Broken(without_number(&error.to_string())),
         }
+    }
+
+    /// Returns what a failure of TLS means.
+    fn tls_failure(&self, reason: &str) -> Failure {
+        let address = &self.address;
+        if reason.contains("certificate") {
+            let message = format!("the certificate of {address} is not accepted: {}", printable(reason));
+            return Failure::Hopeless(
+                Error::config(message).with_hint(
+                    "set SSL_CERT_FILE to the certificate of its authority, or correct the address",
+                ),
+            );
+        }
+        // The first bytes of the answer are no record of TLS.
+        if reason.contains("InvalidContentType") {
+            let message = format!("{address} answers without encryption");
+            return Failure::Hopeless(
+                Error::config(message)
+                    .with_hint("name the proxy that encrypts; `lanes serve` itself speaks http://"),
+            );
+        }
+        Failure::Broken(reason.to_string())
     }
 
     /// Reads an answer.
@@ -342,10 +359,6 @@ fn is_passing(status: u16, text: &[u8]) -> bool {
 fn said(text: &[u8]) -> Option<String> {
     let reply = json::parse_object(text).ok()?;
     reply.get("error").and_then(Value::as_str).map(printable)
-}
-
-fn is_certificate_error(text: &str) -> bool {
-    text.contains("certificate")
 }
 
 /// Returns the message of the operating system without its number.

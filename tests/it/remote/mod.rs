@@ -4,6 +4,7 @@ mod access;
 mod broken_link;
 mod files;
 mod same_words;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
