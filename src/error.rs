@@ -164,9 +164,16 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// Returns the reason why the rules of the queue refused the command, if they did.
+    /// Returns the reason why the rules of the queue refused the command, if they did. A store on another machine sends its
+    /// message alone.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_deref()
+    }
+
+    /// Returns whether the store was not reached, so that nothing is known about the tasks that were asked for.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_of_whole_store(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Config)
     }
 
     /// Returns the message without the hint.

@@ -279,24 +279,32 @@ impl CommandContext {
 
     /// Applies `extract` to the named tasks, and returns its results in the order of the names, without `None`.
     /// Prints a warning for each task that cannot be read.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Config` when the store is not reached any more: a part of the tasks is not all of them.
     pub(super) fn read_tasks<T: Send>(
         &self,
         store: &Store,
         names: &[String],
         extract: impl Fn(&TaskText<'_>) -> Option<T> + Sync,
-    ) -> Vec<T> {
+    ) -> Result<Vec<T>> {
         let mut progress = ProgressLine::new(&self.out, "lanes");
         let (mut found, mut done) = (Vec::new(), 0);
+        let mut result = Ok(());
         store.scan_names(names, extract, &mut |_, seen| {
             done += 1;
             progress.update_count(done, names.len() as u64);
             match seen {
                 Ok(seen) => found.extend(seen),
+                Err(error) if error.is_of_whole_store() => {
+                    result = Err(error);
+                    return ControlFlow::Break(());
+                }
                 Err(error) => self.out.warn(&error.to_string()),
             }
             ControlFlow::Continue(())
         });
-        found
+        result.map(|()| found)
     }
 
     /// Returns the tasks of a group that `keep` accepts, in the order in which they were submitted. Prints a warning

@@ -68,7 +68,7 @@ impl GraphCommand {
             let title = printable(&shorten(&label, room));
             Some(GraphNode::of(task, title, shown.status_of(task), &now))
         };
-        let graph = TaskGraph::new(context.read_tasks(&store, &store.task_names()?, node));
+        let graph = TaskGraph::new(context.read_tasks(&store, &store.task_names()?, node)?);
         let graph = match &of {
             Some(of) => graph.connected(of),
             None => graph.with_edges(),

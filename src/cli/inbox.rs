@@ -30,7 +30,7 @@ impl InboxCommand {
         let items = context.read_tasks(&store, &store.task_names()?, |task| {
             let is_wanted = self.lane.as_ref().is_none_or(|lane| task.spec.lane.is(lane));
             is_wanted.then(|| InboxItem::of(task, &shown.status_of(task), now.wall))
-        });
+        })?;
         let mut items: Vec<InboxItem> = items.into_iter().flatten().collect();
         items.sort_by(|a, b| (a.since, &a.task_id).cmp(&(b.since, &b.task_id)));
         if context.out.json {

@@ -114,8 +114,8 @@ impl Selection {
         };
         let names = self.names(store)?;
         let mut found = match self.limit {
-            Some(limit) => newest(context, store, names, limit, extract),
-            None => context.read_tasks(store, &names, extract),
+            Some(limit) => newest(context, store, names, limit, extract)?,
+            None => context.read_tasks(store, &names, extract)?,
         };
         // The protocol's order is that of creation times. Ids contain the same times, unless another
         // implementation's clock differs.
@@ -156,7 +156,7 @@ fn newest<T: Send>(
     names: Vec<String>,
     limit: usize,
     extract: impl Fn(&TaskText<'_>) -> Option<SelectedTask<T>> + Sync,
-) -> Vec<SelectedTask<T>> {
+) -> Result<Vec<SelectedTask<T>>> {
     let (mut names, timeless): (Vec<String>, Vec<String>) =
         names.into_iter().partition(|name| has_time(name));
     let mut found: BTreeMap<(Time, TaskId), T> = BTreeMap::new();
@@ -168,12 +168,13 @@ fn newest<T: Send>(
         let oldest = found.first_key_value().filter(|_| found.len() == limit);
         oldest.map(|((at, _), _)| at.plus_seconds(-ID_SLACK).compact())
     };
-    for selected in context.read_tasks(store, &timeless, &extract) {
+    for selected in context.read_tasks(store, &timeless, &extract)? {
         keep(selected);
     }
     names.reverse();
     let mut bound: Option<String> = (limit == 0).then(|| "9".to_string());
     let (mut progress, mut done) = (ProgressLine::new(&context.out, "lanes"), 0);
+    let mut result = Ok(());
     store.scan_names(&names, extract, &mut |name, seen| {
         done += 1;
         progress.update_count(done, names.len() as u64);
@@ -183,11 +184,15 @@ fn newest<T: Send>(
         match seen {
             Ok(Some(selected)) => bound = keep(selected),
             Ok(None) => {}
+            Err(error) if error.is_of_whole_store() => {
+                result = Err(error);
+                return ControlFlow::Break(());
+            }
             Err(error) => context.out.warn(&error.to_string()),
         }
         ControlFlow::Continue(())
     });
-    found.into_iter().map(|((at, id), seen)| (at, id, seen)).collect()
+    result.map(|()| found.into_iter().map(|((at, id), seen)| (at, id, seen)).collect())
 }
 
 /// Says how many tasks have failed, for commands that are about the dead ones only; `None` if none has that nobody has
@@ -202,7 +207,7 @@ pub(super) fn failed_tasks_note(
         let is_open = task.retried_as.is_none() && !task.is_cancelled();
         (is_wanted && is_open && task.state() == "failed").then_some(())
     };
-    let count = context.read_tasks(store, &store.task_names().ok()?, has_failed).len();
+    let count = context.read_tasks(store, &store.task_names().ok()?, has_failed).ok()?.len();
     let of_lane = lane.map_or_else(String::new, |lane| format!(" --lane {}", shell_word(lane)));
     let (tasks, them) = if count == 1 { ("task has", "it") } else { ("tasks have", "them") };
     let list = format!("`lanes list{of_lane} --state failed` shows {them}");
@@ -275,22 +280,25 @@ pub(super) fn print_views<T>(
         let last_event = store.last_event(&task);
         let (last_event, warning) = match last_event {
             Ok(event) => (event, None),
+            Err(error) if error.is_of_whole_store() => return Err(error),
             Err(error) => (None, Some(error.to_string())),
         };
         let view = task_view(store, &task, &now, last_event);
         let view = fields.as_ref().map(|fields| select_fields(&view, fields)).unwrap_or(view);
-        (json_text(&view, compact).trim_end().replace('\n', "\n    "), warning)
+        Ok((json_text(&view, compact).trim_end().replace('\n', "\n    "), warning))
     };
     let (first, next) = if compact { ("", ",") } else { ("\n    ", ",\n    ") };
     let (mut result, mut separator) = (Ok(()), first);
     let out = &mut context.out;
     store.scan_names(&names, view, &mut |_, seen| {
-        match seen {
+        match seen.flatten() {
             Ok((text, warning)) => {
                 warning.iter().for_each(|warning| out.warn(warning));
                 result = out.json_text(separator).and_then(|()| out.json_text(&text));
                 separator = next;
             }
+            // A list that is cut off here is no JSON, and so not taken for the whole.
+            Err(error) if error.is_of_whole_store() => result = Err(error),
             Err(error) => out.warn(&error.to_string()),
         }
         if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -20,6 +20,8 @@ struct ProxyState {
     server: Mutex<SocketAddr>,
     /// Whether new connections are closed at once.
     is_down: AtomicBool,
+    /// How the request begins with which the link breaks; empty while it is to hold.
+    breaks_at: Mutex<&'static str>,
     /// How many replies to POST requests are still to be thrown away.
     lost: AtomicUsize,
     /// How many were.
@@ -33,6 +35,7 @@ impl Proxy {
         let state = Arc::new(ProxyState {
             server: Mutex::new(server.address),
             is_down: AtomicBool::new(false),
+            breaks_at: Mutex::new(""),
             lost: AtomicUsize::new(0),
             were_lost: AtomicUsize::new(0),
         });
@@ -66,6 +69,11 @@ impl ProxyState {
             scope.spawn(move || {
                 let mut bytes = [0; 64 * 1024];
                 while let Ok(length @ 1..) = client.read(&mut bytes) {
+                    let breaks_at = *self.breaks_at.lock().unwrap();
+                    if !breaks_at.is_empty() && bytes.starts_with(breaks_at.as_bytes()) {
+                        self.is_down.store(true, Ordering::SeqCst);
+                        break;
+                    }
                     if bytes.starts_with(b"POST ") || bytes.starts_with(b"GET ") {
                         flag.store(bytes.starts_with(b"POST "), Ordering::SeqCst);
                     }
@@ -220,4 +228,28 @@ fn a_worker_that_waits_goes_on_while_the_link_is_down() {
     proxy.state.is_down.store(false, Ordering::SeqCst);
     let output = claim.wait_with_output().unwrap();
     assert!(stdout(&output).contains(&id), "{}", told());
+}
+
+#[test]
+fn a_list_that_is_cut_off_is_an_error_and_not_a_shorter_list() {
+    let server = Server::with_token();
+    server.submit("l");
+    let check = |breaks_at: &'static str, args: &[&str]| {
+        let proxy = Proxy::before(&server);
+        let laptop = proxy.laptop(&server);
+        assert!(laptop.run(args).status.success(), "{args:?}");
+        *proxy.state.breaks_at.lock().unwrap() = breaks_at;
+        let output = laptop.run(args);
+        assert!(proxy.state.is_down.load(Ordering::SeqCst), "{args:?} did not ask for {breaks_at}");
+        assert_eq!(output.status.code(), Some(75), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("cannot reach the store"), "{args:?}: {}", stderr(&output));
+    };
+    // At the same time, since each tries for a while to reach the store again.
+    std::thread::scope(|scope| {
+        scope.spawn(|| check("GET /store/v1/tasks", &["list"]));
+        scope.spawn(|| check("GET /store/v1/tasks", &["list", "--limit", "5"]));
+        scope.spawn(|| check("GET /store/v1/last-event", &["list", "--json"]));
+        scope.spawn(|| check("GET /store/v1/tasks", &["inbox"]));
+        scope.spawn(|| check("GET /store/v1/tasks", &["graph"]));
+    });
 }
