@@ -84,7 +84,7 @@ pub mod error {
 }
 #[cfg(feature = "cli")]
 pub mod http {
-    pub use crate::http::document;
+    pub use crate::http::{document, serve_until_exit};
     pub mod fuzzing {
         pub use crate::http::fuzzing::{ParsedConnection, ParsedRequest, read};
     }

@@ -63,6 +63,7 @@ pub(crate) use message_route::MessageOptions;
 #[cfg(feature = "mcp")]
 pub(crate) use message_route::{MessageEndpoint, MessageReply, PostedMessage};
 pub use routes::document;
+pub use server::serve_until_exit;
 pub(crate) use server::{ServeOptions, ServerAddresses, TokenRule, serve};
 pub(crate) use token::read_token;
 pub(crate) use transport::catch_panic::is_panic_caught;

@@ -26,6 +26,7 @@ use super::transport::socket::ListenSocket;
 use super::transport::unix_socket::SocketFile;
 use super::watcher::{Watcher, forward_feed};
 use crate::error::{Error, Result};
+use crate::model::json::Object;
 use crate::signals::not_ignored;
 use crate::store::{Store, stop_waiting_for_locks};
 use crate::workspace::Config;
@@ -135,6 +136,41 @@ pub(crate) fn serve(
     }
     announce(&server.places)?;
     server.run()
+}
+
+/// Serves a store to everybody on this machine, at a free port of the loopback, until the process ends: for tests of remote
+/// stores, which share its clock.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_until_exit(store: Store, config: Config) -> Result<SocketAddr> {
+    let options = ServeOptions {
+        config,
+        store,
+        address: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        socket: None,
+        token: TokenRule::Nothing,
+        opens: false,
+        allow_roots: Vec::new(),
+        allow_hosts: Vec::new(),
+        manage_queues: true,
+        routes: RouteRules {
+            programs: true,
+            check: |_, _, _| Ok(()),
+            agree: Box::new(|_, _, _, _| {}),
+            restricted_change: |_, _, _, _| Ok(None),
+        },
+        budgets: BudgetAccess { show: |_, _| Ok(Vec::new()), raise: |_, _, _, _, _| Ok(Vec::new()) },
+        run_stats: |_, _, _| Ok(Object::new()),
+        has_ui: false,
+        is_read_only: false,
+        messages: None,
+        access_log: None,
+    };
+    let server = Server::listen(options)?;
+    let address = server.places.address;
+    std::thread::spawn(move || server.run());
+    address.ok_or_else(|| Error::config("it listens at no address"))
 }
 
 impl Server {

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use lanes::ErrorKind;
 use lanes::internals::model::{
-    Answer, AnswerOutcome, Command, Dependency, ExclusiveKey, FailureClass, Filter, Status, Task,
+    Answer, AnswerOutcome, Command, ExclusiveKey, FailureClass, Filter, Status, Task,
 };
 use lanes::internals::store::LaneQuery;
-use lanes::{DependencyCondition, ErrorKind};
 
 use crate::testkit::store::{
-    Fixture, LEASE, answer, claim_next, claimed, idempotency_key, in_lane, keyed, lane_name, owner, state,
-    with_keys,
+    Fixture, LEASE, answer, claim_next, claimed, completed, idempotency_key, in_lane, keyed, lane_name,
+    owner, state, with_keys,
 };
 
 pub fn a_claim_passes_over_a_task_whose_key_is_held_and_takes_the_next_that_fits(fixture: &Fixture) {
@@ -150,7 +150,7 @@ pub fn dependencies_delays_and_deadlines_count_as_well(fixture: &Fixture) {
     let first = fixture.submit(&store, |new| new.spec.lane = lane_name("first"));
     let after = fixture.submit(&store, |new| {
         with_keys(&["k"])(new);
-        new.spec.after.push(Dependency { task: first.id.clone(), on: DependencyCondition::Completed });
+        new.after = completed(&[&first]);
     });
     let now = store.now().wall;
     let delayed = fixture.submit(&store, |new| {

@@ -55,9 +55,18 @@ pub fn an_old_token_changes_nothing(fixture: &Fixture) {
     ] {
         let refused = store.apply(&lost.id, &command).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Refused, "{command:?}: {refused}");
-        assert!(refused.refusal().is_some());
     }
     assert_eq!(store.task(&held.id).unwrap(), before);
+}
+
+pub fn a_refusal_tells_which_rule_refused(fixture: &Fixture) {
+    let store = fixture.store();
+    fixture.submit(&store, |_| ());
+    let held = fixture.claim(&store, "l");
+    store.apply(&held.id, &release(&held, None, None)).unwrap();
+    let refused = store.apply(&held.id, &release(&held, None, None)).unwrap_err();
+    let rule = refused.refusal().expect("no rule");
+    assert_eq!(rule.to_string(), refused.message());
 }
 
 pub fn a_release_gives_the_task_back_at_once_or_after_a_delay(fixture: &Fixture) {

@@ -1,14 +1,19 @@
 //! A store under a clock that the test moves, and tasks and answers for it.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use lanes::GroupName;
+use lanes::internals::http::serve_until_exit;
 use lanes::internals::model::{
     Answer, AnswerOutcome, ClaimToken, Command, DependencyRef, Effect, ExclusiveKey, IdempotencyKey,
     LaneName, NewTask, Owner, Task, TaskId, json,
 };
-use lanes::internals::store::{GcAge, GcPlan, LaneQuery, Store};
+use lanes::internals::store::{GcAge, GcPlan, LaneQuery, Store, StoreOptions};
+use lanes::internals::workspace::Config;
+use lanes::{GroupName, RemoteAccess};
 
 use super::clock::TestClock;
 
@@ -21,11 +26,18 @@ pub const DAY: f64 = 86_400.0;
 pub struct Fixture {
     dir: tempfile::TempDir,
     clock: TestClock,
+    /// The servers of the stores, by their names, if they are on another machine.
+    servers: Option<Mutex<HashMap<String, SocketAddr>>>,
 }
 
 impl Fixture {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), clock: TestClock::new() }
+        Self { dir: tempfile::tempdir().unwrap(), clock: TestClock::new(), servers: None }
+    }
+
+    /// Its stores are reached through servers, which go by the same clock.
+    pub fn on_servers() -> Self {
+        Self { servers: Some(Mutex::default()), ..Self::new() }
     }
 
     pub fn root(&self) -> &Path {
@@ -37,7 +49,31 @@ impl Fixture {
     }
 
     pub fn store_named(&self, name: &str) -> Store {
+        match &self.servers {
+            None => self.files_named(name),
+            Some(servers) => {
+                let mut servers = servers.lock().unwrap();
+                let address = *servers.entry(name.to_string()).or_insert_with(|| self.serve(name));
+                self.store_at(address)
+            }
+        }
+    }
+
+    fn files_named(&self, name: &str) -> Store {
         Store::open(&self.dir.path().join(name), self.clock.options()).unwrap()
+    }
+
+    fn serve(&self, name: &str) -> SocketAddr {
+        let mut config = Config::store_only(&self.dir.path().join(name), self.dir.path()).unwrap();
+        // A server submits for its own workspace: that of the tasks of this fixture.
+        config.workspace_id = "w".to_string();
+        serve_until_exit(self.files_named(name), config).unwrap()
+    }
+
+    fn store_at(&self, address: SocketAddr) -> Store {
+        let access = RemoteAccess { spool: self.dir.path().join("spool"), ..RemoteAccess::default() };
+        let options = StoreOptions { remote: Some(access), ..self.clock.options() };
+        Store::open(Path::new(&format!("http://{address}")), options).unwrap()
     }
 
     pub fn pass(&self, seconds: f64) {
@@ -50,7 +86,8 @@ impl Fixture {
 
     /// Checks that a store is consistent, whatever was done to it.
     pub fn check(&self, store: &Store) {
-        check(store);
+        let files = self.servers.is_some().then(|| self.files_named("state"));
+        check(files.as_ref().unwrap_or(store));
     }
 
     pub fn submit(&self, store: &Store, change: impl FnOnce(&mut NewTask)) -> Task {

@@ -360,7 +360,7 @@ impl Store {
     /// # Errors
     /// `Io` or `Refused` when it is gone.
     pub fn copy_request(&self, old: &Task) -> Result<NewRequest> {
-        files!(self, copy_request(old))
+        engine!(self, copy_request(old))
     }
 
     /// Returns the task of a workspace that has an idempotency key.

@@ -159,6 +159,8 @@ pub(super) fn task_fields(new: &NewTask) -> Result<Object> {
         text if spec.prompt.is_empty() || NewRequest::prompt(text.clone()).1 == spec.prompt => (text, None),
         text => (spec.prompt.clone(), Some(text)),
     };
+    // What a server takes for no list at all.
+    crate::model::dependency::check_count(new.after.len())?;
     let after: Vec<Value> = new.after.iter().map(dependency_object).map(Value::Object).collect();
     Ok(fields([
         ("lane", spec.lane.as_str().into()),

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::{Object, to_line, to_text};
 use crate::model::task::object;
 use crate::model::{
-    ClaimToken, Command, Effect, Event, ExclusiveKey, GroupName, IdempotencyKey, NewTask, Owner,
+    ClaimToken, Command, Effect, Event, ExclusiveKey, GroupName, IdempotencyKey, NewRequest, NewTask, Owner,
     RequestCheck, Response, Sha256, Task, TaskId, TaskText,
 };
 use crate::store::blobs::RemoteBlobs;
@@ -317,6 +317,11 @@ impl RemoteStore {
 
     pub(crate) fn shown(&self, task: Task) -> Task {
         self.shown_states().shown(task)
+    }
+
+    /// A file of the workspace over there is no file here: its text takes its place, as in a submit.
+    pub(crate) fn copy_request(&self, old: &Task) -> Result<NewRequest> {
+        self.request_text(old).map(NewRequest::Text)
     }
 
     pub(crate) fn submit(&self, new: NewTask) -> Result<SubmittedTask> {
