@@ -167,7 +167,8 @@ impl AddToBudgetCommand {
             return Ok(CommandExit::Done);
         }
         for used in uses {
-            context.out.line(&format!("{used}, until {}", used.until))?;
+            let line = format!("{used}, until {}", context.out.time(used.until));
+            context.out.line(&line)?;
         }
         Ok(CommandExit::Done)
     }

@@ -67,7 +67,8 @@ impl DoctorCommand {
                     context.out.line(area)?;
                 }
                 let level = context.out.state(&format!("{:<8}", diagnosis.level.as_str())).into_owned();
-                context.out.line(&format!("  {level} {}", diagnosis.message))?;
+                let message = context.out.sentence(&diagnosis.message);
+                context.out.line(&format!("  {level} {message}"))?;
                 if let Some(remedy) = &diagnosis.remedy {
                     context.out.line(&format!("  {:<8} → {remedy}", ""))?;
                 }

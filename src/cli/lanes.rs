@@ -69,7 +69,7 @@ impl LanesCommand {
                 lane.ready.to_string(),
                 lane.running.to_string(),
                 lane.workers.to_string(),
-                lane.note(),
+                context.out.sentence(&lane.note()),
             ]);
         }
         table.print(&mut context.out)?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::colour::{Colour, ColourChoice, painted};
 use super::env;
-use super::text_format::shorten;
+use super::text_format::{shorten, with_times};
 use crate::error::{Error, Result, printable};
 use crate::model::Time;
 use crate::model::json::{self, Object};
@@ -50,6 +50,16 @@ fn local_time(time: Time, zone: TimeZone) -> String {
         |_| time.to_string(),
         |timestamp| timestamp.to_zoned_datetime(zone).strftime("%Y-%m-%d %H:%M:%S").to_string(),
     )
+}
+
+/// Returns a sentence whose times are those of the person's zone, to the second.
+fn with_local_times(text: &str) -> String {
+    with_times(text, |time| local_time(time, env::time_zone()))
+}
+
+/// Returns a line for standard error: on a terminal with times of the person's zone.
+fn for_stderr(line: &str) -> Cow<'_, str> {
+    if io::stderr().is_terminal() { with_local_times(line).into() } else { line.into() }
 }
 
 /// Standard output and standard error of a command.
@@ -129,6 +139,11 @@ impl Output {
             true => local_time(time, env::time_zone()),
             false => time.to_string(),
         }
+    }
+
+    /// Returns a sentence whose times are shown as [`Self::time`] shows them.
+    pub(super) fn sentence(&self, text: &str) -> String {
+        if self.terminal && !self.wide { with_local_times(text) } else { text.to_string() }
     }
 
     /// Returns how many columns of a free text a row may hold, where a file or a pipe gets `piped`.
@@ -242,7 +257,7 @@ impl Output {
     /// Prints a hint or a heartbeat on standard error; dropped when quiet.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            print_error_line(text);
+            print_error_line(&for_stderr(text));
         }
     }
 
@@ -261,7 +276,7 @@ impl Output {
             print_error_line(&Value::Object(error).to_string());
         } else {
             let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
-            print_error_line(&format!("lanes: {message}{hint}"));
+            print_error_line(&for_stderr(&format!("lanes: {message}{hint}")));
         }
         ExitCode::from(exit_code)
     }
@@ -293,7 +308,7 @@ impl Output {
 
     /// Prints a warning on standard error.
     pub(super) fn warn(&self, text: &str) {
-        print_error_line(&format!("lanes: warning: {text}"));
+        print_error_line(&for_stderr(&format!("lanes: warning: {text}")));
     }
 }
 

@@ -81,7 +81,8 @@ impl PauseCommand {
             context.out.note(&format!("lanes: unknown vendor {vendor}; known vendors are {known}"));
         }
         if !context.out.json {
-            context.out.line(&printable(&pause.describe()))?;
+            let line = context.out.sentence(&pause.describe());
+            context.out.line(&printable(&line))?;
             return Ok(CommandExit::Done);
         }
         print_vendor(context, "paused", vendor, &[pause])

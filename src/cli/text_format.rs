@@ -45,6 +45,29 @@ pub(super) fn with_short_ids(sentence: &str) -> String {
     short
 }
 
+/// Returns a sentence with its times, which are written in full and in UTC, as `show` shows them.
+pub(super) fn with_times(sentence: &str, show: impl Fn(Time) -> String) -> String {
+    const TIME_TEMPLATE: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
+    let fits = |(byte, form): (&u8, &u8)| byte == form || (*form == b'0' && byte.is_ascii_digit());
+    let time_at = |start: usize| {
+        let text = sentence.get(start..start + TIME_TEMPLATE.len())?;
+        let is_time = text.bytes().zip(TIME_TEMPLATE).all(|(byte, form)| fits((&byte, form)));
+        Time::parse(text).ok().filter(|_| is_time)
+    };
+    let (mut shown, mut copied) = (String::with_capacity(sentence.len()), 0);
+    // The hyphen behind a year is all that is looked for in a sentence without times.
+    for (hyphen, _) in sentence.match_indices('-') {
+        let Some(start) = hyphen.checked_sub(4).filter(|start| *start >= copied) else { continue };
+        if let Some(time) = time_at(start) {
+            shown.push_str(&sentence[copied..start]);
+            shown.push_str(&show(time));
+            copied = start + TIME_TEMPLATE.len();
+        }
+    }
+    shown.push_str(&sentence[copied..]);
+    shown
+}
+
 /// Returns whether each byte of a text takes one terminal column.
 pub(super) fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..0x7f).contains(&byte))
@@ -116,6 +139,25 @@ mod tests {
         assert_eq!(shorten("レビュー", 6), "レビ…");
         assert_eq!(shorten("one\ntwo", 5), "one");
         assert_eq!(shorten(&"☃\u{fe0f}".repeat(5), 5), "☃\u{fe0f}☃\u{fe0f}…");
+    }
+
+    #[test]
+    fn a_sentence_shows_its_times_as_it_is_told_to() {
+        let of = |sentence: &str| with_times(sentence, |time| format!("<{}>", time.micros()));
+        assert_eq!(
+            of("until 1970-01-01T00:00:00.000001Z or 1970-01-01T00:00:01.000000Z; ä-b"),
+            "until <1> or <1000000>; ä-b"
+        );
+        for other in [
+            "",
+            "-",
+            "2026-11-2",
+            "1970-13-01T00:00:00.000001Z",
+            "1970-01-01T00:00:00Z",
+            "ää-01-01T00:00:00.000001Z",
+        ] {
+            assert_eq!(of(other), other);
+        }
     }
 
     #[test]

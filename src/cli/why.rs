@@ -34,7 +34,7 @@ impl WhyCommand {
             ]))?;
         } else {
             let colour = Colour::of_state(task.status.as_str()).filter(|_| context.out.is_coloured());
-            context.out.line(&painted(&printable(&reason.sentence), colour))?;
+            context.out.line(&painted(&printable(&context.out.sentence(&reason.sentence)), colour))?;
         }
         Ok(CommandExit::Done)
     }

@@ -129,7 +129,7 @@ fn print_failing_boards(context: &mut CommandContext, workers: &[WorkerInfo]) ->
         if let Some((since, error)) = bridge.failure {
             let error = shorten(&error, 200);
             let line = format!("board {} has been unreachable since {since}: {error}", bridge.name);
-            context.out.line(&printable(&line))?;
+            context.out.line(&printable(&context.out.sentence(&line)))?;
         }
     }
     Ok(())
@@ -154,7 +154,7 @@ fn print_unready(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result
         for (lane, missing) in worker.unready_lanes() {
             let missing = shorten(&missing, 200);
             let line = format!("lane {lane} is not served by {}: {missing}", worker.owner);
-            context.out.line(&printable(&line))?;
+            context.out.line(&printable(&context.out.sentence(&line)))?;
         }
     }
     Ok(())
@@ -217,7 +217,8 @@ pub(super) fn print_over_budget(
     over_budget.iter().try_for_each(|(lane, over)| {
         let then =
             if over.is_spent { format!("; continues {}", relative(over.until, now)) } else { String::new() };
-        context.out.line(&printable(&format!("lane {lane} waits for a budget{then}: {}", over.message)))
+        let line = format!("lane {lane} waits for a budget{then}: {}", over.message);
+        context.out.line(&printable(&context.out.sentence(&line)))
     })
 }
 
@@ -241,7 +242,7 @@ pub(super) fn print_cooldowns(context: &mut CommandContext, cooldowns: &Cooldown
         };
         let reason = shorten(&cooldown.reason, 200);
         let line = if reason.is_empty() { what } else { format!("{what}: {reason}") };
-        context.out.line(&printable(&line))?;
+        context.out.line(&printable(&context.out.sentence(&line)))?;
     }
     Ok(())
 }

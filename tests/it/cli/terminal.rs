@@ -119,6 +119,26 @@ fn varied() -> Sandbox {
 }
 
 #[test]
+fn the_times_in_a_sentence_are_those_of_the_zone() {
+    let sandbox = Sandbox::new();
+    sandbox.submit("review", &[]);
+    let (id, _) = sandbox.claim("review");
+    sandbox.ok(&["pause", "review", "--reason", "lunch"]);
+    for (args, expected) in [
+        (&["why", &id][..], "until 2026-11-21 0"),
+        (&["claim", &id], "paused since 2026-11-21 02:"),
+        (&["lanes"], "paused since 2026-11-21 02:"),
+    ] {
+        let Some(shown) = plain(&sandbox, args, 200) else {
+            return skipped("script");
+        };
+        assert!(shown.contains(expected) && !shown.contains(".000000Z"), "{args:?}: {shown}");
+        let piped = sandbox.run(args);
+        assert!(format!("{piped}").contains(".000000Z"), "{args:?}: {piped}");
+    }
+}
+
+#[test]
 fn tables_fit_a_terminal_and_use_its_width() {
     let sandbox = varied();
     for (name, args) in
