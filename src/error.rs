@@ -171,7 +171,6 @@ impl Error {
     }
 
     /// Returns whether the store was not reached, so that nothing is known about the tasks that were asked for.
-    #[cfg(feature = "cli")]
     pub(crate) fn is_of_whole_store(&self) -> bool {
         matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Config)
     }

@@ -142,7 +142,7 @@ pub(crate) fn serve(
 /// stores, which share its clock.
 ///
 /// # Errors
-/// As [`serve`].
+/// `Io` when it cannot listen.
 pub fn serve_until_exit(store: Store, config: Config) -> Result<SocketAddr> {
     let options = ServeOptions {
         config,

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::index::Index;
-use super::scan::TaskScan;
+use super::scan::{self, TaskScan};
 use super::{FileStore, cannot_write};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::raw::RawString;
@@ -76,13 +76,13 @@ pub(super) fn members(
         is_member.then(|| (keep(task), task.created_at, task.id.clone()))
     };
     let mut members = Vec::new();
-    store.each(&store.names_of_group(group)?, member, &mut |_, seen| {
+    scan::all(store, &store.names_of_group(group)?, member, &mut |seen| {
         match seen {
             Ok(member) => members.extend(member),
             Err(error) => unreadable(error),
         }
         ControlFlow::Continue(())
-    });
+    })?;
     if members.is_empty() {
         return Err(Error::not_found(format!("there is no task in group '{}'", printable(group.as_str())))
             .with_hint("`lanes submit --group NAME` adds one"));
@@ -117,7 +117,7 @@ pub(super) fn ended(store: &impl TaskScan, group: &GroupName) -> Result<Option<E
         (is_member && counts(task, &names)).then(|| (task.id.clone(), task.status()))
     };
     let (mut ended, mut is_open) = (None::<EndedGroup>, false);
-    store.each(&names, member, &mut |_, seen| {
+    scan::all(store, &names, member, &mut |seen| {
         let Ok(Some((id, status))) = seen else { return ControlFlow::Continue(()) };
         let (at, is_completed) = match status {
             Status::Completed { at, .. } => (at, true),
@@ -134,6 +134,6 @@ pub(super) fn ended(store: &impl TaskScan, group: &GroupName) -> Result<Option<E
             (group.at, group.last) = (at, id);
         }
         ControlFlow::Continue(())
-    });
+    })?;
     Ok(ended.filter(|_| !is_open))
 }

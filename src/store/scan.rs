@@ -59,6 +59,27 @@ pub(super) trait TaskScan {
     );
 }
 
+/// Reads tasks as [`TaskScan::each`] does where a part of them would be taken for all: ends when the store is lost meanwhile.
+///
+/// # Errors
+/// That of the store.
+pub(super) fn all<T: Send>(
+    store: &impl TaskScan,
+    names: &[String],
+    extract: impl Fn(&TaskText<'_>) -> T + Sync,
+    visit: &mut dyn FnMut(Result<T>) -> ControlFlow<()>,
+) -> Result<()> {
+    let mut lost = None;
+    store.each(names, extract, &mut |_, seen| match seen {
+        Err(error) if error.is_of_whole_store() => {
+            lost = Some(error);
+            ControlFlow::Break(())
+        }
+        seen => visit(seen),
+    });
+    lost.map_or(Ok(()), Err)
+}
+
 impl TaskScan for FileStore {
     fn names(&self) -> Result<Vec<String>> {
         self.task_names()
@@ -92,13 +113,13 @@ pub(super) fn dead_tasks(
         is_dead.then(|| (task.created_at, task.id.clone()))
     };
     let mut found = Vec::new();
-    store.each(&store.names()?, dead, &mut |_, seen| {
+    all(store, &store.names()?, dead, &mut |seen| {
         match seen {
             Ok(seen) => found.extend(seen),
             Err(error) => unreadable(error),
         }
         ControlFlow::Continue(())
-    });
+    })?;
     found.sort();
     Ok(found.into_iter().map(|(_, id)| id).collect())
 }

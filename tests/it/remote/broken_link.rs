@@ -234,6 +234,8 @@ fn a_worker_that_waits_goes_on_while_the_link_is_down() {
 fn a_list_that_is_cut_off_is_an_error_and_not_a_shorter_list() {
     let server = Server::with_token();
     server.submit("l");
+    server.lanes(&["submit", "--lane", "m", "--prompt", "x", "--group", "g"]);
+    server.lanes(&["cancel", "--group", "g"]);
     let check = |breaks_at: &'static str, args: &[&str]| {
         let proxy = Proxy::before(&server);
         let laptop = proxy.laptop(&server);
@@ -251,5 +253,7 @@ fn a_list_that_is_cut_off_is_an_error_and_not_a_shorter_list() {
         scope.spawn(|| check("GET /store/v1/last-event", &["list", "--json"]));
         scope.spawn(|| check("GET /store/v1/tasks", &["inbox"]));
         scope.spawn(|| check("GET /store/v1/tasks", &["graph"]));
+        scope.spawn(|| check("GET /store/v1/tasks", &["wait", "--group", "g", "--timeout", "60"]));
+        scope.spawn(|| check("GET /store/v1/tasks", &["redrive", "--lane", "l"]));
     });
 }
