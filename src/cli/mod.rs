@@ -594,7 +594,7 @@ mod tests {
             said.iter().filter(|(_, meanings)| meanings.len() > 1).map(|(flag, _)| flag.as_str()).collect();
         let intended: BTreeSet<&str> = intended.iter().map(|(flag, _)| *flag).collect();
         let wrong: Vec<_> = several.difference(&intended).map(|flag| (flag, &said[*flag])).collect();
-        assert!(wrong.is_empty(), "mend these, or say why: {wrong:#?}");
+        assert!(wrong.is_empty(), "fix these, or say why: {wrong:#?}");
         let gone: Vec<_> = intended.difference(&several).collect();
         assert!(gone.is_empty(), "these have one meaning: {gone:?}");
     }

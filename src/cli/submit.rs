@@ -49,8 +49,7 @@ pub(super) fn submit(
     Ok((store, submitted))
 }
 
-/// Refuses the name of a known lane for a text: whoever means the lane may give the text on standard input, where nobody
-/// reads it.
+/// Refuses the name of a known lane as a text: the text may be on standard input, where nobody would read it.
 fn refuse_lane_for_text(config: &Config, store: &Store, word: &str) -> Result<()> {
     match LaneName::new(word) {
         Ok(lane) if !is_new_lane(config, store, &lane) => {
@@ -120,7 +119,7 @@ impl SubmitCommand {
             context.out.line(submitted.task.id.as_str())?;
         }
         context.out.flush().map_err(|error| {
-            // The task is there, and whoever submits it again does it twice.
+            // The task is there; submitting it again would have it done twice.
             let message = format!(
                 "{} was submitted, but its id could not be printed: {}",
                 submitted.task.id,

@@ -21,7 +21,7 @@ use crate::model::{
 /// The version of what is written here. A server answers a client of the same version alone.
 pub(crate) const PROTOCOL: u64 = 1;
 
-/// What follows the beginning of the token of a claim for whoever does not hold it.
+/// What follows the beginning of the token of a claim for clients that do not hold it.
 const HIDDEN: &str = "-hidden";
 
 /// How much of a token is shown: what tells which dispatcher holds the claim. As much of it stays secret.

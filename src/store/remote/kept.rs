@@ -1,5 +1,5 @@
 //! What this machine keeps of the tasks of a remote store: where the answer of one that was submitted here goes, and copies of
-//! requests and answers. All of it can be fetched again, but for the first.
+//! requests and answers. All of it can be fetched again, except for the first.
 
 use std::path::{Path, PathBuf};
 
