@@ -115,7 +115,7 @@ impl Index<'_> {
     /// Checks that the index was written since the machine started: of an older one, a power cut may have left parts only.
     ///
     /// # Errors
-    /// `Corrupt` if not. A rebuild mends that.
+    /// `Corrupt` if not. A rebuild repairs that.
     pub(in crate::store) fn check_boot(&self) -> Result<()> {
         match self.read_state()? {
             Some(state) if state.boot == boot_word() => Ok(()),
