@@ -139,8 +139,8 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "nextTask",
         "Waits for a task that can be claimed, without claiming it.",
         &[
-            required("lane", FieldKind::Texts, "The lanes, in the order in which they are looked at."),
-            optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+            required("lane", NAMES, "The lanes, in the order in which they are looked at."),
+            optional("match", CONDITIONS, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
             WAIT_SECONDS,
         ],
         &[(200, "MaybeTask")],
@@ -151,9 +151,9 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "claimNext",
         "Claims the next matching task, in one step; waits for one if requested.",
         &[
-            optional("lanes", FieldKind::Texts, "The lanes, in the order in which they are looked at."),
+            optional("lanes", NAMES, "The lanes, in the order in which they are looked at."),
             optional("lane", LANE_NAME, "A single lane."),
-            optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+            optional("match", TEXTS, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
             OWNER,
             LEASE_SECONDS,
             optional("wait_seconds", WAIT, "How long to wait for a task, in seconds; 0 by default."),
@@ -166,7 +166,7 @@ pub(super) const ROUTES: &[HttpRoute] = &[
         "waitForTasks",
         "Waits for the responses of several tasks.",
         &[
-            optional("id", FieldKind::Texts, "The tasks."),
+            optional("id", NAMES, "The tasks."),
             optional(
                 "group",
                 NAME_TEXT,
@@ -196,8 +196,8 @@ pub(super) const ROUTES: &[HttpRoute] = &[
             ),
             optional("name", NAME_TEXT, "The title."),
             optional("description", FieldKind::Text(MAX_TEXT), "The description."),
-            optional("labels", FieldKind::Texts, "All labels."),
-            optional("assignees", FieldKind::Texts, "All assignees."),
+            optional("labels", TEXTS, "All labels."),
+            optional("assignees", TEXTS, "All assignees."),
         ],
         &[(200, "BoardTask")],
         tasks::edit,
@@ -698,3 +698,35 @@ pub(super) const ROUTES: &[HttpRoute] = &[
     )),
     get("/openapi.json", "showDocument", "This document.", NO_QUERY, &[(200, "Document")], show_document),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::transport::parser::MAX_LINE;
+
+    /// The longest name in a path, as the OpenAPI document says.
+    const MAX_PATH_NAME: usize = 200;
+
+    /// Returns how many characters the longest value of a field has, or the longest item of a list.
+    fn longest(kind: FieldKind) -> usize {
+        match kind {
+            FieldKind::Text(most) | FieldKind::Texts(most) => most,
+            FieldKind::OneOf(values) | FieldKind::SomeOf(values) => {
+                values.iter().map(|value| value.len()).max().unwrap_or_default()
+            }
+            // Numbers, times and flags.
+            _ => 40,
+        }
+    }
+
+    #[test]
+    fn a_request_line_has_room_for_the_longest_value_of_each_parameter() {
+        for HttpRoute { operation, .. } in ROUTES {
+            let query: usize =
+                operation.query.iter().map(|field| field.name.len() + 2 + longest(field.kind)).sum();
+            let line =
+                operation.method.len() + operation.path.len() + MAX_PATH_NAME + query + " HTTP/1.1".len();
+            assert!(line < MAX_LINE, "{} {}: {line}", operation.method, operation.path);
+        }
+    }
+}

@@ -11,6 +11,12 @@ pub(crate) const NAME_TEXT: FieldKind = FieldKind::Text(MAX_NAME);
 pub(crate) const SHORT_TEXT: FieldKind = FieldKind::Text(MAX_SHORT_TEXT);
 pub(crate) const MESSAGE_TEXT: FieldKind = FieldKind::Text(MAX_MESSAGE);
 pub(crate) const PATH_TEXT: FieldKind = FieldKind::Text(MAX_PATH);
+/// Several names, in queries: the request line must have room for the longest.
+pub(crate) const NAMES: FieldKind = FieldKind::Texts(MAX_NAME);
+pub(crate) const SHORT_TEXTS: FieldKind = FieldKind::Texts(MAX_SHORT_TEXT);
+/// Conditions on the metadata, in queries.
+pub(crate) const CONDITIONS: FieldKind = FieldKind::Texts(2048);
+pub(crate) const TEXTS: FieldKind = FieldKind::Texts(MAX_PATH);
 pub(crate) const NO_QUERY: &[Field] = &[];
 pub(crate) const WAIT: FieldKind = FieldKind::Seconds(duration::LONGEST);
 pub(crate) const LEASE: FieldKind = FieldKind::Seconds(limits::MAX_LEASE);
@@ -40,14 +46,14 @@ pub(crate) const FIELDS: Field = optional(
 
 /// The fields that select tasks.
 pub(crate) const SELECTION: [Field; 9] = [
-    optional("lane", FieldKind::Texts, "Only tasks of these lanes."),
+    optional("lane", NAMES, "Only tasks of these lanes."),
     optional("state", FieldKind::SomeOf(&Status::NAMES), "Only tasks in these states."),
     optional("group", NAME_TEXT, "Only tasks of this group."),
-    optional("failure_class", FieldKind::Texts, "Only tasks that failed with one of these classes."),
-    optional("label", FieldKind::Texts, "Only tasks with one of these labels."),
-    optional("owner", FieldKind::Texts, "Only tasks that one of these workers holds, or held last."),
+    optional("failure_class", NAMES, "Only tasks that failed with one of these classes."),
+    optional("label", NAMES, "Only tasks with one of these labels."),
+    optional("owner", SHORT_TEXTS, "Only tasks that one of these workers holds, or held last."),
     optional("key", SHORT_TEXT, "Only the task with this idempotency key."),
-    optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+    optional("match", CONDITIONS, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
     optional(
         "q",
         SHORT_TEXT,
@@ -146,7 +152,7 @@ const fn kind_of(field: &SubmitField) -> FieldKind {
     match field.value {
         SubmitValue::Text(most, _) => FieldKind::Text(most),
         SubmitValue::Path(_) => PATH_TEXT,
-        SubmitValue::Paths(_) | SubmitValue::Texts(_) => FieldKind::Texts,
+        SubmitValue::Paths(_) | SubmitValue::Texts(_) => TEXTS,
         SubmitValue::Integer(least, most, _) => FieldKind::Whole(least, most),
         SubmitValue::Seconds(most, _) => FieldKind::Seconds(most),
         SubmitValue::Time(_) => FieldKind::Time,
@@ -185,7 +191,7 @@ pub(crate) const RESPOND: &[Field] = &[
 pub(crate) const ASK: &[Field] = &[
     TOKEN,
     required("question", MESSAGE_TEXT, "The question."),
-    optional("choices", FieldKind::Texts, "The answers that it suggests."),
+    optional("choices", TEXTS, "The answers that it suggests."),
     optional("default", MESSAGE_TEXT, "The answer that counts after `expires_seconds`."),
     optional("expires_seconds", DELAY, "After how many seconds the default applies."),
     optional("keep_claim", FieldKind::Flag, "Whether the worker keeps its claim until the answer."),
@@ -265,11 +271,11 @@ pub(crate) const CANCEL: &[Field] = &[optional("reason", MESSAGE_TEXT, "Why."), 
 
 /// The fields of `GET /store/v1/{read}`; each read takes some of them.
 pub(crate) const STORE_READ: &[Field] = &[
-    optional("id", FieldKind::Texts, "A task, or for `tasks` several."),
+    optional("id", NAMES, "A task, or for `tasks` several."),
     optional("text", SHORT_TEXT, "The beginning or the end of the id of a task."),
     optional("group", NAME_TEXT, "A group."),
-    optional("lane", FieldKind::Texts, "A lane, or several."),
-    optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+    optional("lane", NAMES, "A lane, or several."),
+    optional("match", CONDITIONS, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
     optional("kind", NAME_TEXT, "A kind of workers."),
     SINCE,
     optional("limit", FieldKind::Whole(1, MAX_PAGE), "The largest number of changes."),
@@ -277,8 +283,8 @@ pub(crate) const STORE_READ: &[Field] = &[
 
 /// The fields of `GET /store/v1/watch`.
 pub(crate) const STORE_WATCH: &[Field] = &[
-    optional("id", FieldKind::Texts, "Only changes of these tasks."),
-    optional("lane", FieldKind::Texts, "Only changes of these lanes."),
+    optional("id", NAMES, "Only changes of these tasks."),
+    optional("lane", NAMES, "Only changes of these lanes."),
     optional(
         "is_working",
         FieldKind::Flag,
@@ -315,8 +321,8 @@ pub(crate) const STORE_CHANGE: &[Field] = &[
 pub(crate) const STORE_CLAIM: &[Field] = &[
     REQUEST_ID,
     optional("task", NAME_TEXT, "The full id of the task; the next one of the lanes by default."),
-    optional("lanes", FieldKind::Texts, "The lanes, in the order in which they are looked at."),
-    optional("match", FieldKind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+    optional("lanes", NAMES, "The lanes, in the order in which they are looked at."),
+    optional("match", TEXTS, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
     OWNER,
     LEASE_SECONDS,
     required("claim_token", NAME_TEXT, "The token of the claim: 32 random hexadecimal digits."),
@@ -371,12 +377,12 @@ pub(crate) const STORE_EDIT: &[Field] = &[
     ),
     optional("name", NAME_TEXT, "The title."),
     optional("description", FieldKind::Text(MAX_TEXT), "The description."),
-    optional("labels", FieldKind::Texts, "All labels."),
-    optional("assignees", FieldKind::Texts, "All assignees."),
-    optional("add_labels", FieldKind::Texts, "Labels to add."),
-    optional("remove_labels", FieldKind::Texts, "Labels to remove."),
-    optional("add_assignees", FieldKind::Texts, "Assignees to add."),
-    optional("remove_assignees", FieldKind::Texts, "Assignees to remove."),
+    optional("labels", TEXTS, "All labels."),
+    optional("assignees", TEXTS, "All assignees."),
+    optional("add_labels", TEXTS, "Labels to add."),
+    optional("remove_labels", TEXTS, "Labels to remove."),
+    optional("add_assignees", TEXTS, "Assignees to add."),
+    optional("remove_assignees", TEXTS, "Assignees to remove."),
 ];
 
 /// The fields of one task of a submit: those of `POST /tasks`, and the text of the request file of another machine.

@@ -53,8 +53,8 @@ pub(crate) enum FieldKind {
     Amount(f64),
     /// True or false.
     Flag,
-    /// A list of texts; in a query, a field that may be repeated.
-    Texts,
+    /// A list of texts of at most this many characters each; in a query, a field that may be repeated.
+    Texts(usize),
     /// A list of some of these texts.
     SomeOf(&'static [&'static str]),
     /// A list of objects, which the handler checks one by one.
@@ -101,7 +101,7 @@ impl FieldKind {
             Self::Seconds(most) => format!("a number of seconds from 0 to {}", most.as_secs()),
             Self::Amount(most) => format!("a number from 0 to {most}"),
             Self::Flag => "true or false".to_string(),
-            Self::Texts => format!("a list of at most {MAX_TEXTS} texts"),
+            Self::Texts(_) => format!("a list of at most {MAX_TEXTS} texts"),
             Self::SomeOf(values) => format!("some of {}", values.join(", ")),
             Self::Items => format!("a list of 1 to {MAX_TEXTS} objects"),
             Self::Map => "an object".to_string(),
@@ -119,8 +119,8 @@ impl FieldKind {
             Self::Seconds(most) => value.as_f64().is_some_and(|n| (0.0..=most.as_secs_f64()).contains(&n)),
             Self::Amount(most) => value.as_f64().is_some_and(|n| (0.0..=most).contains(&n)),
             Self::Flag => value.is_boolean(),
-            Self::Texts => value.as_array().is_some_and(|items| {
-                let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, MAX_PATH));
+            Self::Texts(most) => value.as_array().is_some_and(|items| {
+                let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, most));
                 items.len() <= MAX_TEXTS && items.iter().all(fits)
             }),
             Self::SomeOf(values) => value.as_array().is_some_and(|items| {
@@ -152,9 +152,12 @@ impl FieldKind {
             },
             Self::Text(_) | Self::OneOf(_) | Self::Time => None,
             // A query has the items of a list one by one, and no objects.
-            Self::Texts | Self::SomeOf(_) | Self::Items | Self::Map | Self::Dependencies | Self::Commands => {
-                None
-            }
+            Self::Texts(_)
+            | Self::SomeOf(_)
+            | Self::Items
+            | Self::Map
+            | Self::Dependencies
+            | Self::Commands => None,
         };
         value.unwrap_or_else(|| text.into())
     }
@@ -169,8 +172,8 @@ impl FieldKind {
             Self::Seconds(most) => json!({"type": "number", "minimum": 0, "maximum": most.as_secs_f64()}),
             Self::Amount(most) => json!({"type": "number", "minimum": 0, "maximum": most}),
             Self::Flag => json!({"type": "boolean"}),
-            Self::Texts => {
-                json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": MAX_PATH}})
+            Self::Texts(most) => {
+                json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": most}})
             }
             Self::SomeOf(values) => json!({
                 "type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "enum": values},
@@ -267,7 +270,7 @@ impl Params {
             let Some(field) = fields.iter().find(|field| field.name == name) else {
                 return Err(unknown_parameter(fields, &name));
             };
-            if matches!(field.kind, FieldKind::Texts | FieldKind::SomeOf(_)) {
+            if matches!(field.kind, FieldKind::Texts(_) | FieldKind::SomeOf(_)) {
                 let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(items) = list {
                     items.push(text.into());
@@ -487,7 +490,7 @@ mod tests {
         required("lane", FieldKind::Text(MAX_NAME), ""),
         optional("wait", FieldKind::Seconds(Duration::from_secs(10)), ""),
         optional("n", FieldKind::Whole(0, 9), ""),
-        optional("id", FieldKind::Texts, ""),
+        optional("id", FieldKind::Texts(MAX_NAME), ""),
     ];
 
     #[test]

@@ -85,7 +85,7 @@ fn filter(object: &Object) -> Result<Params> {
     }
     let mut lists = object.clone();
     for field in SELECTION {
-        if let (FieldKind::Texts | FieldKind::SomeOf(_), Some(value)) =
+        if let (FieldKind::Texts(_) | FieldKind::SomeOf(_), Some(value)) =
             (field.kind, lists.get_mut(field.name))
             && value.is_string()
         {

@@ -11,7 +11,7 @@ use super::request::HttpRequest;
 use super::response::HttpResponse;
 
 /// The longest request line, in bytes.
-const MAX_LINE: usize = 8 * 1024;
+pub(crate) const MAX_LINE: usize = 8 * 1024;
 /// The largest head (request line and headers), in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 /// How many bytes of a body are received before they are moved to it.
