@@ -13,7 +13,7 @@ def is_long(text):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     name = case.operation.definition.raw.get("operationId")
-    if name in ("nextTask", "waitForResponse", "waitForTasks"):
+    if name in ("nextTask", "waitForResponse", "waitForTasks", "watchStore"):
         query = case.query if isinstance(case.query, dict) else {}
         if "wait_seconds" not in query or is_long(query["wait_seconds"]):
             query["wait_seconds"] = 0
