@@ -101,7 +101,7 @@ impl FieldKind {
             Self::Seconds(most) => format!("a number of seconds from 0 to {}", most.as_secs()),
             Self::Amount(most) => format!("a number from 0 to {most}"),
             Self::Flag => "true or false".to_string(),
-            Self::Texts(_) => format!("a list of at most {MAX_TEXTS} texts"),
+            Self::Texts(most) => format!("a list of at most {MAX_TEXTS} texts of at most {most} characters"),
             Self::SomeOf(values) => format!("some of {}", values.join(", ")),
             Self::Items => format!("a list of 1 to {MAX_TEXTS} objects"),
             Self::Map => "an object".to_string(),
@@ -535,7 +535,10 @@ mod tests {
             why("{\"lane\": \"a\", \"wait\": 1e300}"),
             "'wait' must be a number of seconds from 0 to 10"
         );
-        assert_eq!(why("{\"lane\": \"a\", \"id\": [1]}"), "'id' must be a list of at most 1000 texts");
+        assert_eq!(
+            why("{\"lane\": \"a\", \"id\": [1]}"),
+            "'id' must be a list of at most 1000 texts of at most 200 characters"
+        );
         let input = Params::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": null, \"x\": 1}").unwrap();
         assert!(input.warning().unwrap().ends_with("ignored: x"), "{:?}", input.warning());
         let input = Params::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": 9.0e0}").unwrap();
